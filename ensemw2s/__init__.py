@@ -1,0 +1,67 @@
+"""Weak-to-strong generalization with token-level AdaBoost ensembles of language models.
+
+The names below are the public interface. Each is imported when it is first used, so that ``import ensemw2s`` stays
+light: torch, transformers, peft, pandas and scikit-learn are loaded by the parts that need them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ensemw2s._version import __version__
+
+if TYPE_CHECKING:
+    from ensemw2s.boosting import draw_tokens as draw_tokens
+    from ensemw2s.boosting import estimator_weight as estimator_weight
+    from ensemw2s.boosting import reweight as reweight
+    from ensemw2s.boosting import training_error_bound as training_error_bound
+    from ensemw2s.boosting import weighted_error as weighted_error
+    from ensemw2s.boosting import window_error as window_error
+    from ensemw2s.exceptions import BackendUnavailableError as BackendUnavailableError
+    from ensemw2s.exceptions import CheckpointError as CheckpointError
+    from ensemw2s.exceptions import EarlyStopWarning as EarlyStopWarning
+    from ensemw2s.exceptions import WeakLearnerError as WeakLearnerError
+    from ensemw2s.metrics import bootstrap_interval as bootstrap_interval
+    from ensemw2s.metrics import chance_level as chance_level
+    from ensemw2s.metrics import option_accuracy as option_accuracy
+    from ensemw2s.metrics import paired_bootstrap_interval as paired_bootstrap_interval
+    from ensemw2s.metrics import performance_gap_recovered as performance_gap_recovered
+    from ensemw2s.metrics import token_error as token_error
+
+# Public name -> module of ensemw2s that defines it. Keep the TYPE_CHECKING block above in step: a test compares them.
+_PUBLIC: dict[str, str] = {
+    # exceptions
+    "BackendUnavailableError": "exceptions",
+    "CheckpointError": "exceptions",
+    "EarlyStopWarning": "exceptions",
+    "WeakLearnerError": "exceptions",
+    # the equations
+    "draw_tokens": "boosting",
+    "estimator_weight": "boosting",
+    "reweight": "boosting",
+    "training_error_bound": "boosting",
+    "weighted_error": "boosting",
+    "window_error": "boosting",
+    # metrics
+    "bootstrap_interval": "metrics",
+    "chance_level": "metrics",
+    "option_accuracy": "metrics",
+    "paired_bootstrap_interval": "metrics",
+    "performance_gap_recovered": "metrics",
+    "token_error": "metrics",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'ensemw2s' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"ensemw2s.{_PUBLIC[name]}"), name)
+    globals()[name] = value  # the next access does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,50 @@
+"""Error and warning classes of ensemw2s."""
+
+from __future__ import annotations
+
+
+class WeakLearnerError(ValueError):
+    r"""A weak learner cannot be boosted on the data it was given.
+
+    Raised when the learner of the first round is no better than the prior (:math:`\epsilon_1 \ge \epsilon_{pre}`),
+    when the untrained model makes no mistake at all or nothing but mistakes, and when a learner breaks its contract.
+
+    Examples
+    --------
+    >>> from ensemw2s import WeakLearnerError
+    >>> issubclass(WeakLearnerError, ValueError)
+    True
+    """
+
+
+class BackendUnavailableError(RuntimeError):
+    """A backend that was asked for by name cannot serve this device, dtype or installation.
+
+    Examples
+    --------
+    >>> from ensemw2s import BackendUnavailableError
+    >>> issubclass(BackendUnavailableError, RuntimeError)
+    True
+    """
+
+
+class CheckpointError(RuntimeError):
+    """A stored round or model is damaged, incomplete, or belongs to other data or settings.
+
+    Examples
+    --------
+    >>> from ensemw2s import CheckpointError
+    >>> issubclass(CheckpointError, RuntimeError)
+    True
+    """
+
+
+class EarlyStopWarning(UserWarning):
+    """Boosting stopped before ``n_estimators`` rounds; ``stop_reason_`` of the estimator says why.
+
+    Examples
+    --------
+    >>> from ensemw2s import EarlyStopWarning
+    >>> issubclass(EarlyStopWarning, UserWarning)
+    True
+    """

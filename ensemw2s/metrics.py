@@ -1,0 +1,318 @@
+"""Numbers that say how good a model is: errors, accuracies, PGR, chance and intervals."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ensemw2s._numeric import (
+    RandomState,
+    as_generator,
+    check_integer,
+    check_open_unit,
+    check_real,
+    check_vector,
+)
+
+# BCa's jackknife costs O(n^2): beyond this many values it takes seconds, and its correction, O(1/sqrt(n)), is not seen.
+_BCA_LIMIT = 10_000
+# Entries of one block of resamples: 32 MB of float64.
+_BLOCK = 1 << 22
+
+
+def token_error(predicted: ArrayLike, labels: ArrayLike) -> float:
+    """Share of answer tokens that are predicted wrongly, teacher forced (EnsemW2S, section 3.2, token-wise).
+
+    The average is taken over tokens (micro-average): long answers count more.
+
+    Parameters
+    ----------
+    predicted : array-like of int of shape (n_tokens,)
+        Predicted token ids of all answers, one after the other.
+    labels : array-like of int of shape (n_tokens,)
+        Token ids of the gold answers.
+
+    Returns
+    -------
+    float
+        The error, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If an array is empty or not one-dimensional, or if the lengths differ.
+
+    Examples
+    --------
+    >>> from ensemw2s import token_error
+    >>> token_error([5, 7, 7, 2], [5, 7, 8, 2])
+    0.25
+    """
+    return float(np.mean(~_equal("predicted", predicted, "labels", labels, per="answer token")))
+
+
+def option_accuracy(chosen: ArrayLike, gold: ArrayLike) -> float:
+    """Share of questions whose gold option was chosen (EnsemW2S, section 3.2, option-wise).
+
+    Parameters
+    ----------
+    chosen : array-like of int or str of shape (n_questions,)
+        Option chosen for each question, as an index, a label or a text.
+    gold : array-like of int or str of shape (n_questions,)
+        The right option, written the same way.
+
+    Returns
+    -------
+    float
+        The accuracy, in [0, 1]. `chance_level` gives the accuracy of guessing, to be printed beside it.
+
+    Raises
+    ------
+    ValueError
+        If an array is empty or not one-dimensional, if the lengths differ, or if one holds texts and the other numbers.
+
+    Examples
+    --------
+    >>> from ensemw2s import option_accuracy
+    >>> option_accuracy(["A", "C", "D"], ["A", "B", "D"])
+    0.6666666666666666
+    """
+    return float(np.mean(_equal("chosen", chosen, "gold", gold, per="question")))
+
+
+def chance_level(n_choices: ArrayLike) -> float:
+    """Accuracy of guessing uniformly among the choices, averaged over the questions.
+
+    Parameters
+    ----------
+    n_choices : int or array-like of int of shape (n_questions,)
+        Number of choices, of all questions or of each.
+
+    Returns
+    -------
+    float
+        Mean of 1 / n_choices, in (0, 1].
+
+    Raises
+    ------
+    ValueError
+        If there is no question, or a number of choices is not an integer of at least 1.
+
+    Examples
+    --------
+    >>> from ensemw2s import chance_level
+    >>> chance_level(4)
+    0.25
+    >>> chance_level([4, 4, 2])
+    0.3333333333333333
+    """
+    counts = check_vector("n_choices", np.atleast_1d(np.asarray(n_choices)), per="question")
+    bad = (counts < 1) | (counts != np.floor(counts))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(f"n_choices must hold integers of at least 1. Got {counts[row]:g} in row {row} instead.")
+    return float(np.mean(1.0 / counts))
+
+
+def performance_gap_recovered(weak: float, student: float, oracle: float, *, noise: float = 0.0) -> float:
+    r"""Share of the gap between weak model and oracle that the student recovers (PGR).
+
+    :math:`PGR = \frac{\text{student} - \text{weak}}{\text{oracle} - \text{weak}}`, never clipped: above 1 the student
+    beats the oracle, below 0 it falls behind the weak model.
+
+    Parameters
+    ----------
+    weak : float
+        Score of the weak model; in the paper that of the single weak model. Higher is better, for all three.
+    student : float
+        Score of the strong student that was trained on pseudo-labels.
+    oracle : float
+        Score of the same student trained on the true labels.
+    noise : float >= 0, default=0.0
+        Gap up to which oracle and weak model cannot be told apart, for example the half-width of the confidence
+        interval of their difference.
+
+    Returns
+    -------
+    float
+        The PGR; nan, with a warning, where it has no meaning: ``oracle <= weak``, or a gap of at most `noise`.
+
+    Raises
+    ------
+    ValueError
+        If a score is not a finite number or `noise` is negative.
+
+    Warns
+    -----
+    RuntimeWarning
+        Where the result is nan; it names the scores and the reason.
+
+    Examples
+    --------
+    >>> from ensemw2s import performance_gap_recovered
+    >>> round(performance_gap_recovered(0.70, 0.74, 0.78), 12)
+    0.5
+    >>> round(performance_gap_recovered(0.70, 0.72, 0.705), 12)
+    4.0
+    """
+    weak, student, oracle = (
+        check_real(name, score) for name, score in (("weak", weak), ("student", student), ("oracle", oracle))
+    )
+    noise = check_real("noise", noise)
+    if noise < 0.0:
+        raise ValueError(f"noise must not be negative. Got {noise!r} instead.")
+    gap = oracle - weak
+    if gap > noise:
+        return (student - weak) / gap
+    if gap <= 0.0:
+        reason = f"the oracle ({oracle:g}) is not better than the weak model ({weak:g}), there is no gap to recover"
+    else:
+        reason = f"the gap between oracle ({oracle:g}) and weak model ({weak:g}) is within the noise ({noise:g})"
+    warnings.warn(f"performance_gap_recovered is nan: {reason}.", RuntimeWarning, stacklevel=2)
+    return float("nan")
+
+
+def bootstrap_interval(
+    values: ArrayLike,
+    *,
+    confidence_level: float = 0.95,
+    n_resamples: int = 2000,
+    random_state: RandomState = None,
+) -> tuple[float, float]:
+    """Bootstrap confidence interval of a mean, such as an accuracy.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_questions,)
+        One number per question, for example 1 where the gold option was chosen and 0 elsewhere.
+    confidence_level : float in (0, 1), default=0.95
+        Share of such intervals that shall hold the mean of the population.
+    n_resamples : int >= 1, default=2000
+        Number of resamples.
+    random_state : int, Generator, RandomState or None, default=None
+        Source of the resamples. An integer gives the same interval every time.
+
+    Returns
+    -------
+    low, high : float
+        The bounds, in the unit of `values`.
+
+    Raises
+    ------
+    ValueError
+        If `values` is empty, not one-dimensional or not finite, or another argument is out of range.
+
+    Notes
+    -----
+    ``scipy.stats.bootstrap`` with the bias-corrected and accelerated method (BCa). Where BCa is undefined, and beyond
+    10,000 values, where it is costly and no longer differs, the percentile method serves. Values that are all equal
+    give an interval of no width: the bootstrap cannot know more than the sample shows.
+
+    Examples
+    --------
+    >>> from ensemw2s import bootstrap_interval
+    >>> low, high = bootstrap_interval([1, 0, 1, 1, 0, 1, 1, 1], random_state=0)
+    >>> 0.25 <= low < 0.75 < high <= 1
+    True
+    """
+    from scipy import stats  # half a second that only intervals need
+
+    sample = check_vector("values", values, per="question")
+    confidence_level = check_open_unit("confidence_level", confidence_level)
+    n_resamples = check_integer("n_resamples", n_resamples, minimum=1)
+    if sample.min() == sample.max():
+        return float(sample[0]), float(sample[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # answered below
+        result = stats.bootstrap(
+            (sample,),
+            np.mean,
+            vectorized=True,
+            n_resamples=n_resamples,
+            confidence_level=confidence_level,
+            batch=max(1, _BLOCK // sample.size),
+            method="BCa" if sample.size <= _BCA_LIMIT else "percentile",
+            rng=as_generator(random_state),
+        )
+    low, high = result.confidence_interval
+    if not (np.isfinite(low) and np.isfinite(high)):
+        tail = (1.0 - confidence_level) / 2.0
+        low, high = np.quantile(result.bootstrap_distribution, (tail, 1.0 - tail))
+    return float(low), float(high)
+
+
+def paired_bootstrap_interval(
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    confidence_level: float = 0.95,
+    n_resamples: int = 2000,
+    random_state: RandomState = None,
+) -> tuple[float, float]:
+    """Bootstrap confidence interval of the mean of ``a - b``, two models on the same questions.
+
+    Questions are resampled, not answers: what the models share (hard and easy questions) cancels, and the interval is
+    narrower than that of two independent samples.
+
+    Parameters
+    ----------
+    a, b : array-like of shape (n_questions,)
+        One number per question and model, in the same order of questions.
+    confidence_level : float in (0, 1), default=0.95
+        Share of such intervals that shall hold the difference in the population.
+    n_resamples : int >= 1, default=2000
+        Number of resamples.
+    random_state : int, Generator, RandomState or None, default=None
+        Source of the resamples. An integer gives the same interval every time.
+
+    Returns
+    -------
+    low, high : float
+        The bounds. An interval without 0 speaks for a difference.
+
+    Raises
+    ------
+    ValueError
+        If an array is empty, not one-dimensional or not finite, if the lengths differ, or if another argument is out
+        of range.
+
+    Examples
+    --------
+    >>> from ensemw2s import paired_bootstrap_interval
+    >>> paired_bootstrap_interval([1, 1, 0, 1], [0, 0, -1, 0], random_state=0)
+    (1.0, 1.0)
+    """
+    first = check_vector("a", a, per="question")
+    second = check_vector("b", b, length=first.size, per="question, as a has")
+    return bootstrap_interval(
+        first - second, confidence_level=confidence_level, n_resamples=n_resamples, random_state=random_state
+    )
+
+
+def _equal(first_name: str, first: ArrayLike, second_name: str, second: ArrayLike, *, per: str) -> NDArray[np.bool_]:
+    left, right = np.asarray(first), np.asarray(second)
+    for name, array in ((first_name, left), (second_name, right)):
+        if array.ndim != 1:
+            raise ValueError(f"{name} must have one dimension. Got shape {array.shape} instead.")
+    if left.shape != right.shape:
+        raise ValueError(
+            f"{first_name} and {second_name} must have the same length, one entry per {per}. "
+            f"Got {left.size} and {right.size} instead."
+        )
+    if left.size == 0:
+        raise ValueError(f"{first_name} and {second_name} must not be empty.")
+    if _kind(left) != _kind(right):
+        raise ValueError(
+            f"{first_name} and {second_name} must be written the same way. "
+            f"Got dtypes {left.dtype} and {right.dtype}, which are never equal."
+        )
+    return np.asarray(left == right, dtype=bool)
+
+
+def _kind(array: NDArray[np.generic]) -> str:
+    """Return "text" or "number"; an object array is what its first entry is."""
+    if array.dtype.kind == "O":
+        return "text" if isinstance(array[0], str) else "number"
+    return "text" if array.dtype.kind in "UT" else "number"
