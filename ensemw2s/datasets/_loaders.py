@@ -1,0 +1,290 @@
+"""SciQ, ARC and QuaRTz as `QADataset`, from the Hugging Face hub or a local folder."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import os
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ensemw2s.datasets._qa import QADataset
+
+logger = logging.getLogger("ensemw2s")
+
+_ENVIRONMENT = "ENSEMW2S_DATA"
+_SPLITS = ("train", "validation", "test")
+_SUFFIXES = (".jsonl.gz", ".jsonl")
+
+
+def load_sciq(
+    split: str = "train", *, data_dir: str | os.PathLike[str] | None = None, random_state: int = 0
+) -> QADataset:
+    """Load SciQ (Welbl et al., 2017): crowd-sourced science questions with four options.
+
+    The passage (``support``) is left out. The options of each question are put into an order that depends on
+    `random_state` and the text of the question alone, so it stays the same in any subset. Of the 13,679 questions 44
+    repeat an option: the copies are merged, so these keep two or three options and the published sizes stay.
+
+    Parameters
+    ----------
+    split : {"train", "validation", "test"}, default="train"
+        11,679, 1,000 or 1,000 questions.
+    data_dir : path or None, default=None
+        Folder that holds ``sciq/SPLIT.jsonl.gz`` (or ``.jsonl``): one JSON object a line with the hub's fields. None
+        takes the folder named by the environment variable ``ENSEMW2S_DATA``, or without it the hub (``allenai/sciq``).
+    random_state : int, default=0
+        Seed of the order of the options, >= 0.
+
+    Returns
+    -------
+    QADataset
+        With prompts, answers, choices, labels and ids.
+
+    Raises
+    ------
+    ValueError
+        If `split` is unknown or a row lacks a field.
+    FileNotFoundError
+        If the folder does not hold the split; the message lists those that are there.
+    OSError
+        If the hub cannot be reached.
+
+    Examples
+    --------
+    >>> import json, pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> row = {"question": "Liquid metal?", "correct_answer": "mercury"}
+    >>> row |= {"distractor1": "tin", "distractor2": "lead", "distractor3": "zinc"}
+    >>> (folder / "sciq").mkdir()
+    >>> _ = (folder / "sciq" / "test.jsonl").write_text(json.dumps(row))
+    >>> load_sciq("test", data_dir=folder)
+    QADataset('sciq/test', n=1, options: 4 x1, chance .250, answers: yes)
+      first: 'Liquid metal?' -> 'mercury' of ['zinc', 'lead', 'tin', 'mercury']
+    """
+    if isinstance(random_state, bool) or not isinstance(random_state, (int, np.integer)) or random_state < 0:
+        raise ValueError(f"random_state must be an int >= 0; got {random_state!r}.")
+    rows = _read("sciq", ("allenai/sciq", None), split, data_dir)
+    parsed = []
+    for number, row in enumerate(rows):
+        where = f"sciq/{split} row {number}"
+        options = [_field(row, name, where) for name in ("correct_answer", "distractor1", "distractor2", "distractor3")]
+        question = _field(row, "question", where)
+        seed = [int(random_state), zlib.crc32(question.encode())]
+        order = np.random.default_rng(seed).permutation(len(options))
+        shuffled = [options[k] for k in order]
+        parsed.append((f"sciq-{split}-{number:05d}", question, shuffled, options[0]))
+    return _assemble(f"sciq/{split}", parsed)
+
+
+def load_arc(
+    split: str = "train",
+    *,
+    subset: Literal["easy", "challenge"] = "easy",
+    data_dir: str | os.PathLike[str] | None = None,
+) -> QADataset:
+    """Load ARC (Clark et al., 2018): grade-school science questions with three to five options.
+
+    Parameters
+    ----------
+    split : {"train", "validation", "test"}, default="train"
+        2,251, 570 or 2,376 questions (easy); 1,119, 299 or 1,172 (challenge).
+    subset : {"easy", "challenge"}, default="easy"
+        ARC-Easy or ARC-Challenge.
+    data_dir : path or None, default=None
+        Folder that holds ``arc_easy/SPLIT.jsonl.gz`` or ``arc_challenge/SPLIT.jsonl.gz`` (or ``.jsonl``), in the form
+        of the original release (``question: {stem, choices: [{text, label}]}``) or of the hub (``question``,
+        ``choices: {text, label}``). None takes the folder named by the environment variable ``ENSEMW2S_DATA``, or
+        without it the hub (``allenai/ai2_arc``).
+
+    Returns
+    -------
+    QADataset
+        With prompts, answers, choices, labels and ids.
+
+    Raises
+    ------
+    ValueError
+        If `split` or `subset` is unknown, a row lacks a field, or its key is not among its labels.
+    FileNotFoundError
+        If the folder does not hold the split; the message lists those that are there.
+    OSError
+        If the hub cannot be reached.
+
+    Examples
+    --------
+    >>> import json, pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> row = {"id": "a", "question": "Liquid metal?", "answerKey": "2"}
+    >>> row["choices"] = {"text": ["tin", "mercury", "lead"], "label": ["1", "2", "3"]}
+    >>> (folder / "arc_easy").mkdir()
+    >>> _ = (folder / "arc_easy" / "test.jsonl").write_text(json.dumps(row))
+    >>> load_arc("test", subset="easy", data_dir=folder)[0].answer
+    'mercury'
+    """
+    if subset not in ("easy", "challenge"):
+        raise ValueError(f"subset must be 'easy' or 'challenge'; got {subset!r}.")
+    folder = f"arc_{subset}"
+    rows = _read(folder, ("allenai/ai2_arc", f"ARC-{subset.capitalize()}"), split, data_dir)
+    return _assemble(f"{folder}/{split}", [_keyed(row, f"{folder}/{split} row {k}") for k, row in enumerate(rows)])
+
+
+def load_quartz(
+    split: str = "train", *, data_dir: str | os.PathLike[str] | None = None, include_paragraph: bool = False
+) -> QADataset:
+    """Load QuaRTz (Tafjord et al., 2019): questions on qualitative relations with two options.
+
+    Parameters
+    ----------
+    split : {"train", "validation", "test"}, default="train"
+        2,696, 384 or 784 questions on the hub.
+    data_dir : path or None, default=None
+        Folder that holds ``quartz/SPLIT.jsonl.gz`` (or ``.jsonl``), one JSON object a line with the hub's fields.
+        None takes the folder named by the environment variable ``ENSEMW2S_DATA``, or without it the hub
+        (``allenai/quartz``).
+    include_paragraph : bool, default=False
+        Put the background sentence (``para``) and a line break before the question. Questions that have none stay
+        as they are; a logged warning says how many.
+
+    Returns
+    -------
+    QADataset
+        With prompts, answers, choices, labels and ids.
+
+    Raises
+    ------
+    ValueError
+        If `split` is unknown, a row lacks a field, or its key is not among its labels.
+    FileNotFoundError
+        If the folder does not hold the split; the message lists those that are there.
+    OSError
+        If the hub cannot be reached.
+
+    Examples
+    --------
+    >>> import json, pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> row = {"id": "a", "question": "Near things look", "answerKey": "A", "para": "Near things look bigger."}
+    >>> row["choices"] = {"text": ["bigger", "smaller"], "label": ["A", "B"]}
+    >>> (folder / "quartz").mkdir()
+    >>> _ = (folder / "quartz" / "validation.jsonl").write_text(json.dumps(row))
+    >>> load_quartz("validation", data_dir=folder, include_paragraph=True).prompts
+    ('Near things look bigger.\\nNear things look',)
+    """
+    name = f"quartz/{split}"
+    parsed, n_without = [], 0
+    for number, row in enumerate(_read("quartz", ("allenai/quartz", None), split, data_dir)):
+        id, question, options, answer = _keyed(row, f"{name} row {number}")
+        if include_paragraph:
+            paragraph = row.get("para")
+            if paragraph:
+                question = f"{paragraph.strip()}\n{question}"
+            else:
+                n_without += 1
+        parsed.append((id, question, options, answer))
+    if n_without:
+        logger.warning("%s: %d of %d questions have no paragraph and stand alone.", name, n_without, len(parsed))
+    return _assemble(name, parsed)
+
+
+def _read(
+    folder: str, hub: tuple[str, str | None], split: str, data_dir: str | os.PathLike[str] | None
+) -> Iterable[Mapping[str, Any]]:
+    if split not in _SPLITS:
+        raise ValueError(f"split must be one of {list(_SPLITS)}; got {split!r}.")
+    if data_dir is None:
+        data_dir = os.environ.get(_ENVIRONMENT) or None
+    if data_dir is not None:
+        return _read_folder(Path(data_dir) / folder, split)
+    import datasets
+
+    path, config = hub
+    try:
+        return datasets.load_dataset(path, config, split=split)
+    except OSError as error:
+        raise OSError(
+            f"{path} could not be loaded from the hub ({error}). Check the connection, or pass data_dir= (or set "
+            f"{_ENVIRONMENT}) to a folder that holds {folder}/{split}.jsonl.gz."
+        ) from error
+
+
+def _read_folder(folder: Path, split: str) -> list[dict[str, Any]]:
+    path = next((folder / (split + suffix) for suffix in _SUFFIXES if (folder / (split + suffix)).is_file()), None)
+    if path is None:
+        found = [name for name in _SPLITS if any((folder / (name + suffix)).is_file() for suffix in _SUFFIXES)]
+        there = f"{folder} holds the splits {found}" if found else f"{folder} holds no split"
+        raise FileNotFoundError(
+            f"split {split!r} must be a file {split}.jsonl.gz or {split}.jsonl in {folder}; {there}. "
+            f"Take another split, or leave data_dir and {_ENVIRONMENT} unset to load from the hub."
+        )
+    rows = []
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(
+                    f"{path} line {number} must be a JSON object; {error}. Fetch the file again."
+                ) from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{path} line {number} must be a JSON object; got {line.strip()[:60]!r}.")
+            rows.append(row)
+    if not rows:
+        raise ValueError(f"{path} must hold at least one question; it is empty. Fetch the file again.")
+    return rows
+
+
+def _field(row: Mapping[str, Any], name: str, where: str) -> Any:
+    if name not in row:
+        raise ValueError(
+            f"{where} must have the field {name!r}; got {sorted(row)}. Check which data set the file holds."
+        )
+    value = row[name]
+    return value.strip() if isinstance(value, str) else value
+
+
+def _keyed(row: Mapping[str, Any], where: str) -> tuple[str, str, list[str], str]:
+    """Return id, question, options and answer of a row in the form of ARC's release or of the hub."""
+    question = _field(row, "question", where)
+    if isinstance(question, Mapping):
+        question, entries = _field(question, "stem", where), _field(question, "choices", where)
+        texts = [_field(entry, "text", where) for entry in entries]
+        keys = [_field(entry, "label", where) for entry in entries]
+    else:
+        columns = _field(row, "choices", where)
+        texts = [text.strip() for text in _field(columns, "text", where)]
+        keys = list(_field(columns, "label", where))
+    key = _field(row, "answerKey", where)
+    if key not in keys or len(texts) != len(keys):
+        raise ValueError(
+            f"{where}: answerKey must be one of the labels of its {len(texts)} options, {keys}; got {key!r}."
+        )
+    return str(_field(row, "id", where)), question, texts, texts[keys.index(key)]
+
+
+def _assemble(name: str, parsed: list[tuple[str, str, list[str], str]]) -> QADataset:
+    ids, prompts, choices, answers = [], [], [], []
+    n_merged, n_skipped = 0, 0
+    for id, prompt, options, answer in parsed:
+        merged = list(dict.fromkeys(options))
+        if len(merged) < 2:
+            n_skipped += 1
+            continue
+        n_merged += len(merged) < len(options)
+        ids.append(id)
+        prompts.append(prompt)
+        choices.append(merged)
+        answers.append(answer)
+    if n_merged:
+        logger.warning("%s: %d of %d questions repeat an option; the copies were merged.", name, n_merged, len(parsed))
+    if n_skipped:
+        logger.warning("%s: %d questions have fewer than two different options and were left out.", name, n_skipped)
+    return QADataset(prompts, answers, choices, ids=ids, name=name)
