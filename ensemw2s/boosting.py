@@ -19,17 +19,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logit
 
-from ensemw2s._numeric import (
+from ensemw2s._validation import (
     RandomState,
     as_generator,
     check_in_unit_interval,
     check_integer,
     check_open_unit,
+    check_option,
     check_real,
     check_vector,
     check_weight,
 )
-from ensemw2s._validation import check_option
 
 _SAMPLING = ("binary", "count", "weight")
 
@@ -63,7 +63,7 @@ def weighted_error(errors: ArrayLike, weight: ArrayLike) -> float:
     0.6
     """
     errors = _check_errors(errors)
-    weight = check_weight("weight", weight, length=errors.size)
+    weight = check_weight(weight, "weight", length=errors.size)
     # The same summation order above and below, so that the quotient never leaves [0, 1].
     return float(np.sum(weight * errors) / np.sum(weight))
 
@@ -115,9 +115,9 @@ def estimator_weight(error: float, prior_error: float, *, learning_rate: float =
     >>> round(estimator_weight(0.85, 0.80), 4)
     -0.3483
     """
-    error = check_open_unit("error", error, remedy="For n tokens clamp an error of 0 to 1 / (2 * n).")
-    prior_error = check_open_unit("prior_error", prior_error)
-    learning_rate = check_real("learning_rate", learning_rate)
+    error = check_open_unit(error, "error", remedy="For n tokens clamp an error of 0 to 1 / (2 * n).")
+    prior_error = check_open_unit(prior_error, "prior_error")
+    learning_rate = check_real(learning_rate, "learning_rate")
     if learning_rate <= 0.0:
         raise ValueError(f"learning_rate must be positive. Got {learning_rate!r} instead.")
     vote = logit(prior_error) - logit(error)
@@ -161,8 +161,8 @@ def reweight(weight: ArrayLike, errors: ArrayLike, vote: float) -> NDArray[np.fl
     array([0.6, 0.1, 0.1, 0.1, 0.1])
     """
     errors = _check_errors(errors)
-    weight = check_weight("weight", weight, length=errors.size)
-    vote = check_real("vote", vote)
+    weight = check_weight(weight, "weight", length=errors.size)
+    vote = check_real(vote, "vote")
     # In logarithms, relative to the largest: a large vote neither overflows nor empties the other entries at once.
     with np.errstate(divide="ignore"):
         log_weight = np.log(weight)
@@ -213,12 +213,13 @@ def draw_tokens(
     >>> float(counts.sum())
     5.0
     """
-    weight = check_weight("weight", weight)
+    weight = check_weight(weight, "weight")
     check_option(sampling, "sampling", _SAMPLING)
     n_tokens = weight.size
+    share = weight / weight.sum()
     if sampling == "weight":
-        return weight * (n_tokens / weight.sum())
-    cumulative = np.cumsum(weight)
+        return n_tokens * share
+    cumulative = np.cumsum(share)
     # Sorted, the search walks forward through memory. A uniform in [0, 1) times the total stays below the total, and
     # side="right" passes over entries of weight 0: only tokens with weight are ever drawn.
     position = np.sort(as_generator(random_state).random(n_tokens)) * cumulative[-1]
@@ -260,7 +261,7 @@ def window_error(errors: ArrayLike, indptr: ArrayLike, length: int) -> NDArray[n
     """
     errors = _check_errors(errors)
     bounds = _check_indptr(indptr, errors.size)
-    length = check_integer("length", length, minimum=1)
+    length = check_integer(length, "length", minimum=1)
     sizes = np.diff(bounds)
     position = np.arange(errors.size) - np.repeat(bounds[:-1], sizes)
     starts = np.flatnonzero(position % length == 0)
@@ -306,7 +307,7 @@ def training_error_bound(errors: ArrayLike, prior_errors: ArrayLike) -> float:
     """
     errors = _check_errors(errors)
     priors = np.full(errors.size, prior_errors) if np.ndim(prior_errors) == 0 else prior_errors
-    priors = check_vector("prior_errors", priors, length=errors.size, per="round")
+    priors = check_vector(priors, "prior_errors", length=errors.size, per="round")
     if priors.min() <= 0.0 or priors.max() >= 1.0:
         row = int(np.argmax((priors <= 0.0) | (priors >= 1.0)))
         raise ValueError(f"prior_errors must lie in (0, 1). Got prior_errors[{row}] = {float(priors[row])!r} instead.")
@@ -314,8 +315,8 @@ def training_error_bound(errors: ArrayLike, prior_errors: ArrayLike) -> float:
 
 
 def _check_errors(errors: ArrayLike) -> NDArray[np.float64]:
-    vector = check_vector("errors", errors)
-    check_in_unit_interval("errors", vector)
+    vector = check_vector(errors, "errors")
+    check_in_unit_interval(vector, "errors")
     return vector
 
 

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ensemw2s._numeric import (
+from ensemw2s._validation import (
     RandomState,
     as_generator,
     check_integer,
@@ -108,7 +108,7 @@ def chance_level(n_choices: ArrayLike) -> float:
     >>> chance_level([4, 4, 2])
     0.3333333333333333
     """
-    counts = check_vector("n_choices", np.atleast_1d(np.asarray(n_choices)), per="question")
+    counts = check_vector(np.atleast_1d(np.asarray(n_choices)), "n_choices", per="question")
     bad = (counts < 1) | (counts != np.floor(counts))
     if bad.any():
         row = int(np.argmax(bad))
@@ -158,9 +158,9 @@ def performance_gap_recovered(weak: float, student: float, oracle: float, *, noi
     4.0
     """
     weak, student, oracle = (
-        check_real(name, score) for name, score in (("weak", weak), ("student", student), ("oracle", oracle))
+        check_real(score, name) for name, score in (("weak", weak), ("student", student), ("oracle", oracle))
     )
-    noise = check_real("noise", noise)
+    noise = check_real(noise, "noise")
     if noise < 0.0:
         raise ValueError(f"noise must not be negative. Got {noise!r} instead.")
     gap = oracle - weak
@@ -219,9 +219,9 @@ def bootstrap_interval(
     """
     from scipy import stats  # half a second that only intervals need
 
-    sample = check_vector("values", values, per="question")
-    confidence_level = check_open_unit("confidence_level", confidence_level)
-    n_resamples = check_integer("n_resamples", n_resamples, minimum=1)
+    sample = check_vector(values, "values", per="question")
+    confidence_level = check_open_unit(confidence_level, "confidence_level")
+    n_resamples = check_integer(n_resamples, "n_resamples", minimum=1)
     if sample.min() == sample.max():
         return float(sample[0]), float(sample[0])
     with warnings.catch_warnings():
@@ -284,8 +284,8 @@ def paired_bootstrap_interval(
     >>> paired_bootstrap_interval([1, 1, 0, 1], [0, 0, -1, 0], random_state=0)
     (1.0, 1.0)
     """
-    first = check_vector("a", a, per="question")
-    second = check_vector("b", b, length=first.size, per="question, as a has")
+    first = check_vector(a, "a", per="question")
+    second = check_vector(b, "b", length=first.size, per="question, as a has")
     return bootstrap_interval(
         first - second, confidence_level=confidence_level, n_resamples=n_resamples, random_state=random_state
     )
