@@ -18,16 +18,32 @@ if TYPE_CHECKING:
     from ensemw2s.boosting import training_error_bound as training_error_bound
     from ensemw2s.boosting import weighted_error as weighted_error
     from ensemw2s.boosting import window_error as window_error
+    from ensemw2s.datasets import BinaryQA as BinaryQA
+    from ensemw2s.datasets import QADataset as QADataset
+    from ensemw2s.datasets import load_arc as load_arc
+    from ensemw2s.datasets import load_quartz as load_quartz
+    from ensemw2s.datasets import load_sciq as load_sciq
+    from ensemw2s.datasets import to_binary as to_binary
+    from ensemw2s.ensemble import FineTunedGenerator as FineTunedGenerator
+    from ensemw2s.ensemble import TokenAdaBoostGenerator as TokenAdaBoostGenerator
     from ensemw2s.exceptions import BackendUnavailableError as BackendUnavailableError
     from ensemw2s.exceptions import CheckpointError as CheckpointError
     from ensemw2s.exceptions import EarlyStopWarning as EarlyStopWarning
     from ensemw2s.exceptions import WeakLearnerError as WeakLearnerError
+    from ensemw2s.learners import BigramLearner as BigramLearner
+    from ensemw2s.learners import HFCausalLM as HFCausalLM
+    from ensemw2s.learners import TokenLearner as TokenLearner
+    from ensemw2s.learners import check_weak_learner as check_weak_learner
     from ensemw2s.metrics import bootstrap_interval as bootstrap_interval
     from ensemw2s.metrics import chance_level as chance_level
     from ensemw2s.metrics import option_accuracy as option_accuracy
     from ensemw2s.metrics import paired_bootstrap_interval as paired_bootstrap_interval
     from ensemw2s.metrics import performance_gap_recovered as performance_gap_recovered
     from ensemw2s.metrics import token_error as token_error
+    from ensemw2s.mixture import MixtureForCausalLM as MixtureForCausalLM
+    from ensemw2s.tokenizers import byte_tokenizer as byte_tokenizer
+    from ensemw2s.tokenizers import word_tokenizer as word_tokenizer
+    from ensemw2s.tokens import TokenDataset as TokenDataset
 
 # Public name -> module of ensemw2s that defines it. Keep the TYPE_CHECKING block above in step: a test compares them.
 _PUBLIC: dict[str, str] = {
@@ -50,6 +66,28 @@ _PUBLIC: dict[str, str] = {
     "paired_bootstrap_interval": "metrics",
     "performance_gap_recovered": "metrics",
     "token_error": "metrics",
+    # tokenizers
+    "byte_tokenizer": "tokenizers",
+    "word_tokenizer": "tokenizers",
+    # tokens
+    "TokenDataset": "tokens",
+    # datasets
+    "BinaryQA": "datasets",
+    "QADataset": "datasets",
+    "load_arc": "datasets",
+    "load_quartz": "datasets",
+    "load_sciq": "datasets",
+    "to_binary": "datasets",
+    # learners
+    "BigramLearner": "learners",
+    "HFCausalLM": "learners",
+    "TokenLearner": "learners",
+    "check_weak_learner": "learners",
+    # mixture
+    "MixtureForCausalLM": "mixture",
+    # ensemble
+    "FineTunedGenerator": "ensemble",
+    "TokenAdaBoostGenerator": "ensemble",
 }
 
 __all__ = ["__version__", *_PUBLIC]

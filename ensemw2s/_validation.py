@@ -24,6 +24,10 @@ def as_texts(values: Iterable[str], name: str, *, what: str = "text") -> list[st
             raise TypeError(f"{name} must hold texts. Got {name}[{row}] = {shorten(value)} instead.")
         if not value.strip():
             raise ValueError(f"{name} must not hold a blank {what}. Got {name}[{row}] = {value!r}; fill or drop it.")
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{name}[{row}] cannot be written as UTF-8 ({error.reason}); repair the {what}.") from None
     return [str(value) for value in rows]  # numpy.str_ becomes a plain str
 
 
@@ -75,7 +79,8 @@ def check_weight(weight: ArrayLike, name: str, *, length: int | None = None, per
     vector = check_vector(weight, name, length=length, per=per)
     if vector.min() < 0.0:
         _refuse_where(vector, name, vector < 0.0, "non-negative numbers")
-    total = float(vector.sum())
+    with np.errstate(over="ignore"):
+        total = float(vector.sum())
     if not 0.0 < total < np.inf:
         raise ValueError(f"{name} must have a positive, finite sum. Got {total!r} instead.")
     return vector

@@ -189,7 +189,7 @@ def bootstrap_interval(
         One number per question, for example 1 where the gold option was chosen and 0 elsewhere.
     confidence_level : float in (0, 1), default=0.95
         Share of such intervals that shall hold the mean of the population.
-    n_resamples : int >= 1, default=2000
+    n_resamples : int >= 2, default=2000
         Number of resamples.
     random_state : int, Generator, RandomState or None, default=None
         Source of the resamples. An integer gives the same interval every time.
@@ -221,11 +221,11 @@ def bootstrap_interval(
 
     sample = check_vector(values, "values", per="question")
     confidence_level = check_open_unit(confidence_level, "confidence_level")
-    n_resamples = check_integer(n_resamples, "n_resamples", minimum=1)
+    n_resamples = check_integer(n_resamples, "n_resamples", minimum=2)
     if sample.min() == sample.max():
         return float(sample[0]), float(sample[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # answered below
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # a nan is answered below
         result = stats.bootstrap(
             (sample,),
             np.mean,
@@ -262,7 +262,7 @@ def paired_bootstrap_interval(
         One number per question and model, in the same order of questions.
     confidence_level : float in (0, 1), default=0.95
         Share of such intervals that shall hold the difference in the population.
-    n_resamples : int >= 1, default=2000
+    n_resamples : int >= 2, default=2000
         Number of resamples.
     random_state : int, Generator, RandomState or None, default=None
         Source of the resamples. An integer gives the same interval every time.

@@ -1,0 +1,111 @@
+"""Answers written by a mixture: batches of prompts in, texts or step distributions out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, encode_prompts, fill_template
+
+__all__ = ["generate_texts", "match_nll"]
+
+
+def generate_texts(mixture: Any, learner: Any, prompts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
+    """Answers of a mixture to questions, in the questions' order.
+
+    Parameters
+    ----------
+    mixture : MixtureForCausalLM
+        The ensemble.
+    learner : TokenLearner
+        A member, for its tokenizer, template and limits.
+    prompts : sequence of str
+        Questions.
+    settings : dict
+        Keywords of ``generate``.
+
+    Returns
+    -------
+    list of str, or list of list of str with ``num_return_sequences > 1``
+    """
+    n_sequences = int(settings.get("num_return_sequences") or 1)
+    if "generation_config" not in settings:
+        settings = {"do_sample": False, **settings}
+    answers: list[Any] = [None] * len(prompts)
+    for rows, ids, mask in _prompt_batches(learner, prompts, int(settings.get("max_new_tokens") or 0)):
+        output = mixture.generate(input_ids=ids.to(mixture.device), attention_mask=mask.to(mixture.device), **settings)
+        sequences = output if not hasattr(output, "sequences") else output.sequences
+        texts = learner.tokenizer_.batch_decode(sequences[:, ids.shape[1] :], skip_special_tokens=True)
+        texts = [text.strip() for text in texts]
+        for place, row in enumerate(rows):
+            several = texts[place * n_sequences : (place + 1) * n_sequences]
+            answers[row] = several if n_sequences > 1 else several[0]
+    return answers
+
+
+def match_nll(
+    mixture: Any, learner: Any, prompts: Sequence[str], choices: Sequence[Sequence[str]], *, normalize: str
+) -> np.ndarray:
+    r"""Negative log-likelihood of each option under the steps of the greedy answer (the paper's second reading).
+
+    The ensemble first decodes :math:`\hat y`; an option's token `j` is then scored by the distribution of decoding
+    step `j`, whatever the option's earlier tokens are. Decoding goes on after an end-of-answer token until there is
+    a step for every token of the longest option.
+
+    Returns
+    -------
+    ndarray of shape (n, K)
+        ``inf`` where a question has fewer options.
+    """
+    from ensemw2s.tokens import TokenDataset
+
+    n_choices = [len(options) for options in choices]
+    result = np.full((len(choices), max(n_choices)), np.inf)
+    tokens = [TokenDataset.for_learner(learner, [p] * len(c), c) for p, c in zip(prompts, choices, strict=True)]
+    n_steps = max(int(options.answer_lengths.max()) for options in tokens)
+    for rows, ids, mask in _prompt_batches(learner, prompts, n_steps):
+        output = mixture.generate(
+            input_ids=ids.to(mixture.device),
+            attention_mask=mask.to(mixture.device),
+            max_new_tokens=n_steps,
+            eos_token_id=[],
+            do_sample=False,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+        steps = np.stack([step.log_softmax(dim=-1).cpu().numpy() for step in output.logits], axis=1)  # (B, steps, V)
+        for place, row in enumerate(rows):
+            for column, option in enumerate(choices[row]):
+                answer = tokens[row].row_ids(column)[1]
+                nll = -float(steps[place, np.arange(len(answer)), answer].sum(dtype=np.float64))
+                result[row, column] = nll / {"sum": 1, "token": len(answer), "char": len(option)}[normalize]
+    return result
+
+
+def _prompt_batches(learner: Any, prompts: Sequence[str], n_new: int) -> Iterator[tuple[np.ndarray, Any, Any]]:
+    """Rows, token ids and masks, left-padded, in batches of prompts of like length."""
+    import torch
+
+    template = getattr(learner, "prompt_template", DEFAULT_PROMPT_TEMPLATE)
+    encoded = encode_prompts([fill_template(template, prompt) for prompt in prompts], learner.tokenizer_)
+    lengths = np.array([len(ids) for ids in encoded])
+    limit = getattr(learner, "max_length_", None)
+    if limit is not None and (lengths + n_new > limit).any():
+        row = int(np.argmax(lengths + n_new > limit))
+        raise ValueError(
+            f"X[{row}] is {lengths[row]} tokens long and leaves no room for max_new_tokens={n_new} in the model's "
+            f"{limit} tokens; shorten the question or pass a smaller max_new_tokens."
+        )
+    pad = learner.tokenizer_.pad_token_id or 0
+    order = np.argsort(-lengths, kind="stable")
+    batch_size = int(getattr(learner, "eval_batch_size", 64))
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        ids = np.full((len(rows), lengths[rows].max()), pad, dtype=np.int64)  # (B, L)
+        mask = np.zeros_like(ids)
+        for place, row in enumerate(rows):
+            ids[place, ids.shape[1] - lengths[row] :] = encoded[row]
+            mask[place, ids.shape[1] - lengths[row] :] = 1
+        yield rows, torch.from_numpy(ids), torch.from_numpy(mask)

@@ -1,0 +1,340 @@
+"""What every fitted generator can do: generate, choose options, and be scored."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from ensemw2s._validation import check_option
+from ensemw2s.datasets import QADataset
+from ensemw2s.ensemble._decoding import generate_texts, match_nll
+from ensemw2s.ensemble._inputs import check_questions, require_answers, require_choices
+from ensemw2s.scoring import NORMALIZATIONS, option_nll, score_answers
+from ensemw2s.tokens import TokenDataset
+
+if TYPE_CHECKING:
+    from ensemw2s.mixture import MixtureForCausalLM
+
+__all__ = ["BaseTokenGenerator"]
+
+
+class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
+    """Prediction half of the generators; `fit` sets ``estimators_`` and ``estimator_weights_``.
+
+    Subclasses have the parameters ``estimator``, ``choose`` and ``normalize``, and may have ``combine``.
+    """
+
+    estimators_: list[Any]
+    estimator_weights_: np.ndarray
+    max_new_tokens_: int
+
+    def generate(self, X: Any, **generation_kwargs: Any) -> list[Any]:
+        """Write answers.
+
+        Greedy unless the keywords say otherwise. ``do_sample=True`` draws each token from the mixture, which is
+        Eq. 1 of the paper.
+
+        Parameters
+        ----------
+        X : sequence of str or QADataset, shape (n,)
+            Questions.
+        **generation_kwargs
+            Passed to `transformers.GenerationMixin.generate`: ``max_new_tokens`` (default: the longest answer seen
+            in `fit`), ``do_sample``, ``temperature``, ``top_p``, ``num_beams``, ``num_return_sequences``, …
+
+        Returns
+        -------
+        list of str, or list of list of str with ``num_return_sequences > 1``
+        """
+        check_is_fitted(self, "estimators_")
+        questions = check_questions(X)
+        return generate_texts(self.mixture_, self.estimators_[0], questions.prompts, {
+            "max_new_tokens": self.max_new_tokens_, **generation_kwargs
+        })  # fmt: skip
+
+    @property
+    def mixture_(self) -> MixtureForCausalLM:
+        """The ensemble as a Hugging Face model, sharing the members' weights."""
+        from ensemw2s.mixture import MixtureForCausalLM
+
+        check_is_fitted(self, "estimators_")
+        return MixtureForCausalLM.from_members(self.estimators_, self.estimator_weights_, combine=self._combine())
+
+    def predict(self, X: Any, choices: Sequence | None = None) -> np.ndarray:
+        """Choose an option for each question, or write an answer where there are no options.
+
+        Parameters
+        ----------
+        X : sequence of str or QADataset, shape (n,)
+            Questions; the options of a `QADataset` are used.
+        choices : sequence of sequences of str, optional
+            Options of each question.
+
+        Returns
+        -------
+        ndarray of shape (n,), object
+            Texts.
+        """
+        check_is_fitted(self, "estimators_")
+        questions = check_questions(X, choices=choices)
+        if questions.choices is None:
+            return _texts(self.generate(questions.prompts))
+        return _chosen(self._option_nll(questions)[-1], questions.choices)
+
+    def predict_proba(self, X: Any, choices: Sequence | None = None) -> np.ndarray:
+        """Probability of each option: the likelihoods of the options, normalised over the question.
+
+        Parameters
+        ----------
+        X : sequence of str or QADataset, shape (n,)
+            Questions.
+        choices : sequence of sequences of str, optional
+            Options; required unless `X` is a `QADataset` that has them.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            K is the largest number of options; 0 where a question has fewer.
+        """
+        check_is_fitted(self, "estimators_")
+        return softmax(-self._option_nll(check_questions(X, choices=choices))[-1], axis=1)
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence | None = None) -> float:
+        """Option accuracy where there are options, else the share of answer tokens predicted right.
+
+        Parameters
+        ----------
+        X : sequence of str or QADataset, shape (n,)
+            Questions.
+        y : sequence of str, optional
+            Answers; those of the `QADataset` if None.
+        sample_weight : array-like of shape (n,), optional
+            Weight of each question.
+        choices : sequence of sequences of str, optional
+            Options.
+
+        Returns
+        -------
+        float in [0, 1]
+        """
+        return list(self._staged_score(X, y, sample_weight, choices, staged=False))[-1]
+
+    def staged_predict(self, X: Any, choices: Sequence | None = None) -> Iterator[np.ndarray]:
+        """`predict` of the first 1, 2, ..., T members.
+
+        Parameters
+        ----------
+        X, choices
+            As in `predict`.
+
+        Yields
+        ------
+        ndarray of shape (n,), object
+        """
+        check_is_fitted(self, "estimators_")
+        questions = check_questions(X, choices=choices)
+        if questions.choices is None:
+            for n_members in range(1, len(self.estimators_) + 1):
+                yield self.with_votes(self.estimator_weights_[:n_members]).predict(questions.prompts)
+            return
+        for nll in self._option_nll(questions, staged=True):
+            yield _chosen(nll, questions.choices)
+
+    def staged_predict_proba(self, X: Any, choices: Sequence | None = None) -> Iterator[np.ndarray]:
+        """`predict_proba` of the first 1, 2, ..., T members.
+
+        Parameters
+        ----------
+        X, choices
+            As in `predict_proba`.
+
+        Yields
+        ------
+        ndarray of shape (n, K)
+        """
+        check_is_fitted(self, "estimators_")
+        for nll in self._option_nll(check_questions(X, choices=choices), staged=True):
+            yield softmax(-nll, axis=1)
+
+    def staged_score(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence | None = None
+    ) -> Iterator[float]:
+        """`score` of the first 1, 2, ..., T members.
+
+        Parameters
+        ----------
+        X, y, sample_weight, choices
+            As in `score`.
+
+        Yields
+        ------
+        float in [0, 1]
+        """
+        return self._staged_score(X, y, sample_weight, choices, staged=True)
+
+    def token_error(self, X: Any, y: Any = None) -> float:
+        """Share of answer tokens predicted wrongly, each given the true tokens before it.
+
+        Parameters
+        ----------
+        X : sequence of str or QADataset, shape (n,)
+            Questions.
+        y : sequence of str, optional
+            Answers; those of the `QADataset` if None.
+
+        Returns
+        -------
+        float in [0, 1]
+        """
+        return float(self._token_errors(check_questions(X, y), staged=False)[-1].mean())
+
+    def staged_token_error(self, X: Any, y: Any = None) -> Iterator[float]:
+        """`token_error` of the first 1, 2, ..., T members.
+
+        Parameters
+        ----------
+        X, y
+            As in `token_error`.
+
+        Yields
+        ------
+        float in [0, 1]
+        """
+        for mistakes in self._token_errors(check_questions(X, y), staged=True):
+            yield float(mistakes.mean())
+
+    def with_votes(self, votes: Any) -> Any:
+        """The same members with other votes: fewer of them, or all alike.
+
+        Parameters
+        ----------
+        votes : array-like of shape (n_members,), n_members <= T
+            Votes of the first members, > 0.
+
+        Returns
+        -------
+        BaseTokenGenerator
+            A fitted shallow copy; the members are shared.
+
+        Examples
+        --------
+        >>> from ensemw2s import BigramLearner, TokenAdaBoostGenerator, make_qa
+        >>> easy = make_qa(40, random_state=0)
+        >>> booster = TokenAdaBoostGenerator(
+        ...     BigramLearner(), n_estimators=2, prior="uniform", random_state=0).fit(easy)
+        >>> len(booster.with_votes(booster.estimator_weights_[:1]).estimators_)
+        1
+        """
+        from ensemw2s.mixture import check_votes
+
+        check_is_fitted(self, "estimators_")
+        n_members = len(np.atleast_1d(votes))
+        if n_members > len(self.estimators_):
+            raise ValueError(f"votes must have at most {len(self.estimators_)} entries. Got {n_members} instead.")
+        other = copy.copy(self)
+        other.estimators_ = self.estimators_[:n_members]
+        other.estimator_weights_ = check_votes(votes, n_members)
+        return other
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        return tags
+
+    def _combine(self) -> str:
+        return getattr(self, "combine", "probabilities")
+
+    def _check_choosing(self) -> None:
+        check_option(self.choose, "choose", ("likelihood", "match"))
+        check_option(self.normalize, "normalize", NORMALIZATIONS)
+        check_option(self._combine(), "combine", ("probabilities", "logits"))
+
+    def _base_estimator(self) -> Any:
+        """The weak learner to clone; a model id becomes an `HFCausalLM`."""
+        if isinstance(self.estimator, str):
+            from ensemw2s.learners import HFCausalLM
+
+            return HFCausalLM(self.estimator)
+        return clone(self.estimator)
+
+    def _batch_size(self) -> int:
+        return int(getattr(self.estimators_[0], "eval_batch_size", 64))
+
+    def _option_nll(self, questions: QADataset, *, staged: bool = False) -> np.ndarray:
+        """NLL of the options, (n_stages, n, K)."""
+        choices = require_choices(questions)
+        self._check_choosing()
+        if self.choose == "match":
+            ensembles = (
+                [self.with_votes(self.estimator_weights_[: t + 1]) for t in range(len(self.estimators_))]
+                if staged
+                else [self]
+            )
+            return np.stack(
+                [
+                    match_nll(e.mixture_, e.estimators_[0], questions.prompts, choices, normalize=self.normalize)
+                    for e in ensembles
+                ]
+            )
+        return option_nll(
+            self.estimators_,
+            self.estimator_weights_,
+            questions.prompts,
+            choices,
+            combine=self._combine(),
+            normalize=self.normalize,
+            staged=staged,
+            batch_size=self._batch_size(),
+        )
+
+    def _token_errors(self, questions: QADataset, *, staged: bool) -> np.ndarray:
+        """0/1 errors of the answer tokens, (n_stages, n_tokens)."""
+        tokens, predicted = self._predict_tokens(questions, staged=staged)
+        return predicted != tokens.labels
+
+    def _predict_tokens(self, questions: QADataset, *, staged: bool) -> tuple[TokenDataset, np.ndarray]:
+        check_is_fitted(self, "estimators_")
+        tokens = TokenDataset.for_learner(self.estimators_[0], questions.prompts, require_answers(questions))
+        scores = score_answers(
+            self.estimators_,
+            self.estimator_weights_,
+            tokens,
+            combine=self._combine(),
+            staged=staged,
+            batch_size=self._batch_size(),
+        )
+        return tokens, scores.predicted
+
+    def _staged_score(
+        self, X: Any, y: Any, sample_weight: Any, choices: Sequence | None, *, staged: bool
+    ) -> Iterator[float]:
+        check_is_fitted(self, "estimators_")
+        questions = check_questions(X, y, choices)
+        if questions.choices is not None:
+            require_answers(questions)
+            gold = questions.labels
+            for nll in self._option_nll(questions, staged=staged):
+                yield float(np.average(nll.argmin(axis=1) == gold, weights=sample_weight))
+            return
+        tokens, predicted = self._predict_tokens(questions, staged=staged)
+        weight = None if sample_weight is None else tokens.spread(np.asarray(sample_weight))
+        for stage in predicted:
+            yield float(np.average(stage == tokens.labels, weights=weight))
+
+
+def _texts(values: Sequence[str]) -> np.ndarray:
+    # object, as scikit-learn's labels: a fixed-width string array would cut longer texts on assignment.
+    result = np.empty(len(values), dtype=object)
+    result[:] = list(values)
+    return result
+
+
+def _chosen(nll: np.ndarray, choices: Sequence[Sequence[str]]) -> np.ndarray:
+    return _texts([options[best] for options, best in zip(choices, nll.argmin(axis=1), strict=True)])

@@ -1,0 +1,130 @@
+"""What carries a boosting weight: a token, a window of tokens, an answer, or a question."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from ensemw2s.boosting import window_error
+from ensemw2s.datasets import QADataset
+from ensemw2s.ensemble._inputs import require_choices
+from ensemw2s.metrics import chance_level
+from ensemw2s.scoring import option_nll, score_answers
+from ensemw2s.tokens import TokenDataset
+
+__all__ = ["BoostingUnit", "check_unit", "make_unit"]
+
+_NAMES = ("token", "sample", "option")
+
+
+class BoostingUnit(Protocol):
+    """How errors are counted and weights are spread over answer tokens."""
+
+    n_units: int
+    chance_error: float
+
+    def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
+        """D_1 from one weight per answer, (n_rows,) -> (n_units,), summing to 1."""
+        ...
+
+    def errors(self, learner: Any) -> np.ndarray:
+        """Error of each unit under one learner, in [0, 1], of shape (n_units,)."""
+        ...
+
+    def spread(self, weight: np.ndarray) -> np.ndarray:
+        """Weight of each answer token, (n_units,) -> (n_tokens,)."""
+        ...
+
+
+def check_unit(unit: Any) -> None:
+    """Raise a ValueError unless `unit` is a unit's name or a window length."""
+    if unit in _NAMES or (isinstance(unit, (int, np.integer)) and not isinstance(unit, bool) and unit >= 1):
+        return
+    raise ValueError(f"unit must be 'token', 'sample', 'option' or a window length >= 1. Got {unit!r} instead.")
+
+
+def make_unit(
+    unit: Any,
+    tokens: TokenDataset,
+    *,
+    n_vocabulary: int,
+    batch_size: int,
+    questions: QADataset,
+    normalize: str,
+) -> BoostingUnit:
+    """The unit that the parameter ``unit`` names."""
+    if unit == "option":
+        return _OptionUnit(tokens, questions, normalize, batch_size)
+    if unit == "sample":
+        return _SampleUnit(tokens, n_vocabulary, batch_size)
+    return _TokenUnit(tokens, 1 if unit == "token" else int(unit), n_vocabulary, batch_size)
+
+
+def _token_mistakes(learner: Any, tokens: TokenDataset, batch_size: int) -> np.ndarray:
+    predicted = score_answers([learner], [1.0], tokens, batch_size=batch_size).predicted[0]
+    return (predicted != tokens.labels).astype(np.float64)
+
+
+class _TokenUnit:
+    """One weight per answer token; with a window, a token's error is the mean over its window."""
+
+    def __init__(self, tokens: TokenDataset, window: int, n_vocabulary: int, batch_size: int) -> None:
+        self.tokens, self.window, self.batch_size = tokens, window, batch_size
+        self.n_units, self.chance_error = tokens.n_tokens, 1.0 - 1.0 / n_vocabulary
+
+    def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
+        weight = self.tokens.spread(row_weight)
+        return weight / weight.sum()
+
+    def errors(self, learner: Any) -> np.ndarray:
+        mistakes = _token_mistakes(learner, self.tokens, self.batch_size)
+        return mistakes if self.window == 1 else window_error(mistakes, self.tokens.indptr, self.window)
+
+    def spread(self, weight: np.ndarray) -> np.ndarray:
+        return weight
+
+
+class _SampleUnit:
+    """One weight per answer, which is wrong as soon as one of its tokens is."""
+
+    def __init__(self, tokens: TokenDataset, n_vocabulary: int, batch_size: int) -> None:
+        self.tokens, self.batch_size = tokens, batch_size
+        self.n_units, self.chance_error = len(tokens), 1.0 - 1.0 / n_vocabulary
+
+    def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
+        return row_weight / row_weight.sum()
+
+    def errors(self, learner: Any) -> np.ndarray:
+        mistakes = _token_mistakes(learner, self.tokens, self.batch_size)
+        return (self.tokens.sum_rows(mistakes) > 0).astype(np.float64)
+
+    def spread(self, weight: np.ndarray) -> np.ndarray:
+        return self.tokens.spread(weight)
+
+
+class _OptionUnit:
+    """One weight per question, which is wrong when the gold option has not the lowest NLL."""
+
+    def __init__(self, tokens: TokenDataset, questions: QADataset, normalize: str, batch_size: int) -> None:
+        self.tokens, self.questions, self.normalize, self.batch_size = tokens, questions, normalize, batch_size
+        self.choices = require_choices(questions)
+        self.n_units = len(tokens)
+        self.chance_error = 1.0 - chance_level([len(options) for options in self.choices])
+
+    def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
+        return row_weight / row_weight.sum()
+
+    def errors(self, learner: Any) -> np.ndarray:
+        nll = option_nll(
+            [learner],
+            [1.0],
+            self.questions.prompts,
+            self.choices,
+            normalize=self.normalize,
+            batch_size=self.batch_size,
+        )
+        return (nll[0].argmin(axis=1) != self.questions.labels).astype(np.float64)
+
+    def spread(self, weight: np.ndarray) -> np.ndarray:
+        return self.tokens.spread(weight)

@@ -1,0 +1,83 @@
+"""One language model, fine-tuned without boosting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ensemw2s.ensemble._generator import BaseTokenGenerator
+from ensemw2s.ensemble._inputs import check_questions, check_sample_weight, require_answers
+from ensemw2s.tokens import TokenDataset
+
+__all__ = ["FineTunedGenerator"]
+
+
+class FineTunedGenerator(BaseTokenGenerator):
+    """A single learner trained on questions and answers: a student, an oracle, or an ensemble's yardstick.
+
+    It predicts exactly as an ensemble of one does, so that the two can be compared.
+
+    Parameters
+    ----------
+    estimator : TokenLearner or str
+        The learner; a model id or folder stands for ``HFCausalLM(id)``.
+    choose : {"likelihood", "match"}, default="likelihood"
+        How an option is chosen: by its own likelihood, or by the likelihood of its tokens under the steps of the
+        greedy answer.
+    normalize : {"sum", "token", "char"}, default="sum"
+        What an option's negative log-likelihood is divided by.
+
+    Attributes
+    ----------
+    estimators_ : list of one TokenLearner
+    estimator_weights_ : ndarray of shape (1,)
+    max_new_tokens_ : int
+        Longest answer in `fit`, in tokens; the default length of `generate`.
+
+    Examples
+    --------
+    >>> from ensemw2s import BigramLearner, FineTunedGenerator
+    >>> generator = FineTunedGenerator(BigramLearner()).fit(["Sky?", "Grass?"], ["blue", "blue"])
+    >>> generator.predict(["Sea?"])
+    array(['blue'], dtype=object)
+    """
+
+    def __init__(self, estimator: Any, *, choose: str = "likelihood", normalize: str = "sum") -> None:
+        self.estimator = estimator
+        self.choose = choose
+        self.normalize = normalize
+
+    def fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence | None = None
+    ) -> FineTunedGenerator:
+        """Train the learner.
+
+        Parameters
+        ----------
+        X : sequence of str or QADataset, shape (n,)
+            Questions.
+        y : sequence of str, optional
+            Answers; those of the `QADataset` if None.
+        sample_weight : array-like of shape (n,), optional
+            Weight of each answer.
+        choices : sequence of sequences of str, optional
+            Options; checked, but not used in training.
+
+        Returns
+        -------
+        FineTunedGenerator
+            The fitted generator itself.
+        """
+        self._check_choosing()
+        questions = check_questions(X, y, choices)
+        answers = require_answers(questions)
+        weight = check_sample_weight(sample_weight, len(answers))
+        learner = self._base_estimator().initialize()
+        tokens = TokenDataset.for_learner(learner, questions.prompts, answers)
+        learner.fit(tokens, token_weight=tokens.spread(weight * len(weight)))
+        self.estimators_ = [learner]
+        self.estimator_weights_ = np.ones(1)
+        self.max_new_tokens_ = int(tokens.answer_lengths.max())
+        return self

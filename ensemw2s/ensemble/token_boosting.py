@@ -1,0 +1,306 @@
+"""AdaBoost over answer tokens (EnsemW2S, Algorithm 1)."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from ensemw2s._validation import check_integer, check_option, check_real
+from ensemw2s.boosting import draw_tokens, estimator_weight, reweight, weighted_error
+from ensemw2s.datasets import QADataset
+from ensemw2s.ensemble._generator import BaseTokenGenerator
+from ensemw2s.ensemble._inputs import check_questions, check_sample_weight, require_answers, require_choices
+from ensemw2s.ensemble._units import BoostingUnit, check_unit, make_unit
+from ensemw2s.exceptions import EarlyStopWarning, WeakLearnerError
+from ensemw2s.tokens import TokenDataset
+
+__all__ = ["TokenAdaBoostGenerator"]
+
+Sampling: TypeAlias = Literal["binary", "count", "weight"]
+
+logger = logging.getLogger("ensemw2s")
+
+
+@dataclass
+class _Rounds:
+    """What the loop has gathered so far."""
+
+    estimators: list[Any] = field(default_factory=list)
+    votes: list[float] = field(default_factory=list)
+    errors: list[float] = field(default_factory=list)
+    priors: list[float] = field(default_factory=list)
+    stop_reason: str = "n_estimators"
+
+    def keep(self, estimator: Any, vote: float, error: float, prior: float) -> None:
+        self.estimators.append(estimator)
+        self.votes.append(vote)
+        self.errors.append(error)
+        self.priors.append(prior)
+
+
+class TokenAdaBoostGenerator(BaseTokenGenerator):
+    r"""Boost language models at the level of single answer tokens (EnsemW2S-AdaBoost, Algorithm 1).
+
+    Every answer token is a sample with a weight :math:`D_t`. A round draws tokens from :math:`D_t`, trains a fresh
+    learner on them, measures its error :math:`\epsilon_t` on all tokens under :math:`D_t`, gives it the vote
+
+    .. math:: \alpha_t = \operatorname{logit}(\epsilon_{pre}) - \operatorname{logit}(\epsilon_t),
+
+    and multiplies the weights of the tokens it missed by :math:`e^{\alpha_t}`. The loop ends when
+    :math:`\epsilon_t \ge \epsilon_{pre}`, the error of the untrained model. The fitted members answer together by
+    Eq. 1, :math:`\sum_t \bar\alpha_t p_t`.
+
+    Parameters
+    ----------
+    estimator : TokenLearner or str
+        Weak learner, cloned every round; a model id or folder stands for ``HFCausalLM(id)``.
+    n_estimators : int, default=5
+        Largest number of rounds.
+    learning_rate : float, default=1.0
+        Shrinkage of the votes. (The optimiser's rate is ``estimator__lr``.)
+    sampling : {"binary", "count", "weight"}, default="binary"
+        What the learner is trained on: the tokens drawn at least once (the paper's label mask), every token as often
+        as it was drawn, or all tokens by their weights, without a draw.
+    unit : {"token", "sample", "option"} or int, default="token"
+        What has a weight of its own: each token, each answer (wrong if a token is), each question (wrong if the gold
+        option is not the likeliest; needs options), or each token with its error averaged over a window of this
+        many tokens.
+    combine : {"probabilities", "logits"}, default="probabilities"
+        What is averaged when members answer together.
+    prior : {"pretrained", "reweighted", "uniform"}, default="pretrained"
+        The error a round must stay below: the untrained model's under uniform weights (the paper's), the untrained
+        model's under :math:`D_t`, or that of a uniform guess, :math:`1 - 1/K` (SAMME's).
+    choose : {"likelihood", "match"}, default="likelihood"
+        How an option is chosen, see `FineTunedGenerator`.
+    normalize : {"sum", "token", "char"}, default="sum"
+        What an option's negative log-likelihood is divided by.
+    on_failure : {"raise", "keep"}, default="raise"
+        What to do when the first round is no better than the prior: raise, or keep that learner and warn.
+    random_state : int, RandomState or None, default=None
+        Seeds the draws and the learners; round `t` depends on the seed and `t` alone.
+    verbose : bool, default=False
+        Show a progress bar over rounds.
+
+    Attributes
+    ----------
+    estimators_ : list of TokenLearner
+        The members kept.
+    estimator_weights_ : ndarray of shape (T,)
+        Votes :math:`\alpha_t`, in nats.
+    estimator_errors_ : ndarray of shape (T,)
+        :math:`\epsilon_t` under :math:`D_t`.
+    prior_errors_ : ndarray of shape (T,)
+        The prior of each round.
+    pretrained_error_ : float
+        Error of the untrained model under the initial weights.
+    token_weight_ : ndarray of shape (n_tokens,)
+        Weight of each answer token after the last round.
+    stop_reason_ : {"n_estimators", "perfect_fit", "error_above_prior", "diverged"}
+        Why boosting ended.
+    max_new_tokens_ : int
+        Longest answer in `fit`, in tokens.
+
+    Raises
+    ------
+    WeakLearnerError
+        If the first round fails, see `on_failure`.
+
+    References
+    ----------
+    .. [1] Agrawal et al., "EnsemW2S: Can an Ensemble of LLMs be Leveraged to Obtain a Stronger LLM?", 2024.
+    .. [2] Hastie, Rosset, Zhu, Zou, "Multi-class AdaBoost", Statistics and its Interface 2(3), 2009.
+
+    Examples
+    --------
+    >>> from ensemw2s import BigramLearner, TokenAdaBoostGenerator
+    >>> X, y = ["Sky?", "Sea?", "Grass?", "Leaf?"], ["blue", "blue", "green", "green"]
+    >>> booster = TokenAdaBoostGenerator(BigramLearner(), n_estimators=3, prior="uniform", random_state=0)
+    >>> booster = booster.fit(X, y)
+    >>> bool((booster.estimator_weights_ > 0).all())
+    True
+    >>> booster.predict(["Sky?"], choices=[["blue", "xyzzy"]])
+    array(['blue'], dtype=object)
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        *,
+        n_estimators: int = 5,
+        learning_rate: float = 1.0,
+        sampling: Sampling = "binary",
+        unit: str | int = "token",
+        combine: str = "probabilities",
+        prior: str = "pretrained",
+        choose: str = "likelihood",
+        normalize: str = "sum",
+        on_failure: str = "raise",
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.estimator = estimator
+        self.n_estimators = n_estimators
+        self.learning_rate = learning_rate
+        self.sampling = sampling
+        self.unit = unit
+        self.combine = combine
+        self.prior = prior
+        self.choose = choose
+        self.normalize = normalize
+        self.on_failure = on_failure
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence | None = None
+    ) -> TokenAdaBoostGenerator:
+        """Boost.
+
+        Parameters
+        ----------
+        X : sequence of str or QADataset, shape (n,)
+            Easy questions.
+        y : sequence of str, optional
+            Their answers; those of the `QADataset` if None.
+        sample_weight : array-like of shape (n,), optional
+            Initial weight of each answer, shared by its tokens.
+        choices : sequence of sequences of str, optional
+            Options; needed by ``unit="option"``.
+
+        Returns
+        -------
+        TokenAdaBoostGenerator
+            The fitted booster itself.
+        """
+        self._check_parameters()
+        questions = check_questions(X, y, choices)
+        row_weight = check_sample_weight(sample_weight, len(require_answers(questions)))
+        if self.unit == "option":
+            require_choices(questions)
+
+        untrained = self._base_estimator().initialize()
+        tokens = TokenDataset.for_learner(untrained, questions.prompts, require_answers(questions))
+        unit = self._make_unit(untrained, tokens, questions)
+        weight = unit.initial_weight(row_weight)
+        untrained_errors = unit.errors(untrained)
+        self.pretrained_error_ = weighted_error(untrained_errors, weight)
+        self._check_prior(self.pretrained_error_)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        rounds, weight = self._boost(tokens, unit, weight, untrained_errors, seed)
+
+        self.estimators_ = rounds.estimators
+        self.estimator_weights_ = np.array(rounds.votes)
+        self.estimator_errors_ = np.array(rounds.errors)
+        self.prior_errors_ = np.array(rounds.priors)
+        self.stop_reason_ = rounds.stop_reason
+        self.token_weight_ = unit.spread(weight)
+        self.max_new_tokens_ = int(tokens.answer_lengths.max())
+        return self
+
+    def _boost(
+        self, tokens: TokenDataset, unit: BoostingUnit, weight: np.ndarray, untrained_errors: np.ndarray, seed: int
+    ) -> tuple[_Rounds, np.ndarray]:
+        from tqdm.auto import tqdm
+
+        rounds = _Rounds()
+        for t in tqdm(range(self.n_estimators), desc="boosting", unit="round", disable=not self.verbose):
+            rng = np.random.RandomState(np.random.SeedSequence([seed, t]).generate_state(4))
+            prior = self._round_prior(unit, weight, untrained_errors)
+            try:
+                learner = self._train_round(tokens, unit, weight, rng)
+                errors = unit.errors(learner)
+            except WeakLearnerError as error:
+                if not rounds.estimators:
+                    raise
+                warnings.warn(
+                    f"Round {t + 1} was discarded: {error} The {t} rounds before it are kept.",
+                    EarlyStopWarning, stacklevel=3,
+                )  # fmt: skip
+                rounds.stop_reason = "diverged"
+                break
+            error_rate = weighted_error(errors, weight)
+            if error_rate >= prior:
+                rounds.stop_reason = "error_above_prior"
+                if not rounds.estimators:
+                    self._keep_failed_round(rounds, learner, error_rate, prior)
+                break
+            perfect = error_rate == 0
+            # e = 0 has no finite vote: half a unit wrong is the least that could have been seen.
+            error_rate_for_vote = min(0.5 / unit.n_units, prior / 2) if perfect else error_rate
+            vote = estimator_weight(error_rate_for_vote, prior, learning_rate=self.learning_rate)
+            rounds.keep(learner, vote, error_rate, prior)
+            logger.info("round %d: error %.4f, prior %.4f, vote %.4f", t + 1, error_rate, prior, vote)
+            if perfect:
+                rounds.stop_reason = "perfect_fit"
+                break
+            weight = reweight(weight, errors, vote)
+        return rounds, weight
+
+    def _train_round(
+        self, tokens: TokenDataset, unit: BoostingUnit, weight: np.ndarray, rng: np.random.RandomState
+    ) -> Any:
+        learner = self._base_estimator()
+        seeds = {
+            name: int(rng.randint(2**31 - 1))
+            for name in sorted(learner.get_params(deep=True))
+            if name == "random_state" or name.endswith("__random_state")
+        }
+        learner.set_params(**seeds)
+        token_weight = unit.spread(draw_tokens(weight, sampling=self.sampling, random_state=rng))
+        return learner.fit(tokens, token_weight=token_weight)
+
+    def _round_prior(self, unit: BoostingUnit, weight: np.ndarray, untrained_errors: np.ndarray) -> float:
+        if self.prior == "pretrained":
+            return self.pretrained_error_
+        if self.prior == "uniform":
+            return unit.chance_error
+        # Rounding can make this 0 or 1 in a late round, where the vote would be infinite.
+        edge = np.finfo(np.float64).eps
+        return float(np.clip(weighted_error(untrained_errors, weight), edge, 1.0 - edge))
+
+    def _keep_failed_round(self, rounds: _Rounds, learner: Any, error: float, prior: float) -> None:
+        message = (
+            f"The first weak learner's weighted error, {error:.4f}, is not below the prior error, {prior:.4f} "
+            f"(prior={self.prior!r}). Train it longer (epochs), raise its lr, or try another sampling or prior."
+        )
+        if self.on_failure == "raise":
+            raise WeakLearnerError(message + " on_failure='keep' keeps it as a single member.")
+        warnings.warn(message + " It is kept as a single member with vote 1.", EarlyStopWarning, stacklevel=4)
+        rounds.keep(learner, 1.0, error, prior)
+
+    def _make_unit(self, untrained: Any, tokens: TokenDataset, questions: QADataset) -> BoostingUnit:
+        return make_unit(
+            self.unit,
+            tokens,
+            n_vocabulary=len(untrained.tokenizer_),
+            batch_size=int(getattr(untrained, "eval_batch_size", 64)),
+            questions=questions,
+            normalize=self.normalize,
+        )
+
+    def _check_prior(self, prior: float) -> None:
+        if self.prior == "uniform":
+            return
+        if prior <= 0:
+            raise WeakLearnerError("The untrained model makes no error on these answers: there is nothing to boost.")
+        if prior >= 1:
+            raise WeakLearnerError(
+                "The untrained model is wrong on every answer token. Check that tokenizer, prompt_template and answers "
+                "fit together; for a model that knows nothing yet, pass prior='uniform'."
+            )
+
+    def _check_parameters(self) -> None:
+        check_integer(self.n_estimators, "n_estimators", minimum=1)
+        if not check_real(self.learning_rate, "learning_rate") > 0:
+            raise ValueError(f"learning_rate must be > 0. Got {self.learning_rate!r} instead.")
+        check_option(self.sampling, "sampling", ("binary", "count", "weight"))
+        check_option(self.prior, "prior", ("pretrained", "reweighted", "uniform"))
+        check_option(self.on_failure, "on_failure", ("raise", "keep"))
+        check_unit(self.unit)
+        self._check_choosing()

@@ -1,0 +1,9 @@
+"""Weak learners, and the contract they follow."""
+
+from __future__ import annotations
+
+from ensemw2s.learners.base import TokenLearner, check_weak_learner
+from ensemw2s.learners.bigram import BigramLearner
+from ensemw2s.learners.hf_causal_lm import HFCausalLM
+
+__all__ = ["BigramLearner", "HFCausalLM", "TokenLearner", "check_weak_learner"]

@@ -1,0 +1,101 @@
+"""Models and tokenizers from an id, a folder, a GGUF file or a factory."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from ensemw2s.learners._rng import isolated_rng
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["load_model", "load_tokenizer"]
+
+
+def load_model(
+    model: str | Callable[[], Any],
+    *,
+    auto_class: str,
+    dtype: str,
+    revision: str | None = None,
+    gguf_file: str | None = None,
+    **kwargs: Any,
+) -> PreTrainedModel:
+    """Load an untrained model, the same weights at every call.
+
+    Parameters
+    ----------
+    model : str or callable
+        Hub id, folder, or a function without arguments that returns a model; a function is called under a fixed
+        seed, so that a randomly initialised model is the same in every round.
+    auto_class : str
+        Name of the transformers class that opens an id, such as "AutoModelForCausalLM".
+    dtype : str
+        torch dtype of the weights, such as "float32".
+    revision, gguf_file : str, optional
+        Passed to ``from_pretrained``.
+    **kwargs
+        Passed to ``from_pretrained``.
+
+    Returns
+    -------
+    transformers.PreTrainedModel
+        In evaluation mode, on the CPU.
+    """
+    import torch
+    import transformers
+
+    torch_dtype = getattr(torch, dtype)
+    # Heads that a checkpoint lacks are initialised at random: they too must be the same in every round.
+    with isolated_rng(0):
+        if callable(model):
+            loaded = model()
+            if not isinstance(loaded, transformers.PreTrainedModel):
+                raise TypeError(
+                    f"model() must return a transformers.PreTrainedModel. Got {type(loaded).__name__} instead."
+                )
+            return loaded.to(torch_dtype).eval()
+        loaded = getattr(transformers, auto_class).from_pretrained(
+            model, dtype=torch_dtype, revision=revision, gguf_file=gguf_file, trust_remote_code=False, **kwargs
+        )
+    return (_without_quantization(loaded) if gguf_file is not None else loaded).eval()
+
+
+def _without_quantization(loaded: Any) -> Any:
+    # transformers de-quantises a GGUF file while reading, but marks the model as quantised, which Trainer and
+    # save_pretrained refuse.
+    config = copy.deepcopy(loaded.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    plain = type(loaded)(config).to(loaded.dtype)
+    plain.load_state_dict(loaded.state_dict())
+    return plain
+
+
+def load_tokenizer(
+    tokenizer: Any, model: Any, *, revision: str | None = None, gguf_file: str | None = None
+) -> PreTrainedTokenizerBase:
+    """The tokenizer given, or the one that comes with the model.
+
+    Raises
+    ------
+    ValueError
+        If the model is a function and no tokenizer is given.
+    """
+    if tokenizer is None:
+        if callable(model):
+            raise ValueError("tokenizer must be given when model is a function. Got None instead.")
+        return _tokenizer_of(model, revision, gguf_file)
+    if isinstance(tokenizer, str):
+        return _tokenizer_of(tokenizer, None, None)
+    return tokenizer
+
+
+@lru_cache(maxsize=8)  # Reading a vocabulary of 262,144 tokens takes seconds, and every round would do it again.
+def _tokenizer_of(name: str, revision: str | None, gguf_file: str | None) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(name, revision=revision, gguf_file=gguf_file, trust_remote_code=False)

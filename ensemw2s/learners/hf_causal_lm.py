@@ -1,0 +1,372 @@
+"""Any decoder of the Hugging Face hub as a weak learner or student."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+
+from ensemw2s.exceptions import WeakLearnerError
+from ensemw2s.learners._adapters import AdapterHost, default_lora, shared_host
+from ensemw2s.learners._loading import load_model, load_tokenizer
+from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, TokenBatch, TokenDataset, fill_template
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftConfig
+
+__all__ = ["HFCausalLM"]
+
+
+class HFCausalLM(BaseEstimator):
+    r"""A causal language model trained on weighted answer tokens.
+
+    Training minimises :math:`\sum_j w_j \ell_j / \sum_j w_j`, with :math:`\ell_j` the negative log-likelihood of
+    answer token `j` given the prompt and the true tokens before it; prompts carry no loss. It runs on
+    `transformers.Trainer`, in batches of rows of like length, and only answer positions go through the head.
+
+    Members of one ensemble that were trained with PEFT share one base model in memory.
+
+    Parameters
+    ----------
+    model : str or callable
+        Hub id, local folder, or a function without arguments that returns a `transformers.PreTrainedModel` with the
+        same weights at each call. Not a live model: ``clone`` would copy it every round.
+    tokenizer : str or transformers.PreTrainedTokenizerBase, optional
+        The model's own if None; required when `model` is a function.
+    peft_config : "default", peft.PeftConfig or None, default="default"
+        What is trained: LoRA of rank 8 on all linear layers, adapters of your own choice, or, with None, all weights.
+    lr : float, default=5e-4
+        Learning rate of the optimiser. Full fine-tuning usually wants a smaller one.
+    epochs : float, default=3
+        Passes over the answers that hold a weighted token.
+    batch_size : int, default=16
+        Rows per step.
+    eval_batch_size : int, default=64
+        Rows per forward pass when scoring or generating.
+    max_length : int, optional
+        Longest row in tokens; the model's own limit if None.
+    truncation : {"error", "prompt"}, default="error"
+        Refuse longer rows, or cut their prompts on the left. Answers are never cut.
+    prompt_template : str, default="Question: {prompt}\\nAnswer:"
+        Text around a question; the answer follows after a space.
+    training_args : dict, optional
+        Further `transformers.TrainingArguments`, such as ``{"warmup_steps": 20, "weight_decay": 0.01}``.
+    callbacks : sequence of transformers.TrainerCallback, default=()
+        Passed to Trainer.
+    gguf_file, revision : str, optional
+        Passed to ``from_pretrained``.
+    dtype : str, default="float32"
+        torch dtype of the weights.
+    device : str, optional
+        "cuda" where there is one, else "cpu", if None.
+    random_state : int, RandomState or None, default=None
+        Seeds adapter initialisation, dropout and the order of rows. The global generators are left alone.
+    verbose : bool, default=False
+        Show Trainer's progress bar.
+
+    Attributes
+    ----------
+    tokenizer_ : transformers.PreTrainedTokenizerBase
+    max_length_ : int or None
+        Length limit in force.
+    history_ : list of dict
+        Trainer's log of the last fit.
+
+    Examples
+    --------
+    >>> from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+    >>> from ensemw2s import FineTunedGenerator, HFCausalLM, byte_tokenizer
+    >>> tokenizer = byte_tokenizer()
+    >>> def tiny():
+    ...     return GPTNeoXForCausalLM(GPTNeoXConfig(
+    ...         vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+    ...         intermediate_size=64, max_position_embeddings=64))
+    >>> learner = HFCausalLM(tiny, tokenizer=tokenizer, peft_config=None, lr=1e-2, epochs=20, random_state=0)
+    >>> generator = FineTunedGenerator(learner).fit(["1 + 1 =", "1 + 2 ="] * 8, ["2", "3"] * 8)
+    >>> generator.predict(["1 + 2 ="])
+    ['3']
+    """
+
+    def __init__(
+        self,
+        model: str | Callable[[], Any],
+        *,
+        tokenizer: Any = None,
+        peft_config: str | PeftConfig | None = "default",
+        lr: float = 5e-4,
+        epochs: float = 3,
+        batch_size: int = 16,
+        eval_batch_size: int = 64,
+        max_length: int | None = None,
+        truncation: str = "error",
+        prompt_template: str = DEFAULT_PROMPT_TEMPLATE,
+        training_args: dict[str, Any] | None = None,
+        callbacks: Sequence[Any] = (),
+        gguf_file: str | None = None,
+        revision: str | None = None,
+        dtype: str = "float32",
+        device: str | None = None,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.peft_config = peft_config
+        self.lr = lr
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.max_length = max_length
+        self.truncation = truncation
+        self.prompt_template = prompt_template
+        self.training_args = training_args
+        self.callbacks = callbacks
+        self.gguf_file = gguf_file
+        self.revision = revision
+        self.dtype = dtype
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def initialize(self) -> HFCausalLM:
+        """Load the untrained model and its tokenizer, and return `self`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter is out of range; checked before anything is loaded.
+        """
+        self._check_parameters()
+        self.tokenizer_ = load_tokenizer(self.tokenizer, self.model, revision=self.revision, gguf_file=self.gguf_file)
+        self.adapter_: dict[str, torch.Tensor] | None = None
+        self.model_: Any = None
+        if self.peft_config is None:
+            self.model_ = self._load_base()
+            config = self.model_.config
+        else:
+            config = self._host().model.config
+        self.max_length_ = self._length_limit(config)
+        self._check_vocabulary(config)
+        return self
+
+    def fit(self, tokens: TokenDataset, *, token_weight: np.ndarray) -> HFCausalLM:
+        """Train from the untrained model on weighted answer tokens.
+
+        Parameters
+        ----------
+        tokens : TokenDataset
+            Tokenised for this learner, see `TokenDataset.for_learner`.
+        token_weight : ndarray of shape (n_tokens,)
+            Weight of each answer token, not negative; only ratios matter.
+
+        Returns
+        -------
+        HFCausalLM
+            The learner itself.
+
+        Raises
+        ------
+        TypeError
+            If `tokens` is no `TokenDataset`.
+        ValueError
+            If `token_weight` has the wrong shape, is negative or not finite, or is all 0.
+        WeakLearnerError
+            If the loss becomes NaN or infinite.
+        """
+        weight = _check_fit_input(tokens, token_weight)
+        self.initialize()
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        if self.peft_config is not None:
+            host = self._host()
+            host.reset(seed)
+            self._train(host.model, tokens, weight, seed)
+            self.adapter_ = host.state()
+            host.model.eval()
+        else:
+            self._train(self.model_, tokens, weight, seed)
+            self.model_.eval()
+        return self
+
+    def token_logits(self, input_ids: Any, attention_mask: Any) -> torch.Tensor:
+        """Logits of the next token at each position.
+
+        Parameters
+        ----------
+        input_ids, attention_mask : array-like of int, shape (B, L)
+            Left-padded rows.
+
+        Returns
+        -------
+        torch.Tensor of shape (B, L, V), float32, on the CPU
+        """
+        import torch
+
+        mask = torch.as_tensor(attention_mask)
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        logits, _ = self.decode_step(torch.as_tensor(input_ids), mask, positions, n_last=mask.shape[1])
+        return logits.float().cpu()
+
+    def answer_logits(self, batch: TokenBatch) -> torch.Tensor:
+        """Logits that predict a batch's answer tokens; prompts skip the head.
+
+        Parameters
+        ----------
+        batch : TokenBatch
+            Left-padded rows.
+
+        Returns
+        -------
+        torch.Tensor of shape (B, K, V), float32
+        """
+        import torch
+
+        from ensemw2s.learners._trainer import batch_tensors, forward_answers
+
+        with torch.inference_mode(), self.lend_model() as model:
+            return forward_answers(model, *batch_tensors(batch, model.device), batch.n_last)
+
+    def decode_step(
+        self,
+        input_ids: Any,
+        attention_mask: Any,
+        position_ids: Any,
+        *,
+        cache: Any = None,
+        n_last: int = 1,
+        use_cache: bool = False,
+    ) -> tuple[torch.Tensor, Any]:
+        """One forward pass with the model's own key-value cache.
+
+        Parameters
+        ----------
+        input_ids, position_ids : torch.Tensor of shape (B, L)
+            Tokens not yet in the cache.
+        attention_mask : torch.Tensor of shape (B, cached + L)
+            Over all tokens so far.
+        cache : transformers.Cache, optional
+            What the last step returned; None at the start.
+        n_last : int, default=1
+            Positions that go through the head.
+        use_cache : bool, default=False
+            Whether a cache is returned.
+
+        Returns
+        -------
+        logits : torch.Tensor of shape (B, n_last, V)
+        cache : transformers.Cache or None
+        """
+        import torch
+
+        with torch.inference_mode(), self.lend_model() as model:
+            output = model(
+                input_ids=input_ids.to(model.device),
+                attention_mask=attention_mask.to(model.device),
+                position_ids=position_ids.to(model.device),
+                past_key_values=cache,
+                use_cache=use_cache,
+                logits_to_keep=n_last,
+            )
+        return output.logits[:, -n_last:], output.past_key_values if use_cache else None
+
+    def lend_model(self) -> Any:
+        """Context manager that gives the `transformers` or PEFT model with this learner's weights in place.
+
+        Other learners share the base: use the model inside the ``with`` block only.
+        """
+        from contextlib import nullcontext
+
+        if self.peft_config is None:
+            return nullcontext(self.model_)
+        return self._host().active(self.adapter_)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The shared base is loaded again where it is needed; only the adapter travels between processes.
+        return {name: value for name, value in super().__getstate__().items() if name != "_shared_host"}
+
+    def _host(self) -> AdapterHost:
+        host = getattr(self, "_shared_host", None)
+        if host is None:
+            config = default_lora() if isinstance(self.peft_config, str) else self.peft_config
+            key = (
+                self.model, self.revision, self.gguf_file, self.dtype, self._device(), repr(config),
+            )  # fmt: skip
+            host = self._shared_host = shared_host(key, lambda: AdapterHost(self._load_base(), config))
+        return host
+
+    def _load_base(self) -> Any:
+        model = load_model(
+            self.model, auto_class="AutoModelForCausalLM", dtype=self.dtype, revision=self.revision,
+            gguf_file=self.gguf_file,
+        )  # fmt: skip
+        return model.to(self._device())
+
+    def _device(self) -> str:
+        import torch
+
+        return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    def _train(self, model: Any, tokens: TokenDataset, weight: np.ndarray, seed: int) -> None:
+        from ensemw2s.learners._rng import isolated_rng
+        from ensemw2s.learners._trainer import train_weighted
+
+        with isolated_rng(seed):
+            self.history_ = train_weighted(
+                model, tokens, weight,
+                pad_token_id=self._pad_token_id(), lr=self.lr, epochs=self.epochs, batch_size=self.batch_size,
+                seed=seed, use_cpu=self._device() == "cpu", verbose=self.verbose,
+                training_args=self.training_args or {}, callbacks=list(self.callbacks),
+            )  # fmt: skip
+
+    def _pad_token_id(self) -> int:
+        pad = self.tokenizer_.pad_token_id
+        return int(self.tokenizer_.eos_token_id or 0) if pad is None else int(pad)
+
+    def _length_limit(self, config: Any) -> int | None:
+        limits = [self.max_length, getattr(config.get_text_config(), "max_position_embeddings", None)]
+        known = [limit for limit in limits if limit is not None]
+        return min(known) if known else None
+
+    def _check_vocabulary(self, config: Any) -> None:
+        n_embeddings = config.get_text_config().vocab_size
+        if len(self.tokenizer_) > n_embeddings:
+            raise WeakLearnerError(
+                f"The tokenizer has {len(self.tokenizer_)} tokens, the model only {n_embeddings} embeddings; "
+                f"pass the tokenizer that belongs to the model, or resize its embeddings."
+            )
+
+    def _check_parameters(self) -> None:
+        from peft import PeftConfig
+
+        if not (isinstance(self.model, str) or callable(self.model)):
+            raise TypeError(
+                f"model must be a hub id, a folder or a function that returns a model. Got "
+                f"{type(self.model).__name__} instead; save a live model with save_pretrained and pass its folder."
+            )
+        if not (self.peft_config is None or self.peft_config == "default" or isinstance(self.peft_config, PeftConfig)):
+            raise ValueError(f"peft_config must be 'default', a PeftConfig or None. Got {self.peft_config!r} instead.")
+        for name in ("lr", "epochs", "batch_size", "eval_batch_size"):
+            value = getattr(self, name)
+            if not (isinstance(value, (int, float)) and value > 0):
+                raise ValueError(f"{name} must be a number > 0. Got {value!r} instead.")
+        fill_template(self.prompt_template, "")
+
+
+def _check_fit_input(tokens: Any, token_weight: Any) -> np.ndarray:
+    if not isinstance(tokens, TokenDataset):
+        raise TypeError(
+            f"tokens must be a TokenDataset. Got {type(tokens).__name__} instead; to train on texts use "
+            f"FineTunedGenerator(HFCausalLM(...)).fit(X, y)."
+        )
+    weight = np.asarray(token_weight, dtype=np.float64)
+    if weight.shape != (tokens.n_tokens,):
+        raise ValueError(
+            f"token_weight must have shape ({tokens.n_tokens},), one per answer token. Got {weight.shape} instead. "
+            f"For per-example weights pass tokens.spread(sample_weight)."
+        )
+    if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
+        raise ValueError("token_weight must be finite, not negative and not all 0.")
+    return weight

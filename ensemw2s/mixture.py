@@ -1,0 +1,263 @@
+"""T fitted members as one Hugging Face model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from ensemw2s._validation import check_option
+
+__all__ = ["MixtureCache", "MixtureConfig", "MixtureForCausalLM"]
+
+
+class MixtureConfig(PreTrainedConfig):
+    """What `generate` needs to know about a mixture.
+
+    Parameters
+    ----------
+    vocab_size : int
+        Width of the logits.
+    combine : {"probabilities", "logits"}
+        What is averaged.
+    **kwargs
+        Passed to `transformers.PreTrainedConfig`.
+    """
+
+    model_type = "ensemw2s_mixture"
+
+    def __init__(self, vocab_size: int = 0, combine: str = "probabilities", **kwargs: Any) -> None:
+        self.vocab_size = vocab_size
+        self.combine = combine
+        super().__init__(**kwargs)
+
+
+class _PrefixCache:
+    """For members without a cache of their own: the tokens so far, which are read again at each step."""
+
+    def __init__(self, input_ids: torch.Tensor) -> None:
+        self.input_ids = input_ids  # (B, L)
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        self.input_ids = self.input_ids.index_select(0, beam_idx.to(self.input_ids.device))
+
+
+class MixtureCache:
+    """The caches of all members, side by side.
+
+    Parameters
+    ----------
+    members : list
+        One cache per member; None before the first step.
+    """
+
+    is_compileable = False
+
+    def __init__(self, members: list[Any]) -> None:
+        self.members = members
+        self._length = 0
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Tokens in the cache."""
+        return self._length
+
+    def advance(self, n_tokens: int) -> None:
+        """Note that every member has read `n_tokens` more."""
+        self._length += n_tokens
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Let each row continue from the beam that it stems from."""
+        for cache in self.members:
+            cache.reorder_cache(beam_idx)
+
+
+class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
+    r"""An ensemble whose logits are the log of the mixed probabilities (EnsemW2S, Eq. 1).
+
+    :math:`\log \sum_t \bar\alpha_t \operatorname{softmax}(z_t)` with :math:`\bar\alpha = \alpha / \sum \alpha`; or
+    :math:`\sum_t \bar\alpha_t z_t` with ``combine="logits"``. `generate`, `transformers.pipeline` and whatever else
+    takes a Hugging Face causal model work with it unchanged.
+
+    Parameters
+    ----------
+    config : MixtureConfig
+        See `from_members`, which makes it.
+    members : sequence of TokenLearner
+        Fitted, with one tokenizer.
+    votes : array-like of shape (T,)
+        Positive votes; only their ratios matter.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> from ensemw2s import BigramLearner, MixtureForCausalLM, TokenDataset
+    >>> members = [BigramLearner(corpus=[text]).initialize() for text in ("abab", "acac")]
+    >>> mixture = MixtureForCausalLM.from_members(members, [1.0, 3.0])
+    >>> a, b, c = (members[0].tokenizer_(letter)["input_ids"][0] for letter in "abc")
+    >>> proba = mixture(torch.tensor([[a]])).logits[0, -1].exp()
+    >>> bool(proba[c] > proba[b])
+    True
+    """
+
+    config_class = MixtureConfig
+    main_input_name = "input_ids"
+    _supports_sdpa = True
+
+    def __init__(self, config: MixtureConfig, members: Sequence[Any], votes: Any) -> None:
+        super().__init__(config)
+        weights = check_votes(votes, len(members))
+        check_option(config.combine, "combine", ("probabilities", "logits"))
+        # A plain list: members may share a base, and their adapters are swapped, not registered.
+        self.members = list(members)
+        self.register_buffer(
+            "votes", torch.tensor(weights / weights.sum(), dtype=torch.float64, device=_device_of(members[0]))
+        )
+
+    @classmethod
+    def from_members(cls, members: Sequence[Any], votes: Any, *, combine: str = "probabilities") -> MixtureForCausalLM:
+        """Join fitted learners.
+
+        Parameters
+        ----------
+        members : sequence of TokenLearner
+            Fitted, with one tokenizer.
+        votes : array-like of shape (T,)
+            Positive votes.
+        combine : {"probabilities", "logits"}, default="probabilities"
+            What is averaged.
+
+        Returns
+        -------
+        MixtureForCausalLM
+        """
+        tokenizer = members[0].tokenizer_
+        pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        config = MixtureConfig(
+            vocab_size=len(tokenizer),
+            combine=combine,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=pad,
+        )
+        return cls(config, members, votes).eval()
+
+    @classmethod
+    def _supports_default_dynamic_cache(cls) -> bool:
+        return False  # `forward` makes a MixtureCache itself.
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs belong."""
+        return self.votes.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the logits."""
+        return torch.float32
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: MixtureCache | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Log mixture of the members' next-token distributions.
+
+        Parameters
+        ----------
+        input_ids : torch.Tensor of shape (B, L)
+            Tokens that are not yet in the cache.
+        attention_mask : torch.Tensor of shape (B, cached + L), optional
+            0 at padding.
+        position_ids : torch.Tensor of shape (B, L), optional
+            Counted from the mask if None, so that left padding shifts nothing.
+        past_key_values : MixtureCache, optional
+            From the last step.
+        use_cache : bool, optional
+            Whether a cache is returned.
+        logits_to_keep : int, default=0
+            Number of last positions to compute; all if 0.
+        **kwargs
+            Accepted as `generate` passes them, and not used.
+
+        Returns
+        -------
+        transformers.modeling_outputs.CausalLMOutputWithPast
+            ``logits`` of shape (B, logits_to_keep or L, V), float32.
+        """
+        cache = MixtureCache([None] * len(self.members)) if past_key_values is None else past_key_values
+        n_new = input_ids.shape[1]
+        if attention_mask is None:
+            attention_mask = input_ids.new_ones((input_ids.shape[0], cache.get_seq_length() + n_new))
+        if position_ids is None:
+            position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)[:, -n_new:]
+        n_last = logits_to_keep or n_new
+        mixed: torch.Tensor | None = None
+        for place, (member, vote) in enumerate(zip(self.members, self.votes.tolist(), strict=True)):
+            logits, cache.members[place] = _step(
+                member, input_ids, attention_mask, position_ids, cache.members[place], n_last, bool(use_cache)
+            )
+            mixed = mix(mixed, logits.to(self.device).float(), vote, self.config.combine)  # (B, n_last, V)
+        cache.advance(n_new)
+        return CausalLMOutputWithPast(logits=mixed, past_key_values=cache if use_cache else None)
+
+
+def mix(mixed: torch.Tensor | None, logits: torch.Tensor, vote: float, combine: str) -> torch.Tensor:
+    """Add one member to a running mixture.
+
+    Parameters
+    ----------
+    mixed : torch.Tensor of shape (..., V) or None
+        The mixture so far, None at the first member.
+    logits : torch.Tensor of shape (..., V)
+        The member's.
+    vote : float
+        The member's vote, > 0.
+    combine : {"probabilities", "logits"}
+        Whether `mixed` is a log of probabilities or a sum of logits.
+
+    Returns
+    -------
+    torch.Tensor of shape (..., V)
+    """
+    if combine == "logits":
+        return logits * vote if mixed is None else mixed + logits * vote
+    log_proba = logits.log_softmax(dim=-1) + float(np.log(vote))
+    return log_proba if mixed is None else torch.logaddexp(mixed, log_proba)
+
+
+def check_votes(votes: Any, n_members: int) -> np.ndarray:
+    """Votes as float64, or a ValueError."""
+    weights = np.asarray(votes, dtype=np.float64)
+    if n_members == 0 or weights.shape != (n_members,):
+        raise ValueError(f"votes must have shape ({n_members},), one per member. Got {weights.shape} instead.")
+    if not (np.isfinite(weights).all() and (weights > 0).all()):
+        raise ValueError(f"votes must be finite and > 0. Got {weights} instead.")
+    return weights
+
+
+def _step(
+    member: Any, input_ids: Any, attention_mask: Any, position_ids: Any, cache: Any, n_last: int, use_cache: bool
+) -> tuple[torch.Tensor, Any]:
+    if hasattr(member, "decode_step"):
+        return member.decode_step(
+            input_ids, attention_mask, position_ids, cache=cache, n_last=n_last, use_cache=use_cache
+        )
+    ids = input_ids if cache is None else torch.cat([cache.input_ids, input_ids], dim=1)
+    logits = torch.as_tensor(member.token_logits(ids.cpu().numpy(), attention_mask.cpu().numpy()))
+    return logits[:, -n_last:], _PrefixCache(ids) if use_cache else None
+
+
+def _device_of(member: Any) -> torch.device:
+    if not hasattr(member, "lend_model"):
+        return torch.device("cpu")
+    with member.lend_model() as model:
+        return model.device

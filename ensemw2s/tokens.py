@@ -1,0 +1,371 @@
+"""Ragged answers, flat answer tokens and padded batches: the bookkeeping of token boosting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ensemw2s._validation import as_texts, check_option, check_same_length
+
+__all__ = ["DEFAULT_PROMPT_TEMPLATE", "TokenBatch", "TokenDataset", "encode_prompts"]
+
+DEFAULT_PROMPT_TEMPLATE = "Question: {prompt}\nAnswer:"
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Some rows of a `TokenDataset`, padded on the left so that all answers end together.
+
+    The last token of a row is never fed: nothing is predicted from it. The logits at the last ``K`` positions
+    predict the last ``K`` tokens, so only these positions have to go through a language-model head.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (B,)
+        Row of the data set behind each row of the batch.
+    input_ids, attention_mask, position_ids : ndarray of shape (B, L), int64
+        What the model reads; positions count from the first real token.
+    labels : ndarray of shape (B, K), int64
+        Answer tokens, right-aligned; -100 where a shorter answer has none.
+    token_index : ndarray of shape (B, K), int64
+        Place of each label among the flat answer tokens; -1 where there is none.
+    """
+
+    rows: np.ndarray
+    input_ids: np.ndarray
+    attention_mask: np.ndarray
+    position_ids: np.ndarray
+    labels: np.ndarray
+    token_index: np.ndarray
+
+    @property
+    def n_last(self) -> int:
+        """Number of last positions whose logits predict answer tokens (``K``)."""
+        return self.labels.shape[1]
+
+
+@dataclass(frozen=True)
+class TokenDataset:
+    r"""Tokenised questions and answers, with the answer tokens also as one flat array.
+
+    EnsemW2S treats every answer token as a sample of its own: the boosting weights :math:`D_t(i, j)` are a flat
+    array in which the tokens of answer `i` lie at ``indptr[i]:indptr[i + 1]``. The end-of-answer token counts as
+    an answer token, since the model has to learn to stop.
+
+    Parameters
+    ----------
+    prompt_ids : ndarray of shape (n_prompt_tokens,), int64
+        Prompt tokens of all rows, one row after the other.
+    prompt_indptr : ndarray of shape (n_rows + 1,), int64
+        Row `i`'s prompt is ``prompt_ids[prompt_indptr[i]:prompt_indptr[i + 1]]``.
+    labels : ndarray of shape (n_tokens,), int64
+        Answer tokens of all rows, the end-of-answer token included.
+    indptr : ndarray of shape (n_rows + 1,), int64
+        Row `i`'s answer is ``labels[indptr[i]:indptr[i + 1]]``.
+
+    Examples
+    --------
+    >>> from ensemw2s import TokenDataset, byte_tokenizer
+    >>> tokens = TokenDataset.from_text(["1+1?", "2+3?"], ["2", "five"], tokenizer=byte_tokenizer())
+    >>> len(tokens), tokens.n_tokens  # " 2" and " five", each with its end-of-answer token
+    (2, 9)
+    >>> tokens.indptr
+    array([0, 3, 9])
+    """
+
+    prompt_ids: np.ndarray
+    prompt_indptr: np.ndarray
+    labels: np.ndarray
+    indptr: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name in ("prompt_ids", "prompt_indptr", "labels", "indptr"):
+            object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype=np.int64))
+        if len(self.indptr) != len(self.prompt_indptr):
+            raise ValueError(
+                f"indptr and prompt_indptr must have the same length, one more than there are rows. "
+                f"Got {len(self.indptr)} and {len(self.prompt_indptr)}."
+            )
+        for name, flat, ptr in (
+            ("prompt", self.prompt_ids, self.prompt_indptr),
+            ("answer", self.labels, self.indptr),
+        ):
+            lengths = np.diff(ptr)
+            if ptr[0] != 0 or ptr[-1] != len(flat) or (lengths < 0).any():
+                raise ValueError(f"The {name} offsets must rise from 0 to {len(flat)}. Got {ptr!r:.80} instead.")
+            if (lengths == 0).any():
+                row = int(np.flatnonzero(lengths == 0)[0])
+                raise ValueError(f"Row {row} has no {name} token; drop the row or check the tokenizer.")
+
+    @classmethod
+    def from_text(
+        cls,
+        prompts: Sequence[str],
+        answers: Sequence[str],
+        *,
+        tokenizer: Any,
+        prompt_template: str = DEFAULT_PROMPT_TEMPLATE,
+        max_length: int | None = None,
+        truncation: str = "error",
+        end_of_answer: bool = True,
+    ) -> TokenDataset:
+        """Tokenise questions and answers with the boundary at which they will be scored.
+
+        The prompt's tokens are exactly those that generation starts from; the answer's tokens follow them. Where a
+        tokenizer would merge across the boundary, the answer is tokenised on its own.
+
+        Parameters
+        ----------
+        prompts, answers : sequence of str, shape (n_rows,)
+            Questions and their answers, none of them blank.
+        tokenizer : transformers.PreTrainedTokenizerBase
+            Its ``eos_token_id`` ends an answer.
+        prompt_template : str
+            Text around the question; must contain ``{prompt}``.
+        max_length : int, optional
+            Longest row, prompt and answer together, in tokens.
+        truncation : {"error", "prompt"}, default="error"
+            What to do with a longer row: refuse it, or cut its prompt on the left. An answer is never cut.
+        end_of_answer : bool, default=True
+            Whether the end-of-answer token is appended.
+
+        Returns
+        -------
+        TokenDataset
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a row is no text, blank, or too long; the message names the row.
+        """
+        prompts, answers = as_texts(prompts, "prompts", what="prompt"), as_texts(answers, "answers", what="answer")
+        check_same_length(prompts, answers, "prompts", "answers")
+        check_option(truncation, "truncation", ("error", "prompt"))
+        eos = tokenizer.eos_token_id
+        if end_of_answer and eos is None:
+            raise ValueError(
+                "tokenizer must have an end-of-sequence token, which ends an answer. "
+                "Set tokenizer.eos_token, or pass end_of_answer=False."
+            )
+        contexts = [fill_template(prompt_template, prompt) for prompt in prompts]
+        prompt_rows = encode_prompts(contexts, tokenizer)
+        joined = [_join(context, answer) for context, answer in zip(contexts, answers, strict=True)]
+        full_rows = _encode(joined, tokenizer, add_special_tokens=True)
+        answer_rows = []
+        for row, (prompt, full) in enumerate(zip(prompt_rows, full_rows, strict=True)):
+            ids = full[len(prompt) :]
+            if full[: len(prompt)] != prompt or not ids:
+                # The tokenizer merged over the boundary: generation could never produce those ids.
+                ids = _encode([joined[row][len(contexts[row]) :]], tokenizer, add_special_tokens=False)[0]
+            answer_rows.append([*ids, eos] if end_of_answer else ids)
+        if max_length is not None:
+            prompt_rows = [
+                _fit_length(prompt, answer, max_length, truncation, row, tokenizer.bos_token_id)
+                for row, (prompt, answer) in enumerate(zip(prompt_rows, answer_rows, strict=True))
+            ]
+        return cls(*_flatten(prompt_rows), *_flatten(answer_rows))
+
+    @classmethod
+    def for_learner(
+        cls, learner: Any, prompts: Sequence[str], answers: Sequence[str], *, end_of_answer: bool = True
+    ) -> TokenDataset:
+        """Tokenise as an initialised `TokenLearner` wants it: its tokenizer, template and length limit.
+
+        Parameters
+        ----------
+        learner : TokenLearner
+            After ``initialize()`` or ``fit``.
+        prompts, answers : sequence of str, shape (n_rows,)
+            Questions and answers.
+        end_of_answer : bool, default=True
+            Whether the end-of-answer token is appended.
+
+        Returns
+        -------
+        TokenDataset
+        """
+        return cls.from_text(
+            prompts,
+            answers,
+            tokenizer=learner.tokenizer_,
+            prompt_template=getattr(learner, "prompt_template", DEFAULT_PROMPT_TEMPLATE),
+            max_length=getattr(learner, "max_length_", None),
+            truncation=getattr(learner, "truncation", "error"),
+            end_of_answer=end_of_answer,
+        )
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(n_rows={len(self)}, n_tokens={self.n_tokens}, "
+            f"n_prompt_tokens={len(self.prompt_ids)})"
+        )
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of answer tokens, :math:`n = \\sum_i k_i`."""
+        return len(self.labels)
+
+    @property
+    def answer_lengths(self) -> np.ndarray:
+        """Answer tokens per row, :math:`k_i`, of shape (n_rows,)."""
+        return np.diff(self.indptr)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Prompt and answer tokens per row, of shape (n_rows,)."""
+        return np.diff(self.prompt_indptr) + self.answer_lengths
+
+    @property
+    def row_of_token(self) -> np.ndarray:
+        """Row of each answer token, of shape (n_tokens,)."""
+        return np.repeat(np.arange(len(self)), self.answer_lengths)
+
+    def row_ids(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """Prompt and answer tokens of one row."""
+        prompt = self.prompt_ids[self.prompt_indptr[row] : self.prompt_indptr[row + 1]]
+        return prompt, self.labels[self.indptr[row] : self.indptr[row + 1]]
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Repeat one value per row for each of the row's answer tokens, (n_rows,) -> (n_tokens,)."""
+        return np.repeat(values, self.answer_lengths)
+
+    def sum_rows(self, values: np.ndarray) -> np.ndarray:
+        """Sum one value per answer token over each row's answer, (n_tokens,) -> (n_rows,)."""
+        return np.add.reduceat(np.asarray(values), self.indptr[:-1])
+
+    def take(self, rows: np.ndarray) -> TokenDataset:
+        """Pick rows, in the order given.
+
+        Parameters
+        ----------
+        rows : array-like of int or bool
+            Row numbers, or a mask over the rows.
+
+        Returns
+        -------
+        TokenDataset
+        """
+        index = np.arange(len(self))[np.asarray(rows)]
+        pairs = [self.row_ids(row) for row in index]
+        return TokenDataset(*_flatten([prompt for prompt, _ in pairs]), *_flatten([answer for _, answer in pairs]))
+
+    def iter_batches(self, batch_size: int) -> Iterator[np.ndarray]:
+        """Row numbers in batches of rows of like length, so that little is padded.
+
+        Yields
+        ------
+        ndarray of shape (<= batch_size,)
+        """
+        # Longest first: a batch that does not fit in memory shows at once.
+        order = np.argsort(-self.lengths, kind="stable")
+        for start in range(0, len(order), batch_size):
+            yield order[start : start + batch_size]
+
+    def batch(self, rows: np.ndarray, *, pad_token_id: int = 0) -> TokenBatch:
+        """Pad some rows on the left.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (B,)
+            Row numbers.
+        pad_token_id : int, default=0
+            What fills the padding; the attention mask hides it.
+
+        Returns
+        -------
+        TokenBatch
+        """
+        rows = np.asarray(rows)
+        length, n_last = int(self.lengths[rows].max()) - 1, int(self.answer_lengths[rows].max())
+        input_ids = np.full((len(rows), length), pad_token_id, dtype=np.int64)  # (B, L)
+        mask = np.zeros_like(input_ids)
+        labels = np.full((len(rows), n_last), -100, dtype=np.int64)  # (B, K)
+        token_index = np.full((len(rows), n_last), -1, dtype=np.int64)
+        for place, row in enumerate(rows):
+            prompt, answer = self.row_ids(row)
+            ids = np.concatenate([prompt, answer[:-1]])
+            input_ids[place, length - len(ids) :] = ids
+            mask[place, length - len(ids) :] = 1
+            labels[place, n_last - len(answer) :] = answer
+            token_index[place, n_last - len(answer) :] = np.arange(self.indptr[row], self.indptr[row + 1])
+        position_ids = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
+        return TokenBatch(rows, input_ids, mask, position_ids, labels, token_index)
+
+
+def fill_template(prompt_template: str, prompt: str) -> str:
+    """Put a question into its template.
+
+    Raises
+    ------
+    ValueError
+        If the template has no place for the question.
+    """
+    if "{prompt}" not in prompt_template:
+        raise ValueError(f"prompt_template must contain '{{prompt}}'. Got {prompt_template!r} instead.")
+    # Not str.format: a question or a template may hold braces of its own.
+    return prompt_template.replace("{prompt}", prompt)
+
+
+def encode_prompts(contexts: Sequence[str], tokenizer: Any) -> list[list[int]]:
+    """Tokens that generation starts from, special tokens such as BOS included.
+
+    Parameters
+    ----------
+    contexts : sequence of str
+        Questions in their template.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        The model's tokenizer.
+
+    Returns
+    -------
+    list of list of int
+    """
+    return _encode(contexts, tokenizer, add_special_tokens=True)
+
+
+def _encode(texts: Sequence[str], tokenizer: Any, *, add_special_tokens: bool) -> list[list[int]]:
+    # verbose=False: over-long rows are reported by us, with their row number.
+    rows = tokenizer(list(texts), add_special_tokens=add_special_tokens, verbose=False)["input_ids"]
+    eos = tokenizer.eos_token_id
+    if not add_special_tokens or eos is None or tokenizer("a", verbose=False)["input_ids"][-1:] != [eos]:
+        return [list(row) for row in rows]
+    # This tokenizer closes every text with EOS; a prompt must stay open, and answers get theirs from us.
+    return [list(row[:-1]) if row[-1] == eos else list(row) for row in rows]
+
+
+def _join(context: str, answer: str) -> str:
+    separator = "" if context[-1].isspace() or answer[0].isspace() else " "
+    return context + separator + answer
+
+
+def _fit_length(
+    prompt: list[int], answer: list[int], max_length: int, truncation: str, row: int, bos: int | None
+) -> list[int]:
+    excess = len(prompt) + len(answer) - max_length
+    if excess <= 0:
+        return prompt
+    if len(answer) >= max_length:
+        raise ValueError(
+            f"answers[{row}] is {len(answer)} tokens long, which leaves no room for its prompt in "
+            f"max_length={max_length}; raise max_length or drop the row. An answer is never cut."
+        )
+    if truncation == "error":
+        raise ValueError(
+            f"prompts[{row}] and its answer are {len(prompt) + len(answer)} tokens long, more than "
+            f"max_length={max_length}; raise max_length, pass truncation='prompt' to cut the prompt on the left, "
+            f"or drop the row."
+        )
+    keep_bos = bos is not None and prompt[0] == bos and len(prompt) - excess > 1
+    return [prompt[0], *prompt[excess + 1 :]] if keep_bos else prompt[excess:]
+
+
+def _flatten(rows: Sequence[Sequence[int] | np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    indptr = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum([len(row) for row in rows], out=indptr[1:])
+    return np.concatenate([np.asarray(row, dtype=np.int64) for row in rows]), indptr
