@@ -1,0 +1,257 @@
+"""Metrics against hand-counted numbers and scipy's own bootstrap."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ensemw2s import (
+    bootstrap_interval,
+    chance_level,
+    option_accuracy,
+    paired_bootstrap_interval,
+    performance_gap_recovered,
+    token_error,
+)
+
+# --- token error and option accuracy ----------------------------------------------------------------------------------
+
+
+def test_token_error_counts_wrong_tokens():
+    assert token_error([1, 2, 3, 4], [1, 2, 0, 0]) == 0.5
+
+
+def test_token_error_averages_over_tokens_not_over_answers():
+    # One wrong answer of one token, one right answer of three: 1/4, where the mean over answers would be 1/2.
+    assert token_error([9, 1, 2, 3], [5, 1, 2, 3]) == 0.25
+
+
+def test_option_accuracy_compares_labels():
+    assert option_accuracy(["A", "B", "1", "4"], ["A", "B", "2", "4"]) == 0.75
+
+
+def test_option_accuracy_compares_indices():
+    assert option_accuracy(np.array([0, 3, 1]), [0, 2, 1]) == pytest.approx(2 / 3)
+
+
+def test_option_accuracy_compares_object_arrays_of_text():
+    assert option_accuracy(np.array(["A", "B"], dtype=object), ["A", "C"]) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("chosen", "gold", "message"),
+    [
+        ([], [], r"^chosen and gold must not be empty"),
+        ([0, 1], [0], r"^chosen and gold must have the same length, one entry per question\. Got 2 and 1"),
+        ([[0, 1]], [[0, 1]], r"^chosen must have one dimension\. Got shape \(1, 2\)"),
+        ([0], [[0]], r"^gold must have one dimension"),
+        (["A"], [0], r"^chosen and gold must be written the same way\. Got dtypes <U1 and int64"),
+        (np.array(["A"], dtype=object), [0], r"^chosen and gold must be written the same way"),
+    ],
+)
+def test_option_accuracy_names_what_is_wrong(chosen, gold, message):
+    with pytest.raises(ValueError, match=message):
+        option_accuracy(chosen, gold)
+
+
+def test_token_error_names_its_own_arguments():
+    with pytest.raises(
+        ValueError, match=r"^predicted and labels must have the same length, one entry per answer token"
+    ):
+        token_error([1, 2], [1])
+
+
+# --- chance -----------------------------------------------------------------------------------------------------------
+
+
+def test_chance_level_of_one_number_of_choices():
+    assert chance_level(4) == 0.25
+
+
+def test_chance_level_averages_over_questions_with_different_numbers_of_choices():
+    assert chance_level([3, 4, 5]) == pytest.approx((1 / 3 + 1 / 4 + 1 / 5) / 3)
+
+
+@pytest.mark.parametrize(
+    ("n_choices", "message"),
+    [
+        ([4, 0], r"^n_choices must hold integers of at least 1\. Got 0 in row 1"),
+        (2.5, r"^n_choices must hold integers of at least 1\. Got 2\.5 in row 0"),
+        ([], r"^n_choices must not be empty"),
+    ],
+)
+def test_chance_level_names_what_is_wrong(n_choices, message):
+    with pytest.raises(ValueError, match=message):
+        chance_level(n_choices)
+
+
+# --- performance gap recovered ----------------------------------------------------------------------------------------
+
+
+def test_performance_gap_recovered_of_a_student_half_way():
+    assert performance_gap_recovered(0.70, 0.74, 0.78) == pytest.approx(0.5)
+
+
+def test_performance_gap_recovered_is_not_clipped_above():
+    assert performance_gap_recovered(0.70, 0.72, 0.705) == pytest.approx(4.0)
+
+
+def test_performance_gap_recovered_is_not_clipped_below():
+    assert performance_gap_recovered(0.70, 0.66, 0.78) == pytest.approx(-0.5)
+
+
+@pytest.mark.parametrize(
+    ("weak", "oracle", "noise", "reason"),
+    [
+        (0.75, 0.70, 0.0, r"the oracle \(0\.7\) is not better than the weak model \(0\.75\)"),
+        (0.75, 0.75, 0.0, r"the oracle \(0\.75\) is not better than the weak model \(0\.75\)"),
+        (0.75, 0.70, 0.1, r"is not better than the weak model"),
+        (0.70, 0.72, 0.03, r"between oracle \(0\.72\) and weak model \(0\.7\) is within the noise \(0\.03\)"),
+        (0.50, 0.75, 0.25, r"within the noise \(0\.25\)"),
+    ],
+)
+def test_performance_gap_recovered_without_a_gap_is_nan_and_says_why(weak, oracle, noise, reason):
+    with pytest.warns(RuntimeWarning, match=rf"^performance_gap_recovered is nan: .*{reason}") as record:
+        assert math.isnan(performance_gap_recovered(weak, 0.74, oracle, noise=noise))
+    assert record[0].filename == __file__  # stacklevel: the caller's line
+
+
+def test_performance_gap_recovered_beyond_the_noise_is_a_number():
+    assert performance_gap_recovered(0.70, 0.74, 0.78, noise=0.05) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"weak": math.nan}, r"^weak must be finite"),
+        ({"student": "high"}, r"^student must be a number"),
+        ({"oracle": None}, r"^oracle must be a number"),
+        ({"noise": -0.1}, r"^noise must not be negative"),
+    ],
+)
+def test_performance_gap_recovered_names_what_is_wrong(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        performance_gap_recovered(**{"weak": 0.7, "student": 0.74, "oracle": 0.78, **arguments})
+
+
+# --- bootstrap intervals ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def correct():
+    """0/1 outcomes of 120 questions, 70 % right."""
+    return (np.random.default_rng(5).random(120) < 0.7).astype(float)
+
+
+def test_bootstrap_interval_is_scipys_bca(correct):
+    expected = stats.bootstrap(
+        (correct,), np.mean, n_resamples=2000, confidence_level=0.9, method="BCa", rng=np.random.default_rng(3)
+    ).confidence_interval
+    assert bootstrap_interval(correct, confidence_level=0.9, random_state=3) == pytest.approx(
+        tuple(expected), abs=1e-12
+    )
+
+
+def test_bootstrap_interval_holds_the_mean_and_has_about_the_normal_width(correct):
+    low, high = bootstrap_interval(correct, random_state=0)
+    assert low < correct.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 * correct.std() / math.sqrt(correct.size), rel=0.15)
+
+
+@pytest.mark.slow
+def test_bootstrap_interval_covers_the_population_mean_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(300):
+        low, high = bootstrap_interval(rng.random(80) < 0.7, n_resamples=400, random_state=rng)
+        covered += low <= 0.7 <= high
+    assert 0.91 <= covered / 300 <= 0.985
+
+
+@pytest.mark.parametrize("values", [[1.0] * 30, [0, 0], [0.5]])
+def test_bootstrap_interval_of_constant_values_has_no_width(values):
+    assert bootstrap_interval(values, random_state=0) == (values[0], values[0])
+
+
+def test_bootstrap_interval_falls_back_to_percentiles_where_bca_is_undefined():
+    # Both resamples of this seed lie on one side of the mean: BCa's bias correction is infinite.
+    values, seed = [0, 0, 0, 1, 1], 4
+    with np.errstate(all="ignore"), pytest.warns(stats.DegenerateDataWarning):
+        undefined = stats.bootstrap((values,), np.mean, n_resamples=2, rng=np.random.default_rng(seed))
+    assert math.isnan(undefined.confidence_interval.low)
+    low, high = bootstrap_interval(values, n_resamples=2, random_state=seed)
+    assert 0 <= low <= high <= 1
+
+
+def test_bootstrap_interval_of_many_values_is_the_percentile_interval():
+    values = np.random.default_rng(1).random(10_001)
+    expected = stats.bootstrap(
+        (values,), np.mean, n_resamples=200, method="percentile", batch=50, rng=np.random.default_rng(4)
+    ).confidence_interval
+    assert bootstrap_interval(values, n_resamples=200, random_state=4) == pytest.approx(tuple(expected), abs=1e-12)
+
+
+def test_bootstrap_interval_repeats_itself(correct):
+    assert bootstrap_interval(correct, random_state=1) == bootstrap_interval(correct, random_state=1)
+
+
+def test_bootstrap_interval_takes_a_random_state_object(correct):
+    low, high = bootstrap_interval(correct, random_state=np.random.RandomState(0))
+    assert low < high
+
+
+def test_bootstrap_interval_widens_with_the_confidence_level(correct):
+    narrow = bootstrap_interval(correct, confidence_level=0.5, random_state=0)
+    wide = bootstrap_interval(correct, confidence_level=0.99, random_state=0)
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"values": []}, r"^values must not be empty"),
+        ({"values": [0.0, math.nan]}, r"^values must hold finite numbers\. Got values\[1\] = nan"),
+        ({"confidence_level": 95}, r"^confidence_level must lie in \(0, 1\)\. Got 95\.0"),
+        ({"n_resamples": 1}, r"^n_resamples must be an integer of at least 2"),
+    ],
+)
+def test_bootstrap_interval_names_what_is_wrong(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        bootstrap_interval(**{"values": [0, 1, 1], **arguments})
+
+
+def test_paired_bootstrap_interval_is_that_of_the_differences(correct):
+    other = np.roll(correct, 1)
+    assert paired_bootstrap_interval(correct, other, random_state=2) == bootstrap_interval(
+        correct - other, random_state=2
+    )
+
+
+def test_paired_bootstrap_interval_is_positive_where_a_is_better():
+    b = np.tile([0.0, 1.0], 50)
+    a = b.copy()
+    a[:20] = 1.0
+    low, high = paired_bootstrap_interval(a, b, random_state=0)
+    assert 0 < low < 0.1 < high
+
+
+def test_paired_bootstrap_interval_is_narrower_than_the_unpaired_one(correct):
+    # Two models that agree on all but six questions; scipy's own two-sample bootstrap does not know the pairs.
+    other = correct.copy()
+    other[:6] = 1 - other[:6]
+    low, high = paired_bootstrap_interval(correct, other, random_state=0)
+    unpaired = stats.bootstrap(
+        (correct, other),
+        lambda a, b, axis: a.mean(axis) - b.mean(axis),
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    assert high - low < 0.6 * (unpaired.high - unpaired.low)
+
+
+def test_paired_bootstrap_interval_refuses_arrays_of_different_length():
+    with pytest.raises(ValueError, match=r"^b must have shape \(3,\), one per question, as a has\. Got shape \(2,\)"):
+        paired_bootstrap_interval([0, 1, 1], [0, 1])
