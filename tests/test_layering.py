@@ -1,0 +1,161 @@
+"""The floors of the house: a module imports only from lower floors (docs/architecture.md)."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ensemw2s
+
+PACKAGE = Path(ensemw2s.__file__).parent
+
+# Room -> floor. A room is a module, or a folder with all that no longer entry names. Add a new module here.
+FLOORS = {
+    "_version": 0,
+    "_validation": 0,
+    "exceptions": 0,
+    "boosting": 1,
+    "metrics": 1,
+    "kernels": 2,
+    "tokenizers": 2,
+    "tokens": 2,
+    "datasets": 3,
+    "learners.base": 3,
+    "difficulty": 4,
+    "learners": 4,
+    "mixture": 5,
+    "scoring": 6,
+    "ensemble": 7,
+    "pseudo": 8,
+    "report": 9,
+    "pipeline": 10,
+    "plots": 11,
+    "experiments": 11,
+    "": 99,  # ensemw2s/__init__.py only hands names on
+}
+
+
+def room_of(module: str) -> str:
+    """Longest entry of FLOORS that holds `module`, a dotted name without the leading ``ensemw2s.``."""
+    parts = module.split(".") if module else []
+    for length in range(len(parts), 0, -1):
+        if (room := ".".join(parts[:length])) in FLOORS:
+            return room
+    if not parts:
+        return ""
+    raise KeyError(f"ensemw2s.{module} has no floor; add it to FLOORS in {__file__} and to docs/architecture.md.")
+
+
+def module_name(path: Path, package: Path) -> str:
+    parts = path.relative_to(package).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path: Path, package: Path) -> Iterator[tuple[int, str]]:
+    """Line and target (without the leading ``ensemw2s.``) of every import of the package, inside functions too."""
+    here = path.relative_to(package).parent.parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "ensemw2s":
+                    yield node.lineno, alias.name.partition(".")[2]
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                base = [*here[: len(here) - node.level + 1], *(node.module.split(".") if node.module else [])]
+            elif (node.module or "").split(".")[0] == "ensemw2s":
+                base = node.module.split(".")[1:]
+            else:
+                continue
+            for alias in node.names:  # `from package import module` names a module as well
+                deeper = package.joinpath(*base, alias.name)
+                is_module = deeper.with_suffix(".py").exists() or (deeper / "__init__.py").exists()
+                yield node.lineno, ".".join([*base, alias.name] if is_module else base)
+
+
+def complaints(path: Path, package: Path) -> list[str]:
+    """What is wrong with the imports of one module."""
+    module = module_name(path, package)
+    room, found = room_of(module), []
+    for line, target in imports_of(path, package):
+        where = f"{path.relative_to(package.parent)}:{line} imports ensemw2s.{target}"
+        other = room_of(target)
+        if other != room and FLOORS[other] >= FLOORS[room]:
+            found.append(f"{where}: floor {FLOORS[other]} is not below floor {FLOORS[room]}")
+        *folder, name = target.split(".")
+        if name.startswith("_") and folder and module.split(".")[: len(folder)] != folder:
+            found.append(f"{where}: private to ensemw2s.{'.'.join(folder)}")
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: module_name(path, PACKAGE) or "__init__"
+)
+def test_module_imports_only_from_lower_floors(path):
+    assert complaints(path, PACKAGE) == []
+
+
+@pytest.fixture
+def house(tmp_path):
+    """A package with one module on each of three floors; write a line into one and ask for its complaints."""
+    package = tmp_path / "ensemw2s"
+    for name in ("__init__", "metrics", "boosting", "tokens", "learners/__init__", "learners/base", "learners/_rng"):
+        path = package / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    def ask(module: str, source: str) -> list[str]:
+        path = package / f"{module}.py"
+        path.write_text(source, encoding="utf-8")
+        return complaints(path, package)
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("boosting", "import ensemw2s.tokens"),
+        ("boosting", "from ensemw2s.tokens import TokenDataset"),
+        ("boosting", "from ensemw2s import tokens"),
+        ("boosting", "from . import tokens"),
+        ("boosting", "from .tokens import TokenDataset"),
+        ("boosting", "def f():\n    from .tokens import TokenDataset"),
+        ("boosting", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .tokens import TokenDataset"),
+        ("boosting", "from ensemw2s import weighted_error"),
+        ("boosting", "import ensemw2s"),
+        ("boosting", "from .metrics import token_error"),
+        ("learners/base", "from ..learners import HFCausalLM"),
+        ("learners/base", "from ._rng import isolated_rng"),
+    ],
+)
+def test_an_import_from_the_same_or_a_higher_floor_is_seen(house, module, source):
+    assert [message for message in house(module, source) if "is not below" in message]
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("tokens", "from .boosting import window_error"),
+        ("tokens", "from ensemw2s import boosting"),
+        ("tokens", "import numpy, ensemw2s.boosting"),
+        ("learners/__init__", "from .base import TokenLearner\nfrom ._rng import isolated_rng"),
+        ("learners/base", "from ..tokens import TokenDataset"),
+        ("__init__", "from ensemw2s.learners import base"),
+    ],
+)
+def test_an_import_from_a_lower_floor_is_allowed(house, module, source):
+    assert house(module, source) == []
+
+
+def test_an_import_of_another_packages_private_module_is_seen(house):
+    assert [
+        message for message in house("mixture", "from .learners._rng import isolated_rng") if "private to" in message
+    ]
+
+
+def test_a_module_without_a_floor_is_refused(house):
+    with pytest.raises(KeyError, match=r"ensemw2s\.gadgets has no floor"):
+        house("gadgets", "import math")
