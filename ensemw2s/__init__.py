@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from ensemw2s.metrics import performance_gap_recovered as performance_gap_recovered
     from ensemw2s.metrics import token_error as token_error
     from ensemw2s.mixture import MixtureForCausalLM as MixtureForCausalLM
+    from ensemw2s.pipeline import W2SPipeline as W2SPipeline
+    from ensemw2s.pseudo import PseudoLabeler as PseudoLabeler
+    from ensemw2s.pseudo import PseudoLabels as PseudoLabels
+    from ensemw2s.report import W2SReport as W2SReport
     from ensemw2s.tokenizers import byte_tokenizer as byte_tokenizer
     from ensemw2s.tokenizers import word_tokenizer as word_tokenizer
     from ensemw2s.tokens import TokenDataset as TokenDataset
@@ -88,6 +92,13 @@ _PUBLIC: dict[str, str] = {
     # ensemble
     "FineTunedGenerator": "ensemble",
     "TokenAdaBoostGenerator": "ensemble",
+    # pseudo
+    "PseudoLabeler": "pseudo",
+    "PseudoLabels": "pseudo",
+    # report
+    "W2SReport": "report",
+    # pipeline
+    "W2SPipeline": "pipeline",
 }
 
 __all__ = ["__version__", *_PUBLIC]

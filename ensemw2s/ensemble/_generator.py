@@ -178,6 +178,28 @@ class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
         """
         return self._staged_score(X, y, sample_weight, choices, staged=True)
 
+    def answer_nll(self, X: Any, y: Any = None, *, normalize: str = "sum") -> np.ndarray:
+        r"""Negative log-likelihood of each answer under the mixture, end-of-answer token included.
+
+        Parameters
+        ----------
+        X : sequence of str or QADataset, shape (n,)
+            Questions.
+        y : sequence of str, optional
+            Answers; those of the `QADataset` if None.
+        normalize : {"sum", "token", "char"}, default="sum"
+            What the sum over tokens is divided by.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            In nats (per token or character, if so normalised).
+        """
+        check_is_fitted(self, "estimators_")
+        questions = check_questions(X, y)
+        answers = [[answer] for answer in require_answers(questions)]
+        return self._nll(questions.prompts, answers, normalize=normalize)[-1, :, 0]
+
     def token_error(self, X: Any, y: Any = None) -> float:
         """Share of answer tokens predicted wrongly, each given the true tokens before it.
 
@@ -283,13 +305,18 @@ class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
                     for e in ensembles
                 ]
             )
+        return self._nll(questions.prompts, choices, normalize=self.normalize, staged=staged)
+
+    def _nll(
+        self, prompts: Sequence[str], choices: Sequence[Sequence[str]], *, normalize: str, staged: bool = False
+    ) -> np.ndarray:
         return option_nll(
             self.estimators_,
             self.estimator_weights_,
-            questions.prompts,
+            prompts,
             choices,
             combine=self._combine(),
-            normalize=self.normalize,
+            normalize=normalize,
             staged=staged,
             batch_size=self._batch_size(),
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ensemw2s.learners._rng import isolated_rng
 from ensemw2s.learners.base import TokenLearner, check_weak_learner
 from ensemw2s.learners.bigram import BigramLearner
 from ensemw2s.learners.hf_causal_lm import HFCausalLM
 
-__all__ = ["BigramLearner", "HFCausalLM", "TokenLearner", "check_weak_learner"]
+__all__ = ["BigramLearner", "HFCausalLM", "TokenLearner", "check_weak_learner", "isolated_rng"]

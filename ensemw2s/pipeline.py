@@ -1,0 +1,283 @@
+"""Weak ensemble → pseudo-labels → strong student, with baseline and oracle."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.utils.validation import check_is_fitted
+
+from ensemw2s.datasets import QADataset
+from ensemw2s.ensemble import FineTunedGenerator, TokenAdaBoostGenerator
+from ensemw2s.ensemble._inputs import check_questions, require_answers
+from ensemw2s.metrics import chance_level
+from ensemw2s.pseudo import PseudoLabeler, PseudoLabels
+from ensemw2s.report import W2SReport
+
+__all__ = ["W2SPipeline"]
+
+logger = logging.getLogger("ensemw2s")
+
+
+class W2SPipeline(BaseEstimator):
+    """Let weak models trained on easy questions teach a strong student on hard ones.
+
+    `fit` trains the weak ensemble on labelled easy questions, lets it answer the hard ones, and trains the student on
+    these answers. For comparison it trains the baseline, the same student taught by the ensemble's first member
+    alone, under the same settings and with the same kind of label; and, where true answers of the hard questions are
+    given, the oracle. True answers reach nothing but the oracle.
+
+    Classifiers and generators are served alike; weak model and student may have different tokenizers.
+
+    Parameters
+    ----------
+    weak : estimator, TokenLearner or str
+        Booster, or any estimator; a `TokenLearner` or model id is boosted by a `TokenAdaBoostGenerator`.
+    student : estimator, TokenLearner or str
+        A `TokenLearner` or model id is fine-tuned by a `FineTunedGenerator`.
+    labeler : PseudoLabeler, optional
+        How hard questions are answered; `PseudoLabeler()` if None.
+    oracle : estimator, TokenLearner or str, optional
+        A copy of the student if None.
+    baseline : bool, default=True
+        Whether the baseline is trained.
+
+    Attributes
+    ----------
+    weak_, student_, baseline_, oracle_ : estimator
+        Fitted; `baseline_` and `oracle_` are None if they were not trained.
+    pseudo_labels_, baseline_labels_ : PseudoLabels
+        What `student_` and `baseline_` were trained on.
+
+    Examples
+    --------
+    >>> from ensemw2s import BigramLearner, TokenAdaBoostGenerator, W2SPipeline, make_qa
+    >>> easy, hard, test = (make_qa(60, random_state=seed) for seed in range(3))
+    >>> weak = TokenAdaBoostGenerator(BigramLearner(), n_estimators=2, prior="uniform", random_state=0)
+    >>> pipeline = W2SPipeline(weak, BigramLearner()).fit(easy, None, hard.drop_answers(), hard.answers)
+    >>> report = pipeline.evaluate(test)
+    >>> sorted(report.correct)
+    ['baseline', 'ensemble', 'oracle', 'student', 'uniform', 'weak']
+    """
+
+    def __init__(
+        self,
+        weak: Any,
+        student: Any,
+        *,
+        labeler: PseudoLabeler | None = None,
+        oracle: Any = None,
+        baseline: bool = True,
+    ) -> None:
+        self.weak = weak
+        self.student = student
+        self.labeler = labeler
+        self.oracle = oracle
+        self.baseline = baseline
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        X_hard: Any = None,
+        y_hard: Any = None,
+        *,
+        choices: Sequence | None = None,
+        choices_hard: Sequence | None = None,
+        sample_weight: Any = None,
+    ) -> W2SPipeline:
+        """Train weak ensemble, student, baseline and oracle.
+
+        Parameters
+        ----------
+        X : sequence or QADataset, shape (n,)
+            Easy questions.
+        y : sequence, optional
+            Their answers or classes; those of the `QADataset` if None.
+        X_hard : sequence or QADataset, shape (m,)
+            Hard questions. Answers that a `QADataset` holds are not looked at: pass `y_hard` for an oracle.
+        y_hard : sequence, optional
+            True answers or classes of the hard questions, for the oracle alone.
+        choices, choices_hard : sequence of sequences of str, optional
+            Options of the questions.
+        sample_weight : array-like of shape (n,), optional
+            Weights of the easy questions.
+
+        Returns
+        -------
+        W2SPipeline
+            The fitted pipeline itself.
+        """
+        if X_hard is None:
+            raise ValueError("X_hard must hold the hard questions. Got None.")
+        weak, student = as_booster(self.weak), as_student(self.student)
+        oracle = as_student(self.student if self.oracle is None else self.oracle)
+        labeler = PseudoLabeler() if self.labeler is None else self.labeler
+        labeler.check_parameters()
+        if not is_classifier(weak):
+            # All columns are checked before the first model is loaded.
+            X, y = check_questions(X, y, choices), None
+            require_answers(X)
+            hard = check_questions(X_hard, y_hard, choices_hard)
+            y_hard, X_hard = (None if y_hard is None else hard.answers), hard.drop_answers()
+
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        logger.info("training the weak ensemble")
+        self.weak_ = clone(weak).fit(X, y, **weights)
+        logger.info("labelling the hard questions and training the student")
+        self.pseudo_labels_: PseudoLabels = labeler.label(self.weak_, X_hard)
+        self.student_ = self.pseudo_labels_.fit(clone(student))
+        self._fit_baseline(student, labeler, X_hard)
+        self.oracle_ = None
+        if y_hard is not None:
+            logger.info("training the oracle")
+            self.oracle_ = clone(oracle).fit(X_hard, y_hard)
+        return self
+
+    def predict(self, X: Any, **kwargs: Any) -> np.ndarray:
+        """The student's answers or classes.
+
+        Parameters
+        ----------
+        X : sequence or QADataset, shape (n,)
+            Questions.
+        **kwargs
+            Passed to the student's ``predict``, such as ``choices``.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
+        check_is_fitted(self, "student_")
+        return self.student_.predict(X, **kwargs)
+
+    def generate(self, X: Any, **generation_kwargs: Any) -> list[Any]:
+        """Answers that the student writes.
+
+        Parameters
+        ----------
+        X : sequence of str or QADataset, shape (n,)
+            Questions.
+        **generation_kwargs
+            Passed to the student's ``generate``.
+
+        Returns
+        -------
+        list of str
+        """
+        check_is_fitted(self, "student_")
+        return self.student_.generate(X, **generation_kwargs)
+
+    def score(self, X: Any, y: Any = None, **kwargs: Any) -> float:
+        """The student's score.
+
+        Parameters
+        ----------
+        X : sequence or QADataset, shape (n,)
+            Questions.
+        y : sequence, optional
+            Answers or classes.
+        **kwargs
+            Passed to the student's ``score``, such as ``choices``.
+
+        Returns
+        -------
+        float in [0, 1]
+        """
+        check_is_fitted(self, "student_")
+        return self.student_.score(X, y, **kwargs)
+
+    def evaluate(
+        self, X: Any, y: Any = None, *, choices: Sequence | None = None, confidence_level: float = 0.95
+    ) -> W2SReport:
+        """Compare all models on one test set.
+
+        Parameters
+        ----------
+        X : sequence or QADataset, shape (n,)
+            Test questions.
+        y : sequence, optional
+            Their answers or classes; those of the `QADataset` if None.
+        choices : sequence of sequences of str, optional
+            Options of the questions.
+        confidence_level : float in (0, 1), default=0.95
+            Of the intervals.
+
+        Returns
+        -------
+        W2SReport
+        """
+        check_is_fitted(self, "student_")
+        if is_classifier(self.weak_):
+            gold, chance = np.asarray(y), 1.0 / len(self.weak_.classes_)
+        else:
+            X = check_questions(X, y, choices)
+            gold = np.asarray(require_answers(X), dtype=object)
+            chance = float("nan") if X.choices is None else chance_level(X.n_choices)
+        stages = self._weak_stages(X)
+        staged = [np.asarray(stage == gold, dtype=bool) for stage in stages]
+        models = {"baseline": self.baseline_, "student": self.student_, "oracle": self.oracle_}
+        correct = {"weak": staged[0], "ensemble": staged[-1]}
+        weak_models = {"weak": _first_members(self.weak_, 1), "ensemble": self.weak_}
+        if len(staged) > 1:
+            weak_models["uniform"] = self.weak_.with_votes(np.ones(len(staged)))
+            models = {"uniform": weak_models["uniform"], **models}
+        fitted = {name: model for name, model in models.items() if model is not None}
+        correct |= {name: np.asarray(model.predict(X) == gold, dtype=bool) for name, model in fitted.items()}
+        token_errors = {}
+        if isinstance(X, QADataset):
+            token_errors = {
+                name: model.token_error(X)
+                for name, model in {**weak_models, **fitted}.items()
+                if hasattr(model, "token_error")
+            }
+        return W2SReport(
+            correct,
+            staged,
+            chance,
+            token_errors,
+            votes=getattr(self.weak_, "estimator_weights_", np.empty(0)),
+            errors=getattr(self.weak_, "estimator_errors_", np.empty(0)),
+            stop_reason=getattr(self.weak_, "stop_reason_", ""),
+            confidence_level=confidence_level,
+        )
+
+    def _fit_baseline(self, student: Any, labeler: PseudoLabeler, X_hard: Any) -> None:
+        self.baseline_ = self.baseline_labels_ = None
+        if not self.baseline:
+            return
+        if len(getattr(self.weak_, "estimators_", [None])) == 1:
+            # One member teaches as the ensemble does: the baseline is the student.
+            self.baseline_labels_, self.baseline_ = self.pseudo_labels_, self.student_
+            return
+        logger.info("training the baseline student")
+        self.baseline_labels_ = labeler.label(_first_members(self.weak_, 1), X_hard)
+        self.baseline_ = self.baseline_labels_.fit(clone(student))
+
+    def _weak_stages(self, X: Any) -> list[np.ndarray]:
+        if hasattr(self.weak_, "staged_predict"):
+            return list(self.weak_.staged_predict(X))
+        return [self.weak_.predict(X)]
+
+
+def as_booster(weak: Any) -> Any:
+    """The weak side as an estimator: learners and model ids are boosted."""
+    return TokenAdaBoostGenerator(weak) if _is_learner(weak) else weak
+
+
+def as_student(student: Any) -> Any:
+    """The strong side as an estimator: learners and model ids are fine-tuned."""
+    return FineTunedGenerator(student) if _is_learner(student) else student
+
+
+def _is_learner(model: Any) -> bool:
+    return isinstance(model, str) or hasattr(model, "token_logits")
+
+
+def _first_members(weak: Any, n_members: int) -> Any:
+    if not hasattr(weak, "with_votes"):
+        return weak
+    return weak.with_votes(weak.estimator_weights_[:n_members])

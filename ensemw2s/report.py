@@ -1,0 +1,229 @@
+"""The outcome of a weak-to-strong run, as numbers with their uncertainty."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ensemw2s.metrics import bootstrap_interval, paired_bootstrap_interval, performance_gap_recovered
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["W2SReport"]
+
+_TITLES = {
+    "weak": "weak (first member)",
+    "ensemble": "weak ensemble",
+    "uniform": "weak ensemble, uniform votes",
+    "baseline": "student of the weak model (baseline)",
+    "student": "student of the ensemble (W2S)",
+    "oracle": "student on true labels (oracle)",
+}
+
+
+@dataclass(frozen=True)
+class W2SReport:
+    """Accuracy of all models of a weak-to-strong run on one test set.
+
+    Parameters
+    ----------
+    correct : dict of str to ndarray of shape (n,), bool
+        Which test items each model got right. Keys: "weak", "ensemble", "uniform", "baseline", "student", "oracle",
+        those that exist.
+    staged : list of ndarray of shape (n,), bool
+        The same for the first 1, 2, ..., T members of the ensemble.
+    chance : float
+        Accuracy of a random choice; nan for free text.
+    token_errors : dict of str to float
+        Teacher-forced token error of each model; empty for classifiers.
+    votes, errors : ndarray of shape (T,)
+        The ensemble's votes, in nats, and its weighted training errors.
+    stop_reason : str
+        Why boosting ended.
+    confidence_level : float
+        Of all intervals.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> correct = {name: rng.random(500) < p for name, p in
+    ...            {"weak": .5, "baseline": .55, "student": .6, "oracle": .8}.items()}
+    >>> report = W2SReport(correct, chance=.25)
+    >>> report.student_score > report.weak_score
+    True
+    >>> low, high = report.interval("oracle")
+    >>> low < report.oracle_score < high
+    True
+    """
+
+    correct: dict[str, np.ndarray]
+    staged: list[np.ndarray] = field(default_factory=list)
+    chance: float = float("nan")
+    token_errors: dict[str, float] = field(default_factory=dict)
+    votes: np.ndarray = field(default_factory=lambda: np.empty(0))
+    errors: np.ndarray = field(default_factory=lambda: np.empty(0))
+    stop_reason: str = ""
+    confidence_level: float = 0.95
+
+    @property
+    def n(self) -> int:
+        """Number of test items."""
+        return len(next(iter(self.correct.values())))
+
+    def score(self, name: str) -> float:
+        """Accuracy of one model; nan if it was not trained."""
+        return float(self.correct[name].mean()) if name in self.correct else float("nan")
+
+    @property
+    def weak_score(self) -> float:
+        """Accuracy of the single weak model, the ensemble's first member."""
+        return self.score("weak")
+
+    @property
+    def ensemble_score(self) -> float:
+        """Accuracy of the weak ensemble."""
+        return self.score("ensemble")
+
+    @property
+    def baseline_score(self) -> float:
+        """Accuracy of the student trained on the single weak model's labels."""
+        return self.score("baseline")
+
+    @property
+    def student_score(self) -> float:
+        """Accuracy of the student trained on the ensemble's labels."""
+        return self.score("student")
+
+    @property
+    def oracle_score(self) -> float:
+        """Accuracy of the student trained on the true labels."""
+        return self.score("oracle")
+
+    @property
+    def staged_scores(self) -> list[float]:
+        """Accuracy of the first 1, 2, ..., T members."""
+        return [float(stage.mean()) for stage in self.staged]
+
+    def interval(self, name: str) -> tuple[float, float]:
+        """Bootstrap confidence interval of one model's accuracy over test items."""
+        return bootstrap_interval(
+            self.correct[name].astype(float), confidence_level=self.confidence_level, random_state=0
+        )
+
+    def difference(self, first: str, second: str) -> tuple[float, float, float]:
+        """Accuracy of `first` minus that of `second`, with its paired bootstrap interval.
+
+        Parameters
+        ----------
+        first, second : str
+            Keys of `correct`.
+
+        Returns
+        -------
+        difference, low, high : float
+        """
+        a, b = self.correct[first].astype(float), self.correct[second].astype(float)
+        low, high = paired_bootstrap_interval(a, b, confidence_level=self.confidence_level, random_state=0)
+        return float(a.mean() - b.mean()), low, high
+
+    def performance_gap_recovered(self, name: str = "student") -> tuple[float, str]:
+        """PGR of a student, and the reason where it has none.
+
+        Parameters
+        ----------
+        name : {"student", "baseline"}, default="student"
+            Which student.
+
+        Returns
+        -------
+        pgr : float
+            nan where the oracle is not better than the weak model beyond the noise, the interval of their
+            difference.
+        reason : str
+            Empty where there is a PGR.
+        """
+        missing = [key for key in ("weak", name, "oracle") if key not in self.correct]
+        if missing:
+            return float("nan"), f"no {missing[0]} was trained"
+        gap, low, _ = self.difference("oracle", "weak")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            pgr = performance_gap_recovered(
+                self.weak_score, self.score(name), self.oracle_score, noise=max(gap - low, 0.0)
+            )
+        return pgr, "; ".join(str(warning.message) for warning in caught)
+
+    @property
+    def pgr(self) -> float:
+        """PGR of the W2S student; nan where it has no meaning, see `performance_gap_recovered`."""
+        return self.performance_gap_recovered()[0]
+
+    def to_frame(self) -> pandas.DataFrame:
+        """One row per model: accuracy, interval, token error and PGR.
+
+        Returns
+        -------
+        pandas.DataFrame
+        """
+        import pandas as pd
+
+        rows: list[dict[str, Any]] = []
+        stages = {f"ensemble of {t}": stage for t, stage in enumerate(self.staged, start=1) if 1 < t < len(self.staged)}
+        for name in _TITLES:
+            if name not in self.correct:
+                continue
+            rows.append(self._row(_TITLES[name], self.correct[name], name))
+            if name == "weak":
+                rows.extend(self._row(f"weak, {title}", stage, "") for title, stage in stages.items())
+        frame = pd.DataFrame(rows).set_index("model")
+        return frame if self.token_errors else frame.drop(columns="token_error")
+
+    def to_markdown(self) -> str:
+        """The table as Markdown, with n, the chance level and what else is needed to read it.
+
+        Returns
+        -------
+        str
+        """
+        frame = self.to_frame().reset_index()
+        header = [str(column).replace("_", " ") for column in frame.columns]
+        lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+        for row in frame.itertuples(index=False):
+            cells = [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row]
+            lines.append("| " + " | ".join("" if cell == "nan" else cell for cell in cells) + " |")
+        return "\n".join([*lines, "", *self._remarks()])
+
+    def __repr__(self) -> str:
+        table = self.to_frame().to_string(float_format=lambda value: f"{value:.3f}", na_rep="")
+        return "\n".join(["W2SReport", table, *self._remarks()])
+
+    def _row(self, title: str, correct: np.ndarray, name: str) -> dict[str, Any]:
+        low, high = bootstrap_interval(correct.astype(float), confidence_level=self.confidence_level, random_state=0)
+        return {
+            "model": title,
+            "accuracy": float(correct.mean()),
+            "low": low,
+            "high": high,
+            "token_error": self.token_errors.get(name, float("nan")),
+            "pgr": self.performance_gap_recovered(name)[0] if name in ("baseline", "student") else float("nan"),
+        }
+
+    def _remarks(self) -> list[str]:
+        chance = "" if np.isnan(self.chance) else f", chance {self.chance:.3f}"
+        remarks = [f"n = {self.n} test items{chance}; {self.confidence_level:.0%} bootstrap intervals over items."]
+        if "baseline" in self.correct and "student" in self.correct:
+            difference, low, high = self.difference("student", "baseline")
+            remarks.append(f"student - baseline: {difference:+.3f} [{low:+.3f}, {high:+.3f}], paired.")
+        if "oracle" in self.correct:
+            reason = self.performance_gap_recovered()[1]
+            if reason:
+                remarks.append(reason)
+        if len(self.votes):
+            votes = ", ".join(f"{vote:.2f}" for vote in self.votes)
+            remarks.append(f"votes: {votes}; boosting ended with {self.stop_reason!r}.")
+        return remarks
