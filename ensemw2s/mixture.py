@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from ensemw2s._validation import check_option
+from ensemw2s.mixing import mix, normalized_votes
 
 __all__ = ["MixtureCache", "MixtureConfig", "MixtureForCausalLM"]
 
@@ -72,7 +72,8 @@ class MixtureCache:
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         """Let each row continue from the beam that it stems from."""
         for cache in self.members:
-            cache.reorder_cache(beam_idx)
+            if cache is not None:  # a member without a vote has none
+                cache.reorder_cache(beam_idx)
 
 
 class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
@@ -89,7 +90,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
     members : sequence of TokenLearner
         Fitted, with one tokenizer.
     votes : array-like of shape (T,)
-        Positive votes; only their ratios matter.
+        Votes >= 0; only their ratios matter.
 
     Examples
     --------
@@ -109,13 +110,11 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
 
     def __init__(self, config: MixtureConfig, members: Sequence[Any], votes: Any) -> None:
         super().__init__(config)
-        weights = check_votes(votes, len(members))
+        weights = normalized_votes(votes, len(members))[0]
         check_option(config.combine, "combine", ("probabilities", "logits"))
         # A plain list: members may share a base, and their adapters are swapped, not registered.
         self.members = list(members)
-        self.register_buffer(
-            "votes", torch.tensor(weights / weights.sum(), dtype=torch.float64, device=_device_of(members[0]))
-        )
+        self.register_buffer("votes", torch.tensor(weights, dtype=torch.float64, device=_device_of(members[0])))
 
     @classmethod
     def from_members(cls, members: Sequence[Any], votes: Any, *, combine: str = "probabilities") -> MixtureForCausalLM:
@@ -126,7 +125,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         members : sequence of TokenLearner
             Fitted, with one tokenizer.
         votes : array-like of shape (T,)
-            Positive votes.
+            Votes >= 0.
         combine : {"probabilities", "logits"}, default="probabilities"
             What is averaged.
 
@@ -202,46 +201,14 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         n_last = logits_to_keep or n_new
         mixed: torch.Tensor | None = None
         for place, (member, vote) in enumerate(zip(self.members, self.votes.tolist(), strict=True)):
+            if vote == 0:
+                continue
             logits, cache.members[place] = _step(
                 member, input_ids, attention_mask, position_ids, cache.members[place], n_last, bool(use_cache)
             )
             mixed = mix(mixed, logits.to(self.device).float(), vote, self.config.combine)  # (B, n_last, V)
         cache.advance(n_new)
         return CausalLMOutputWithPast(logits=mixed, past_key_values=cache if use_cache else None)
-
-
-def mix(mixed: torch.Tensor | None, logits: torch.Tensor, vote: float, combine: str) -> torch.Tensor:
-    """Add one member to a running mixture.
-
-    Parameters
-    ----------
-    mixed : torch.Tensor of shape (..., V) or None
-        The mixture so far, None at the first member.
-    logits : torch.Tensor of shape (..., V)
-        The member's.
-    vote : float
-        The member's vote, > 0.
-    combine : {"probabilities", "logits"}
-        Whether `mixed` is a log of probabilities or a sum of logits.
-
-    Returns
-    -------
-    torch.Tensor of shape (..., V)
-    """
-    if combine == "logits":
-        return logits * vote if mixed is None else mixed + logits * vote
-    log_proba = logits.log_softmax(dim=-1) + float(np.log(vote))
-    return log_proba if mixed is None else torch.logaddexp(mixed, log_proba)
-
-
-def check_votes(votes: Any, n_members: int) -> np.ndarray:
-    """Votes as float64, or a ValueError."""
-    weights = np.asarray(votes, dtype=np.float64)
-    if n_members == 0 or weights.shape != (n_members,):
-        raise ValueError(f"votes must have shape ({n_members},), one per member. Got {weights.shape} instead.")
-    if not (np.isfinite(weights).all() and (weights > 0).all()):
-        raise ValueError(f"votes must be finite and > 0. Got {weights} instead.")
-    return weights
 
 
 def _step(

@@ -10,7 +10,6 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble import FineTunedGenerator, TokenAdaBoostGenerator
 from ensemw2s.ensemble._inputs import check_questions, require_answers
 from ensemw2s.metrics import chance_level
@@ -217,23 +216,13 @@ class W2SPipeline(BaseEstimator):
             X = check_questions(X, y, choices)
             gold = np.asarray(require_answers(X), dtype=object)
             chance = float("nan") if X.choices is None else chance_level(X.n_choices)
-        stages = self._weak_stages(X)
-        staged = [np.asarray(stage == gold, dtype=bool) for stage in stages]
-        models = {"baseline": self.baseline_, "student": self.student_, "oracle": self.oracle_}
-        correct = {"weak": staged[0], "ensemble": staged[-1]}
-        weak_models = {"weak": _first_members(self.weak_, 1), "ensemble": self.weak_}
-        if len(staged) > 1:
-            weak_models["uniform"] = self.weak_.with_votes(np.ones(len(staged)))
-            models = {"uniform": weak_models["uniform"], **models}
-        fitted = {name: model for name, model in models.items() if model is not None}
-        correct |= {name: np.asarray(model.predict(X) == gold, dtype=bool) for name, model in fitted.items()}
-        token_errors = {}
-        if isinstance(X, QADataset):
-            token_errors = {
-                name: model.token_error(X)
-                for name, model in {**weak_models, **fitted}.items()
-                if hasattr(model, "token_error")
-            }
+        correct, staged, token_errors = self._judge_weak(X, gold)
+        students = {"baseline": self.baseline_, "student": self.student_, "oracle": self.oracle_}
+        for name, model in students.items():
+            if model is not None:
+                correct[name] = np.asarray(model.predict(X) == gold, dtype=bool)
+                if hasattr(model, "token_error"):
+                    token_errors[name] = model.token_error(X)
         return W2SReport(
             correct,
             staged,
@@ -257,10 +246,27 @@ class W2SPipeline(BaseEstimator):
         self.baseline_labels_ = labeler.label(_first_members(self.weak_, 1), X_hard)
         self.baseline_ = self.baseline_labels_.fit(clone(student))
 
-    def _weak_stages(self, X: Any) -> list[np.ndarray]:
-        if hasattr(self.weak_, "staged_predict"):
-            return list(self.weak_.staged_predict(X))
-        return [self.weak_.predict(X)]
+    def _judge_weak(self, X: Any, gold: np.ndarray) -> tuple[dict[str, np.ndarray], list[np.ndarray], dict[str, float]]:
+        """Right or wrong for the weak side: by name, by number of members, and its token errors."""
+        weak = self.weak_
+        if not hasattr(weak, "with_votes"):
+            right = np.asarray(weak.predict(X) == gold, dtype=bool)
+            token_errors = {"weak": weak.token_error(X)} if hasattr(weak, "token_error") else {}
+            return {"weak": right}, [right], token_errors
+        alpha = weak.estimator_weights_
+        # One row of votes per prefix of the ensemble, and the uniform vote: the members run once for all of them.
+        votes = np.vstack([np.tril(np.ones((len(alpha), 1)) * alpha), np.ones(len(alpha))])
+        if getattr(X, "choices", None) is not None:
+            predicted = weak.predict_under(votes, X)
+        else:
+            predicted = [weak.with_votes(row[: np.count_nonzero(row)]).predict(X) for row in votes]
+        right_rows = [np.asarray(answers == gold, dtype=bool) for answers in predicted]
+        correct = {"weak": right_rows[0], "ensemble": right_rows[-2], "uniform": right_rows[-1]}
+        token_errors = {}
+        if hasattr(weak, "token_error_under"):
+            errors = weak.token_error_under(votes, X)
+            token_errors = {"weak": errors[0], "ensemble": errors[-2], "uniform": errors[-1]}
+        return correct, right_rows[:-1], token_errors
 
 
 def as_booster(weak: Any) -> Any:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import logsumexp
 
 from ensemw2s._validation import check_option
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners.base import answer_logits
+from ensemw2s.mixing import mix, normalized_votes
 from ensemw2s.tokens import TokenDataset
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["NORMALIZATIONS", "AnswerScores", "option_nll", "score_answers"]
 
@@ -20,13 +26,13 @@ NORMALIZATIONS = ("sum", "token", "char")
 
 @dataclass(frozen=True)
 class AnswerScores:
-    """What an ensemble makes of known answer tokens.
+    """What ensembles make of known answer tokens.
 
     Attributes
     ----------
-    nll : ndarray of shape (n_stages, n_tokens), float64
-        Negative log-likelihood of each answer token, in nats.
-    predicted : ndarray of shape (n_stages, n_tokens), int64
+    nll : ndarray of shape (S, n_tokens), float64
+        Negative log-likelihood of each answer token, in nats, one row per vote vector.
+    predicted : ndarray of shape (S, n_tokens), int64
         The most probable token in its place.
     """
 
@@ -36,31 +42,27 @@ class AnswerScores:
 
 def score_answers(
     members: Sequence[Any],
-    votes: Sequence[float] | np.ndarray,
+    votes: ArrayLike,
     tokens: TokenDataset,
     *,
     combine: str = "probabilities",
-    staged: bool = False,
     batch_size: int = 64,
 ) -> AnswerScores:
     r"""Score answer tokens, each given its prompt and the true tokens before it.
 
-    The score of a token is :math:`-\log \sum_t \bar\alpha_t p_t(y_j \mid y_{<j})`; the score of an answer is the sum
-    of its tokens' scores, a sum of logs of mixtures, not the log of a mixture of products. One pass per member
-    serves all prefixes of the ensemble.
+    The score of a token is :math:`-\log \sum_t \bar\alpha_t p_t(y_j \mid y_{<j})`. Each member is run once, however
+    many vote vectors there are, so that all prefixes of an ensemble cost as much as the ensemble.
 
     Parameters
     ----------
     members : sequence of TokenLearner
         Fitted (or initialised) learners with one tokenizer.
-    votes : array-like of shape (T,)
-        Positive votes.
+    votes : array-like of shape (T,) or (S, T)
+        One or several vote vectors, see `normalized_votes`.
     tokens : TokenDataset
         Tokenised for the members.
     combine : {"probabilities", "logits"}, default="probabilities"
         What is averaged.
-    staged : bool, default=False
-        One stage per number of members (1, 2, ..., T), instead of all members alone.
     batch_size : int, default=64
         Rows per forward pass.
 
@@ -73,58 +75,40 @@ def score_answers(
     WeakLearnerError
         If a member's logits hold a NaN or +inf.
     """
-    import torch
-
-    from ensemw2s.mixture import check_votes, mix
-
-    weights = check_votes(votes, len(members))
-    # Relative to the first: a single member is then mixed with log(1) = 0 added, to the bit.
-    relative, totals = weights / weights[0], np.cumsum(weights / weights[0])
-    n_stages = len(members) if staged else 1
-    nll = np.empty((n_stages, tokens.n_tokens))
-    predicted = np.empty((n_stages, tokens.n_tokens), dtype=np.int64)
-    pad = getattr(members[0].tokenizer_, "pad_token_id", None) or 0
-    for rows in tokens.iter_batches(batch_size):
-        batch = tokens.batch(rows, pad_token_id=pad)
-        real = batch.token_index >= 0  # (B, K)
-        index, labels = batch.token_index[real], torch.from_numpy(batch.labels[real])  # (R,)
-        mixed = None
-        for place, member in enumerate(members):
-            logits = answer_logits(member, batch)
-            logits = logits[torch.from_numpy(real).to(logits.device)]  # (R, V)
-            if torch.isnan(logits).any() or torch.isposinf(logits).any():
-                raise WeakLearnerError(
-                    f"Member {place} gives logits that are not finite; its training diverged (lower lr)."
-                )
-            mixed = mix(mixed, logits, float(relative[place]), combine)
-            if not staged and place < len(members) - 1:
-                continue
-            stage = place if staged else 0
-            log_proba = mixed - float(np.log(totals[place]))
-            if combine == "logits":
-                log_proba = (mixed / float(totals[place])).log_softmax(dim=-1)
-            chosen = log_proba.gather(1, labels.to(mixed.device)[:, None])[:, 0]
-            nll[stage, index] = -chosen.double().cpu().numpy()
-            predicted[stage, index] = mixed.argmax(dim=-1).cpu().numpy()
+    vote_rows = normalized_votes(votes, len(members))
+    nll = np.empty((len(vote_rows), tokens.n_tokens))
+    predicted = np.empty((len(vote_rows), tokens.n_tokens), dtype=np.int64)
+    for index, labels, logits_of_members in _batches(members, tokens, batch_size):
+        mixed: list[torch.Tensor | None] = [None] * len(vote_rows)
+        for place, logits in enumerate(logits_of_members):  # (R, V)
+            for stage, row in enumerate(vote_rows):
+                if row[place] > 0:
+                    mixed[stage] = mix(mixed[stage], logits, float(row[place]), combine)
+        for stage, values in enumerate(mixed):
+            log_proba = values if combine == "probabilities" else values.log_softmax(dim=-1)  # type: ignore[union-attr]
+            nll[stage, index] = -_pick(log_proba, labels)
+            predicted[stage, index] = values.argmax(dim=-1).cpu().numpy()  # type: ignore[union-attr]
     return AnswerScores(nll, predicted)
 
 
 def option_nll(
     members: Sequence[Any],
-    votes: Sequence[float] | np.ndarray,
+    votes: ArrayLike,
     prompts: Sequence[str],
     choices: Sequence[Sequence[str]],
     *,
     combine: str = "probabilities",
     normalize: str = "sum",
-    staged: bool = False,
     batch_size: int = 64,
 ) -> np.ndarray:
     """Negative log-likelihood of every option of every question.
 
+    The score of an option is the sum of its tokens' scores: a sum of logs of mixtures, not the log of a mixture of
+    products.
+
     Parameters
     ----------
-    members, votes, combine, staged, batch_size
+    members, votes, combine, batch_size
         As in `score_answers`.
     prompts : sequence of str, shape (n,)
         Questions.
@@ -136,7 +120,7 @@ def option_nll(
 
     Returns
     -------
-    ndarray of shape (n_stages, n, K)
+    ndarray of shape (S, n, K)
         K is the largest number of options; ``inf`` where a question has fewer.
     """
     check_option(normalize, "normalize", NORMALIZATIONS)
@@ -144,8 +128,8 @@ def option_nll(
     rows = np.repeat(np.arange(len(choices)), n_choices)
     flat = [option for options in choices for option in options]
     tokens = TokenDataset.for_learner(members[0], [prompts[int(row)] for row in rows], flat)
-    scores = score_answers(members, votes, tokens, combine=combine, staged=staged, batch_size=batch_size)
-    sums = np.stack([tokens.sum_rows(stage) for stage in scores.nll])  # (n_stages, n_pairs)
+    token_nll = _token_nll(members, votes, tokens, combine=combine, batch_size=batch_size)
+    sums = np.stack([tokens.sum_rows(stage) for stage in token_nll])  # (S, n_pairs)
     if normalize == "token":
         sums = sums / tokens.answer_lengths
     elif normalize == "char":
@@ -154,3 +138,48 @@ def option_nll(
     columns = np.arange(len(flat)) - np.repeat(np.cumsum(n_choices) - n_choices, n_choices)
     result[:, rows, columns] = sums
     return result
+
+
+def _token_nll(
+    members: Sequence[Any], votes: ArrayLike, tokens: TokenDataset, *, combine: str, batch_size: int
+) -> np.ndarray:
+    """NLL of the answer tokens, (S, n_tokens)."""
+    if combine == "logits":
+        return score_answers(members, votes, tokens, combine=combine, batch_size=batch_size).nll
+    # The score of a known token needs no mixture over the vocabulary: one number per member and token is enough.
+    vote_rows = normalized_votes(votes, len(members))
+    log_proba = np.empty((len(members), tokens.n_tokens))  # (T, n_tokens)
+    for index, labels, logits_of_members in _batches(members, tokens, batch_size):
+        for place, logits in enumerate(logits_of_members):
+            log_proba[place, index] = _pick(logits.log_softmax(dim=-1), labels)
+    return np.stack([-logsumexp(log_proba, axis=0, b=row[:, None]) for row in vote_rows])
+
+
+def _batches(
+    members: Sequence[Any], tokens: TokenDataset, batch_size: int
+) -> Iterator[tuple[np.ndarray, torch.Tensor, Iterator[torch.Tensor]]]:
+    """For each batch: places of its answer tokens, their labels (R,), and each member's logits (R, V)."""
+    import torch
+
+    pad = getattr(members[0].tokenizer_, "pad_token_id", None) or 0
+    for rows in tokens.iter_batches(batch_size):
+        batch = tokens.batch(rows, pad_token_id=pad)
+        real = batch.token_index >= 0  # (B, K)
+        mask = torch.from_numpy(real)
+
+        def member_logits(batch: Any = batch, mask: torch.Tensor = mask) -> Iterator[torch.Tensor]:
+            for place, member in enumerate(members):
+                logits = answer_logits(member, batch)
+                logits = logits[mask.to(logits.device)]  # (R, V)
+                if torch.isnan(logits).any() or torch.isposinf(logits).any():
+                    raise WeakLearnerError(
+                        f"Member {place} gives logits that are not finite; its training diverged (lower lr)."
+                    )
+                yield logits
+
+        yield batch.token_index[real], torch.from_numpy(batch.labels[real]), member_logits()
+
+
+def _pick(log_proba: Any, labels: torch.Tensor) -> np.ndarray:
+    chosen = log_proba.gather(1, labels.to(log_proba.device)[:, None])[:, 0]  # (R,)
+    return chosen.double().cpu().numpy()

@@ -123,7 +123,7 @@ class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
         -------
         float in [0, 1]
         """
-        return list(self._staged_score(X, y, sample_weight, choices, staged=False))[-1]
+        return self._staged_score(X, y, sample_weight, choices, None)[0]
 
     def staged_predict(self, X: Any, choices: Sequence | None = None) -> Iterator[np.ndarray]:
         """`predict` of the first 1, 2, ..., T members.
@@ -143,8 +143,42 @@ class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
             for n_members in range(1, len(self.estimators_) + 1):
                 yield self.with_votes(self.estimator_weights_[:n_members]).predict(questions.prompts)
             return
-        for nll in self._option_nll(questions, staged=True):
-            yield _chosen(nll, questions.choices)
+        yield from self.predict_under(self._stages(), questions)
+
+    def predict_under(self, votes: Any, X: Any, choices: Sequence | None = None) -> list[np.ndarray]:
+        """Chosen options under several vote vectors, for the price of one pass per member.
+
+        Parameters
+        ----------
+        votes : array-like of shape (S, T)
+            Vote vectors; 0 leaves a member out.
+        X, choices
+            As in `predict`; options are needed.
+
+        Returns
+        -------
+        list of S ndarrays of shape (n,), object
+        """
+        check_is_fitted(self, "estimators_")
+        questions = check_questions(X, choices=choices)
+        options = require_choices(questions)
+        return [_chosen(nll, options) for nll in self._option_nll(questions, votes)]
+
+    def token_error_under(self, votes: Any, X: Any, y: Any = None) -> np.ndarray:
+        """`token_error` under several vote vectors, for the price of one pass per member.
+
+        Parameters
+        ----------
+        votes : array-like of shape (S, T)
+            Vote vectors; 0 leaves a member out.
+        X, y
+            As in `token_error`.
+
+        Returns
+        -------
+        ndarray of shape (S,)
+        """
+        return self._token_errors(check_questions(X, y), votes).mean(axis=1)
 
     def staged_predict_proba(self, X: Any, choices: Sequence | None = None) -> Iterator[np.ndarray]:
         """`predict_proba` of the first 1, 2, ..., T members.
@@ -159,7 +193,7 @@ class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
         ndarray of shape (n, K)
         """
         check_is_fitted(self, "estimators_")
-        for nll in self._option_nll(check_questions(X, choices=choices), staged=True):
+        for nll in self._option_nll(check_questions(X, choices=choices), self._stages()):
             yield softmax(-nll, axis=1)
 
     def staged_score(
@@ -176,7 +210,8 @@ class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
         ------
         float in [0, 1]
         """
-        return self._staged_score(X, y, sample_weight, choices, staged=True)
+        check_is_fitted(self, "estimators_")
+        yield from self._staged_score(X, y, sample_weight, choices, self._stages())
 
     def answer_nll(self, X: Any, y: Any = None, *, normalize: str = "sum") -> np.ndarray:
         r"""Negative log-likelihood of each answer under the mixture, end-of-answer token included.
@@ -198,7 +233,7 @@ class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self, "estimators_")
         questions = check_questions(X, y)
         answers = [[answer] for answer in require_answers(questions)]
-        return self._nll(questions.prompts, answers, normalize=normalize)[-1, :, 0]
+        return self._nll(questions.prompts, answers, self.estimator_weights_, normalize)[0, :, 0]
 
     def token_error(self, X: Any, y: Any = None) -> float:
         """Share of answer tokens predicted wrongly, each given the true tokens before it.
@@ -214,7 +249,7 @@ class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
         -------
         float in [0, 1]
         """
-        return float(self._token_errors(check_questions(X, y), staged=False)[-1].mean())
+        return float(self._token_errors(check_questions(X, y)).mean())
 
     def staged_token_error(self, X: Any, y: Any = None) -> Iterator[float]:
         """`token_error` of the first 1, 2, ..., T members.
@@ -228,8 +263,8 @@ class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
         ------
         float in [0, 1]
         """
-        for mistakes in self._token_errors(check_questions(X, y), staged=True):
-            yield float(mistakes.mean())
+        check_is_fitted(self, "estimators_")
+        yield from self.token_error_under(self._stages(), X, y).tolist()
 
     def with_votes(self, votes: Any) -> Any:
         """The same members with other votes: fewer of them, or all alike.
@@ -253,7 +288,7 @@ class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
         >>> len(booster.with_votes(booster.estimator_weights_[:1]).estimators_)
         1
         """
-        from ensemw2s.mixture import check_votes
+        from ensemw2s.mixing import normalized_votes
 
         check_is_fitted(self, "estimators_")
         n_members = len(np.atleast_1d(votes))
@@ -261,7 +296,8 @@ class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
             raise ValueError(f"votes must have at most {len(self.estimators_)} entries. Got {n_members} instead.")
         other = copy.copy(self)
         other.estimators_ = self.estimators_[:n_members]
-        other.estimator_weights_ = check_votes(votes, n_members)
+        normalized_votes(votes, n_members)
+        other.estimator_weights_ = np.array(votes, dtype=np.float64)
         return other
 
     def __sklearn_tags__(self) -> Any:
@@ -289,71 +325,67 @@ class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
     def _batch_size(self) -> int:
         return int(getattr(self.estimators_[0], "eval_batch_size", 64))
 
-    def _option_nll(self, questions: QADataset, *, staged: bool = False) -> np.ndarray:
-        """NLL of the options, (n_stages, n, K)."""
+    def _stages(self) -> np.ndarray:
+        """Vote vectors of the first 1, 2, ..., T members, (T, T)."""
+        return np.tril(np.ones((len(self.estimators_), 1)) * self.estimator_weights_)
+
+    def _option_nll(self, questions: QADataset, votes: Any = None) -> np.ndarray:
+        """NLL of the options under each vote vector, (S, n, K)."""
         choices = require_choices(questions)
         self._check_choosing()
-        if self.choose == "match":
-            ensembles = (
-                [self.with_votes(self.estimator_weights_[: t + 1]) for t in range(len(self.estimators_))]
-                if staged
-                else [self]
-            )
-            return np.stack(
-                [
-                    match_nll(e.mixture_, e.estimators_[0], questions.prompts, choices, normalize=self.normalize)
-                    for e in ensembles
-                ]
-            )
-        return self._nll(questions.prompts, choices, normalize=self.normalize, staged=staged)
+        votes = self.estimator_weights_ if votes is None else votes
+        if self.choose == "likelihood":
+            return self._nll(questions.prompts, choices, votes, self.normalize)
+        from ensemw2s.mixture import MixtureForCausalLM
 
-    def _nll(
-        self, prompts: Sequence[str], choices: Sequence[Sequence[str]], *, normalize: str, staged: bool = False
-    ) -> np.ndarray:
+        mixtures = [
+            MixtureForCausalLM.from_members(self.estimators_, row, combine=self._combine())
+            for row in np.atleast_2d(votes)
+        ]
+        return np.stack(
+            [
+                match_nll(mixture, self.estimators_[0], questions.prompts, choices, normalize=self.normalize)
+                for mixture in mixtures
+            ]
+        )
+
+    def _nll(self, prompts: Sequence[str], choices: Sequence[Sequence[str]], votes: Any, normalize: str) -> np.ndarray:
         return option_nll(
             self.estimators_,
-            self.estimator_weights_,
+            votes,
             prompts,
             choices,
             combine=self._combine(),
             normalize=normalize,
-            staged=staged,
             batch_size=self._batch_size(),
         )
 
-    def _token_errors(self, questions: QADataset, *, staged: bool) -> np.ndarray:
-        """0/1 errors of the answer tokens, (n_stages, n_tokens)."""
-        tokens, predicted = self._predict_tokens(questions, staged=staged)
-        return predicted != tokens.labels
+    def _token_errors(self, questions: QADataset, votes: Any = None) -> np.ndarray:
+        """0/1 errors of the answer tokens under each vote vector, (S, n_tokens)."""
+        return self._token_mistakes(questions, votes)[1]
 
-    def _predict_tokens(self, questions: QADataset, *, staged: bool) -> tuple[TokenDataset, np.ndarray]:
+    def _token_mistakes(self, questions: QADataset, votes: Any = None) -> tuple[TokenDataset, np.ndarray]:
         check_is_fitted(self, "estimators_")
         tokens = TokenDataset.for_learner(self.estimators_[0], questions.prompts, require_answers(questions))
         scores = score_answers(
             self.estimators_,
-            self.estimator_weights_,
+            self.estimator_weights_ if votes is None else votes,
             tokens,
             combine=self._combine(),
-            staged=staged,
             batch_size=self._batch_size(),
         )
-        return tokens, scores.predicted
+        return tokens, scores.predicted != tokens.labels
 
-    def _staged_score(
-        self, X: Any, y: Any, sample_weight: Any, choices: Sequence | None, *, staged: bool
-    ) -> Iterator[float]:
+    def _staged_score(self, X: Any, y: Any, sample_weight: Any, choices: Sequence | None, votes: Any) -> list[float]:
         check_is_fitted(self, "estimators_")
         questions = check_questions(X, y, choices)
         if questions.choices is not None:
             require_answers(questions)
-            gold = questions.labels
-            for nll in self._option_nll(questions, staged=staged):
-                yield float(np.average(nll.argmin(axis=1) == gold, weights=sample_weight))
-            return
-        tokens, predicted = self._predict_tokens(questions, staged=staged)
+            right = self._option_nll(questions, votes).argmin(axis=2) == questions.labels  # (S, n)
+            return [float(np.average(stage, weights=sample_weight)) for stage in right]
+        tokens, mistakes = self._token_mistakes(questions, votes)
         weight = None if sample_weight is None else tokens.spread(np.asarray(sample_weight))
-        for stage in predicted:
-            yield float(np.average(stage == tokens.labels, weights=weight))
+        return [1.0 - float(np.average(stage, weights=weight)) for stage in mistakes]
 
 
 def _texts(values: Sequence[str]) -> np.ndarray:
