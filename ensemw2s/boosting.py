@@ -105,7 +105,7 @@ def estimator_weight(error: float, prior_error: float, *, learning_rate: float =
 
     References
     ----------
-    .. [1] J. Zhu, H. Zou, S. Rosset, T. Hastie, "Multi-class AdaBoost", Statistics and Its Interface 2, 2009.
+    .. [1] Zhu, Zou, Rosset, Hastie, "Multi-class AdaBoost", Statistics and Its Interface 2(3), 2009.
 
     Examples
     --------

@@ -21,6 +21,7 @@ FLOORS = {
     "metrics": 1,
     "kernels": 2,
     "tokenizers": 2,
+    "mixing": 2,
     "tokens": 2,
     "datasets": 3,
     "learners.base": 3,
