@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
+from ensemw2s._branches import branch_log_proba, share_prompts
 from ensemw2s._validation import check_option
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners.base import answer_logits
@@ -128,7 +129,7 @@ def option_nll(
     rows = np.repeat(np.arange(len(choices)), n_choices)
     flat = [option for options in choices for option in options]
     tokens = TokenDataset.for_learner(members[0], [prompts[int(row)] for row in rows], flat)
-    token_nll = _token_nll(members, votes, tokens, combine=combine, batch_size=batch_size)
+    token_nll = _token_nll(members, votes, tokens, n_choices, combine=combine, batch_size=batch_size)
     sums = np.stack([tokens.sum_rows(stage) for stage in token_nll])  # (S, n_pairs)
     if normalize == "token":
         sums = sums / tokens.answer_lengths
@@ -141,17 +142,29 @@ def option_nll(
 
 
 def _token_nll(
-    members: Sequence[Any], votes: ArrayLike, tokens: TokenDataset, *, combine: str, batch_size: int
+    members: Sequence[Any],
+    votes: ArrayLike,
+    tokens: TokenDataset,
+    n_choices: np.ndarray,
+    *,
+    combine: str,
+    batch_size: int,
 ) -> np.ndarray:
-    """NLL of the answer tokens, (S, n_tokens)."""
+    """NLL of the options' tokens, (S, n_tokens)."""
     if combine == "logits":
         return score_answers(members, votes, tokens, combine=combine, batch_size=batch_size).nll
     # The score of a known token needs no mixture over the vocabulary: one number per member and token is enough.
     vote_rows = normalized_votes(votes, len(members))
+    by_branches = bool((n_choices > 1).any()) and share_prompts(tokens, n_choices)
     log_proba = np.empty((len(members), tokens.n_tokens))  # (T, n_tokens)
-    for index, labels, logits_of_members in _batches(members, tokens, batch_size):
-        for place, logits in enumerate(logits_of_members):
-            log_proba[place, index] = _pick(logits.log_softmax(dim=-1), labels)
+    for place, member in enumerate(members):
+        if by_branches and hasattr(member, "decode_step"):
+            log_proba[place] = branch_log_proba(member, tokens, n_choices, batch_size)
+        else:
+            log_proba[place] = -score_answers([member], [1.0], tokens, batch_size=batch_size).nll[0]
+    if np.isnan(log_proba).any():
+        place = int(np.flatnonzero(np.isnan(log_proba).any(axis=1))[0])
+        raise WeakLearnerError(f"Member {place} gives logits that are not finite; its training diverged (lower lr).")
     return np.stack([-logsumexp(log_proba, axis=0, b=row[:, None]) for row in vote_rows])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ensemw2s._validation import as_texts, check_option, check_same_length
 
-__all__ = ["DEFAULT_PROMPT_TEMPLATE", "TokenBatch", "TokenDataset", "encode_prompts"]
+__all__ = ["DEFAULT_PROMPT_TEMPLATE", "TokenBatch", "TokenDataset", "encode_prompts", "fill_template", "pad_left"]
 
 DEFAULT_PROMPT_TEMPLATE = "Question: {prompt}\nAnswer:"
 
@@ -281,21 +281,39 @@ class TokenDataset:
         -------
         TokenBatch
         """
-        rows = np.asarray(rows)
-        length, n_last = int(self.lengths[rows].max()) - 1, int(self.answer_lengths[rows].max())
-        input_ids = np.full((len(rows), length), pad_token_id, dtype=np.int64)  # (B, L)
-        mask = np.zeros_like(input_ids)
-        labels = np.full((len(rows), n_last), -100, dtype=np.int64)  # (B, K)
-        token_index = np.full((len(rows), n_last), -1, dtype=np.int64)
-        for place, row in enumerate(rows):
-            prompt, answer = self.row_ids(row)
-            ids = np.concatenate([prompt, answer[:-1]])
-            input_ids[place, length - len(ids) :] = ids
-            mask[place, length - len(ids) :] = 1
+        pairs = [self.row_ids(int(row)) for row in rows]
+        input_ids, mask = pad_left([np.concatenate([prompt, answer[:-1]]) for prompt, answer in pairs], pad_token_id)
+        n_last = int(self.answer_lengths[rows].max())
+        labels = np.full((len(pairs), n_last), -100, dtype=np.int64)  # (B, K)
+        token_index = np.full((len(pairs), n_last), -1, dtype=np.int64)
+        for place, (row, (_, answer)) in enumerate(zip(rows, pairs, strict=True)):
             labels[place, n_last - len(answer) :] = answer
             token_index[place, n_last - len(answer) :] = np.arange(self.indptr[row], self.indptr[row + 1])
         position_ids = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
-        return TokenBatch(rows, input_ids, mask, position_ids, labels, token_index)
+        return TokenBatch(np.asarray(rows), input_ids, mask, position_ids, labels, token_index)
+
+
+def pad_left(rows: Sequence[np.ndarray | Sequence[int]], pad_token_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pad ragged rows on the left.
+
+    Parameters
+    ----------
+    rows : sequence of B sequences of int
+        Token ids.
+    pad_token_id : int
+        What fills the padding.
+
+    Returns
+    -------
+    input_ids, attention_mask : ndarray of shape (B, L), int64
+    """
+    length = max(len(row) for row in rows)
+    input_ids = np.full((len(rows), length), pad_token_id, dtype=np.int64)
+    mask = np.zeros_like(input_ids)
+    for place, row in enumerate(rows):
+        input_ids[place, length - len(row) :] = row
+        mask[place, length - len(row) :] = 1
+    return input_ids, mask
 
 
 def fill_template(prompt_template: str, prompt: str) -> str:

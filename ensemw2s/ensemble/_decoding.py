@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, encode_prompts, fill_template
+from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, TokenDataset, encode_prompts, fill_template, pad_left
 
 __all__ = ["generate_texts", "match_nll"]
 
@@ -59,8 +59,6 @@ def match_nll(
     ndarray of shape (n, K)
         ``inf`` where a question has fewer options.
     """
-    from ensemw2s.tokens import TokenDataset
-
     n_choices = [len(options) for options in choices]
     result = np.full((len(choices), max(n_choices)), np.inf)
     tokens = [TokenDataset.for_learner(learner, [p] * len(c), c) for p, c in zip(prompts, choices, strict=True)]
@@ -103,9 +101,5 @@ def _prompt_batches(learner: Any, prompts: Sequence[str], n_new: int) -> Iterato
     batch_size = int(getattr(learner, "eval_batch_size", 64))
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        ids = np.full((len(rows), lengths[rows].max()), pad, dtype=np.int64)  # (B, L)
-        mask = np.zeros_like(ids)
-        for place, row in enumerate(rows):
-            ids[place, ids.shape[1] - lengths[row] :] = encoded[row]
-            mask[place, ids.shape[1] - lengths[row] :] = 1
+        ids, mask = pad_left([encoded[row] for row in rows], pad)  # (B, L)
         yield rows, torch.from_numpy(ids), torch.from_numpy(mask)

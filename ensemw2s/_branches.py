@@ -1,0 +1,98 @@
+"""Options as branches behind one prompt, so that a prompt is read once per question."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ensemw2s.tokens import TokenDataset, pad_left
+
+__all__ = ["branch_log_proba", "share_prompts"]
+
+
+def share_prompts(tokens: TokenDataset, n_choices: np.ndarray) -> bool:
+    """Whether the rows of each question have the same prompt tokens.
+
+    They differ where prompts were cut to make room for options of different lengths.
+
+    Parameters
+    ----------
+    tokens : TokenDataset
+        One row per option, the options of a question one after the other.
+    n_choices : ndarray of shape (n_questions,)
+        Number of options per question.
+    """
+    starts = np.cumsum(n_choices) - n_choices
+    first = np.repeat(starts, n_choices)
+    return all(np.array_equal(tokens.row_ids(row)[0], tokens.row_ids(int(first[row]))[0]) for row in range(len(tokens)))
+
+
+def branch_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, batch_size: int) -> np.ndarray:
+    """Log-probability of every answer token under one member.
+
+    The prompt's last position predicts the first token of every option; the other tokens are read with the prompt's
+    key-value cache behind them, one row per option.
+
+    Parameters
+    ----------
+    member : TokenLearner
+        With the optional ``decode_step``.
+    tokens : TokenDataset
+        One row per option, with shared prompts, see `share_prompts`.
+    n_choices : ndarray of shape (n_questions,)
+        Number of options per question.
+    batch_size : int
+        Options per forward pass, about.
+
+    Returns
+    -------
+    ndarray of shape (n_tokens,), float64
+    """
+    import torch
+
+    starts = np.cumsum(n_choices) - n_choices
+    result = np.empty(tokens.n_tokens)
+    pad = getattr(member.tokenizer_, "pad_token_id", None) or 0
+    order = np.argsort(-tokens.lengths[starts], kind="stable")
+    n_questions = max(1, batch_size // int(n_choices.max()))
+    for begin in range(0, len(order), n_questions):
+        questions = order[begin : begin + n_questions]
+        ids, mask = pad_left([tokens.row_ids(int(starts[q]))[0] for q in questions], pad)  # (Q, L)
+        prompt_mask, lengths = torch.from_numpy(mask), torch.from_numpy(mask.sum(axis=1))
+        positions = (prompt_mask.cumsum(dim=1) - 1).clamp(min=0)
+        rows = np.concatenate([np.arange(starts[q], starts[q] + n_choices[q]) for q in questions])  # (R,)
+        answers = [tokens.row_ids(int(row))[1] for row in rows]
+        question_of_row = torch.from_numpy(np.repeat(np.arange(len(questions)), n_choices[questions]))
+        n_rest = max(len(answer) for answer in answers) - 1
+
+        logits, cache = member.decode_step(
+            torch.from_numpy(ids), prompt_mask, positions, n_last=1, use_cache=n_rest > 0
+        )  # (Q, 1, V)
+        first = torch.tensor([int(answer[0]) for answer in answers], device=logits.device)
+        log_proba = logits[:, 0].float().log_softmax(dim=-1)
+        result[tokens.indptr[rows]] = log_proba[question_of_row.to(logits.device), first].double().cpu().numpy()
+        if n_rest == 0:
+            continue
+
+        rest = np.full((len(rows), n_rest), pad, dtype=np.int64)  # (R, k - 1), padded on the right
+        rest_mask, labels = np.zeros_like(rest), np.zeros_like(rest)
+        for place, answer in enumerate(answers):
+            rest[place, : len(answer) - 1] = answer[:-1]
+            rest_mask[place, : len(answer) - 1] = 1
+            labels[place, : len(answer) - 1] = answer[1:]
+        cache.reorder_cache(question_of_row.to(logits.device))
+        logits, _ = member.decode_step(
+            torch.from_numpy(rest),
+            torch.cat([prompt_mask[question_of_row], torch.from_numpy(rest_mask)], dim=1),
+            lengths[question_of_row][:, None] + torch.arange(n_rest)[None],
+            cache=cache,
+            n_last=n_rest,
+            use_cache=True,
+        )  # (R, k - 1, V)
+        real = torch.from_numpy(rest_mask.astype(bool)).to(logits.device)
+        wanted = torch.from_numpy(labels).to(logits.device)[real]
+        chosen = logits[real].float().log_softmax(dim=-1).gather(1, wanted[:, None])[:, 0]
+        row_place, offset = np.nonzero(rest_mask)
+        result[tokens.indptr[rows[row_place]] + 1 + offset] = chosen.double().cpu().numpy()
+    return result
