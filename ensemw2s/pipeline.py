@@ -10,8 +10,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._inputs import check_questions, require_answers
 from ensemw2s.ensemble import FineTunedGenerator, TokenAdaBoostGenerator
-from ensemw2s.ensemble._inputs import check_questions, require_answers
 from ensemw2s.metrics import chance_level
 from ensemw2s.pseudo import PseudoLabeler, PseudoLabels
 from ensemw2s.report import W2SReport

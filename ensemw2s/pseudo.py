@@ -148,7 +148,7 @@ class PseudoLabeler(BaseEstimator):
         self.check_parameters()
         if is_classifier(teacher):
             return self._classes(teacher, X)
-        from ensemw2s.ensemble._inputs import check_questions
+        from ensemw2s._inputs import check_questions
 
         questions = check_questions(X, choices=choices).drop_answers()
         by_options = self.method == "options" or (self.method == "auto" and questions.choices is not None)

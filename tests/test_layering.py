@@ -27,6 +27,8 @@ FLOORS = {
     "learners.base": 3,
     "difficulty": 4,
     "learners": 4,
+    "_inputs": 4,
+    "_branches": 5,
     "mixture": 5,
     "scoring": 6,
     "ensemble": 7,

@@ -11,10 +11,10 @@ from scipy.special import softmax
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._inputs import check_questions, require_answers, require_choices
 from ensemw2s._validation import check_option
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._decoding import generate_texts, match_nll
-from ensemw2s.ensemble._inputs import check_questions, require_answers, require_choices
 from ensemw2s.scoring import NORMALIZATIONS, option_nll, score_answers
 from ensemw2s.tokens import TokenDataset
 

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ensemw2s._inputs import require_choices
 from ensemw2s.boosting import window_error
 from ensemw2s.datasets import QADataset
-from ensemw2s.ensemble._inputs import require_choices
 from ensemw2s.metrics import chance_level
 from ensemw2s.scoring import option_nll, score_answers
 from ensemw2s.tokens import TokenDataset

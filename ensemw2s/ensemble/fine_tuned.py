@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ensemw2s._inputs import check_questions, check_sample_weight, require_answers
 from ensemw2s.ensemble._generator import BaseTokenGenerator
-from ensemw2s.ensemble._inputs import check_questions, check_sample_weight, require_answers
 from ensemw2s.tokens import TokenDataset
 
 __all__ = ["FineTunedGenerator"]

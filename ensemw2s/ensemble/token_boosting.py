@@ -11,11 +11,11 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from sklearn.utils import check_random_state
 
+from ensemw2s._inputs import check_questions, check_sample_weight, require_answers, require_choices
 from ensemw2s._validation import check_integer, check_option, check_real
 from ensemw2s.boosting import draw_tokens, estimator_weight, reweight, weighted_error
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._generator import BaseTokenGenerator
-from ensemw2s.ensemble._inputs import check_questions, check_sample_weight, require_answers, require_choices
 from ensemw2s.ensemble._units import BoostingUnit, check_unit, make_unit
 from ensemw2s.exceptions import EarlyStopWarning, WeakLearnerError
 from ensemw2s.tokens import TokenDataset
