@@ -225,7 +225,8 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
                 rounds.stop_reason = "diverged"
                 break
             error_rate = weighted_error(errors, weight)
-            if error_rate >= prior:
+            # A learner that repeats the last round's mistakes has e = p exactly, up to rounding: it has no vote.
+            if error_rate >= prior * (1 - 1e-12):
                 rounds.stop_reason = "error_above_prior"
                 if not rounds.estimators:
                     self._keep_failed_round(rounds, learner, error_rate, prior)
