@@ -384,6 +384,19 @@ def test_draw_tokens_counts_sum_to_n_and_touch_only_tokens_with_weight(case, see
     assert (counts[weight == 0] == 0).all()
 
 
+class EdgeGenerator(np.random.Generator):
+    """A generator whose uniforms fall on the bounds between tokens, where a search could step to the wrong side."""
+
+    def random(self, size):
+        return np.array([0.0, 0.0, 0.5, 0.5, math.nextafter(1.0, 0.0)])[:size]
+
+
+def test_draw_tokens_passes_over_tokens_without_weight_at_the_bounds():
+    source = EdgeGenerator(np.random.PCG64(0))
+    counts = draw_tokens([0.0, 0.5, 0.0, 0.5, 0.0], sampling="count", random_state=source)
+    assert_array_equal(counts, [0, 2, 0, 3, 0])
+
+
 @given(
     hnp.arrays(np.float64, st.integers(1, 20), elements=st.floats(0, 1e-320)).filter(lambda weight: weight.sum() > 0),
     seeds,

@@ -48,6 +48,12 @@ def test_public_name_is_there_and_documented(name):
         assert value.__name__ == name
 
 
+@pytest.mark.parametrize("name", ensemw2s._PUBLIC)
+def test_public_name_has_its_place_in_the_api_reference(name):
+    reference = Path(__file__).parents[1] / "docs" / "api.md"
+    assert f"   {name}\n" in reference.read_text(encoding="utf-8")
+
+
 def test_public_names_are_listed_by_dir():
     assert set(ensemw2s.__all__) <= set(dir(ensemw2s))
 

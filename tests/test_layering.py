@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,6 +99,13 @@ def complaints(path: Path, package: Path) -> list[str]:
 )
 def test_module_imports_only_from_lower_floors(path):
     assert complaints(path, PACKAGE) == []
+
+
+def test_documented_floors_are_those_of_the_code():
+    text = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    documented = {room: int(floor) for floor, room in re.findall(r"^\| (\d+) \| `([\w.]+)/?` \|", text, re.MULTILINE)}
+    built = {room_of(module_name(path, PACKAGE)) for path in PACKAGE.rglob("*.py")} - {"", "_version"}
+    assert documented == {room: FLOORS[room] for room in built}
 
 
 @pytest.fixture
