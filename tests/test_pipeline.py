@@ -1,0 +1,231 @@
+"""W2SPipeline: who is trained on what, and who sees which label."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.base import BaseEstimator, clone
+from sklearn.ensemble import AdaBoostClassifier
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from test_token_boosting import CHOICES, TOKENIZER, X, Y
+
+from ensemw2s import (
+    BigramLearner,
+    FineTunedGenerator,
+    PseudoLabeler,
+    QADataset,
+    TokenAdaBoostGenerator,
+    W2SPipeline,
+    byte_tokenizer,
+)
+
+DATA = QADataset(X, Y, CHOICES).shuffle(random_state=0)
+EASY, HARD, TEST = DATA[:12], DATA[12:24], DATA[24:]
+
+
+def weak(**kwargs):
+    settings = {"n_estimators": 3, "prior": "uniform", "random_state": 0, **kwargs}
+    return TokenAdaBoostGenerator(BigramLearner(TOKENIZER), **settings)
+
+
+class Recorder(BaseEstimator):
+    """A student that remembers the data of every fit of every clone."""
+
+    seen: ClassVar[list] = []
+
+    def __init__(self, name="student"):
+        self.name = name
+
+    def fit(self, X, y=None, sample_weight=None):
+        Recorder.seen.append((self.name, X, y, sample_weight))
+        self.answer_ = "red"
+        return self
+
+    def predict(self, X):
+        return np.array([self.answer_] * len(X), dtype=object)
+
+
+@pytest.fixture
+def seen():
+    Recorder.seen = []
+    return Recorder.seen
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return W2SPipeline(weak(), BigramLearner(TOKENIZER)).fit(EASY, None, HARD.drop_answers(), HARD.answers)
+
+
+def test_student_and_baseline_are_trained_on_ensemble_and_first_member(seen):
+    pipeline = W2SPipeline(weak(), Recorder()).fit(EASY, None, HARD)
+    ensemble = pipeline.weak_
+    (_, X_student, y_student, _), (_, X_baseline, y_baseline, _) = seen
+    assert_array_equal(y_student, ensemble.predict(HARD))
+    assert_array_equal(y_baseline, ensemble.with_votes(ensemble.estimator_weights_[:1]).predict(HARD))
+    assert X_student.prompts == X_baseline.prompts == HARD.prompts
+
+
+def test_true_answers_of_hard_questions_reach_only_the_oracle(seen):
+    # answers that no model can produce: whoever holds them has been given them
+    marked = [f"secret {row}" for row in range(len(HARD))]
+    hard = QADataset(HARD.prompts, marked, [[*options[:2], secret] for options, secret in
+                                            zip(HARD.choices, marked, strict=True)])  # fmt: skip
+    pipeline = W2SPipeline(weak(), Recorder(), oracle=Recorder("oracle"))
+    pipeline.fit(EASY, None, hard.drop_answers(), marked)
+    by_name = {name: (X, y) for name, X, y, _ in seen}
+    assert list(by_name["oracle"][1]) == marked
+    assert by_name["oracle"][0].answers is None
+    for name, X_seen, _, _ in seen:
+        assert X_seen.answers is None, name
+        assert X_seen.labels is None, name
+    changed = W2SPipeline(weak(), Recorder(), oracle=Recorder("oracle")).fit(
+        EASY, None, hard.drop_answers(), [options[0] for options in hard.choices]
+    )
+    for attribute in ("pseudo_labels_", "baseline_labels_"):
+        assert_array_equal(getattr(pipeline, attribute).y, getattr(changed, attribute).y)
+
+
+def test_answers_inside_a_hard_dataset_are_not_used(seen):
+    pipeline = W2SPipeline(weak(), Recorder(), oracle=Recorder("oracle")).fit(EASY, None, HARD)
+    assert pipeline.oracle_ is None
+    assert all(name == "student" for name, *_ in seen)
+    assert all(X_seen.answers is None for _, X_seen, _, _ in seen)
+
+
+@pytest.mark.parametrize("labels", ["hard", "soft"])
+def test_baseline_and_student_see_the_same_kind_of_label(labels, seen):
+    W2SPipeline(weak(), Recorder(), labeler=PseudoLabeler(labels=labels)).fit(EASY, None, HARD)
+    kinds = [(type(y), sample_weight is None) for _, _, y, sample_weight in seen]
+    assert len(kinds) == 2
+    assert kinds[0] == kinds[1]
+    assert kinds[0][1] == (labels == "hard")
+
+
+def test_without_baseline_none_is_trained(seen):
+    pipeline = W2SPipeline(weak(), Recorder(), baseline=False).fit(EASY, None, HARD)
+    assert pipeline.baseline_ is None
+    assert len(seen) == 1
+
+
+def test_an_ensemble_of_one_makes_the_student_its_own_baseline(seen):
+    pipeline = W2SPipeline(weak(n_estimators=1), Recorder()).fit(EASY, None, HARD)
+    assert pipeline.baseline_ is pipeline.student_
+    assert len(seen) == 1
+
+
+def test_the_report_equals_the_models_own_predictions(fitted):
+    report = fitted.evaluate(TEST)
+    gold = np.array(TEST.answers, dtype=object)
+    ensemble = fitted.weak_
+    members = len(ensemble.estimators_)
+    expected = {
+        "weak": ensemble.with_votes(ensemble.estimator_weights_[:1]),
+        "ensemble": ensemble,
+        "uniform": ensemble.with_votes(np.ones(members)),
+        "baseline": fitted.baseline_,
+        "student": fitted.student_,
+        "oracle": fitted.oracle_,
+    }
+    assert members > 1
+    for name, model in expected.items():
+        assert_array_equal(report.correct[name], model.predict(TEST) == gold, err_msg=name)
+        assert report.token_errors[name] == pytest.approx(model.token_error(TEST)), name
+    assert report.staged_scores == pytest.approx(list(ensemble.staged_score(TEST)))
+    assert report.chance == pytest.approx(np.mean(1 / TEST.n_choices))
+    assert_array_equal(report.votes, ensemble.estimator_weights_)
+
+
+def test_columns_may_be_passed_apart(fitted):
+    apart = W2SPipeline(weak(), BigramLearner(TOKENIZER)).fit(
+        list(EASY.prompts), list(EASY.answers), list(HARD.prompts), list(HARD.answers),
+        choices=list(EASY.choices), choices_hard=list(HARD.choices),
+    )  # fmt: skip
+    report = apart.evaluate(list(TEST.prompts), list(TEST.answers), choices=list(TEST.choices))
+    for name, correct in fitted.evaluate(TEST).correct.items():
+        assert_array_equal(report.correct[name], correct)
+
+
+def test_predict_generate_and_score_are_the_students(fitted):
+    assert_array_equal(fitted.predict(TEST), fitted.student_.predict(TEST))
+    assert fitted.generate(TEST.prompts[:2]) == fitted.student_.generate(TEST.prompts[:2])
+    assert fitted.score(TEST) == fitted.student_.score(TEST)
+
+
+def test_the_students_tokenizer_may_differ():
+    pipeline = W2SPipeline(weak(), BigramLearner(byte_tokenizer())).fit(EASY, None, HARD, HARD.answers)
+    report = pipeline.evaluate(TEST)
+    assert len(pipeline.student_.estimators_[0].tokenizer_) != len(TOKENIZER)
+    assert 0 <= report.student_score <= 1
+
+
+def test_free_text_without_options():
+    hard = QADataset(HARD.prompts)
+    pipeline = W2SPipeline(weak(), BigramLearner(TOKENIZER)).fit(EASY.prompts, EASY.answers, hard)
+    assert list(pipeline.pseudo_labels_.y) == pipeline.weak_.generate(hard)
+    report = pipeline.evaluate(TEST.prompts, TEST.answers)
+    assert np.isnan(report.chance)
+    assert_array_equal(report.correct["student"], pipeline.student_.predict(TEST.prompts) == np.array(TEST.answers))
+
+
+def test_learners_and_ids_become_estimators():
+    from ensemw2s.pipeline import as_booster, as_student
+
+    assert isinstance(as_booster(BigramLearner()), TokenAdaBoostGenerator)
+    assert isinstance(as_booster("some/model"), TokenAdaBoostGenerator)
+    assert isinstance(as_student(BigramLearner()), FineTunedGenerator)
+    assert isinstance(as_student("some/model"), FineTunedGenerator)
+    assert isinstance(as_student(LogisticRegression()), LogisticRegression)
+
+
+def test_classifiers_are_served_by_the_same_class():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(300, 4))
+    labels = np.where(features.sum(axis=1) > 0, "yes", "no")
+    easy, hard, test = slice(0, 100), slice(100, 200), slice(200, 300)
+    pipeline = W2SPipeline(AdaBoostClassifier(n_estimators=5, random_state=0), LogisticRegression())
+    pipeline.fit(features[easy], labels[easy], features[hard], labels[hard])
+    report = pipeline.evaluate(features[test], labels[test])
+    assert report.chance == 0.5
+    assert report.oracle_score > 0.9
+    assert report.token_errors == {}
+    assert_array_equal(report.correct["student"], pipeline.student_.predict(features[test]) == labels[test])
+
+
+def test_parameters_are_nested_and_cloned(fitted):
+    pipeline = clone(fitted)
+    pipeline.set_params(weak__estimator__smoothing=3.0)
+    assert pipeline.weak.estimator.smoothing == 3.0
+    assert not hasattr(pipeline, "student_")
+
+
+def test_fitting_leaves_the_given_estimators_unfitted(fitted):
+    assert not hasattr(fitted.weak, "estimators_")
+    assert not hasattr(fitted.student, "log_proba_")
+
+
+def test_an_unfitted_pipeline_says_so():
+    with pytest.raises(NotFittedError):
+        W2SPipeline(weak(), BigramLearner()).predict(TEST)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((EASY, None, None), "X_hard must hold the hard questions"),
+        ((EASY.drop_answers(), None, HARD), "y must hold the answers"),
+        ((EASY, None, HARD.drop_answers(), ["red"]), "same"),
+        ((EASY, None, HARD.drop_answers(), ["no option"] * len(HARD)), r"answers\[0\] must be one of"),
+    ],
+)
+def test_bad_columns_are_named_before_any_model_is_loaded(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        W2SPipeline("no/such-model", "no/such-model").fit(*arguments)
+
+
+def test_bad_labeler_parameters_are_named_before_any_model_is_loaded():
+    with pytest.raises(ValueError, match="labels must be one of"):
+        W2SPipeline("no/such-model", "no/such-model", labeler=PseudoLabeler(labels="fuzzy")).fit(EASY, None, HARD)

@@ -1,0 +1,164 @@
+"""PseudoLabeler: what a teacher writes, and what a student gets to see of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import LogisticRegression
+
+from ensemw2s import BigramLearner, FineTunedGenerator, PseudoLabeler, QADataset
+
+EASY = QADataset(["sky ?", "sea ?", "sun ?"], ["blue", "blue", "red"])
+HARD = QADataset(
+    ["ocean ?", "fire ?", "rose ?"], ["blue", "red", "red"], [["blue", "red"], ["blue", "red"], ["blue", "red", "tan"]]
+)
+
+
+class Recorder(BaseEstimator):
+    """A student that remembers what it was trained on."""
+
+    def fit(self, X, y, sample_weight=None):
+        self.X, self.y, self.sample_weight = X, y, sample_weight
+        return self
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return FineTunedGenerator(BigramLearner()).fit(EASY)
+
+
+def test_options_are_chosen_as_the_teacher_chooses(teacher):
+    labels = PseudoLabeler().label(teacher, HARD)
+    assert_array_equal(labels.y, teacher.predict(HARD))
+    assert_allclose(labels.proba, teacher.predict_proba(HARD))
+    assert_allclose(labels.confidence, labels.proba.max(axis=1))
+    assert labels.kept.all()
+
+
+def test_the_teacher_never_sees_the_answers():
+    class Curious(BaseEstimator):
+        def predict_proba(self, X):
+            assert X.answers is None
+            assert X.labels is None
+            return np.full((len(X), 3), 1 / 3) * (np.arange(3) < X.n_choices[:, None])
+
+    PseudoLabeler().label(Curious(), HARD)
+
+
+def test_batches_do_not_change_the_labels(teacher):
+    whole = PseudoLabeler().label(teacher, HARD)
+    parts = PseudoLabeler(batch_size=2).label(teacher, HARD)  # batches of 2 and 3 options at most: padded together
+    assert_allclose(parts.proba, whole.proba)
+    assert_array_equal(parts.y, whole.y)
+
+
+def test_free_text_is_what_the_teacher_writes(teacher):
+    labels = PseudoLabeler(method="generate").label(teacher, HARD)
+    assert list(labels.y) == teacher.generate(HARD)
+    assert labels.proba is None
+
+
+def test_auto_writes_free_text_where_there_are_no_options(teacher):
+    labels = PseudoLabeler().label(teacher, HARD.prompts)
+    assert list(labels.y) == teacher.generate(HARD)
+
+
+def test_sampled_free_text_depends_on_the_seed_and_leaves_the_global_generator_alone(teacher):
+    import torch
+
+    state = torch.random.get_rng_state()
+    first, again, other = (
+        PseudoLabeler(method="generate", generation_kwargs={"do_sample": True}, random_state=seed)
+        .label(teacher, HARD)
+        .y
+        for seed in (0, 0, 1)
+    )
+    assert_array_equal(first, again)
+    assert list(first) != list(other)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_hard_labels_reach_the_student_as_answers(teacher):
+    labels = PseudoLabeler().label(teacher, HARD)
+    student = labels.fit(Recorder())
+    assert list(student.X.prompts) == list(HARD.prompts)
+    assert_array_equal(student.y, labels.y)
+    assert student.sample_weight is None
+
+
+def test_soft_labels_reach_a_generator_as_options_weighted_by_their_probability(teacher):
+    labels = PseudoLabeler(labels="soft").label(teacher, HARD)
+    student = labels.fit(Recorder())
+    assert student.X == ["ocean ?"] * 2 + ["fire ?"] * 2 + ["rose ?"] * 3
+    assert student.y == ["blue", "red", "blue", "red", "blue", "red", "tan"]
+    assert_allclose(student.sample_weight, [*labels.proba[0, :2], *labels.proba[1, :2], *labels.proba[2]])
+
+
+def test_a_threshold_leaves_uncertain_rows_out(teacher):
+    labels = PseudoLabeler().label(teacher, HARD)
+    middle = float(np.sort(labels.confidence)[1])
+    strict = PseudoLabeler(threshold=middle).label(teacher, HARD)
+    assert_array_equal(strict.kept, labels.confidence >= middle)
+    assert len(strict.fit(Recorder()).y) == strict.kept.sum() < 3
+
+
+def test_the_confidence_of_free_text_is_the_mean_token_probability(teacher):
+    labels = PseudoLabeler(method="generate", threshold=0.0).label(teacher, HARD)
+    nll = teacher.answer_nll(HARD.prompts, labels.y, normalize="token")
+    assert_allclose(labels.confidence, np.exp(-nll))
+
+
+def test_blank_free_text_is_left_out(caplog):
+    class Silent(BaseEstimator):
+        def generate(self, X, **_):
+            return ["", "red", "  "]
+
+    labels = PseudoLabeler(method="generate").label(Silent(), HARD)
+    assert_array_equal(labels.kept, [False, True, False])
+    assert "2 of 3 pseudo-answers are blank" in caplog.text
+    assert list(labels.fit(Recorder()).y) == ["red"]
+
+
+def test_no_row_left_is_an_error(teacher):
+    labels = PseudoLabeler(threshold=1.0).label(teacher, HARD)
+    with pytest.raises(ValueError, match="No pseudo-label was kept; lower the threshold"):
+        labels.fit(Recorder())
+
+
+def test_a_classifier_gives_its_classes_hard_and_soft():
+    X = np.array([[0.0], [1.0], [2.0], [3.0]])
+    teacher = LogisticRegression().fit(X, ["a", "a", "b", "b"])
+    hard = PseudoLabeler().label(teacher, X)
+    assert_array_equal(hard.y, teacher.predict(X))
+    soft = PseudoLabeler(labels="soft").label(teacher, X)
+    assert_allclose(soft.proba, teacher.predict_proba(X))
+
+    class SoftStudent(Recorder, LogisticRegression):
+        pass
+
+    assert_allclose(soft.fit(SoftStudent()).y, soft.proba)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"method": "guess"}, "method must be one of"),
+        ({"labels": "fuzzy"}, "labels must be one of"),
+        ({"threshold": 1.5}, r"threshold must lie in \[0, 1\]"),
+    ],
+)
+def test_bad_parameters_are_named(parameters, message, teacher):
+    with pytest.raises(ValueError, match=message):
+        PseudoLabeler(**parameters).label(teacher, HARD)
+
+
+def test_options_without_options_are_refused(teacher):
+    with pytest.raises(ValueError, match="method='options' needs choices"):
+        PseudoLabeler(method="options").label(teacher, HARD.prompts)
+
+
+def test_soft_free_text_is_refused(teacher):
+    with pytest.raises(ValueError, match="labels='soft' needs choices"):
+        PseudoLabeler(labels="soft", method="generate").label(teacher, HARD)

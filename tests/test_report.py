@@ -1,0 +1,109 @@
+"""W2SReport: scores, intervals, PGR and its reasons."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ensemw2s import W2SReport
+
+
+def row(n_right, n=100):
+    return np.arange(n) < n_right
+
+
+def report(weak=50, baseline=55, student=60, oracle=80, **kwargs):
+    correct = {"weak": row(weak), "ensemble": row(weak + 2), "uniform": row(weak + 1), "baseline": row(baseline),
+               "student": row(student), "oracle": row(oracle)}  # fmt: skip
+    settings = {
+        "staged": [row(weak), row(weak + 1), row(weak + 2)], "chance": 0.25, "votes": np.array([2.0, 1.0, 0.5]),
+        "errors": np.array([0.2, 0.3, 0.4]), "stop_reason": "n_estimators", **kwargs,
+    }  # fmt: skip
+    return W2SReport(correct, **settings)
+
+
+def test_scores_are_shares_of_items():
+    r = report()
+    assert (r.weak_score, r.ensemble_score, r.baseline_score, r.student_score, r.oracle_score) == (
+        0.5, 0.52, 0.55, 0.6, 0.8,
+    )  # fmt: skip
+    assert r.staged_scores == [0.5, 0.51, 0.52]
+    assert r.n == 100
+
+
+def test_a_missing_model_has_no_score():
+    assert np.isnan(W2SReport({"weak": row(5)}).oracle_score)
+
+
+def test_pgr_is_a_share_of_the_gap():
+    assert report().pgr == pytest.approx((0.6 - 0.5) / (0.8 - 0.5))
+    assert report().performance_gap_recovered("baseline")[0] == pytest.approx((0.55 - 0.5) / 0.3)
+
+
+def test_pgr_is_never_clipped():
+    assert report(student=90).pgr == pytest.approx(4 / 3)
+    assert report(student=40).pgr == pytest.approx(-1 / 3)
+
+
+def test_pgr_is_nan_with_a_reason_where_the_oracle_is_not_better():
+    pgr, reason = report(oracle=50).performance_gap_recovered()
+    assert np.isnan(pgr)
+    assert "not better than the weak model" in reason
+
+
+def test_pgr_is_nan_with_a_reason_inside_the_noise():
+    r = report(oracle=51)
+    rng = np.random.default_rng(0)
+    r.correct["oracle"] = rng.permutation(r.correct["oracle"])  # pairs that disagree often: a wide interval
+    pgr, reason = r.performance_gap_recovered()
+    assert np.isnan(pgr)
+    assert "within the noise" in reason
+
+
+def test_pgr_without_an_oracle_says_what_is_missing():
+    r = W2SReport({"weak": row(50), "student": row(60)})
+    assert r.performance_gap_recovered() == (pytest.approx(float("nan"), nan_ok=True), "no oracle was trained")
+
+
+def test_the_interval_covers_a_known_share():
+    # normal approximation for 60 of 100: .6 +- 1.96 * sqrt(.24/100) = .504 .. .696
+    low, high = report().interval("student")
+    assert low == pytest.approx(0.504, abs=0.02)
+    assert high == pytest.approx(0.696, abs=0.02)
+
+
+def test_the_difference_is_paired():
+    r = report()
+    difference, low, high = r.difference("student", "baseline")
+    assert difference == pytest.approx(0.05)
+    # five items of a hundred differ, all in one direction: unpaired intervals would reach below -0.08
+    assert 0.0 < low < 0.05 < high < 0.12
+
+
+def test_the_frame_has_a_row_per_model_and_number_of_members():
+    frame = report(token_errors={"weak": 0.5}).to_frame()
+    assert list(frame.columns) == ["accuracy", "low", "high", "token_error", "pgr"]
+    assert len(frame) == 7  # six models and the ensemble of two
+    assert frame.loc["weak, ensemble of 2", "accuracy"] == 0.51
+    assert frame.loc["weak (first member)", "token_error"] == 0.5
+
+
+def test_the_frame_of_classifiers_has_no_token_error():
+    assert "token_error" not in report().to_frame().columns
+
+
+def test_markdown_has_the_table_n_chance_and_votes():
+    text = report().to_markdown()
+    lines = text.splitlines()
+    assert lines[0].startswith("| model | accuracy | low | high |")
+    assert len([line for line in lines if line.startswith("|")]) == 9
+    assert "nan" not in text
+    assert "n = 100 test items, chance 0.250" in text
+    assert "votes: 2.00, 1.00, 0.50; boosting ended with 'n_estimators'" in text
+
+
+def test_repr_is_the_same_table_for_a_terminal():
+    text = repr(report(oracle=50))
+    assert text.startswith("W2SReport\n")
+    assert "student on true labels (oracle)" in text
+    assert "there is no gap to recover" in text
