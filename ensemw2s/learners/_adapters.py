@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from peft import PeftConfig, PeftModel
 
-__all__ = ["AdapterHost", "default_lora", "shared_host"]
+__all__ = ["AdapterHost", "check_adapter_config", "default_lora", "shared_host"]
 
 AdapterState = dict[str, "torch.Tensor"]
 
@@ -42,57 +43,119 @@ class AdapterHost:
     """
 
     def __init__(self, model: Any, peft_config: PeftConfig) -> None:
-        from peft import get_peft_model
         from transformers.pytorch_utils import Conv1D
 
         config = copy.deepcopy(peft_config)
-        if config.is_prompt_learning:
-            raise ValueError(
-                f"peft_config must adapt layers, like LoraConfig. Got {type(config).__name__}, a prompt-learning "
-                f"method, whose virtual tokens do not fit left-padded batches."
-            )
+        check_adapter_config(config)
         # GPT-2 stores its weights transposed; PEFT warns and sets this itself otherwise.
         if hasattr(config, "fan_in_fan_out") and any(isinstance(module, Conv1D) for module in model.modules()):
             config.fan_in_fan_out = True
-        with isolated_rng(0), warnings.catch_warnings():
+        self._config = config
+        # Two threads must not swap adapters under each other, as when one streams what the other generates.
+        self._lock = RLock()
+        self._wrap(model, seed=0)
+
+    def _wrap(self, base: Any, seed: int) -> None:
+        from peft import get_peft_model
+
+        with isolated_rng(seed), warnings.catch_warnings():
             # PEFT reads an attribute that transformers has renamed; nothing a user could do.
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-            self.model: PeftModel = get_peft_model(model, config).eval()
-        self._config = config
+            self.model: PeftModel = get_peft_model(base, copy.deepcopy(self._config)).eval()
+        self.model.set_adapter("default")  # trainable even if the configuration was loaded for inference
+        self._slots = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
 
     def reset(self, seed: int) -> None:
         """Put a freshly initialised adapter into the slot."""
-        device = self.model.device
-        with isolated_rng(seed):
+        with self._lock:
+            # Deleted first, or a trained module to save would stay in the base; unwrapped, since PEFT refuses to add an
+            # adapter where it has deleted such a module.
             self.model.delete_adapter("default")
-            self.model.add_adapter("default", copy.deepcopy(self._config))
-        self.model.set_adapter("default")
-        self.model.to(device)
+            self._wrap(self.model.unload(), seed)
+
+    @contextmanager
+    def training(self, seed: int) -> Iterator[PeftModel]:
+        """Lend the model with a freshly initialised adapter in the slot, to be trained; other threads wait."""
+        with self._lock:
+            self.reset(seed)
+            try:
+                yield self.model
+            finally:
+                self.model.eval()  # also when training fails: other members predict with this model
 
     def state(self) -> AdapterState:
         """Copy of the slot's parameters, by name."""
-        return {name: p.detach().clone() for name, p in self.model.named_parameters() if p.requires_grad}
+        return {name: parameter.detach().clone() for name, parameter in self._slots}
 
     @contextmanager
     def active(self, state: AdapterState | None) -> Iterator[PeftModel]:
-        """Lend the model with a member's adapter in the slot, or with none.
+        """Lend the model with a member's adapter in the slot, or with none; other threads wait.
 
         Parameters
         ----------
         state : dict of str to torch.Tensor, or None
             None lends the bare base model.
         """
-        if state is None:
-            with self.model.disable_adapter():
-                yield self.model
-            return
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
+        with self._lock:
+            if state is None:
+                with self.model.disable_adapter():
+                    yield self.model
+                return
+            for name, parameter in self._slots:
                 parameter.data = state[name].to(parameter.device)
-        yield self.model
+            yield self.model
+
+
+def check_adapter_config(config: PeftConfig) -> None:
+    """Refuse adapters that do not leave the base as it is.
+
+    Raises
+    ------
+    ValueError
+        Names the setting of the configuration.
+    """
+    if config.is_prompt_learning:
+        raise ValueError(
+            f"peft_config must adapt layers, like LoraConfig. Got {type(config).__name__}, a prompt-learning "
+            f"method, whose virtual tokens do not fit left-padded batches."
+        )
+    # PiSSA, OLoRA and others replace the base weights.
+    start = getattr(config, "init_lora_weights", True)
+    if not (isinstance(start, bool) or start in ("gaussian", "orthogonal", "mica")):
+        raise ValueError(
+            f"peft_config.init_lora_weights must be True, False, 'gaussian', 'orthogonal' or 'mica', which leave the "
+            f"base as it is; all members share it. Got {start!r} instead."
+        )
+    bias = getattr(config, "bias", "none")
+    if bias != "none":
+        raise ValueError(
+            f"peft_config.bias must be 'none': biases belong to the base, which all members share. Got {bias!r} "
+            f"instead; peft_config=None trains all weights."
+        )
 
 
 _HOSTS: WeakValueDictionary[tuple, AdapterHost] = WeakValueDictionary()
+
+
+class _SameObject:
+    """Stands in a key for an object without a hash, such as a dataclass that makes models."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value  # kept alive, so that its id is not given to another object
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _SameObject) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def shared_host(key: tuple, build: Callable[[], AdapterHost]) -> AdapterHost:
@@ -105,6 +168,7 @@ def shared_host(key: tuple, build: Callable[[], AdapterHost]) -> AdapterHost:
     build : callable
         Makes the host when there is none.
     """
+    key = tuple(part if _is_hashable(part) else _SameObject(part) for part in key)
     host = _HOSTS.get(key)
     if host is None:
         host = build()

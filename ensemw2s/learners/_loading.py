@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from ensemw2s.learners._rng import isolated_rng
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["load_model", "load_tokenizer"]
+
+_MADE_BY_FACTORIES: WeakSet[Any] = WeakSet()
 
 
 def load_model(
@@ -22,6 +26,7 @@ def load_model(
     dtype: str,
     revision: str | None = None,
     gguf_file: str | None = None,
+    verbose: bool = False,
     **kwargs: Any,
 ) -> PreTrainedModel:
     """Load an untrained model, the same weights at every call.
@@ -37,6 +42,8 @@ def load_model(
         torch dtype of the weights, such as "float32".
     revision, gguf_file : str, optional
         Passed to ``from_pretrained``.
+    verbose : bool, default=False
+        Show the progress of reading the weights. (That of a download is always shown.)
     **kwargs
         Passed to ``from_pretrained``.
 
@@ -44,6 +51,11 @@ def load_model(
     -------
     transformers.PreTrainedModel
         In evaluation mode, on the CPU.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a function returns no model, or one that it has returned before.
     """
     import torch
     import transformers
@@ -57,11 +69,35 @@ def load_model(
                 raise TypeError(
                     f"model() must return a transformers.PreTrainedModel. Got {type(loaded).__name__} instead."
                 )
+            if loaded in _MADE_BY_FACTORIES:
+                # It may have been trained since: each round would go on where the last one ended.
+                raise ValueError(
+                    "model() must build a new model at each call. It returned one that it had returned before; save "
+                    "that model with save_pretrained and pass its folder, or return copy.deepcopy(model)."
+                )
+            _MADE_BY_FACTORIES.add(loaded)
             return loaded.to(torch_dtype).eval()
-        loaded = getattr(transformers, auto_class).from_pretrained(
-            model, dtype=torch_dtype, revision=revision, gguf_file=gguf_file, trust_remote_code=False, **kwargs
-        )
+        with _loading_bar(verbose):
+            loaded = getattr(transformers, auto_class).from_pretrained(
+                model, dtype=torch_dtype, revision=revision, gguf_file=gguf_file, trust_remote_code=False, **kwargs
+            )
     return (_without_quantization(loaded) if gguf_file is not None else loaded).eval()
+
+
+@contextmanager
+def _loading_bar(visible: bool) -> Iterator[None]:
+    from transformers.utils import logging
+
+    # transformers before this hook existed always shows the bar.
+    set_hook = getattr(logging, "set_tqdm_hook", None)
+    if visible or set_hook is None:
+        yield
+        return
+    before = set_hook(lambda factory, args, kwargs: factory(*args, **{**kwargs, "disable": True}))
+    try:
+        yield
+    finally:
+        set_hook(before)
 
 
 def _without_quantization(loaded: Any) -> Any:
@@ -82,6 +118,8 @@ def load_tokenizer(
 
     Raises
     ------
+    TypeError
+        If the tokenizer is none.
     ValueError
         If the model is a function and no tokenizer is given.
     """
@@ -91,6 +129,8 @@ def load_tokenizer(
         return _tokenizer_of(model, revision, gguf_file)
     if isinstance(tokenizer, str):
         return _tokenizer_of(tokenizer, None, None)
+    if not (callable(tokenizer) and hasattr(tokenizer, "eos_token_id")):
+        raise TypeError(f"tokenizer must be a hub id, a folder or a tokenizer. Got {type(tokenizer).__name__} instead.")
     return tokenizer
 
 

@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._adapters import AdapterHost, default_lora, shared_host
 from ensemw2s.learners._loading import load_model, load_tokenizer
-from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, TokenBatch, TokenDataset, fill_template
+from ensemw2s.learners._parameters import check_parameters
+from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, TokenBatch, TokenDataset
 
 if TYPE_CHECKING:
     import torch
@@ -64,9 +66,10 @@ class HFCausalLM(BaseEstimator):
     device : str, optional
         "cuda" where there is one, else "cpu", if None.
     random_state : int, RandomState or None, default=None
-        Seeds adapter initialisation, dropout and the order of rows. The global generators are left alone.
+        Seeds adapter initialisation, dropout and the order of rows. The global generators are left alone, except
+        that None draws the seed from NumPy's, as scikit-learn does.
     verbose : bool, default=False
-        Show Trainer's progress bar.
+        Show Trainer's progress bar, and that of loading weights.
 
     Attributes
     ----------
@@ -140,7 +143,9 @@ class HFCausalLM(BaseEstimator):
         TypeError, ValueError
             If a parameter is out of range; checked before anything is loaded.
         """
-        self._check_parameters()
+        check_parameters(self)
+        # Looked up anew, as parameters may have changed; held meanwhile, so that an unchanged base is not loaded twice.
+        previous = self.__dict__.pop("_shared_host", None)
         self.tokenizer_ = load_tokenizer(self.tokenizer, self.model, revision=self.revision, gguf_file=self.gguf_file)
         self.adapter_: dict[str, torch.Tensor] | None = None
         self.model_: Any = None
@@ -149,6 +154,7 @@ class HFCausalLM(BaseEstimator):
             config = self.model_.config
         else:
             config = self._host().model.config
+        del previous
         self.max_length_ = self._length_limit(config)
         self._check_vocabulary(config)
         return self
@@ -182,10 +188,9 @@ class HFCausalLM(BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         if self.peft_config is not None:
             host = self._host()
-            host.reset(seed)
-            self._train(host.model, tokens, weight, seed)
-            self.adapter_ = host.state()
-            host.model.eval()
+            with host.training(seed) as model:
+                self._train(model, tokens, weight, seed)
+                self.adapter_ = host.state()
         else:
             self._train(self.model_, tokens, weight, seed)
             self.model_.eval()
@@ -279,9 +284,19 @@ class HFCausalLM(BaseEstimator):
         """
         from contextlib import nullcontext
 
-        if self.peft_config is None:
+        check_is_fitted(self, "tokenizer_")
+        if self.model_ is not None:
             return nullcontext(self.model_)
         return self._host().active(self.adapter_)
+
+    def __sklearn_clone__(self) -> HFCausalLM:
+        # Handed on, not copied: learners of one factory share a base, a large vocabulary is copied in seconds, and a
+        # callback may hold what cannot be copied.
+        same = {"model", "tokenizer", "callbacks"}
+        return type(self)(**{
+            name: value if name in same else clone(value, safe=False)
+            for name, value in self.get_params(deep=False).items()
+        })  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
         # The shared base is loaded again where it is needed; only the adapter travels between processes.
@@ -300,7 +315,7 @@ class HFCausalLM(BaseEstimator):
     def _load_base(self) -> Any:
         model = load_model(
             self.model, auto_class="AutoModelForCausalLM", dtype=self.dtype, revision=self.revision,
-            gguf_file=self.gguf_file,
+            gguf_file=self.gguf_file, verbose=self.verbose,
         )  # fmt: skip
         return model.to(self._device())
 
@@ -337,22 +352,6 @@ class HFCausalLM(BaseEstimator):
                 f"The tokenizer has {len(self.tokenizer_)} tokens, the model only {n_embeddings} embeddings; "
                 f"pass the tokenizer that belongs to the model, or resize its embeddings."
             )
-
-    def _check_parameters(self) -> None:
-        from peft import PeftConfig
-
-        if not (isinstance(self.model, str) or callable(self.model)):
-            raise TypeError(
-                f"model must be a hub id, a folder or a function that returns a model. Got "
-                f"{type(self.model).__name__} instead; save a live model with save_pretrained and pass its folder."
-            )
-        if not (self.peft_config is None or self.peft_config == "default" or isinstance(self.peft_config, PeftConfig)):
-            raise ValueError(f"peft_config must be 'default', a PeftConfig or None. Got {self.peft_config!r} instead.")
-        for name in ("lr", "epochs", "batch_size", "eval_batch_size"):
-            value = getattr(self, name)
-            if not (isinstance(value, (int, float)) and value > 0):
-                raise ValueError(f"{name} must be a number > 0. Got {value!r} instead.")
-        fill_template(self.prompt_template, "")
 
 
 def _check_fit_input(tokens: Any, token_weight: Any) -> np.ndarray:

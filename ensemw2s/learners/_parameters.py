@@ -1,0 +1,102 @@
+"""Checks of the parameters of a Hugging Face learner, before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from sklearn.utils import check_random_state
+
+from ensemw2s._validation import check_integer, check_option, check_real, shorten
+from ensemw2s.learners._adapters import check_adapter_config
+from ensemw2s.tokens import fill_template
+
+__all__ = ["check_parameters"]
+
+
+def check_parameters(learner: Any) -> None:
+    """Check a learner's parameters; nothing is loaded.
+
+    Parameters
+    ----------
+    learner : estimator
+        With the parameters of `HFCausalLM`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Names the parameter.
+    """
+    _check_model(learner)
+    _check_peft_config(learner.peft_config)
+    for name in ("lr", "epochs"):
+        if not check_real(getattr(learner, name), name) > 0:
+            raise ValueError(f"{name} must be > 0. Got {getattr(learner, name)!r} instead.")
+    for name in ("batch_size", "eval_batch_size"):
+        check_integer(getattr(learner, name), name, minimum=1)
+    if learner.max_length is not None:
+        check_integer(learner.max_length, "max_length", minimum=2)
+    check_option(learner.truncation, "truncation", ("error", "prompt"))
+    fill_template(learner.prompt_template, "")
+    _check_training_args(learner.training_args)
+    _check_callbacks(learner.callbacks)
+    _check_torch_names(learner.dtype, learner.device)
+    check_random_state(learner.random_state)
+
+
+def _check_model(learner: Any) -> None:
+    if not (isinstance(learner.model, str) or callable(learner.model)) or hasattr(learner.model, "state_dict"):
+        raise TypeError(
+            f"model must be a hub id, a folder or a function that returns a model. Got "
+            f"{type(learner.model).__name__} instead; save a live model with save_pretrained and pass its folder."
+        )
+    for name in ("gguf_file", "revision"):
+        if getattr(learner, name) is not None and not isinstance(learner.model, str):
+            raise ValueError(f"{name} belongs to a hub id or folder; it must be None when model is a function.")
+
+
+def _check_peft_config(peft_config: Any) -> None:
+    from peft import PeftConfig
+
+    if isinstance(peft_config, PeftConfig):
+        check_adapter_config(peft_config)
+    elif not (peft_config is None or (isinstance(peft_config, str) and peft_config == "default")):
+        raise ValueError(f"peft_config must be 'default', a PeftConfig or None. Got {shorten(peft_config)} instead.")
+
+
+def _check_training_args(training_args: Any) -> None:
+    from transformers import TrainingArguments
+
+    if training_args is None:
+        return
+    if not isinstance(training_args, Mapping):
+        raise TypeError(f"training_args must be a dict or None. Got {shorten(training_args)} instead.")
+    unknown = sorted(set(training_args) - {field.name for field in fields(TrainingArguments)}, key=str)
+    if unknown:
+        raise ValueError(f"training_args must name fields of transformers.TrainingArguments. Got {unknown} instead.")
+
+
+def _check_callbacks(callbacks: Any) -> None:
+    from transformers import TrainerCallback
+
+    if not isinstance(callbacks, Sequence):
+        raise TypeError(f"callbacks must be a sequence of TrainerCallback. Got {shorten(callbacks)} instead.")
+    for place, callback in enumerate(callbacks):
+        kind = callback if isinstance(callback, type) else type(callback)
+        if not issubclass(kind, TrainerCallback):
+            raise TypeError(f"callbacks[{place}] must be a TrainerCallback. Got {shorten(callback)} instead.")
+
+
+def _check_torch_names(dtype: Any, device: Any) -> None:
+    import torch
+
+    torch_dtype = getattr(torch, dtype, None) if isinstance(dtype, str) else None
+    if not (isinstance(torch_dtype, torch.dtype) and torch_dtype.is_floating_point):
+        raise ValueError(f"dtype must name a floating-point torch dtype, such as 'float32'. Got {dtype!r} instead.")
+    if device is None:
+        return
+    try:
+        torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device must be a torch device, such as 'cpu' or 'cuda'. Got {device!r} instead.") from error
