@@ -339,7 +339,7 @@ def test_name_does_not_count_for_equality() -> None:
     assert make() == make(name="another")
 
 
-@pytest.mark.parametrize("again", [copy.deepcopy, lambda qa: pickle.loads(pickle.dumps(qa))])
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda qa: pickle.loads(pickle.dumps(qa))])  # noqa: S301
 def test_copies_are_equal(again) -> None:
     assert again(make()) == make()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemw2s._validation import RandomState, as_generator
 from ensemw2s.datasets._columns import frozen
 from ensemw2s.datasets._qa import QADataset
 
@@ -46,9 +47,7 @@ class BinaryQA:
         )
 
 
-def to_binary(
-    dataset: QADataset, *, both: bool = False, random_state: int | np.random.Generator | None = None
-) -> BinaryQA:
+def to_binary(dataset: QADataset, *, both: bool = False, random_state: RandomState = None) -> BinaryQA:
     """Turn multiple choice into balanced binary classification (Burns et al., 2023; EnsemW2S, Section 3.1).
 
     Each question gives one row: half of the questions, drawn at random, with the gold answer (label 1), the others
@@ -60,7 +59,7 @@ def to_binary(
         Questions with options and gold answers.
     both : bool, default=False
         Give both forms of every question, 2n rows: row 2i right, row 2i + 1 wrong.
-    random_state : int, numpy.random.Generator or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Seed of the draws.
 
     Returns
@@ -91,7 +90,7 @@ def to_binary(
     if dataset.choices is None or dataset.labels is None:
         missing = "choices" if dataset.choices is None else "answers"
         raise ValueError(f"dataset must have choices and answers; got no {missing}. Build it with both.")
-    rng = np.random.default_rng(random_state)
+    rng = as_generator(random_state)
     n = len(dataset)
     right = np.zeros(n, dtype=bool)
     right[rng.permutation(n)[: n // 2]] = True

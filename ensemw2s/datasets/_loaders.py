@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ensemw2s._validation import check_integer, check_option
 from ensemw2s.datasets._qa import QADataset
 
 logger = logging.getLogger("ensemw2s")
@@ -67,15 +68,14 @@ def load_sciq(
     QADataset('sciq/test', n=1, options: 4 x1, chance .250, answers: yes)
       first: 'Liquid metal?' -> 'mercury' of ['zinc', 'lead', 'tin', 'mercury']
     """
-    if isinstance(random_state, bool) or not isinstance(random_state, (int, np.integer)) or random_state < 0:
-        raise ValueError(f"random_state must be an int >= 0; got {random_state!r}.")
+    base_seed = check_integer(random_state, "random_state", minimum=0)
     rows = _read("sciq", ("allenai/sciq", None), split, data_dir)
     parsed = []
     for number, row in enumerate(rows):
         where = f"sciq/{split} row {number}"
         options = [_field(row, name, where) for name in ("correct_answer", "distractor1", "distractor2", "distractor3")]
         question = _field(row, "question", where)
-        seed = [int(random_state), zlib.crc32(question.encode())]
+        seed = [base_seed, zlib.crc32(question.encode())]
         order = np.random.default_rng(seed).permutation(len(options))
         shuffled = [options[k] for k in order]
         parsed.append((f"sciq-{split}-{number:05d}", question, shuffled, options[0]))
@@ -127,8 +127,7 @@ def load_arc(
     >>> load_arc("test", subset="easy", data_dir=folder)[0].answer
     'mercury'
     """
-    if subset not in ("easy", "challenge"):
-        raise ValueError(f"subset must be 'easy' or 'challenge'; got {subset!r}.")
+    check_option(subset, "subset", ("easy", "challenge"))
     folder = f"arc_{subset}"
     rows = _read(folder, ("allenai/ai2_arc", f"ARC-{subset.capitalize()}"), split, data_dir)
     return _assemble(f"{folder}/{split}", [_keyed(row, f"{folder}/{split} row {k}") for k, row in enumerate(rows)])
@@ -195,8 +194,7 @@ def load_quartz(
 def _read(
     folder: str, hub: tuple[str, str | None], split: str, data_dir: str | os.PathLike[str] | None
 ) -> Iterable[Mapping[str, Any]]:
-    if split not in _SPLITS:
-        raise ValueError(f"split must be one of {list(_SPLITS)}; got {split!r}.")
+    check_option(split, "split", _SPLITS)
     if data_dir is None:
         data_dir = os.environ.get(_ENVIRONMENT) or None
     if data_dir is not None:

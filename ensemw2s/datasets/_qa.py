@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemw2s._validation import as_texts
+from ensemw2s._validation import RandomState, as_generator, as_texts
 from ensemw2s.datasets._columns import (
     check_choices,
     check_difficulty,
@@ -307,12 +307,12 @@ class QADataset:
             columns[column] = [entry for value in values for entry in value] if all(have) else None
         return QADataset(**columns, name=self._name if name is None else name)
 
-    def shuffle(self, random_state: int | np.random.Generator | None = None) -> QADataset:
+    def shuffle(self, random_state: RandomState = None) -> QADataset:
         """Return the rows in random order.
 
         Parameters
         ----------
-        random_state : int, numpy.random.Generator or None, default=None
+        random_state : int, RandomState, Generator or None, default=None
             Seed of the order.
 
         Examples
@@ -320,7 +320,7 @@ class QADataset:
         >>> QADataset(["one", "two", "three"]).shuffle(random_state=0).prompts
         ('three', 'one', 'two')
         """
-        return self._take(np.random.default_rng(random_state).permutation(len(self)))
+        return self._take(as_generator(random_state).permutation(len(self)))
 
     def drop_answers(self) -> QADataset:
         """Return prompts, options and ids alone: what may be seen of questions that have no label.

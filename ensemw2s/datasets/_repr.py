@@ -6,7 +6,7 @@ from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING
 
-import numpy as np
+from ensemw2s.metrics import chance_level
 
 if TYPE_CHECKING:
     from ensemw2s.datasets._qa import QADataset, QAExample
@@ -45,7 +45,7 @@ def _summary(qa: QADataset) -> str:
     else:
         counts = ", ".join(f"{k} x{count}" for k, count in sorted(Counter(qa.n_choices.tolist()).items()))
         parts.append(f"options: {counts}")
-        parts.append(f"chance {np.mean(1 / qa.n_choices):.3f}".replace("0.", "."))
+        parts.append(f"chance {chance_level(qa.n_choices):.3f}".replace("0.", "."))
     parts.append(f"answers: {'no' if qa.answers is None else 'yes'}")
     if qa.difficulty is not None:
         parts.append(f"difficulty {qa.difficulty.min():g} to {qa.difficulty.max():g}")
