@@ -8,14 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s._validation import as_texts, check_option, check_same_length
+from ensemw2s._validation import as_texts, check_integer, check_option, check_same_length, shorten
 
-__all__ = ["DEFAULT_PROMPT_TEMPLATE", "TokenBatch", "TokenDataset", "encode_prompts", "fill_template", "pad_left"]
+__all__ = [
+    "DEFAULT_PROMPT_TEMPLATE",
+    "TokenBatch",
+    "TokenDataset",
+    "cut_prompt",
+    "encode_prompts",
+    "fill_template",
+    "pad_left",
+]
 
 DEFAULT_PROMPT_TEMPLATE = "Question: {prompt}\nAnswer:"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TokenBatch:
     """Some rows of a `TokenDataset`, padded on the left so that all answers end together.
 
@@ -47,7 +55,7 @@ class TokenBatch:
         return self.labels.shape[1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # eq would compare arrays, which have no truth value
 class TokenDataset:
     r"""Tokenised questions and answers, with the answer tokens also as one flat array.
 
@@ -93,6 +101,8 @@ class TokenDataset:
             ("prompt", self.prompt_ids, self.prompt_indptr),
             ("answer", self.labels, self.indptr),
         ):
+            if len(ptr) < 2:
+                raise ValueError("A TokenDataset must have at least one row. Got none.")
             lengths = np.diff(ptr)
             if ptr[0] != 0 or ptr[-1] != len(flat) or (lengths < 0).any():
                 raise ValueError(f"The {name} offsets must rise from 0 to {len(flat)}. Got {ptr!r:.80} instead.")
@@ -111,6 +121,7 @@ class TokenDataset:
         max_length: int | None = None,
         truncation: str = "error",
         end_of_answer: bool = True,
+        row_numbers: Sequence[int] | None = None,
     ) -> TokenDataset:
         """Tokenise questions and answers with the boundary at which they will be scored.
 
@@ -131,6 +142,8 @@ class TokenDataset:
             What to do with a longer row: refuse it, or cut its prompt on the left. An answer is never cut.
         end_of_answer : bool, default=True
             Whether the end-of-answer token is appended.
+        row_numbers : sequence of int, optional
+            What messages call each row, where a row of the caller's became several; 0, 1, ... if None.
 
         Returns
         -------
@@ -144,6 +157,8 @@ class TokenDataset:
         prompts, answers = as_texts(prompts, "prompts", what="prompt"), as_texts(answers, "answers", what="answer")
         check_same_length(prompts, answers, "prompts", "answers")
         check_option(truncation, "truncation", ("error", "prompt"))
+        if max_length is not None:
+            check_integer(max_length, "max_length", minimum=2)
         eos = tokenizer.eos_token_id
         if end_of_answer and eos is None:
             raise ValueError(
@@ -162,15 +177,22 @@ class TokenDataset:
                 ids = _encode([joined[row][len(contexts[row]) :]], tokenizer, add_special_tokens=False)[0]
             answer_rows.append([*ids, eos] if end_of_answer else ids)
         if max_length is not None:
+            numbers = range(len(prompt_rows)) if row_numbers is None else row_numbers
             prompt_rows = [
                 _fit_length(prompt, answer, max_length, truncation, row, tokenizer.bos_token_id)
-                for row, (prompt, answer) in enumerate(zip(prompt_rows, answer_rows, strict=True))
+                for row, prompt, answer in zip(numbers, prompt_rows, answer_rows, strict=True)
             ]
         return cls(*_flatten(prompt_rows), *_flatten(answer_rows))
 
     @classmethod
     def for_learner(
-        cls, learner: Any, prompts: Sequence[str], answers: Sequence[str], *, end_of_answer: bool = True
+        cls,
+        learner: Any,
+        prompts: Sequence[str],
+        answers: Sequence[str],
+        *,
+        end_of_answer: bool = True,
+        row_numbers: Sequence[int] | None = None,
     ) -> TokenDataset:
         """Tokenise as an initialised `TokenLearner` wants it: its tokenizer, template and length limit.
 
@@ -182,6 +204,8 @@ class TokenDataset:
             Questions and answers.
         end_of_answer : bool, default=True
             Whether the end-of-answer token is appended.
+        row_numbers : sequence of int, optional
+            What messages call each row, as in `from_text`.
 
         Returns
         -------
@@ -195,6 +219,7 @@ class TokenDataset:
             max_length=getattr(learner, "max_length_", None),
             truncation=getattr(learner, "truncation", "error"),
             end_of_answer=end_of_answer,
+            row_numbers=row_numbers,
         )
 
     def __len__(self) -> int:
@@ -228,16 +253,23 @@ class TokenDataset:
 
     def row_ids(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """Prompt and answer tokens of one row."""
+        row = range(len(self))[row]  # counts from the end below 0, and raises an IndexError out of range
         prompt = self.prompt_ids[self.prompt_indptr[row] : self.prompt_indptr[row + 1]]
         return prompt, self.labels[self.indptr[row] : self.indptr[row + 1]]
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """Repeat one value per row for each of the row's answer tokens, (n_rows,) -> (n_tokens,)."""
+        self._check_length(values, len(self), "row")
         return np.repeat(values, self.answer_lengths)
 
     def sum_rows(self, values: np.ndarray) -> np.ndarray:
         """Sum one value per answer token over each row's answer, (n_tokens,) -> (n_rows,)."""
+        self._check_length(values, self.n_tokens, "answer token")
         return np.add.reduceat(np.asarray(values), self.indptr[:-1])
+
+    def _check_length(self, values: Any, length: int, per: str) -> None:
+        if np.shape(values) != (length,):  # reduceat would add what is too much to the last row
+            raise ValueError(f"values must have shape ({length},), one per {per}. Got {np.shape(values)} instead.")
 
     def take(self, rows: np.ndarray) -> TokenDataset:
         """Pick rows, in the order given.
@@ -251,9 +283,15 @@ class TokenDataset:
         -------
         TokenDataset
         """
-        index = np.arange(len(self))[np.asarray(rows)]
+        index = self._row_numbers(rows)
         pairs = [self.row_ids(row) for row in index]
         return TokenDataset(*_flatten([prompt for prompt, _ in pairs]), *_flatten([answer for _, answer in pairs]))
+
+    def _row_numbers(self, rows: Any) -> np.ndarray:
+        index = np.arange(len(self))[np.asarray(rows)]
+        if index.ndim != 1 or len(index) == 0:
+            raise ValueError(f"rows must pick at least one row. Got {shorten(rows)} instead.")
+        return index
 
     def iter_batches(self, batch_size: int) -> Iterator[np.ndarray]:
         """Row numbers in batches of rows of like length, so that little is padded.
@@ -281,7 +319,8 @@ class TokenDataset:
         -------
         TokenBatch
         """
-        pairs = [self.row_ids(int(row)) for row in rows]
+        rows = self._row_numbers(rows)
+        pairs = [self.row_ids(row) for row in rows]
         input_ids, mask = pad_left([np.concatenate([prompt, answer[:-1]]) for prompt, answer in pairs], pad_token_id)
         n_last = int(self.answer_lengths[rows].max())
         labels = np.full((len(pairs), n_last), -100, dtype=np.int64)  # (B, K)
@@ -290,7 +329,7 @@ class TokenDataset:
             labels[place, n_last - len(answer) :] = answer
             token_index[place, n_last - len(answer) :] = np.arange(self.indptr[row], self.indptr[row + 1])
         position_ids = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
-        return TokenBatch(np.asarray(rows), input_ids, mask, position_ids, labels, token_index)
+        return TokenBatch(rows, input_ids, mask, position_ids, labels, token_index)
 
 
 def pad_left(rows: Sequence[np.ndarray | Sequence[int]], pad_token_id: int) -> tuple[np.ndarray, np.ndarray]:
@@ -321,9 +360,11 @@ def fill_template(prompt_template: str, prompt: str) -> str:
 
     Raises
     ------
-    ValueError
-        If the template has no place for the question.
+    TypeError, ValueError
+        If the template is no text, or has no place for the question.
     """
+    if not isinstance(prompt_template, str):
+        raise TypeError(f"prompt_template must be a text. Got {shorten(prompt_template)} instead.")
     if "{prompt}" not in prompt_template:
         raise ValueError(f"prompt_template must contain '{{prompt}}'. Got {prompt_template!r} instead.")
     # Not str.format: a question or a template may hold braces of its own.
@@ -347,14 +388,41 @@ def encode_prompts(contexts: Sequence[str], tokenizer: Any) -> list[list[int]]:
     return _encode(contexts, tokenizer, add_special_tokens=True)
 
 
+def cut_prompt(prompt: list[int], length: int, bos: int | None) -> list[int]:
+    """Cut a prompt on the left; a BOS token at its start stays, if there is room for another token.
+
+    Parameters
+    ----------
+    prompt : list of int
+        Tokens.
+    length : int
+        Tokens to keep, at least 1.
+    bos : int or None
+        The tokenizer's BOS token.
+
+    Returns
+    -------
+    list of int
+    """
+    if len(prompt) <= length:
+        return prompt
+    keep_bos = prompt[0] == bos and length > 1
+    return [prompt[0], *prompt[len(prompt) - length + 1 :]] if keep_bos else prompt[len(prompt) - length :]
+
+
 def _encode(texts: Sequence[str], tokenizer: Any, *, add_special_tokens: bool) -> list[list[int]]:
     # verbose=False: over-long rows are reported by us, with their row number.
     rows = tokenizer(list(texts), add_special_tokens=add_special_tokens, verbose=False)["input_ids"]
-    eos = tokenizer.eos_token_id
-    if not add_special_tokens or eos is None or tokenizer("a", verbose=False)["input_ids"][-1:] != [eos]:
+    if not add_special_tokens or not _closes_texts(tokenizer):
         return [list(row) for row in rows]
-    # This tokenizer closes every text with EOS; a prompt must stay open, and answers get theirs from us.
-    return [list(row[:-1]) if row[-1] == eos else list(row) for row in rows]
+    return [list(row[:-1]) for row in rows]
+
+
+def _closes_texts(tokenizer: Any) -> bool:
+    """Whether every text gets an EOS: a prompt must stay open, and answers get theirs from us."""
+    eos = tokenizer.eos_token_id
+    closed, bare = (tokenizer("a", add_special_tokens=special, verbose=False)["input_ids"] for special in (True, False))
+    return eos is not None and closed[-1:] == [eos] and bare[-1:] != [eos]
 
 
 def _join(context: str, answer: str) -> str:
@@ -379,8 +447,7 @@ def _fit_length(
             f"max_length={max_length}; raise max_length, pass truncation='prompt' to cut the prompt on the left, "
             f"or drop the row."
         )
-    keep_bos = bos is not None and prompt[0] == bos and len(prompt) - excess > 1
-    return [prompt[0], *prompt[excess + 1 :]] if keep_bos else prompt[excess:]
+    return cut_prompt(prompt, len(prompt) - excess, bos)
 
 
 def _flatten(rows: Sequence[Sequence[int] | np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
