@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ensemw2s._validation import shorten
+
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["mix", "normalized_votes"]
+__all__ = ["COMBINATIONS", "mix", "normalized_votes"]
+
+COMBINATIONS = ("probabilities", "logits")
 
 
 def normalized_votes(votes: ArrayLike, n_members: int) -> np.ndarray:
@@ -27,11 +31,18 @@ def normalized_votes(votes: ArrayLike, n_members: int) -> np.ndarray:
     -------
     ndarray of shape (S, T), float64
     """
-    rows = np.atleast_2d(np.asarray(votes, dtype=np.float64))
-    if rows.ndim != 2 or rows.shape[1] != n_members or n_members == 0:
+    if n_members == 0:
+        raise ValueError("A mixture must have at least one member. Got none.")
+    try:
+        rows = np.atleast_2d(np.asarray(votes, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"votes must hold numbers. Got {shorten(votes)} instead.") from error
+    if rows.ndim != 2 or rows.shape[1] != n_members:
         raise ValueError(f"votes must have {n_members} columns, one per member. Got shape {np.shape(votes)} instead.")
     if not np.isfinite(rows).all() or (rows < 0).any() or not rows.any(axis=1).all():
-        raise ValueError(f"votes must be finite and >= 0, with a positive one in each row. Got {votes!r} instead.")
+        raise ValueError(
+            f"votes must be finite and >= 0, with a positive one in each row. Got {shorten(votes)} instead."
+        )
     return rows / rows.sum(axis=1, keepdims=True)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from ensemw2s._validation import check_option
-from ensemw2s.mixing import mix, normalized_votes
+from ensemw2s.mixing import COMBINATIONS, mix, normalized_votes
 
 __all__ = ["MixtureCache", "MixtureConfig", "MixtureForCausalLM"]
 
@@ -110,10 +111,11 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
 
     def __init__(self, config: MixtureConfig, members: Sequence[Any], votes: Any) -> None:
         super().__init__(config)
-        weights = normalized_votes(votes, len(members))[0]
-        check_option(config.combine, "combine", ("probabilities", "logits"))
+        weights = _one_vote_vector(votes, members)
+        check_option(config.combine, "combine", COMBINATIONS)
         # A plain list: members may share a base, and their adapters are swapped, not registered.
         self.members = list(members)
+        self._weights = weights.tolist()  # beside the buffer, which `half()` would round
         self.register_buffer("votes", torch.tensor(weights, dtype=torch.float64, device=_device_of(members[0])))
 
     @classmethod
@@ -132,11 +134,19 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         Returns
         -------
         MixtureForCausalLM
+
+        Raises
+        ------
+        ValueError
+            If there is no member, the members' vocabularies differ in size, or a vote is negative, not finite or
+            missing.
         """
+        _one_vote_vector(votes, members)
+        _check_one_vocabulary(members)
         tokenizer = members[0].tokenizer_
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         config = MixtureConfig(
-            vocab_size=len(tokenizer),
+            vocab_size=_n_logits(members[0]),
             combine=combine,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
@@ -200,7 +210,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
             position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)[:, -n_new:]
         n_last = logits_to_keep or n_new
         mixed: torch.Tensor | None = None
-        for place, (member, vote) in enumerate(zip(self.members, self.votes.tolist(), strict=True)):
+        for place, (member, vote) in enumerate(zip(self.members, self._weights, strict=True)):
             if vote == 0:
                 continue
             logits, cache.members[place] = _step(
@@ -221,6 +231,29 @@ def _step(
     ids = input_ids if cache is None else torch.cat([cache.input_ids, input_ids], dim=1)
     logits = torch.as_tensor(member.token_logits(ids.cpu().numpy(), attention_mask.cpu().numpy()))
     return logits[:, -n_last:], _PrefixCache(ids) if use_cache else None
+
+
+def _one_vote_vector(votes: Any, members: Sequence[Any]) -> np.ndarray:
+    rows = normalized_votes(votes, len(members))
+    if np.ndim(votes) != 1:
+        raise ValueError(
+            f"votes must have shape ({len(members)},), one per member. Got shape {np.shape(votes)} instead."
+        )
+    return rows[0]
+
+
+def _check_one_vocabulary(members: Sequence[Any]) -> None:
+    sizes = [len(member.tokenizer_) for member in members]
+    if len(set(sizes)) > 1:
+        raise ValueError(f"The members must have one tokenizer. Got vocabularies of {sizes} tokens instead.")
+
+
+def _n_logits(member: Any) -> int:
+    """Width of a member's logits; a model may have more embeddings than its tokenizer has tokens."""
+    if not hasattr(member, "lend_model"):
+        return len(member.tokenizer_)
+    with member.lend_model() as model:
+        return int(model.config.get_text_config().vocab_size)
 
 
 def _device_of(member: Any) -> torch.device:

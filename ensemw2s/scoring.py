@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
 from ensemw2s._branches import branch_log_proba, share_prompts
-from ensemw2s._validation import check_option
+from ensemw2s._validation import as_texts, check_option, check_same_length
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners.base import answer_logits
-from ensemw2s.mixing import mix, normalized_votes
+from ensemw2s.mixing import COMBINATIONS, mix, normalized_votes
 from ensemw2s.tokens import TokenDataset
 
 if TYPE_CHECKING:
@@ -76,12 +76,13 @@ def score_answers(
     WeakLearnerError
         If a member's logits hold a NaN or +inf.
     """
+    check_option(combine, "combine", COMBINATIONS)
     vote_rows = normalized_votes(votes, len(members))
     nll = np.empty((len(vote_rows), tokens.n_tokens))
     predicted = np.empty((len(vote_rows), tokens.n_tokens), dtype=np.int64)
-    for index, labels, logits_of_members in _batches(members, tokens, batch_size):
+    for index, labels, logits_of_members in _batches(members, vote_rows, tokens, batch_size):
         mixed: list[torch.Tensor | None] = [None] * len(vote_rows)
-        for place, logits in enumerate(logits_of_members):  # (R, V)
+        for place, logits in logits_of_members:  # (R, V)
             for stage, row in enumerate(vote_rows):
                 if row[place] > 0:
                     mixed[stage] = mix(mixed[stage], logits, float(row[place]), combine)
@@ -125,10 +126,14 @@ def option_nll(
         K is the largest number of options; ``inf`` where a question has fewer.
     """
     check_option(normalize, "normalize", NORMALIZATIONS)
+    check_option(combine, "combine", COMBINATIONS)
+    prompts = as_texts(prompts, "prompts", what="prompt")
+    check_same_length(prompts, choices, "prompts", "choices")
+    choices = [as_texts(options, f"choices[{row}]", what="option") for row, options in enumerate(choices)]
     n_choices = np.array([len(options) for options in choices])
     rows = np.repeat(np.arange(len(choices)), n_choices)
     flat = [option for options in choices for option in options]
-    tokens = TokenDataset.for_learner(members[0], [prompts[int(row)] for row in rows], flat)
+    tokens = TokenDataset.for_learner(members[0], [prompts[int(row)] for row in rows], flat, row_numbers=rows.tolist())
     token_nll = _token_nll(members, votes, tokens, n_choices, combine=combine, batch_size=batch_size)
     sums = np.stack([tokens.sum_rows(stage) for stage in token_nll])  # (S, n_pairs)
     if normalize == "token":
@@ -156,8 +161,9 @@ def _token_nll(
     # The score of a known token needs no mixture over the vocabulary: one number per member and token is enough.
     vote_rows = normalized_votes(votes, len(members))
     by_branches = bool((n_choices > 1).any()) and share_prompts(tokens, n_choices)
-    log_proba = np.empty((len(members), tokens.n_tokens))  # (T, n_tokens)
-    for place, member in enumerate(members):
+    log_proba = np.zeros((len(members), tokens.n_tokens))  # (T, n_tokens)
+    for place in np.flatnonzero(vote_rows.any(axis=0)):
+        member = members[place]
         if by_branches and hasattr(member, "decode_step"):
             log_proba[place] = branch_log_proba(member, tokens, n_choices, batch_size)
         else:
@@ -169,9 +175,9 @@ def _token_nll(
 
 
 def _batches(
-    members: Sequence[Any], tokens: TokenDataset, batch_size: int
-) -> Iterator[tuple[np.ndarray, torch.Tensor, Iterator[torch.Tensor]]]:
-    """For each batch: places of its answer tokens, their labels (R,), and each member's logits (R, V)."""
+    members: Sequence[Any], vote_rows: np.ndarray, tokens: TokenDataset, batch_size: int
+) -> Iterator[tuple[np.ndarray, torch.Tensor, Iterator[tuple[int, torch.Tensor]]]]:
+    """For each batch: places of its answer tokens, their labels (R,), and place and logits (R, V) of each voter."""
     import torch
 
     pad = getattr(members[0].tokenizer_, "pad_token_id", None) or 0
@@ -180,15 +186,15 @@ def _batches(
         real = batch.token_index >= 0  # (B, K)
         mask = torch.from_numpy(real)
 
-        def member_logits(batch: Any = batch, mask: torch.Tensor = mask) -> Iterator[torch.Tensor]:
-            for place, member in enumerate(members):
-                logits = answer_logits(member, batch)
+        def member_logits(batch: Any = batch, mask: torch.Tensor = mask) -> Iterator[tuple[int, torch.Tensor]]:
+            for place in np.flatnonzero(vote_rows.any(axis=0)):
+                logits = answer_logits(members[place], batch)
                 logits = logits[mask.to(logits.device)]  # (R, V)
                 if torch.isnan(logits).any() or torch.isposinf(logits).any():
                     raise WeakLearnerError(
                         f"Member {place} gives logits that are not finite; its training diverged (lower lr)."
                     )
-                yield logits
+                yield int(place), logits
 
         yield batch.token_index[real], torch.from_numpy(batch.labels[real]), member_logits()
 

@@ -64,7 +64,7 @@ def answer_logits(learner: Any, batch: TokenBatch) -> torch.Tensor:
     if fast is not None:
         return fast(batch)
     logits = torch.as_tensor(learner.token_logits(batch.input_ids, batch.attention_mask))
-    return logits[:, -batch.n_last :].float()
+    return logits[:, -batch.n_last :].detach().float()
 
 
 def check_weak_learner(learner: Any) -> None:
@@ -124,7 +124,7 @@ def _behaviour_problems(learner: Any) -> list[str]:
     from sklearn.base import clone
 
     try:
-        untrained = clone(learner)
+        untrained = _seeded(clone(learner))
     except (TypeError, RuntimeError) as error:
         return [f"sklearn.base.clone fails: {error}"]
     problems = []
@@ -132,34 +132,109 @@ def _behaviour_problems(learner: Any) -> list[str]:
         problems.append("initialize() must return self")
     if getattr(untrained, "tokenizer_", None) is None:
         return [*problems, "initialize() must set tokenizer_"]
-    tokens = TokenDataset.for_learner(untrained, ["a b", "c d", "a c"], ["d", "a b", "b"])
-    batch = tokens.batch(np.arange(len(tokens)), pad_token_id=untrained.tokenizer_.pad_token_id or 0)
+    tokens = TokenDataset.for_learner(untrained, ["a b", "c d e f", "a c"], ["d", "a b", "b"])
+    batch = tokens.batch(np.arange(len(tokens)), pad_token_id=_pad_token_id(untrained))
     before = _logits(untrained, batch)
-    if before.ndim != 3 or before.shape[:2] != batch.input_ids.shape:
-        return [*problems, f"token_logits must return shape {(*batch.input_ids.shape, 'V')}, got {before.shape}"]
+    if before.ndim != 3 or before.shape[:2] != batch.input_ids.shape or before.shape[2] < len(untrained.tokenizer_):
+        expected = f"({', '.join(map(str, batch.input_ids.shape))}, V), V >= {len(untrained.tokenizer_)}"
+        return [*problems, f"token_logits must return shape {expected}, got {before.shape}"]
+    return [*problems, *_logits_problems(untrained, tokens, before), *_training_problems(learner, tokens, before)]
+
+
+def _logits_problems(untrained: Any, tokens: TokenDataset, before: np.ndarray) -> list[str]:
+    """What is wrong with the logits of an initialised learner."""
+    problems = []
+    pad = _pad_token_id(untrained)
+    batch = tokens.batch(np.arange(len(tokens)), pad_token_id=pad)
     real = batch.attention_mask.astype(bool)
     if not np.isfinite(before[real]).all():
-        problems.append("token_logits must be finite where the attention mask is 1")
+        return ["token_logits must be finite where the attention mask is 1"]
     changed = batch.input_ids.copy()
     changed[:, -1] = (changed[:, -1] + 1) % before.shape[-1]
-    later = np.asarray(untrained.token_logits(changed, batch.attention_mask), dtype=np.float64)
+    later = _as_array(untrained.token_logits(changed, batch.attention_mask))
     earlier = real[:, :-1]
     if not np.allclose(later[:, :-1][earlier], before[:, :-1][earlier], atol=1e-4):
         problems.append("token_logits must be causal: a later token changed the logits of an earlier position")
+    shortest = int(np.argmin(tokens.lengths))
+    alone = _logits(untrained, tokens.batch(np.array([shortest]), pad_token_id=pad))[0]
+    if not _alike(alone, before[shortest, -len(alone) :]):
+        problems.append("token_logits must not depend on left padding: count positions from the attention mask")
+    if hasattr(untrained, "answer_logits"):
+        fast = _as_array(untrained.answer_logits(batch))
+        answer = batch.labels >= 0  # (B, K)
+        wanted = before[:, -batch.n_last :]
+        if fast.shape != wanted.shape or not _alike(fast[answer], wanted[answer]):
+            problems.append(
+                "answer_logits(batch) must return what token_logits gives at the last batch.n_last positions"
+            )
+    if hasattr(untrained, "decode_step") and not _decodes_alike(untrained, batch, before):
+        problems.append("decode_step must give the logits of token_logits, with its cache and after reorder_cache")
+    return problems
 
-    fitted = clone(learner)
-    if fitted.fit(tokens, token_weight=np.ones(tokens.n_tokens)) is not fitted:
+
+def _decodes_alike(untrained: Any, batch: TokenBatch, before: np.ndarray) -> bool:
+    """Whether reading all but the last token, and then the last in another order of rows, gives the same logits."""
+    import torch
+
+    arrays = (batch.input_ids, batch.attention_mask, batch.position_ids)
+    ids, mask, positions = (torch.from_numpy(array) for array in arrays)
+    first, cache = untrained.decode_step(ids[:, :-1], mask[:, :-1], positions[:, :-1], n_last=1, use_cache=True)
+    order = torch.arange(len(ids)).flip(0)
+    cache.reorder_cache(order)
+    last, _ = untrained.decode_step(
+        ids[order][:, -1:], mask[order], positions[order][:, -1:], cache=cache, n_last=1, use_cache=True
+    )
+    return _alike(_as_array(first)[:, 0], before[:, -2]) and _alike(_as_array(last)[:, 0], before[order.numpy(), -1])
+
+
+def _alike(logits: np.ndarray, wanted: np.ndarray) -> bool:
+    # bfloat16 rounds differently in another shape, by a few per cent of the logits' spread.
+    return bool(np.abs(logits - wanted).max() <= 0.05 * wanted.std() + 1e-6)
+
+
+def _training_problems(learner: Any, tokens: TokenDataset, before: np.ndarray) -> list[str]:
+    """What is wrong with `fit`."""
+    from sklearn.base import clone
+
+    problems = []
+    fitted = _seeded(clone(learner))
+    weight = np.ones(tokens.n_tokens)
+    if fitted.fit(tokens, token_weight=weight) is not fitted:
         problems.append("fit must return self")
-    if np.allclose(_logits(fitted, batch)[real], before[real]):
+    batch = tokens.batch(np.arange(len(tokens)), pad_token_id=_pad_token_id(fitted))
+    real = batch.attention_mask.astype(bool)
+    after = _logits(fitted, batch)[real]
+    if np.allclose(after, before[real]):
         problems.append("fit changed no logits: it must train on the tokens")
+    fitted.fit(tokens, token_weight=weight)
+    if not np.allclose(_logits(fitted, batch)[real], after, atol=1e-3):
+        problems.append("fit must start from the untrained model: a second fit with the same seed gave another model")
     first_only = np.zeros(tokens.n_tokens)
     first_only[: tokens.indptr[1]] = 1.0
-    weighted = clone(learner).fit(tokens, token_weight=first_only)
-    alone = clone(learner).fit(tokens.take(np.array([0])), token_weight=np.ones(int(tokens.indptr[1])))
+    weighted = _seeded(clone(learner))
+    weighted.fit(tokens, token_weight=first_only)
+    alone = _seeded(clone(learner))
+    alone.fit(tokens.take(np.array([0])), token_weight=np.ones(int(tokens.indptr[1])))
     if not np.allclose(_logits(weighted, batch)[real], _logits(alone, batch)[real], atol=1e-3):
         problems.append("a token of weight 0 must have no influence: fitting without its row gave another model")
     return problems
 
 
+def _seeded(learner: Any) -> Any:
+    """Give every random_state a seed: two fits are compared below."""
+    names = [name for name in learner.get_params(deep=True) if name.rpartition("__")[2] == "random_state"]
+    return learner.set_params(**dict.fromkeys(names, 0)) if names else learner
+
+
+def _pad_token_id(learner: Any) -> int:
+    return getattr(learner.tokenizer_, "pad_token_id", None) or 0
+
+
 def _logits(learner: Any, batch: TokenBatch) -> np.ndarray:
-    return np.asarray(learner.token_logits(batch.input_ids, batch.attention_mask), dtype=np.float64)
+    return _as_array(learner.token_logits(batch.input_ids, batch.attention_mask))
+
+
+def _as_array(logits: Any) -> np.ndarray:
+    import torch
+
+    return torch.as_tensor(logits).detach().cpu().double().numpy()

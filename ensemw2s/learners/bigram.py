@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ensemw2s._validation import as_texts
+from ensemw2s._validation import as_texts, check_real, check_weight
 from ensemw2s.tokenizers import byte_tokenizer
 from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, TokenDataset
 
@@ -71,7 +71,7 @@ class BigramLearner(BaseEstimator):
 
     def initialize(self) -> BigramLearner:
         """Become the untrained model and return `self`."""
-        if not self.smoothing > 0:
+        if not check_real(self.smoothing, "smoothing") > 0:
             raise ValueError(f"smoothing must be > 0. Got {self.smoothing!r} instead.")
         self.tokenizer_ = byte_tokenizer() if self.tokenizer is None else self.tokenizer
         n_vocabulary = len(self.tokenizer_)
@@ -100,16 +100,18 @@ class BigramLearner(BaseEstimator):
         Raises
         ------
         ValueError
-            If the weights have another shape or are all 0.
+            If the weights have another shape, are negative or not finite, or are all 0.
         """
-        weight = np.asarray(token_weight, dtype=np.float64)
-        if weight.shape != (tokens.n_tokens,):
-            raise ValueError(
-                f"token_weight must have shape ({tokens.n_tokens},), one per answer token. Got {weight.shape} instead."
-            )
-        if not weight.sum() > 0:
-            raise ValueError("token_weight must have a positive entry. All are 0.")
+        if not isinstance(tokens, TokenDataset):
+            raise TypeError(f"tokens must be a TokenDataset. Got {type(tokens).__name__} instead.")
+        weight = check_weight(token_weight, "token_weight", length=tokens.n_tokens, per="answer token")
         self.initialize()
+        n_vocabulary = len(self.tokenizer_)
+        if max(tokens.labels.max(), tokens.prompt_ids.max()) >= n_vocabulary:
+            raise ValueError(
+                f"tokens must come from this learner's tokenizer, of {n_vocabulary} tokens. Got a larger token id; use "
+                f"TokenDataset.for_learner."
+            )
         # Scaled to mean 1 over the tokens that count, so that smoothing means the same in every round.
         weight = weight * (np.count_nonzero(weight) / weight.sum())
         previous = np.concatenate([[0], tokens.labels[:-1]])

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._validation import check_weight
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._adapters import AdapterHost, default_lora, shared_host
 from ensemw2s.learners._loading import load_model, load_tokenizer
@@ -185,6 +186,7 @@ class HFCausalLM(BaseEstimator):
         """
         weight = _check_fit_input(tokens, token_weight)
         self.initialize()
+        self._check_tokens(tokens)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         if self.peft_config is not None:
             host = self._host()
@@ -192,8 +194,10 @@ class HFCausalLM(BaseEstimator):
                 self._train(model, tokens, weight, seed)
                 self.adapter_ = host.state()
         else:
-            self._train(self.model_, tokens, weight, seed)
-            self.model_.eval()
+            try:
+                self._train(self.model_, tokens, weight, seed)
+            finally:
+                self.model_.eval()
         return self
 
     def token_logits(self, input_ids: Any, attention_mask: Any) -> torch.Tensor:
@@ -345,6 +349,19 @@ class HFCausalLM(BaseEstimator):
         known = [limit for limit in limits if limit is not None]
         return min(known) if known else None
 
+    def _check_tokens(self, tokens: TokenDataset) -> None:
+        if max(tokens.labels.max(), tokens.prompt_ids.max()) >= len(self.tokenizer_):
+            raise ValueError(
+                f"tokens must come from this learner's tokenizer, of {len(self.tokenizer_)} tokens. Got a larger token "
+                f"id; use TokenDataset.for_learner."
+            )
+        if self.max_length_ is not None and tokens.lengths.max() > self.max_length_:
+            row = int(np.argmax(tokens.lengths > self.max_length_))
+            raise ValueError(
+                f"tokens must have rows of at most {self.max_length_} tokens. Got {tokens.lengths[row]} in row {row}; "
+                f"use TokenDataset.for_learner."
+            )
+
     def _check_vocabulary(self, config: Any) -> None:
         n_embeddings = config.get_text_config().vocab_size
         if len(self.tokenizer_) > n_embeddings:
@@ -360,12 +377,4 @@ def _check_fit_input(tokens: Any, token_weight: Any) -> np.ndarray:
             f"tokens must be a TokenDataset. Got {type(tokens).__name__} instead; to train on texts use "
             f"FineTunedGenerator(HFCausalLM(...)).fit(X, y)."
         )
-    weight = np.asarray(token_weight, dtype=np.float64)
-    if weight.shape != (tokens.n_tokens,):
-        raise ValueError(
-            f"token_weight must have shape ({tokens.n_tokens},), one per answer token. Got {weight.shape} instead. "
-            f"For per-example weights pass tokens.spread(sample_weight)."
-        )
-    if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
-        raise ValueError("token_weight must be finite, not negative and not all 0.")
-    return weight
+    return check_weight(token_weight, "token_weight", length=tokens.n_tokens, per="answer token")
