@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, TokenDataset, encode_prompts, fill_template, pad_left
+from ensemw2s.tokens import (
+    DEFAULT_PROMPT_TEMPLATE,
+    TokenDataset,
+    cut_prompt,
+    encode_prompts,
+    fill_template,
+    pad_left,
+)
 
 __all__ = ["generate_texts", "match_nll"]
 
@@ -30,19 +37,25 @@ def generate_texts(mixture: Any, learner: Any, prompts: Sequence[str], settings:
     -------
     list of str, or list of list of str with ``num_return_sequences > 1``
     """
-    n_sequences = int(settings.get("num_return_sequences") or 1)
     if "generation_config" not in settings:
         settings = {"do_sample": False, **settings}
     answers: list[Any] = [None] * len(prompts)
-    for rows, ids, mask in _prompt_batches(learner, prompts, int(settings.get("max_new_tokens") or 0)):
+    for rows, ids, mask in _prompt_batches(learner, prompts, _n_new_tokens(settings)):
         output = mixture.generate(input_ids=ids.to(mixture.device), attention_mask=mask.to(mixture.device), **settings)
         sequences = output if not hasattr(output, "sequences") else output.sequences
         texts = learner.tokenizer_.batch_decode(sequences[:, ids.shape[1] :], skip_special_tokens=True)
         texts = [text.strip() for text in texts]
+        n_sequences = len(texts) // len(rows)  # asked for by a keyword or by a GenerationConfig
         for place, row in enumerate(rows):
             several = texts[place * n_sequences : (place + 1) * n_sequences]
             answers[row] = several if n_sequences > 1 else several[0]
     return answers
+
+
+def _n_new_tokens(settings: dict[str, Any]) -> int:
+    config = settings.get("generation_config")
+    n_new = settings.get("max_new_tokens", getattr(config, "max_new_tokens", None))
+    return int(n_new or 0)
 
 
 def match_nll(
@@ -61,7 +74,10 @@ def match_nll(
     """
     n_choices = [len(options) for options in choices]
     result = np.full((len(choices), max(n_choices)), np.inf)
-    tokens = [TokenDataset.for_learner(learner, [p] * len(c), c) for p, c in zip(prompts, choices, strict=True)]
+    tokens = [
+        TokenDataset.for_learner(learner, [prompt] * len(options), options, row_numbers=[row] * len(options))
+        for row, (prompt, options) in enumerate(zip(prompts, choices, strict=True))
+    ]
     n_steps = max(int(options.answer_lengths.max()) for options in tokens)
     for rows, ids, mask in _prompt_batches(learner, prompts, n_steps):
         output = mixture.generate(
@@ -88,8 +104,10 @@ def _prompt_batches(learner: Any, prompts: Sequence[str], n_new: int) -> Iterato
 
     template = getattr(learner, "prompt_template", DEFAULT_PROMPT_TEMPLATE)
     encoded = encode_prompts([fill_template(template, prompt) for prompt in prompts], learner.tokenizer_)
-    lengths = np.array([len(ids) for ids in encoded])
     limit = getattr(learner, "max_length_", None)
+    if limit is not None and getattr(learner, "truncation", "error") == "prompt" and n_new < limit:
+        encoded = [cut_prompt(ids, limit - n_new, learner.tokenizer_.bos_token_id) for ids in encoded]
+    lengths = np.array([len(ids) for ids in encoded])
     if limit is not None and (lengths + n_new > limit).any():
         row = int(np.argmax(lengths + n_new > limit))
         raise ValueError(
