@@ -162,7 +162,7 @@ def _token_nll(
     vote_rows = normalized_votes(votes, len(members))
     by_branches = bool((n_choices > 1).any()) and share_prompts(tokens, n_choices)
     log_proba = np.zeros((len(members), tokens.n_tokens))  # (T, n_tokens)
-    for place in np.flatnonzero(vote_rows.any(axis=0)):
+    for place in np.flatnonzero(vote_rows.any(axis=0)).tolist():
         member = members[place]
         if by_branches and hasattr(member, "decode_step"):
             log_proba[place] = branch_log_proba(member, tokens, n_choices, batch_size)
@@ -187,14 +187,14 @@ def _batches(
         mask = torch.from_numpy(real)
 
         def member_logits(batch: Any = batch, mask: torch.Tensor = mask) -> Iterator[tuple[int, torch.Tensor]]:
-            for place in np.flatnonzero(vote_rows.any(axis=0)):
+            for place in np.flatnonzero(vote_rows.any(axis=0)).tolist():
                 logits = answer_logits(members[place], batch)
                 logits = logits[mask.to(logits.device)]  # (R, V)
                 if torch.isnan(logits).any() or torch.isposinf(logits).any():
                     raise WeakLearnerError(
                         f"Member {place} gives logits that are not finite; its training diverged (lower lr)."
                     )
-                yield int(place), logits
+                yield place, logits
 
         yield batch.token_index[real], torch.from_numpy(batch.labels[real]), member_logits()
 
