@@ -370,7 +370,9 @@ def test_batch_pads_on_the_left_and_feeds_all_but_the_last_token(made, data):
         assert batch.attention_mask[place].tolist() == [0] * n_pad + [1] * len(fed)
         assert batch.position_ids[place, n_pad:].tolist() == list(range(len(fed)))
         assert batch.position_ids[place, :n_pad].tolist() == [0] * n_pad
-    assert batch.input_ids.shape[1] == max(len(prompt) + len(answer) - 1 for prompt, answer in (rows[r] for r in picked))
+    assert batch.input_ids.shape[1] == max(
+        len(prompt) + len(answer) - 1 for prompt, answer in (rows[r] for r in picked)
+    )
     assert batch.n_last == max(len(rows[row][1]) for row in picked)
 
 

@@ -1,0 +1,703 @@
+"""HFCausalLM against plain forward passes, closed-form steps, PEFT's own model and scikit-learn's habits."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import pickle
+import random
+import sys
+from dataclasses import dataclass
+from threading import Thread
+
+import numpy as np
+import peft
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from peft import LoraConfig
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from tiny_models import (
+    ANSWERS,
+    FACTORIES,
+    N_POSITIONS,
+    PROMPTS,
+    fit,
+    fitted_members,
+    plain_model,
+    reference_log_proba,
+    tiny_gpt2,
+    tiny_learner,
+    tiny_llama,
+    tokens_for,
+    untrained_model,
+)
+from transformers import TrainerCallback
+
+from ensemw2s import HFCausalLM, TokenDataset, WeakLearnerError, byte_tokenizer, word_tokenizer
+
+ARCHITECTURES = sorted(FACTORIES)
+# One exact step of gradient descent on all rows.
+ONE_STEP = {
+    "epochs": 1,
+    "batch_size": len(PROMPTS),
+    "training_args": {"optim": "sgd", "max_grad_norm": 0.0, "lr_scheduler_type": "constant"},
+}
+
+
+def answer_logits(learner):
+    tokens = tokens_for(learner)
+    return learner.answer_logits(tokens.batch(np.arange(len(tokens))))
+
+
+def losses(learner):
+    return [entry["loss"] for entry in learner.history_ if "loss" in entry]
+
+
+def token_nll(model, tokens):
+    """NLL of each answer token by one unpadded forward pass a row, differentiable, of shape (n_tokens,)."""
+    rows = []
+    for row in range(len(tokens)):
+        prompt, answer = tokens.row_ids(row)
+        logits = model(torch.tensor([[*prompt, *answer[:-1]]])).logits[0, -len(answer) :]
+        rows.append(torch.nn.functional.cross_entropy(logits, torch.tensor(answer), reduction="none"))
+    return torch.cat(rows)
+
+
+def some_weights(tokens, seed=0):
+    return np.random.default_rng(seed).uniform(0.0, 3.0, tokens.n_tokens)
+
+
+# --- logits -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("peft_config", ["default", None])
+def test_answer_logits_equal_an_unpadded_float64_forward(name, peft_config):
+    learner = fitted_members(name, peft_config)[0]
+    tokens = tokens_for(learner)
+    log_proba = answer_logits(learner).log_softmax(dim=-1).numpy()
+    for row in range(len(tokens)):
+        prompt, answer = tokens.row_ids(row)
+        expected = reference_log_proba(learner, [*prompt, *answer[:-1]])[-len(answer) :]
+        assert_allclose(log_proba[row, -len(answer) :], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_token_logits_equal_an_unpadded_float64_forward(name):
+    learner = fitted_members(name)[0]
+    tokens = tokens_for(learner)
+    batch = tokens.batch(np.arange(len(tokens)))
+    logits = learner.token_logits(batch.input_ids, batch.attention_mask)
+    assert logits.shape == (*batch.input_ids.shape, 258)
+    for row in range(len(tokens)):
+        ids = batch.input_ids[row][batch.attention_mask[row] == 1]
+        expected = reference_log_proba(learner, ids)
+        assert_allclose(logits[row, -len(ids) :].log_softmax(dim=-1), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_decode_step_with_a_cache_equals_one_without(name):
+    learner = fitted_members(name)[0]
+    batch = tokens_for(learner).batch(np.arange(len(PROMPTS)))
+    ids, mask, positions = map(torch.from_numpy, (batch.input_ids, batch.attention_mask, batch.position_ids))
+    whole, none = learner.decode_step(ids, mask, positions, n_last=4)
+    assert none is None
+    _, cache = learner.decode_step(ids[:, :-4], mask[:, :-4], positions[:, :-4], use_cache=True)
+    stepped = []
+    for end in range(ids.shape[1] - 3, ids.shape[1] + 1):
+        logits, cache = learner.decode_step(
+            ids[:, end - 1 : end], mask[:, :end], positions[:, end - 1 : end], cache=cache, use_cache=True
+        )
+        stepped.append(logits)
+    assert_allclose(torch.cat(stepped, dim=1), whole, atol=1e-5)
+
+
+def test_batch_size_changes_logits_by_rounding_only():
+    learner = fitted_members("gemma3")[0]
+    tokens = tokens_for(learner)
+    together = answer_logits(learner)
+    for row in range(len(tokens)):
+        alone = learner.answer_logits(tokens.batch(np.array([row])))[0]
+        assert_allclose(alone, together[row, -len(alone) :], atol=1e-5)
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("peft_config", ["default", None])
+def test_fit_lowers_the_loss(name, peft_config):
+    for member in fitted_members(name, peft_config):
+        assert losses(member)[-1] < 0.9 * losses(member)[0]
+
+
+@pytest.mark.parametrize("peft_config", ["default", None])
+def test_first_loss_is_the_weighted_mean_nll_of_the_untrained_model(peft_config):
+    learner = tiny_learner(peft_config=peft_config, batch_size=8, epochs=1).initialize()
+    tokens = tokens_for(learner)
+    weight = some_weights(tokens)
+    learner.fit(tokens, token_weight=weight)
+    with torch.no_grad():
+        nll = token_nll(untrained_model(tiny_llama).double(), tokens).numpy()
+    assert losses(learner) == [pytest.approx(np.average(nll, weights=weight), rel=1e-5)]
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3"])
+def test_full_batch_step_moves_all_weights_by_the_closed_form_gradient(name):
+    lr = 0.1
+    learner = tiny_learner(FACTORIES[name], peft_config=None, lr=lr, **ONE_STEP).initialize()
+    tokens = tokens_for(learner)
+    weight = some_weights(tokens)
+    learner.fit(tokens, token_weight=weight)
+    model = untrained_model(FACTORIES[name]).double()
+    loss = (token_nll(model, tokens) * torch.tensor(weight)).sum() / weight.sum()
+    loss.backward()
+    for (parameter_name, before), (_, after) in zip(
+        model.named_parameters(), learner.model_.named_parameters(), strict=True
+    ):
+        expected = before.detach() - lr * before.grad
+        assert_allclose(after.detach(), expected, atol=1e-6, err_msg=parameter_name)
+
+
+def test_full_batch_step_moves_an_adapter_by_the_closed_form_gradient():
+    lr = 0.1
+    learner = tiny_learner(lr=lr, **ONE_STEP).initialize()
+    tokens = tokens_for(learner)
+    weight = some_weights(tokens)
+    untouched = fit(clone(learner).set_params(lr=1e-30, **ONE_STEP)).adapter_
+    learner.fit(tokens, token_weight=weight)
+    start = copy.copy(learner)
+    start.adapter_ = untouched
+    model = plain_model(start)
+    ((token_nll(model, tokens) * torch.tensor(weight)).sum() / weight.sum()).backward()
+    moved = {name: p for name, p in model.named_parameters() if name in learner.adapter_}
+    assert any(parameter.grad.abs().max() > 1e-3 for parameter in moved.values())
+    for name, parameter in moved.items():
+        assert_allclose(learner.adapter_[name], (parameter - lr * parameter.grad).detach(), atol=1e-6, err_msg=name)
+
+
+def test_epoch_of_small_batches_adds_up_to_the_full_gradient():
+    # To first order, steps on the rows one by one are a step on all: if each batch were normalised by its own weight,
+    # the light rows would pull as much as the heavy ones.
+    lr = 1e-3
+    settings = {"epochs": 1, "batch_size": 1, "training_args": ONE_STEP["training_args"]}
+    learner = tiny_learner(tiny_gpt2, peft_config=None, lr=lr, **settings).initialize()
+    tokens = tokens_for(learner)
+    weight = tokens.spread(np.array([0.1, 1.0, 5.0, 0.5]))
+    learner.fit(tokens, token_weight=weight)
+    model = untrained_model(tiny_gpt2)
+    ((token_nll(model, tokens) * torch.tensor(weight)).sum() / weight.sum()).backward()
+    step, expected = (
+        torch.cat([tensor.flatten() for tensor in tensors])
+        for tensors in (
+            [after.detach() - before.detach() for after, before in zip(
+                learner.model_.parameters(), model.parameters(), strict=True)],
+            [-lr * len(tokens) * parameter.grad for parameter in model.parameters()],
+        )
+    )  # fmt: skip
+    assert (step - expected).norm() < 0.03 * expected.norm()
+
+
+def test_accumulated_batches_equal_a_full_batch():
+    accumulated = {**ONE_STEP["training_args"], "gradient_accumulation_steps": 2}
+    whole = fit(tiny_learner(peft_config=None, **ONE_STEP))
+    halves = fit(tiny_learner(peft_config=None, epochs=1, batch_size=2, training_args=accumulated))
+    for one, other in zip(whole.model_.parameters(), halves.model_.parameters(), strict=True):
+        assert_allclose(other.detach(), one.detach(), atol=1e-6)
+
+
+def test_token_without_weight_has_no_influence():
+    learner = tiny_learner().initialize()
+    tokens = tokens_for(learner)
+    weight = np.ones(tokens.n_tokens)
+    weight[tokens.indptr[1:] - 1] = 0.0  # the last tokens, which are never fed
+    labels = tokens.labels.copy()
+    labels[tokens.indptr[1:] - 1] = 7
+    other = TokenDataset(tokens.prompt_ids, tokens.prompt_indptr, labels, tokens.indptr)
+    first, second = (answer_logits(clone(learner).fit(data, token_weight=weight)) for data in (tokens, other))
+    assert_array_equal(first, second)
+
+
+def test_row_without_weight_has_no_influence():
+    learner = tiny_learner().initialize()
+    tokens = tokens_for(learner)
+    weight = tokens.spread(np.array([1.0, 0.0, 2.0, 1.0]))
+    kept = np.array([0, 2, 3])
+    both = clone(learner).fit(tokens, token_weight=weight)
+    alone = clone(learner).fit(tokens.take(kept), token_weight=weight[weight > 0])
+    assert_allclose(answer_logits(both), answer_logits(alone), atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-60, 2.0**-20, 1e60])
+def test_only_the_ratios_of_the_weights_matter(scale):
+    weight = some_weights(tokens_for(tiny_learner().initialize()))
+    once, scaled = (answer_logits(fit(tiny_learner(), w)) for w in (weight, weight * scale))
+    assert_allclose(scaled, once, atol=1e-4)
+
+
+def test_training_args_reach_the_trainer():
+    learner = fit(tiny_learner(training_args={"max_steps": 3, "logging_strategy": "steps", "logging_steps": 1}))
+    assert [entry["step"] for entry in learner.history_ if "loss" in entry] == [1, 2, 3]
+
+
+class _Counter(TrainerCallback):
+    def __init__(self):
+        self.steps, self.lock = 0, sys.stdout  # a file cannot be copied
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.steps += 1
+
+
+def test_callbacks_are_called_also_in_a_clone():
+    counter = _Counter()
+    fit(clone(tiny_learner(callbacks=[counter], epochs=3, batch_size=2)))
+    assert counter.steps == 6
+
+
+def test_fit_says_nothing_unless_verbose(capfd):
+    fit(tiny_learner())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_fit_shows_its_progress_when_verbose(capfd):
+    fit(tiny_learner(verbose=True))
+    assert "4/4" in capfd.readouterr().err
+
+
+def test_mixed_precision_ends_with_the_training():
+    learner = fit(tiny_learner(peft_config=None, training_args={"bf16": True}))
+    with torch.no_grad():
+        expected = token_nll(learner.model_, tokens_for(learner)).numpy()
+    plain = untrained_model(tiny_llama)
+    plain.load_state_dict(learner.model_.state_dict())
+    with torch.no_grad():
+        assert_allclose(expected, token_nll(plain, tokens_for(learner)).numpy(), atol=1e-5)
+    assert "forward" not in vars(learner.model_)
+
+
+# --- divergence -------------------------------------------------------------------------------------------------------
+
+
+def test_loss_that_is_not_finite_is_an_error():
+    with pytest.raises(WeakLearnerError, match=r"The training loss is (nan|inf) at step [2-4]; lower lr"):
+        fit(tiny_learner(lr=1e30))
+
+
+def test_overflow_in_the_last_step_is_an_error():
+    settings = {"weight_decay": 10.0, "lr_scheduler_type": "constant"}  # weights are multiplied by 1 - 1e39
+    with pytest.raises(WeakLearnerError, match=r"Training left a value in .* that is not finite; lower lr"):
+        fit(tiny_learner(lr=1e38, epochs=1, training_args=settings))
+
+
+def test_failed_training_leaves_other_members_as_they_were():
+    config = LoraConfig(r=4, target_modules="all-linear", lora_dropout=0.5)
+    member = fit(tiny_learner(peft_config=config))
+    before = answer_logits(member)
+    with pytest.raises(WeakLearnerError, match="training loss"):
+        fit(tiny_learner(peft_config=config, lr=1e30, random_state=1))
+    assert_array_equal(answer_logits(member), before)
+
+
+# --- adapters ---------------------------------------------------------------------------------------------------------
+
+
+def base_weights(learner):
+    with learner.lend_model() as model:
+        return {name: p.data_ptr() for name, p in model.named_parameters() if "lora" not in name}
+
+
+def test_members_share_one_base_in_memory():
+    first, second, third = fitted_members("llama")
+    assert base_weights(first) == base_weights(second) == base_weights(third)
+
+
+def test_members_keep_their_predictions_when_others_are_trained():
+    member = fit(tiny_learner())
+    before = answer_logits(member)
+    other = fit(tiny_learner(random_state=5, lr=0.05))
+    assert not np.allclose(answer_logits(other), before)
+    assert_array_equal(answer_logits(member), before)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_initialize_gives_the_base_model_also_after_a_fit(name):
+    fitted_members(name)
+    learner = tiny_learner(FACTORIES[name]).initialize()
+    tokens = tokens_for(learner)
+    with torch.no_grad():
+        expected = token_nll(untrained_model(FACTORIES[name]).double(), tokens).numpy()
+    batch = tokens.batch(np.arange(len(tokens)))
+    log_proba = learner.answer_logits(batch).log_softmax(dim=-1).numpy()
+    found = np.full(tokens.n_tokens, np.nan)
+    places = batch.token_index >= 0
+    found[batch.token_index[places]] = -np.take_along_axis(log_proba[places], batch.labels[places][:, None], 1)[:, 0]
+    assert_allclose(found, expected, atol=1e-5)
+
+
+def test_initialize_forgets_what_was_fitted():
+    learner = fit(tiny_learner())
+    assert_array_equal(answer_logits(learner.initialize()), answer_logits(tiny_learner().initialize()))
+
+
+CONFIGS = {
+    "dora": LoraConfig(r=2, target_modules="all-linear", use_dora=True),
+    "ia3": peft.IA3Config(task_type="CAUSAL_LM"),
+    "loha": peft.LoHaConfig(r=2, target_modules=["q_proj", "v_proj"]),
+    "modules_to_save": LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["lm_head"]),
+    "token_indices": LoraConfig(r=2, target_modules=["q_proj"], trainable_token_indices=[97, 98]),
+    "gaussian": LoraConfig(r=2, target_modules="all-linear", init_lora_weights="gaussian"),
+    "for_inference": LoraConfig(r=2, target_modules="all-linear", inference_mode=True),
+    "dropout": LoraConfig(r=2, target_modules="all-linear", lora_dropout=0.3),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_other_adapters_learn_and_leave_the_base_alone(name):
+    learner = fit(tiny_learner(peft_config=CONFIGS[name], random_state=1))
+    assert losses(learner)[-1] < losses(learner)[0]
+    first = answer_logits(learner)
+    fit(tiny_learner(peft_config=CONFIGS[name], random_state=2))
+    assert_array_equal(answer_logits(learner), first)
+    untrained = tiny_learner(peft_config=CONFIGS[name]).initialize()
+    assert_array_equal(answer_logits(untrained), answer_logits(tiny_learner(peft_config=None).initialize()))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (LoraConfig(bias="all"), r"peft_config.bias must be 'none'.*Got 'all'"),
+        (LoraConfig(init_lora_weights="pissa"), r"init_lora_weights must be True, False, .*Got 'pissa'"),
+        (LoraConfig(init_lora_weights="olora"), r"init_lora_weights must be True, False, .*Got 'olora'"),
+        (peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2), r"peft_config must adapt layers"),
+    ],
+    ids=["bias", "pissa", "olora", "prompt"],
+)
+def test_adapters_that_would_change_the_shared_base_are_refused(config, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_learner(_never_called, peft_config=config).initialize()
+
+
+@dataclass
+class _Factory:
+    """A function with a state, and without a hash."""
+
+    make: object
+
+    def __call__(self):
+        return self.make()
+
+
+@pytest.mark.parametrize("model", [functools.partial(tiny_llama), _Factory(tiny_llama)], ids=["partial", "no hash"])
+def test_clones_of_any_callable_share_one_base(model):
+    learner = tiny_learner(model)
+    first, second = (clone(learner).initialize() for _ in range(2))
+    assert base_weights(first) == base_weights(second)
+
+
+def test_threads_do_not_swap_each_others_adapters():
+    members = fitted_members("llama")
+    expected = [answer_logits(member) for member in members]
+    wrong = []
+
+    def predict(member, logits):
+        for _ in range(30):
+            if not torch.equal(answer_logits(member), logits):
+                wrong.append(member)
+
+    threads = [Thread(target=predict, args=pair) for pair in zip(members, expected, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+# --- determinism ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("peft_config", [LoraConfig(r=2, target_modules="all-linear", lora_dropout=0.2), None])
+def test_same_seed_gives_the_same_bits(peft_config):
+    first, second = (answer_logits(fit(tiny_learner(peft_config=peft_config, batch_size=2))) for _ in range(2))
+    assert_array_equal(first, second)
+
+
+def test_seeds_differ():
+    first, second = (answer_logits(fit(tiny_learner(random_state=seed))) for seed in (0, 1))
+    assert not np.array_equal(first, second)
+
+
+def test_fitting_again_starts_from_the_untrained_model():
+    learner = fit(tiny_learner(peft_config=None))
+    once = answer_logits(learner).clone()
+    assert_array_equal(answer_logits(fit(learner)), once)
+
+
+@pytest.mark.parametrize("peft_config", ["default", None])
+def test_global_generators_are_left_alone(peft_config):
+    states = (random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state())  # noqa: NPY002
+    answer_logits(fit(tiny_learner(peft_config=peft_config)))
+    assert random.getstate() == states[0]
+    assert_array_equal(np.random.get_state()[1], states[1])  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), states[2])
+
+
+def test_global_seed_does_not_matter_for_a_seeded_learner():
+    torch.manual_seed(1)
+    first = answer_logits(fit(tiny_learner()))
+    torch.manual_seed(2)
+    assert_array_equal(answer_logits(fit(tiny_learner())), first)
+
+
+# --- tokenizers -------------------------------------------------------------------------------------------------------
+
+
+def _without_pad():
+    tokenizer = byte_tokenizer()
+    tokenizer.pad_token = None
+    return tokenizer
+
+
+def _right_padding():
+    tokenizer = byte_tokenizer()
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+@pytest.mark.parametrize("make", [_without_pad, _right_padding])
+def test_pad_token_and_padding_side_of_the_tokenizer_do_not_matter(make):
+    tokenizer = make()
+    expected = answer_logits(fit(tiny_learner()))
+    assert_array_equal(answer_logits(fit(tiny_learner(tokenizer=tokenizer))), expected)
+
+
+def test_tokenizer_with_bos_starts_every_prompt_with_it():
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = byte_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<eos> $A", special_tokens=[("<eos>", 256)])
+    learner = fit(tiny_learner(tokenizer=tokenizer))
+    tokens = tokens_for(learner)
+    for row in range(len(tokens)):
+        prompt, answer = tokens.row_ids(row)
+        assert prompt[0] == 256
+        expected = reference_log_proba(learner, [*prompt, *answer[:-1]])[-len(answer) :]
+        found = learner.answer_logits(tokens.batch(np.array([row])))[0].log_softmax(dim=-1)
+        assert_allclose(found, expected, atol=1e-5)
+
+
+def test_tokenizer_larger_than_the_embeddings_is_refused():
+    tokenizer = byte_tokenizer()
+    tokenizer.add_tokens(["one more"])
+    with pytest.raises(WeakLearnerError, match=r"The tokenizer has 259 tokens, the model only 258 embeddings"):
+        tiny_learner(tokenizer=tokenizer).initialize()
+
+
+def test_tokenizer_smaller_than_the_embeddings_is_served():
+    learner = fit(tiny_learner(tokenizer=word_tokenizer([*PROMPTS, *ANSWERS, ":"]), prompt_template="{prompt} :"))
+    assert answer_logits(learner).shape[-1] == 258
+    assert losses(learner)[-1] < losses(learner)[0]
+
+
+# --- limits and input -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("max_length", "limit"), [(None, N_POSITIONS), (40, 40), (4000, N_POSITIONS)])
+def test_max_length_is_limited_by_the_model(max_length, limit):
+    assert tiny_learner(max_length=max_length).initialize().max_length_ == limit
+
+
+def test_overlong_row_is_refused_before_training():
+    learner = tiny_learner(max_length=20).initialize()
+    with pytest.raises(ValueError, match=r"prompts\[1\] and its answer are 32 tokens long, more than max_length=20"):
+        tokens_for(learner)
+
+
+def test_overlong_prompt_is_cut_on_request():
+    learner = tiny_learner(max_length=20, truncation="prompt").initialize()
+    tokens = tokens_for(learner)
+    assert tokens.lengths.max() == 20
+    assert losses(learner.fit(tokens, token_weight=np.ones(tokens.n_tokens)))
+
+
+def test_fit_refuses_rows_longer_than_the_model():
+    tokens = TokenDataset.from_text(["x" * N_POSITIONS], ["y"], tokenizer=byte_tokenizer())
+    with pytest.raises(ValueError, match=rf"rows of at most {N_POSITIONS} tokens. Got \d+ in row 0"):
+        tiny_learner().fit(tokens, token_weight=np.ones(tokens.n_tokens))
+
+
+def test_fit_refuses_tokens_of_another_tokenizer():
+    tokens = TokenDataset.from_text(PROMPTS, ANSWERS, tokenizer=byte_tokenizer())
+    learner = tiny_learner(tokenizer=word_tokenizer(PROMPTS))
+    with pytest.raises(ValueError, match=r"tokens must come from this learner's tokenizer, of \d+ tokens"):
+        learner.fit(tokens, token_weight=np.ones(tokens.n_tokens))
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (lambda n: np.ones(n + 1), r"token_weight must have shape \(\d+,\), one per answer token"),
+        (lambda n: np.zeros(n), r"token_weight must have a positive, finite sum"),
+        (lambda n: -np.ones(n), r"token_weight must hold non-negative numbers. Got token_weight\[0\] = -1.0"),
+        (lambda n: np.full(n, np.nan), r"token_weight must hold finite numbers"),
+    ],
+)
+def test_fit_refuses_bad_weights(weight, message):
+    tokens = TokenDataset.from_text(PROMPTS, ANSWERS, tokenizer=byte_tokenizer())
+    with pytest.raises(ValueError, match=message):
+        tiny_learner(_never_called).fit(tokens, token_weight=weight(tokens.n_tokens))
+
+
+def test_fit_refuses_texts_and_names_the_remedy():
+    with pytest.raises(TypeError, match=r"tokens must be a TokenDataset. Got list.*FineTunedGenerator"):
+        tiny_learner(_never_called).fit(PROMPTS, token_weight=np.ones(4))
+
+
+def _never_called():
+    raise AssertionError("the model was loaded")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"model": 3}, TypeError, r"model must be a hub id, a folder or a function.*Got int"),
+        ({"tokenizer": None}, ValueError, r"tokenizer must be given when model is a function"),
+        ({"tokenizer": 3}, TypeError, r"tokenizer must be a hub id, a folder or a tokenizer. Got int"),
+        ({"peft_config": "lora"}, ValueError, r"peft_config must be 'default', a PeftConfig or None. Got 'lora'"),
+        ({"lr": 0.0}, ValueError, r"lr must be > 0. Got 0.0"),
+        ({"lr": float("nan")}, ValueError, r"lr must be finite"),
+        ({"epochs": -1}, ValueError, r"epochs must be > 0. Got -1"),
+        ({"batch_size": 0}, ValueError, r"batch_size must be an integer of at least 1. Got 0"),
+        ({"batch_size": 1.5}, ValueError, r"batch_size must be an integer of at least 1. Got 1.5"),
+        ({"eval_batch_size": None}, ValueError, r"eval_batch_size must be an integer of at least 1. Got None"),
+        ({"max_length": 1}, ValueError, r"max_length must be an integer of at least 2. Got 1"),
+        ({"truncation": True}, ValueError, r"truncation must be one of 'error', 'prompt'. Got True"),
+        ({"prompt_template": "Q:"}, ValueError, r"prompt_template must contain"),
+        ({"training_args": {"warmup_ratio": 0.1}}, ValueError, r"fields of transformers.TrainingArguments.*warmup_"),
+        ({"training_args": "fast"}, TypeError, r"training_args must be a dict or None. Got 'fast'"),
+        ({"callbacks": 3}, TypeError, r"callbacks must be a sequence of TrainerCallback. Got 3"),
+        ({"callbacks": [print]}, TypeError, r"callbacks\[0\] must be a TrainerCallback"),
+        ({"dtype": "float33"}, ValueError, r"dtype must name a floating-point torch dtype.*Got 'float33'"),
+        ({"dtype": "int8"}, ValueError, r"dtype must name a floating-point torch dtype.*Got 'int8'"),
+        ({"device": "tpu9"}, ValueError, r"device must be a torch device.*Got 'tpu9'"),
+        ({"random_state": "x"}, ValueError, r"'x' cannot be used to seed"),
+        ({"gguf_file": "x.gguf"}, ValueError, r"gguf_file belongs to a hub id or folder"),
+        ({"revision": "main"}, ValueError, r"revision belongs to a hub id or folder"),
+    ],
+)
+def test_wrong_parameters_are_refused_before_anything_is_loaded(parameters, error, message):
+    learner = tiny_learner(**{"model": _never_called, **parameters})
+    with pytest.raises(error, match=message):
+        learner.initialize()
+
+
+def test_live_model_is_refused():
+    with pytest.raises(TypeError, match=r"Got LlamaForCausalLM instead; save a live model with save_pretrained"):
+        tiny_learner(tiny_llama()).initialize()
+
+
+@pytest.mark.parametrize("peft_config", ["default", None])
+def test_factory_that_returns_one_model_again_is_refused(peft_config):
+    model = tiny_llama()
+    tiny_learner(lambda: model, peft_config=peft_config).initialize()
+    with pytest.raises(ValueError, match=r"model\(\) must build a new model at each call"):
+        tiny_learner(lambda: model, peft_config=peft_config).initialize()
+
+
+def test_factory_must_return_a_model():
+    with pytest.raises(TypeError, match=r"model\(\) must return a transformers.PreTrainedModel. Got int"):
+        tiny_learner(lambda: 3).initialize()
+
+
+@pytest.mark.parametrize("call", ["answer_logits", "token_logits", "lend_model"])
+def test_use_before_initialize_is_a_not_fitted_error(call):
+    batch = TokenDataset.from_text(PROMPTS, ANSWERS, tokenizer=byte_tokenizer()).batch(np.arange(2))
+    arguments = {"answer_logits": (batch,), "token_logits": (batch.input_ids, batch.attention_mask), "lend_model": ()}
+    with pytest.raises(NotFittedError, match="HFCausalLM instance is not fitted"):
+        getattr(tiny_learner(), call)(*arguments[call])
+
+
+# --- scikit-learn's habits --------------------------------------------------------------------------------------------
+
+
+def test_clone_keeps_every_parameter_and_nothing_fitted():
+    learner = tiny_learner(peft_config=LoraConfig(r=3), training_args={"warmup_steps": 2}, random_state=7)
+    copied = clone(fit(learner) and learner)
+    assert {name: repr(value) for name, value in copied.get_params().items()} == {
+        name: repr(value) for name, value in learner.get_params().items()
+    }
+    assert copied.training_args is not learner.training_args
+    assert not hasattr(copied, "tokenizer_")
+
+
+def test_parameters_set_after_a_fit_are_used_by_the_next():
+    learner = fit(tiny_learner(peft_config=LoraConfig(r=2, target_modules="all-linear")))
+    changed = fit(learner.set_params(peft_config=LoraConfig(r=5, target_modules="all-linear"), model=tiny_gpt2))
+    expected = fit(tiny_learner(tiny_gpt2, peft_config=LoraConfig(r=5, target_modules="all-linear")))
+    assert_array_equal(answer_logits(changed), answer_logits(expected))
+
+
+def test_parameters_set_after_a_fit_do_not_touch_what_was_fitted():
+    learner = fit(tiny_learner())
+    before = answer_logits(learner)
+    assert_array_equal(answer_logits(learner.set_params(peft_config=None)), before)
+
+
+@pytest.mark.parametrize("peft_config", ["default", None])
+@pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy], ids=["pickle", "deepcopy"])  # noqa: S301
+def test_copy_of_a_fitted_learner_predicts_the_same(peft_config, copied):
+    learner = fitted_members("llama", peft_config)[0]
+    assert_array_equal(answer_logits(copied(learner)), answer_logits(learner))
+
+
+def test_pickle_holds_the_adapter_and_not_the_base():
+    learner = fitted_members("llama")[0]
+    adapter = sum(tensor.numel() for tensor in learner.adapter_.values())
+    with learner.lend_model() as model:
+        total = sum(parameter.numel() for parameter in model.parameters())
+    learner = copy.copy(learner)
+    learner.tokenizer = learner.tokenizer_ = None
+    assert 4 * adapter < len(pickle.dumps(learner)) < 4 * (total - adapter)
+
+
+# --- loading ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    untrained_model(tiny_llama).save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize("peft_config", ["default", None])
+def test_folder_gives_the_same_learner_as_a_factory(folder, peft_config):
+    loaded = fit(tiny_learner(folder, tokenizer=None, peft_config=peft_config))
+    assert_array_equal(answer_logits(loaded), answer_logits(fit(tiny_learner(peft_config=peft_config))))
+
+
+def test_loading_shows_no_bar_unless_verbose(folder, capfd):
+    tiny_learner(folder, tokenizer=None).initialize()
+    assert capfd.readouterr().err == ""
+
+
+def test_loading_shows_a_bar_when_verbose(folder, capfd):
+    tiny_learner(folder, tokenizer=None, verbose=True).initialize()
+    assert "Loading weights" in capfd.readouterr().err
+
+
+def test_loading_leaves_the_bars_of_transformers_on(folder):
+    from transformers.utils import logging
+
+    before = logging.set_tqdm_hook(None)
+    logging.set_tqdm_hook(before)
+    tiny_learner(folder, tokenizer=None).initialize()
+    after = logging.set_tqdm_hook(before)
+    assert after is before
+    assert logging.is_progress_bar_enabled()
+
+
+def test_missing_folder_is_an_error(tmp_path):
+    with pytest.raises(OSError, match=r"."):
+        HFCausalLM(str(tmp_path / "nothing")).initialize()
