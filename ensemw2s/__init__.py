@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ensemw2s.datasets import load_arc as load_arc
     from ensemw2s.datasets import load_quartz as load_quartz
     from ensemw2s.datasets import load_sciq as load_sciq
+    from ensemw2s.datasets import make_corpus as make_corpus
+    from ensemw2s.datasets import make_qa as make_qa
     from ensemw2s.datasets import to_binary as to_binary
     from ensemw2s.ensemble import FineTunedGenerator as FineTunedGenerator
     from ensemw2s.ensemble import TokenAdaBoostGenerator as TokenAdaBoostGenerator
@@ -81,6 +83,8 @@ _PUBLIC: dict[str, str] = {
     "load_arc": "datasets",
     "load_quartz": "datasets",
     "load_sciq": "datasets",
+    "make_corpus": "datasets",
+    "make_qa": "datasets",
     "to_binary": "datasets",
     # learners
     "BigramLearner": "learners",
