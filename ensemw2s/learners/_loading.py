@@ -14,7 +14,7 @@ from ensemw2s.learners._rng import isolated_rng
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["load_model", "load_tokenizer"]
+__all__ = ["load_model", "load_tokenizer", "loading_bar"]
 
 _MADE_BY_FACTORIES: WeakSet[Any] = WeakSet()
 
@@ -77,7 +77,7 @@ def load_model(
                 )
             _MADE_BY_FACTORIES.add(loaded)
             return loaded.to(torch_dtype).eval()
-        with _loading_bar(verbose):
+        with loading_bar(verbose):
             loaded = getattr(transformers, auto_class).from_pretrained(
                 model, dtype=torch_dtype, revision=revision, gguf_file=gguf_file, trust_remote_code=False, **kwargs
             )
@@ -85,7 +85,8 @@ def load_model(
 
 
 @contextmanager
-def _loading_bar(visible: bool) -> Iterator[None]:
+def loading_bar(visible: bool) -> Iterator[None]:
+    """Show or hide transformers' progress bar of reading weights."""
     from transformers.utils import logging
 
     # transformers before this hook existed always shows the bar.

@@ -15,13 +15,15 @@ from ensemw2s.tokens import fill_template
 __all__ = ["check_parameters"]
 
 
-def check_parameters(learner: Any) -> None:
+def check_parameters(learner: Any, *, truncations: tuple[str, ...] = ("error", "prompt")) -> None:
     """Check a learner's parameters; nothing is loaded.
 
     Parameters
     ----------
     learner : estimator
-        With the parameters of `HFCausalLM`.
+        With the parameters that `HFCausalLM` and `HFClassifier` share.
+    truncations : tuple of str
+        What the parameter ``truncation`` may be.
 
     Raises
     ------
@@ -37,7 +39,7 @@ def check_parameters(learner: Any) -> None:
         check_integer(getattr(learner, name), name, minimum=1)
     if learner.max_length is not None:
         check_integer(learner.max_length, "max_length", minimum=2)
-    check_option(learner.truncation, "truncation", ("error", "prompt"))
+    check_option(learner.truncation, "truncation", truncations)
     fill_template(learner.prompt_template, "")
     _check_training_args(learner.training_args)
     _check_callbacks(learner.callbacks)
@@ -52,7 +54,7 @@ def _check_model(learner: Any) -> None:
             f"{type(learner.model).__name__} instead; save a live model with save_pretrained and pass its folder."
         )
     for name in ("gguf_file", "revision"):
-        if getattr(learner, name) is not None and not isinstance(learner.model, str):
+        if getattr(learner, name, None) is not None and not isinstance(learner.model, str):
             raise ValueError(f"{name} belongs to a hub id or folder; it must be None when model is a function.")
 
 

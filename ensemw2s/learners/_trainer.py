@@ -1,8 +1,11 @@
-"""`transformers.Trainer` with one weight per answer token."""
+"""`transformers.Trainer` with one weight per answer token, or per row."""
 
 from __future__ import annotations
 
 import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.tokens import TokenBatch, TokenDataset
 
-__all__ = ["batch_tensors", "forward_answers", "train_weighted"]
+__all__ = ["WeightedTrainer", "batch_tensors", "forward_answers", "run_training", "train_weighted"]
 
 
 class _Rows(Dataset):
@@ -47,12 +50,18 @@ class _Collator:
         }
 
 
-class _WeightedTrainer(Trainer):
+class WeightedTrainer(Trainer, ABC):
+    """Trainer for a weighted mean of losses; a subclass says what a batch contributes."""
+
     def __init__(self, *args: Any, lengths: list[int], mean_batch_weight: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.lengths, self.mean_batch_weight = lengths, mean_batch_weight
         # The loss below is normalised already; Trainer only has to average over accumulated batches.
         self.model_accepts_loss_kwargs = False
+
+    @abstractmethod
+    def weighted_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weighted sum of a batch's losses, and its logits."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         generator = torch.Generator().manual_seed(self.args.seed)
@@ -60,13 +69,9 @@ class _WeightedTrainer(Trainer):
         return LengthGroupedSampler(size, lengths=self.lengths, generator=generator)
 
     def compute_loss(self, model: Any, inputs: dict, return_outputs: bool = False, **_: Any) -> Any:
-        labels, weight = inputs["labels"], inputs["token_weight"]  # (B, K)
-        logits = forward_answers(
-            model, inputs["input_ids"], inputs["attention_mask"], inputs["position_ids"], labels.shape[1]
-        )
-        nll = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none")
+        total, logits = self.weighted_loss(model, inputs)
         # A constant, not the batch's own weight: a batch of light tokens must pull less than one of heavy tokens.
-        loss = (nll * weight.flatten()).sum() / self.mean_batch_weight
+        loss = total / self.mean_batch_weight
         if not torch.isfinite(loss):
             # Trainer would go on and log a finite value (logging_nan_inf_filter).
             raise WeakLearnerError(
@@ -74,6 +79,16 @@ class _WeightedTrainer(Trainer):
                 f"lower lr, or train in dtype='float32'."
             )
         return (loss, {"logits": logits}) if return_outputs else loss
+
+
+class _TokenTrainer(WeightedTrainer):
+    def weighted_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        labels, weight = inputs["labels"], inputs["token_weight"]  # (B, K)
+        logits = forward_answers(
+            model, inputs["input_ids"], inputs["attention_mask"], inputs["position_ids"], labels.shape[1]
+        )
+        nll = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none")
+        return (nll * weight.flatten()).sum(), logits
 
 
 def forward_answers(
@@ -98,23 +113,24 @@ def batch_tensors(batch: TokenBatch, device: Any) -> tuple[torch.Tensor, torch.T
 
 
 def train_weighted(
-    model: Any,
-    tokens: TokenDataset,
-    token_weight: np.ndarray,
-    *,
-    pad_token_id: int,
-    lr: float,
-    epochs: float,
-    batch_size: int,
-    seed: int,
-    use_cpu: bool,
-    verbose: bool,
-    training_args: dict[str, Any],
-    callbacks: list[Any],
+    model: Any, tokens: TokenDataset, token_weight: np.ndarray, *, pad_token_id: int, **settings: Any
 ) -> list[dict[str, float]]:
     r"""Minimise :math:`\sum_j w_j \ell_j / \sum_j w_j` over the answer tokens.
 
     Rows without a positive weight are left out of the epoch.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel or peft.PeftModel
+        Trained in place.
+    tokens : TokenDataset
+        What is trained on.
+    token_weight : ndarray of shape (n_tokens,)
+        Weight of each answer token.
+    pad_token_id : int
+        What fills the padding.
+    **settings
+        As in `run_training`.
 
     Returns
     -------
@@ -127,6 +143,53 @@ def train_weighted(
         If the loss is not finite.
     """
     rows = np.flatnonzero(tokens.sum_rows(token_weight) > 0)
+    # In float64, to mean 1: only ratios matter, and D_t may underflow in a batch's float32.
+    weight = token_weight * (len(token_weight) / token_weight.sum())
+    return run_training(
+        _TokenTrainer, model, rows, _Collator(tokens, weight, pad_token_id),
+        lengths=tokens.lengths[rows], total_weight=float(len(weight)), **settings,
+    )  # fmt: skip
+
+
+def run_training(
+    trainer_class: type[WeightedTrainer],
+    model: Any,
+    rows: np.ndarray,
+    collator: Any,
+    *,
+    lengths: np.ndarray,
+    total_weight: float,
+    lr: float,
+    epochs: float,
+    batch_size: int,
+    seed: int,
+    use_cpu: bool,
+    verbose: bool,
+    training_args: dict[str, Any],
+    callbacks: list[Any],
+    **trainer_kwargs: Any,
+) -> list[dict[str, float]]:
+    """Train on rows that `collator` turns into batches, and return Trainer's log.
+
+    Parameters
+    ----------
+    trainer_class : type
+        Its ``weighted_loss`` is minimised.
+    model : transformers.PreTrainedModel or peft.PeftModel
+        Trained in place.
+    rows : ndarray of int, shape (n,)
+        Row numbers.
+    collator : callable
+        Makes a batch of a list of row numbers.
+    lengths : ndarray of shape (n,)
+        Tokens per row, so that rows of like length share a batch.
+    total_weight : float
+        Sum of all weights.
+    lr, epochs, batch_size, seed, use_cpu, verbose, training_args, callbacks
+        Settings of `transformers.TrainingArguments`; `training_args` overrides the others.
+    **trainer_kwargs
+        Passed to `trainer_class`.
+    """
     with tempfile.TemporaryDirectory(prefix="ensemw2s-") as folder:
         settings: dict[str, Any] = {
             "output_dir": folder,
@@ -144,15 +207,38 @@ def train_weighted(
             "remove_unused_columns": False,
         }
         arguments = TrainingArguments(**settings)
-        trainer = _WeightedTrainer(
+        trainer = trainer_class(
             model=model,
             args=arguments,
             train_dataset=_Rows(rows),
-            data_collator=_Collator(tokens, token_weight, pad_token_id),
+            data_collator=collator,
             callbacks=callbacks,
-            lengths=tokens.lengths[rows].tolist(),
-            mean_batch_weight=float(token_weight.sum()) / np.ceil(len(rows) / arguments.train_batch_size),
+            lengths=lengths.tolist(),
+            mean_batch_weight=total_weight / np.ceil(len(rows) / arguments.train_batch_size),
+            **trainer_kwargs,
         )
         trainer.remove_callback(PrinterCallback)
-        trainer.train()
+        with _own_forward(model):
+            trainer.train()
+        _check_finite(model)
         return list(trainer.state.log_history)
+
+
+@contextmanager
+def _own_forward(model: Any) -> Iterator[None]:
+    """Undo accelerate's wrapping of ``forward`` (mixed precision), which would outlive the training."""
+    wrapped = ("forward", "_original_forward")
+    before = {name: model.__dict__[name] for name in wrapped if name in model.__dict__}
+    try:
+        yield
+    finally:
+        for name in wrapped:
+            model.__dict__.pop(name, None)
+        model.__dict__.update(before)
+
+
+def _check_finite(model: Any) -> None:
+    # The loss does not show it when it was the last step that overflowed.
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and not torch.isfinite(parameter).all():
+            raise WeakLearnerError(f"Training left a value in {name} that is not finite; lower lr.")

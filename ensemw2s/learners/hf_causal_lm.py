@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._validation import check_weight
-from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._adapters import AdapterHost, default_lora, shared_host
+from ensemw2s.learners._hf_learner import HFLearner
 from ensemw2s.learners._loading import load_model, load_tokenizer
 from ensemw2s.learners._parameters import check_parameters
 from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, TokenBatch, TokenDataset
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["HFCausalLM"]
 
 
-class HFCausalLM(BaseEstimator):
+class HFCausalLM(HFLearner):
     r"""A causal language model trained on weighted answer tokens.
 
     Training minimises :math:`\sum_j w_j \ell_j / \sum_j w_j`, with :math:`\ell_j` the negative log-likelihood of
@@ -281,40 +279,10 @@ class HFCausalLM(BaseEstimator):
             )
         return output.logits[:, -n_last:], output.past_key_values if use_cache else None
 
-    def lend_model(self) -> Any:
-        """Context manager that gives the `transformers` or PEFT model with this learner's weights in place.
-
-        Other learners share the base: use the model inside the ``with`` block only.
-        """
-        from contextlib import nullcontext
-
-        check_is_fitted(self, "tokenizer_")
-        if self.model_ is not None:
-            return nullcontext(self.model_)
-        return self._host().active(self.adapter_)
-
-    def __sklearn_clone__(self) -> HFCausalLM:
-        # Handed on, not copied: learners of one factory share a base, a large vocabulary is copied in seconds, and a
-        # callback may hold what cannot be copied.
-        same = {"model", "tokenizer", "callbacks"}
-        return type(self)(**{
-            name: value if name in same else clone(value, safe=False)
-            for name, value in self.get_params(deep=False).items()
-        })  # fmt: skip
-
-    def __getstate__(self) -> dict[str, Any]:
-        # The shared base is loaded again where it is needed; only the adapter travels between processes.
-        return {name: value for name, value in super().__getstate__().items() if name != "_shared_host"}
-
-    def _host(self) -> AdapterHost:
-        host = getattr(self, "_shared_host", None)
-        if host is None:
-            config = default_lora() if isinstance(self.peft_config, str) else self.peft_config
-            key = (
-                self.model, self.revision, self.gguf_file, self.dtype, self._device(), repr(config),
-            )  # fmt: skip
-            host = self._shared_host = shared_host(key, lambda: AdapterHost(self._load_base(), config))
-        return host
+    def _find_host(self) -> AdapterHost:
+        config = default_lora() if isinstance(self.peft_config, str) else self.peft_config
+        key = (self.model, self.revision, self.gguf_file, self.dtype, self._device(), repr(config))
+        return shared_host(key, lambda: AdapterHost(self._load_base(), config))
 
     def _load_base(self) -> Any:
         model = load_model(
@@ -322,11 +290,6 @@ class HFCausalLM(BaseEstimator):
             gguf_file=self.gguf_file, verbose=self.verbose,
         )  # fmt: skip
         return model.to(self._device())
-
-    def _device(self) -> str:
-        import torch
-
-        return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
     def _train(self, model: Any, tokens: TokenDataset, weight: np.ndarray, seed: int) -> None:
         from ensemw2s.learners._rng import isolated_rng
@@ -360,14 +323,6 @@ class HFCausalLM(BaseEstimator):
             raise ValueError(
                 f"tokens must have rows of at most {self.max_length_} tokens. Got {tokens.lengths[row]} in row {row}; "
                 f"use TokenDataset.for_learner."
-            )
-
-    def _check_vocabulary(self, config: Any) -> None:
-        n_embeddings = config.get_text_config().vocab_size
-        if len(self.tokenizer_) > n_embeddings:
-            raise WeakLearnerError(
-                f"The tokenizer has {len(self.tokenizer_)} tokens, the model only {n_embeddings} embeddings; "
-                f"pass the tokenizer that belongs to the model, or resize its embeddings."
             )
 
 

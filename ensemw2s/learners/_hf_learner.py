@@ -1,0 +1,81 @@
+"""What learners on a Hugging Face model have in common: one base for many, cloning, pickling."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.validation import check_is_fitted
+
+from ensemw2s.exceptions import WeakLearnerError
+
+if TYPE_CHECKING:
+    from ensemw2s.learners._adapters import AdapterHost, AdapterState
+
+__all__ = ["HFLearner"]
+
+
+class HFLearner(BaseEstimator, ABC):
+    """Base of `HFCausalLM` and `HFClassifier`, which have the parameters ``model``, ``tokenizer``, ``device``, …
+
+    Attributes
+    ----------
+    tokenizer_ : transformers.PreTrainedTokenizerBase
+    model_ : transformers.PreTrainedModel or None
+        Where all weights are trained.
+    adapter_ : dict of str to torch.Tensor, or None
+        Where an adapter is trained; its base is shared and not part of the learner.
+    """
+
+    tokenizer_: Any
+    model_: Any
+    adapter_: AdapterState | None
+
+    def lend_model(self) -> AbstractContextManager[Any]:
+        """Context manager that gives the `transformers` or PEFT model with this learner's weights in place.
+
+        Other learners share the base: use the model inside the ``with`` block only.
+        """
+        check_is_fitted(self, "tokenizer_")
+        if self.model_ is not None:
+            return nullcontext(self.model_)
+        return self._host().active(self.adapter_)
+
+    def __sklearn_clone__(self) -> Any:
+        # Handed on, not copied: learners of one factory share a base, a large vocabulary is copied in seconds, and a
+        # callback may hold what cannot be copied.
+        same = {"model", "tokenizer", "callbacks"}
+        return type(self)(**{
+            name: value if name in same else clone(value, safe=False)
+            for name, value in self.get_params(deep=False).items()
+        })  # fmt: skip
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The shared base is loaded again where it is needed; only the adapter travels between processes.
+        return {name: value for name, value in super().__getstate__().items() if name != "_shared_host"}
+
+    def _host(self) -> AdapterHost:
+        """The shared base with its adapter slot."""
+        host = getattr(self, "_shared_host", None)
+        if host is None:
+            host = self._shared_host = self._find_host()
+        return host
+
+    @abstractmethod
+    def _find_host(self) -> AdapterHost:
+        """The host for the present parameters, from `shared_host`."""
+
+    def _device(self) -> str:
+        import torch
+
+        return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    def _check_vocabulary(self, config: Any) -> None:
+        n_embeddings = config.get_text_config().vocab_size
+        if len(self.tokenizer_) > n_embeddings:
+            raise WeakLearnerError(
+                f"The tokenizer has {len(self.tokenizer_)} tokens, the model only {n_embeddings} embeddings; "
+                f"pass the tokenizer that belongs to the model, or resize its embeddings."
+            )
