@@ -6,5 +6,17 @@ from ensemw2s.learners._rng import isolated_rng
 from ensemw2s.learners.base import TokenLearner, check_weak_learner
 from ensemw2s.learners.bigram import BigramLearner
 from ensemw2s.learners.hf_causal_lm import HFCausalLM
+from ensemw2s.learners.hf_classifier import HFClassifier
+from ensemw2s.learners.losses import CrossEntropyLoss, LogConfLoss, ProductLoss
 
-__all__ = ["BigramLearner", "HFCausalLM", "TokenLearner", "check_weak_learner", "isolated_rng"]
+__all__ = [
+    "BigramLearner",
+    "CrossEntropyLoss",
+    "HFCausalLM",
+    "HFClassifier",
+    "LogConfLoss",
+    "ProductLoss",
+    "TokenLearner",
+    "check_weak_learner",
+    "isolated_rng",
+]

@@ -1,0 +1,101 @@
+"""`transformers.Trainer` for texts with classes, one weight per text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ensemw2s.learners._heads import Head
+from ensemw2s.learners._trainer import WeightedTrainer, run_training
+from ensemw2s.learners.losses import StudentLoss
+
+__all__ = ["class_logits", "train_classifier"]
+
+
+class _Collator:
+    def __init__(self, head: Head, ids: list[list[int]], targets: np.ndarray, row_weight: np.ndarray) -> None:
+        self.head, self.ids = head, ids
+        self.targets = torch.from_numpy(targets).float()
+        self.row_weight = torch.from_numpy(row_weight).float()
+
+    def __call__(self, rows: list[int]) -> dict[str, torch.Tensor]:
+        batch = self.head.pad([self.ids[row] for row in rows])
+        return {**batch, "targets": self.targets[rows], "row_weight": self.row_weight[rows]}
+
+
+class _ClassifierTrainer(WeightedTrainer):
+    def __init__(self, *args: Any, head: Head, loss: StudentLoss, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.head, self.student_loss = head, loss
+        self.running_loss: Any = None
+
+    def weighted_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.running_loss is None:
+            self.running_loss = self.student_loss.start(self.state.max_steps)
+        targets, weight = inputs.pop("targets"), inputs.pop("row_weight")  # (B, K), (B,)
+        logits = self.head.logits(model, inputs)  # (B, K)
+        losses = self.running_loss(logits, targets, self.state.global_step)  # (B,)
+        return (losses * weight).sum(), logits
+
+
+def train_classifier(
+    model: Any,
+    head: Head,
+    ids: list[list[int]],
+    targets: np.ndarray,
+    row_weight: np.ndarray,
+    *,
+    loss: StudentLoss,
+    **settings: Any,
+) -> list[dict[str, float]]:
+    r"""Minimise :math:`\sum_i w_i \ell_i / \sum_i w_i` over the rows.
+
+    Rows without a positive weight are left out of the epoch.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel or peft.PeftModel
+        Trained in place.
+    head : Head
+        Reads class logits off the model.
+    ids : list of list of int
+        Tokens of each row.
+    targets : ndarray of shape (n, K)
+        Class probabilities of each row.
+    row_weight : ndarray of shape (n,)
+        Weight of each row, not negative.
+    loss : StudentLoss
+        What is minimised.
+    **settings
+        As in `run_training`.
+
+    Returns
+    -------
+    list of dict
+        Trainer's log.
+
+    Raises
+    ------
+    WeakLearnerError
+        If the loss is not finite.
+    """
+    rows = np.flatnonzero(row_weight > 0)
+    return run_training(
+        _ClassifierTrainer, model, rows, _Collator(head, ids, targets, row_weight),
+        lengths=np.array([len(ids[row]) for row in rows]), total_weight=float(row_weight.sum()),
+        head=head, loss=loss, **settings,
+    )  # fmt: skip
+
+
+def class_logits(model: Any, head: Head, ids: list[list[int]], batch_size: int) -> np.ndarray:
+    """Logits of the classes, float64 of shape (n, K), in batches of rows of like length."""
+    order = np.argsort([-len(row) for row in ids], kind="stable")  # longest first: too large a batch shows at once
+    logits = np.empty((len(ids), head.n_classes))
+    with torch.inference_mode():
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            batch = {name: tensor.to(model.device) for name, tensor in head.pad([ids[row] for row in rows]).items()}
+            logits[rows] = head.logits(model, batch).double().cpu().numpy()
+    return logits

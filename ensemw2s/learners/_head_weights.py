@@ -1,0 +1,116 @@
+"""Weights of a classification head that the checkpoint lacks: which they are, and a fresh draw per member."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ensemw2s.learners._adapters import AdapterHost
+from ensemw2s.learners._loading import loading_bar
+from ensemw2s.learners._rng import isolated_rng
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+__all__ = ["HeadHost", "load_with_head", "reinitialize", "untrained_modules"]
+
+
+class HeadHost(AdapterHost):
+    """An adapter host whose slot also holds the modules that have no trained weights.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        The base; its layers are wrapped in place.
+    peft_config : peft.PeftConfig
+        Kind and shape of the adapters.
+    untrained : sequence of str
+        Modules that become part of each member, drawn afresh by `reset`.
+    """
+
+    def __init__(self, model: Any, peft_config: PeftConfig, untrained: Sequence[str]) -> None:
+        config = copy.deepcopy(peft_config)
+        if untrained:
+            config.modules_to_save = sorted({*(config.modules_to_save or ()), *untrained})
+        self._untrained = list(untrained)
+        super().__init__(model, config)
+
+    def reset(self, seed: int) -> None:
+        """Put a freshly initialised adapter and head into the slot."""
+        with self._lock:
+            super().reset(seed)
+            reinitialize(self.model, self._untrained, seed)
+
+
+def load_with_head(
+    model: str, n_classes: int, *, dtype: str, revision: str | None = None, verbose: bool = False
+) -> tuple[Any, list[str]]:
+    """Load a model for sequence classification, and tell which of its modules the checkpoint lacks.
+
+    Returns
+    -------
+    model : transformers.PreTrainedModel
+        In evaluation mode, on the CPU; what was lacking is the same at every call.
+    untrained : list of str
+        Names of modules, see `untrained_modules`.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    with isolated_rng(0), loading_bar(verbose):
+        loaded, info = AutoModelForSequenceClassification.from_pretrained(
+            model, num_labels=n_classes, dtype=getattr(torch, dtype), revision=revision, trust_remote_code=False,
+            output_loading_info=True,
+        )  # fmt: skip
+    return loaded.eval(), untrained_modules(loaded, info["missing_keys"])
+
+
+def untrained_modules(model: Any, missing: Sequence[str]) -> list[str]:
+    """The largest modules whose parameters are all missing from the checkpoint.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        As loaded.
+    missing : sequence of str
+        Names of parameters.
+    """
+    parameters = [name for name, _ in model.named_parameters()]
+    found = set()
+    for name in missing:
+        module = name.rpartition(".")[0]
+        while module:
+            parent = module.rpartition(".")[0]
+            below = [other for other in parameters if other.startswith(parent + ".")]
+            if not parent or not set(below) <= set(missing):
+                break
+            module = parent
+        found.add(module)
+    return sorted(found - {""})
+
+
+def reinitialize(model: Any, modules: Sequence[str], seed: int) -> None:
+    """Draw new weights for modules without trained ones, as the architecture initialises them.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel or peft.PeftModel
+        Changed in place; of modules that an adapter replaces, the adapter's copy is drawn.
+    modules : sequence of str
+        Names of modules in the bare model.
+    seed : int
+        Seed of the draw.
+    """
+    from peft.utils import ModulesToSaveWrapper
+
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    with isolated_rng(seed):
+        for name in modules:
+            module = base.get_submodule(name)
+            if isinstance(module, ModulesToSaveWrapper):
+                module = module.modules_to_save["default"]
+            for part in module.modules():
+                for parameter in part.parameters(recurse=False):
+                    parameter._is_hf_initialized = False  # transformers leaves what it has set before
+                base._init_weights(part)

@@ -1,0 +1,219 @@
+"""Two ways to read class logits off a language model: a classification head, and label words as next tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ensemw2s._validation import as_texts, shorten
+from ensemw2s.learners._head_weights import load_with_head
+from ensemw2s.learners._loading import load_model
+from ensemw2s.tokens import encode_prompts, fill_template, pad_left
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Head", "SequenceHead", "VerbalizerHead", "words_of_classes"]
+
+
+class Head(Protocol):
+    """Everything that differs between the two: loading, tokens in, logits out."""
+
+    n_classes: int
+    task_type: str
+    pad_token_id: int
+
+    def load(self, learner: Any) -> tuple[Any, list[str]]:
+        """The learner's model, and the names of its modules that have no trained weights yet."""
+        ...
+
+    def encode(self, texts: Sequence[str], max_length: int | None, truncation: str) -> list[list[int]]:
+        """Tokens of each text."""
+        ...
+
+    def pad(self, ids: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+        """Keyword arguments of the model for some rows."""
+        ...
+
+    def logits(self, model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Class logits, float32 of shape (B, K)."""
+        ...
+
+
+class SequenceHead:
+    """A classification head on an encoder or decoder, ``AutoModelForSequenceClassification``."""
+
+    task_type = "SEQ_CLS"
+
+    def __init__(self, tokenizer: Any, n_classes: int) -> None:
+        self.tokenizer, self.n_classes = tokenizer, n_classes
+        pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        if pad is None:
+            raise ValueError(
+                "tokenizer must have a pad or an end-of-sequence token, to fill up shorter rows. "
+                "Set tokenizer.pad_token."
+            )
+        self.pad_token_id = int(pad)
+
+    def load(self, learner: Any) -> tuple[Any, list[str]]:
+        if callable(learner.model):
+            loaded = load_model(learner.model, auto_class="AutoModelForSequenceClassification", dtype=learner.dtype)
+            n_labels = getattr(loaded.config, "num_labels", None)
+            if n_labels != self.n_classes or not type(loaded).__name__.endswith("ForSequenceClassification"):
+                raise ValueError(
+                    f"model() must return a model for sequence classification with num_labels={self.n_classes}, the "
+                    f"number of classes. Got {type(loaded).__name__} with num_labels={n_labels} instead."
+                )
+            untrained: list[str] = []
+        else:
+            loaded, untrained = load_with_head(
+                learner.model, self.n_classes, dtype=learner.dtype, revision=learner.revision, verbose=learner.verbose
+            )
+        # Decoders find the last token by looking for this id, and would build a cache that nobody reads.
+        loaded.config.get_text_config().pad_token_id = self.pad_token_id
+        loaded.config.use_cache = False
+        return loaded, untrained
+
+    def encode(self, texts: Sequence[str], max_length: int | None, truncation: str) -> list[list[int]]:
+        rows = self.tokenizer(list(texts), verbose=False)["input_ids"]
+        _refuse_empty(rows, texts)
+        if max_length is None or all(len(row) <= max_length for row in rows):
+            return rows
+        if truncation == "error":
+            _refuse_long(rows, max_length)
+        return self.tokenizer(list(texts), truncation=True, max_length=max_length, verbose=False)["input_ids"]
+
+    def pad(self, ids: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+        import torch
+
+        # On the right, where encoders with absolute positions expect it.
+        reversed_ids, reversed_mask = pad_left([row[::-1] for row in ids], self.pad_token_id)
+        return {
+            "input_ids": torch.from_numpy(reversed_ids[:, ::-1].copy()),
+            "attention_mask": torch.from_numpy(reversed_mask[:, ::-1].copy()),
+        }
+
+    def logits(self, model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return model(**batch).logits.float()
+
+
+class VerbalizerHead:
+    """A causal language model that is asked for one of K label words, ``AutoModelForCausalLM``.
+
+    The logit of a class is that of the first token of its label word which tells it from the others; tokens that all
+    label words begin with, such as a space, belong to the prompt.
+    """
+
+    task_type = "CAUSAL_LM"
+
+    def __init__(self, tokenizer: Any, label_words: Sequence[str], prompt_template: str) -> None:
+        self.tokenizer, self.prompt_template = tokenizer, prompt_template
+        self.n_classes = len(label_words)
+        pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self.pad_token_id = 0 if pad is None else int(pad)  # hidden by mask and positions
+        separator = "" if prompt_template[-1:].isspace() else " "
+        words = [tokenizer(separator + word.strip(), add_special_tokens=False)["input_ids"] for word in label_words]
+        self.common = _common_prefix(words)
+        firsts = [word[len(self.common) :][:1] for word in words]
+        for k, first in enumerate(firsts):
+            twin = firsts.index(first)
+            if twin < k or not first:
+                raise ValueError(
+                    f"label_words must differ in the first token after what all of them begin with. Got "
+                    f"{label_words[k]!r} among {shorten(list(label_words))}, which does not differ from "
+                    f"{'the others' if twin == k else repr(label_words[twin])} there; choose other words."
+                )
+        self.label_ids = [first[0] for first in firsts]
+
+    def load(self, learner: Any) -> tuple[Any, list[str]]:
+        loaded = load_model(
+            learner.model, auto_class="AutoModelForCausalLM", dtype=learner.dtype, revision=learner.revision,
+            verbose=learner.verbose,
+        )  # fmt: skip
+        if not loaded.can_generate():
+            raise ValueError(
+                f"model must be a causal language model for head='verbalizer'. Got {type(loaded).__name__} instead; "
+                f"pass head='sequence-classification'."
+            )
+        return loaded, []
+
+    def encode(self, texts: Sequence[str], max_length: int | None, truncation: str) -> list[list[int]]:
+        contexts = [fill_template(self.prompt_template, text) for text in texts]
+        rows = [[*row, *self.common] for row in encode_prompts(contexts, self.tokenizer)]
+        _refuse_empty(rows, texts)
+        if max_length is None:
+            return rows
+        if truncation == "error":
+            _refuse_long(rows, max_length)
+        bos = self.tokenizer.bos_token_id
+        return [_cut_left(row, max_length, bos) for row in rows]
+
+    def pad(self, ids: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+        import torch
+
+        input_ids, mask = pad_left(ids, self.pad_token_id)
+        return {
+            "input_ids": torch.from_numpy(input_ids),
+            "attention_mask": torch.from_numpy(mask),
+            "position_ids": torch.from_numpy(np.maximum(np.cumsum(mask, axis=1) - 1, 0)),
+        }
+
+    def logits(self, model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return model(**batch, logits_to_keep=1, use_cache=False).logits[:, -1, self.label_ids].float()
+
+
+def words_of_classes(classes: Sequence[Any], label_words: Mapping[Any, str] | Sequence[str] | None) -> list[str]:
+    """Label words in the order of the classes; their ``str`` where no words are given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a class has no word, or a word is blank or no text.
+    """
+    if label_words is None:
+        return [str(label) for label in classes]
+    if isinstance(label_words, Mapping):
+        missing = [label for label in classes if label not in label_words]
+        if missing:
+            raise ValueError(f"label_words must hold a word for each class. Got none for {missing[0]!r}.")
+        label_words = [label_words[label] for label in classes]
+    if isinstance(label_words, str) or len(label_words) != len(classes):
+        raise ValueError(
+            f"label_words must hold {len(classes)} words, one for each class of {shorten(list(classes))}. "
+            f"Got {shorten(label_words)} instead."
+        )
+    return as_texts(label_words, "label_words", what="word")
+
+
+def _common_prefix(rows: Sequence[Sequence[int]]) -> list[int]:
+    prefix = []
+    for tokens in zip(*rows, strict=False):  # up to the shortest
+        if len(set(tokens)) > 1:
+            break
+        prefix.append(tokens[0])
+    return prefix
+
+
+def _refuse_empty(rows: Sequence[Sequence[int]], texts: Sequence[str]) -> None:
+    for row, ids in enumerate(rows):
+        if not ids:
+            raise ValueError(f"X[{row}] = {shorten(texts[row])} has no token for this tokenizer; drop the row.")
+
+
+def _refuse_long(rows: Sequence[Sequence[int]], max_length: int) -> None:
+    for row, ids in enumerate(rows):
+        if len(ids) > max_length:
+            raise ValueError(
+                f"X[{row}] is {len(ids)} tokens long, more than max_length={max_length}; raise max_length as far as "
+                f"the model allows, pass truncation='cut', or drop the row."
+            )
+
+
+def _cut_left(row: list[int], max_length: int, bos: int | None) -> list[int]:
+    if len(row) <= max_length:
+        return row
+    if row[0] == bos and max_length > 1:
+        return [row[0], *row[len(row) - max_length + 1 :]]
+    return row[len(row) - max_length :]

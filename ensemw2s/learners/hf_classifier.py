@@ -1,0 +1,343 @@
+"""A Hugging Face model as a scikit-learn classifier of texts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import log_softmax, softmax
+from sklearn.base import ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from ensemw2s._validation import as_texts, check_option, check_same_length, check_weight, shorten
+from ensemw2s.exceptions import WeakLearnerError
+from ensemw2s.learners._adapters import AdapterHost, default_lora, shared_host
+from ensemw2s.learners._head_weights import HeadHost, reinitialize
+from ensemw2s.learners._heads import Head, SequenceHead, VerbalizerHead, words_of_classes
+from ensemw2s.learners._hf_learner import HFLearner
+from ensemw2s.learners._loading import load_tokenizer
+from ensemw2s.learners._parameters import check_parameters
+from ensemw2s.learners._targets import class_targets
+from ensemw2s.learners.losses import CrossEntropyLoss, LogConfLoss, ProductLoss
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftConfig
+
+__all__ = ["HFClassifier"]
+
+_LOSSES = {"cross-entropy": CrossEntropyLoss, "logconf": LogConfLoss, "product": ProductLoss}
+
+
+class HFClassifier(ClassifierMixin, HFLearner):
+    r"""An encoder or decoder that classifies texts, trained on weighted rows with hard or soft labels.
+
+    Training minimises :math:`\sum_i w_i \ell_i / \sum_i w_i`, with :math:`w_i` the `sample_weight` and
+    :math:`\ell_i` the `loss` of row `i`, on `transformers.Trainer`, in batches of rows of like length. Every fit starts
+    from the untrained model. Members of one ensemble that were trained with PEFT share one base model in memory.
+
+    Parameters
+    ----------
+    model : str or callable
+        Hub id, local folder, or a function without arguments that returns a `transformers.PreTrainedModel` with the
+        same weights at each call. Not a live model: ``clone`` would copy it every round.
+    tokenizer : str or transformers.PreTrainedTokenizerBase, optional
+        The model's own if None; required when `model` is a function.
+    head : {"sequence-classification", "verbalizer"}, default="sequence-classification"
+        A new linear layer over the classes, on an encoder or a decoder. Or a causal language model that is asked for a
+        label word: a class has the logit of the first token that tells its word from the others, at the end of the
+        prompt. The probabilities are the softmax over the K classes.
+    label_words : mapping of class to str, or sequence of str, optional
+        Words of the verbalizer, the sequence in the order of ``classes_``; ``str(label)`` if None.
+    prompt_template : str, default="{prompt}\\nAnswer:"
+        Text around a row for the verbalizer; the label word follows after a space.
+    peft_config : "default", peft.PeftConfig or None, default="default"
+        What is trained: LoRA of rank 8 on all linear layers, adapters of your own choice, or, with None, all weights.
+        A new classification head is always trained.
+    loss : {"cross-entropy", "logconf", "product"} or object, default="cross-entropy"
+        What is minimised: a name stands for `CrossEntropyLoss()`, `LogConfLoss()` or `ProductLoss()`; an object needs
+        their ``start`` method.
+    classes : sequence, optional
+        Classes in the order of the columns. By default the sorted labels, or 0, ..., K-1 for soft labels.
+    lr : float, default=5e-4
+        Learning rate of the optimiser. Full fine-tuning usually wants a smaller one.
+    epochs : float, default=3
+        Passes over the rows that have a positive weight.
+    batch_size : int, default=16
+        Rows per step.
+    eval_batch_size : int, default=64
+        Rows per forward pass when predicting.
+    max_length : int, optional
+        Longest row in tokens; the limit of model and tokenizer if None.
+    truncation : {"error", "cut"}, default="error"
+        Refuse longer rows, or cut them: at the end, or, for the verbalizer, at the beginning of the prompt.
+    training_args : dict, optional
+        Further `transformers.TrainingArguments`, such as ``{"warmup_steps": 20, "weight_decay": 0.01}``.
+    callbacks : sequence of transformers.TrainerCallback, default=()
+        Passed to Trainer.
+    revision : str, optional
+        Passed to ``from_pretrained``; only with a hub id.
+    dtype : str, default="float32"
+        torch dtype of the weights.
+    device : str, optional
+        "cuda" where there is one, else "cpu", if None.
+    random_state : int, RandomState or None, default=None
+        Seeds the adapters, a head that the checkpoint lacks, dropout and the order of rows. The global generators are
+        left alone, except that None draws the seed from NumPy's, as scikit-learn does. A head that a function
+        returns is taken as it is.
+    verbose : bool, default=False
+        Show Trainer's progress bar, and that of loading weights.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (K,)
+    tokenizer_ : transformers.PreTrainedTokenizerBase
+    max_length_ : int or None
+        Length limit in force.
+    history_ : list of dict
+        Trainer's log.
+
+    Examples
+    --------
+    >>> from transformers import BertConfig, BertForSequenceClassification
+    >>> from ensemw2s import HFClassifier, word_tokenizer
+    >>> X, y = ["good film", "fine film", "bad film", "poor film"] * 4, ["+", "+", "-", "-"] * 4
+    >>> def tiny():
+    ...     return BertForSequenceClassification(BertConfig(
+    ...         vocab_size=16, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+    ...         max_position_embeddings=16, num_labels=2))
+    >>> classifier = HFClassifier(tiny, tokenizer=word_tokenizer(X), peft_config=None, lr=1e-2, random_state=0)
+    >>> classifier.fit(X, y).predict(["fine film", "poor film"])
+    array(['+', '-'], dtype='<U1')
+    """
+
+    def __init__(
+        self,
+        model: str | Callable[[], Any],
+        *,
+        tokenizer: Any = None,
+        head: str = "sequence-classification",
+        label_words: Mapping[Any, str] | Sequence[str] | None = None,
+        prompt_template: str = "{prompt}\nAnswer:",
+        peft_config: str | PeftConfig | None = "default",
+        loss: Any = "cross-entropy",
+        classes: Sequence[Any] | None = None,
+        lr: float = 5e-4,
+        epochs: float = 3,
+        batch_size: int = 16,
+        eval_batch_size: int = 64,
+        max_length: int | None = None,
+        truncation: str = "error",
+        training_args: dict[str, Any] | None = None,
+        callbacks: Sequence[Any] = (),
+        revision: str | None = None,
+        dtype: str = "float32",
+        device: str | None = None,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.head = head
+        self.label_words = label_words
+        self.prompt_template = prompt_template
+        self.peft_config = peft_config
+        self.loss = loss
+        self.classes = classes
+        self.lr = lr
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.max_length = max_length
+        self.truncation = truncation
+        self.training_args = training_args
+        self.callbacks = callbacks
+        self.revision = revision
+        self.dtype = dtype
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> HFClassifier:
+        """Train from the untrained model.
+
+        Parameters
+        ----------
+        X : sequence of str, shape (n,)
+            Texts.
+        y : array-like of shape (n,) or (n, K)
+            Classes; or soft labels, the probability of each class, whose rows sum to 1.
+        sample_weight : array-like of shape (n,), optional
+            Weights of the rows, not negative; only ratios matter.
+
+        Returns
+        -------
+        HFClassifier
+            The classifier itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter, a text, a label or a weight is out of order. All but the length of the texts, which depends
+            on the model, is checked before a model is loaded.
+        WeakLearnerError
+            If the loss becomes NaN or infinite.
+        """
+        self._check_parameters()
+        texts = as_texts(X, "X")
+        classes, targets = class_targets(y, self.classes)
+        check_same_length(texts, targets, "X", "y")
+        weight = np.ones(len(texts))
+        if sample_weight is not None:
+            weight = check_weight(sample_weight, "sample_weight", length=len(texts), per="row")
+        self.classes_ = classes
+        # Looked up anew, as parameters may have changed; held meanwhile, so that an unchanged base is not loaded twice.
+        previous = self.__dict__.pop("_shared_host", None)
+        self.tokenizer_ = load_tokenizer(self.tokenizer, self.model, revision=self.revision)
+        self._head = self._make_head()
+
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self.adapter_: dict[str, torch.Tensor] | None = None
+        self.model_: Any = None
+        if self.peft_config is None:
+            self.model_, untrained = self._load()
+            reinitialize(self.model_, untrained, seed)
+            self._train(self.model_, texts, targets, weight, seed)
+            self.model_.eval()
+        else:
+            host = self._host()
+            with host.training(seed) as model:
+                self._train(model, texts, targets, weight, seed)
+                self.adapter_ = host.state()
+        del previous
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Most probable class; of a tie, the first.
+
+        Parameters
+        ----------
+        X : sequence of str, shape (n,)
+            Texts.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
+        logits = self._logits(X)
+        return self.classes_[logits.argmax(axis=1)]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of each class.
+
+        Parameters
+        ----------
+        X : sequence of str, shape (n,)
+            Texts.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Columns as in ``classes_``.
+        """
+        return softmax(self._logits(X), axis=1)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Log probability of each class.
+
+        Parameters
+        ----------
+        X : sequence of str, shape (n,)
+            Texts.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+        """
+        return log_softmax(self._logits(X), axis=1)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        return tags
+
+    def _logits(self, X: Any) -> np.ndarray:
+        from ensemw2s.learners._classifier_trainer import class_logits
+
+        check_is_fitted(self, "classes_")
+        ids = self._head.encode(as_texts(X, "X"), self.max_length_, self.truncation)
+        with self.lend_model() as model:
+            logits = class_logits(model, self._head, ids, self.eval_batch_size)
+        if not np.isfinite(logits).all():
+            row = int(np.argmax(~np.isfinite(logits).all(axis=1)))
+            raise WeakLearnerError(f"The logits of X[{row}] are not finite; lower lr, or use dtype='float32'.")
+        return logits
+
+    def _train(self, model: Any, texts: list[str], targets: np.ndarray, weight: np.ndarray, seed: int) -> None:
+        from ensemw2s.learners._classifier_trainer import train_classifier
+        from ensemw2s.learners._rng import isolated_rng
+
+        self.max_length_ = self._length_limit(model.config)
+        ids = self._head.encode(texts, self.max_length_, self.truncation)
+        with isolated_rng(seed):
+            self.history_ = train_classifier(
+                model, self._head, ids, targets, weight,
+                loss=self._make_loss(), lr=self.lr, epochs=self.epochs, batch_size=self.batch_size, seed=seed,
+                use_cpu=self._device() == "cpu", verbose=self.verbose, training_args=self.training_args or {},
+                callbacks=list(self.callbacks),
+            )  # fmt: skip
+
+    def _make_head(self) -> Head:
+        if self.head == "sequence-classification":
+            return SequenceHead(self.tokenizer_, len(self.classes_))
+        words = words_of_classes(self.classes_.tolist(), self.label_words)
+        return VerbalizerHead(self.tokenizer_, words, self.prompt_template)
+
+    def _make_loss(self) -> Any:
+        return _LOSSES[self.loss]() if isinstance(self.loss, str) else self.loss
+
+    def _find_host(self) -> AdapterHost:
+        config = self.peft_config
+        config = default_lora() if config is None or isinstance(config, str) else copy.deepcopy(config)
+        config.task_type = self._head.task_type
+        key = (
+            type(self).__name__, self.head, self._head.n_classes, self._head.pad_token_id,
+            self.model, self.revision, self.dtype, self._device(), repr(config),
+        )  # fmt: skip
+
+        def build() -> AdapterHost:
+            model, untrained = self._load()
+            return HeadHost(model, config, untrained)
+
+        return shared_host(key, build)
+
+    def _load(self) -> tuple[Any, list[str]]:
+        model, untrained = self._head.load(self)
+        self._check_vocabulary(model.config)
+        return model.to(self._device()), untrained
+
+    def _length_limit(self, config: Any) -> int | None:
+        limits = [
+            self.max_length,
+            self.tokenizer_.model_max_length,
+            getattr(config.get_text_config(), "max_position_embeddings", None),
+        ]
+        # Tokenizers without a limit of their own say 1e30.
+        known = [int(limit) for limit in limits if limit is not None and limit < 1e9]
+        return min(known) if known else None
+
+    def _check_parameters(self) -> None:
+        check_parameters(self, truncations=("error", "cut"))
+        check_option(self.head, "head", ("sequence-classification", "verbalizer"))
+        if isinstance(self.loss, str):
+            check_option(self.loss, "loss", tuple(_LOSSES))
+        elif not callable(getattr(self.loss, "start", None)):
+            raise TypeError(
+                f"loss must be one of {', '.join(map(repr, _LOSSES))}, or an object with a method start(n_steps). "
+                f"Got {shorten(self.loss)} instead."
+            )
+        self._make_loss().start(1)  # a loss checks its own parameters there
