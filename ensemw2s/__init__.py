@@ -27,13 +27,18 @@ if TYPE_CHECKING:
     from ensemw2s.datasets import make_qa as make_qa
     from ensemw2s.datasets import to_binary as to_binary
     from ensemw2s.ensemble import FineTunedGenerator as FineTunedGenerator
+    from ensemw2s.ensemble import LLMAdaBoostClassifier as LLMAdaBoostClassifier
     from ensemw2s.ensemble import TokenAdaBoostGenerator as TokenAdaBoostGenerator
     from ensemw2s.exceptions import BackendUnavailableError as BackendUnavailableError
     from ensemw2s.exceptions import CheckpointError as CheckpointError
     from ensemw2s.exceptions import EarlyStopWarning as EarlyStopWarning
     from ensemw2s.exceptions import WeakLearnerError as WeakLearnerError
     from ensemw2s.learners import BigramLearner as BigramLearner
+    from ensemw2s.learners import CrossEntropyLoss as CrossEntropyLoss
     from ensemw2s.learners import HFCausalLM as HFCausalLM
+    from ensemw2s.learners import HFClassifier as HFClassifier
+    from ensemw2s.learners import LogConfLoss as LogConfLoss
+    from ensemw2s.learners import ProductLoss as ProductLoss
     from ensemw2s.learners import TokenLearner as TokenLearner
     from ensemw2s.learners import check_weak_learner as check_weak_learner
     from ensemw2s.metrics import bootstrap_interval as bootstrap_interval
@@ -89,12 +94,18 @@ _PUBLIC: dict[str, str] = {
     # learners
     "BigramLearner": "learners",
     "HFCausalLM": "learners",
+    "HFClassifier": "learners",
     "TokenLearner": "learners",
     "check_weak_learner": "learners",
+    # losses of a student
+    "CrossEntropyLoss": "learners",
+    "LogConfLoss": "learners",
+    "ProductLoss": "learners",
     # mixture
     "MixtureForCausalLM": "mixture",
     # ensemble
     "FineTunedGenerator": "ensemble",
+    "LLMAdaBoostClassifier": "ensemble",
     "TokenAdaBoostGenerator": "ensemble",
     # pseudo
     "PseudoLabeler": "pseudo",

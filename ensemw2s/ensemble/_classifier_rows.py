@@ -1,0 +1,162 @@
+"""Rows and labels for classifiers, whether the weak learner reads texts, tables or numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.utils import assert_all_finite, column_or_1d, get_tags
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from ensemw2s._validation import as_texts, check_same_length, check_vector, check_weight, shorten
+
+__all__ = ["check_labels", "check_rows", "check_row_weight", "input_tags", "reads_texts", "take_rows"]
+
+
+def input_tags(estimator: Any) -> Any:
+    """Input tags of a weak learner; a pipeline's are those of its first step, which reads the rows."""
+    first = estimator
+    while isinstance(first, Pipeline | FeatureUnion):
+        steps = first.steps if isinstance(first, Pipeline) else first.transformer_list
+        named = [step for _, step in steps if step not in (None, "passthrough", "drop")]
+        if not named:
+            break
+        first = named[0]
+    tags = get_tags(first).input_tags
+    # The other steps have to bear what the first one passes on, which a pipeline knows better.
+    tags.sparse = get_tags(estimator).input_tags.sparse
+    return tags
+
+
+def reads_texts(estimator: Any, X: Any) -> bool:
+    """Whether the rows are texts: the learner says so, or they are.
+
+    Wrappers such as `CalibratedClassifierCV` do not hand on the tags of what they wrap, so the rows are looked at too.
+    """
+    return bool(input_tags(estimator).string) or _holds_texts(X)
+
+
+def _holds_texts(X: Any) -> bool:
+    if isinstance(X, str) or getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__") or not hasattr(X, "__getitem__"):
+        return False
+    if len(X) == 0:
+        return False
+    try:
+        first = X.iloc[0] if hasattr(X, "iloc") else X[0]
+    except (KeyError, TypeError):
+        return False
+    return isinstance(first, str)
+
+
+def check_rows(owner: Any, estimator: Any, X: Any, *, fitting: bool = False) -> Any:
+    """Validate the rows as far as the weak learner's kind of input allows.
+
+    Parameters
+    ----------
+    owner : estimator
+        Gets ``n_features_in_`` and ``feature_names_in_`` where rows have features.
+    estimator : classifier
+        The weak learner.
+    X : sequence of str, array-like, sparse matrix or DataFrame, n rows
+        A DataFrame reaches the learner as it is, so that a `ColumnTransformer` finds its columns.
+    fitting : bool
+        Whether the features are learned or compared.
+
+    Returns
+    -------
+    ndarray, sparse matrix or DataFrame
+        Something that `take_rows` can index; texts as an object array.
+    """
+    if reads_texts(estimator, X):
+        return _text_rows(X)
+    if not input_tags(estimator).two_d_array:
+        rows = np.empty(len(X), dtype=object)
+        rows[:] = list(X)
+        return rows
+    if hasattr(X, "iloc"):
+        validate_data(owner, X, reset=fitting, skip_check_array=True)
+        return X
+    return validate_data(
+        owner,
+        X,
+        accept_sparse=["csr", "csc"],
+        ensure_all_finite="allow-nan" if input_tags(estimator).allow_nan else True,
+        allow_nd=True,
+        dtype=None,
+        reset=fitting,
+    )
+
+
+def _text_rows(X: Any) -> np.ndarray:
+    shape = getattr(X, "shape", None)
+    if shape is not None and len(shape) != 1:
+        raise ValueError(
+            f"X must be one-dimensional, one text per row. Got shape {tuple(shape)} instead; "
+            f"pass a single column, such as X['text']."
+        )
+    texts = as_texts(X, "X")
+    rows = np.empty(len(texts), dtype=object)
+    rows[:] = texts
+    return rows
+
+
+def check_labels(y: Any, n_rows: int) -> np.ndarray:
+    """Validate class labels, one per row.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+
+    Raises
+    ------
+    ValueError
+        If they are missing, not one-dimensional, continuous, or of another length.
+    """
+    if y is None:
+        raise ValueError("This classifier requires y to be passed, but the target y is None. y must hold the classes.")
+    labels = column_or_1d(y, warn=True)
+    check_same_length(range(n_rows), labels, "X", "y")
+    if labels.dtype == object:
+        for row, label in enumerate(labels):
+            if label is None:
+                raise ValueError(f"y must hold class labels. Got y[{row}] = None instead; label the row or drop it.")
+        if len({isinstance(label, str) for label in labels}) > 1:
+            raise ValueError(f"y must hold labels of one kind. Got strings and others: {shorten(list(labels))}.")
+    assert_all_finite(labels, input_name="y")
+    check_classification_targets(labels)
+    return labels
+
+
+def check_row_weight(sample_weight: Any, labels: np.ndarray) -> np.ndarray:
+    """Weights of the rows, as given, float64 of shape (n,); ones for None.
+
+    Raises
+    ------
+    ValueError
+        If they are negative, not finite or all 0, or leave fewer than two classes to tell apart.
+    """
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        raise ValueError(
+            f"y must hold at least two classes. Got one class in all {len(labels)} rows: {classes.tolist()[0]!r}."
+        )
+    if sample_weight is None:
+        return np.ones(len(labels))
+    weight = check_vector(sample_weight, "sample_weight", length=len(labels), per="row")
+    if not weight.any():
+        raise ValueError("sample_weight must be positive somewhere. Got a weight of zero in every row.")
+    weight = check_weight(weight, "sample_weight")
+    weighted = np.unique(labels[weight > 0])
+    if len(weighted) < 2:
+        raise ValueError(
+            f"sample_weight must be positive in at least two classes. Got positive weights on "
+            f"{np.count_nonzero(weight)} of {len(weight)} rows, all of class {weighted.tolist()[0]!r}."
+        )
+    return weight
+
+
+def take_rows(X: Any, rows: np.ndarray) -> Any:
+    """Some rows of what `check_rows` returned, with repetition."""
+    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]

@@ -1,0 +1,251 @@
+"""What every fitted ensemble of classifiers can do: vote, and be scored."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils import get_tags
+from sklearn.utils.validation import check_is_fitted
+
+from ensemw2s.ensemble._classifier_rows import check_rows, input_tags
+from ensemw2s.ensemble._votes import member_opinion, running_mean
+from ensemw2s.mixing import normalized_votes
+
+__all__ = ["BaseVotingClassifier"]
+
+
+class BaseVotingClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+    """Prediction half of a classifier ensemble; `fit` sets ``estimators_``, ``estimator_weights_``, ``classes_``.
+
+    Subclasses have the parameters ``estimator`` and ``voting``.
+    """
+
+    estimators_: list[Any]
+    estimator_weights_: np.ndarray
+    classes_: np.ndarray
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Class with the largest share of the votes; of a tie, the first.
+
+        Parameters
+        ----------
+        X : sequence of str, array-like or sparse matrix, n rows
+            What the weak learner reads.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
+        return self._labels(self._mean(X))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of each class.
+
+        With ``voting="hard"`` the softmax of SAMME's scores over K - 1, as in scikit-learn: it grows with a class's
+        share of the votes, but even a unanimous vote of two classes gives no more than 1 / (1 + exp(-2)) = 0.88. With
+        ``voting="soft"`` the members' probabilities, averaged under their votes.
+
+        Parameters
+        ----------
+        X : sequence of str, array-like or sparse matrix, n rows
+            What the weak learner reads.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Columns as in ``classes_``.
+        """
+        return self._proba(self._mean(X))
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Logarithm of `predict_proba`.
+
+        Parameters
+        ----------
+        X : sequence of str, array-like or sparse matrix, n rows
+            What the weak learner reads.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+        """
+        with np.errstate(divide="ignore"):  # a class that no member has seen has probability 0
+            return np.log(self.predict_proba(X))
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        r"""SAMME's scores, :math:`\sum_t \bar\alpha_t (p_{tk} - (1 - p_{tk}) / (K - 1))`.
+
+        :math:`p_{tk}` is 0 or 1 with ``voting="hard"``, which makes it scikit-learn's decision function.
+
+        Parameters
+        ----------
+        X : sequence of str, array-like or sparse matrix, n rows
+            What the weak learner reads.
+
+        Returns
+        -------
+        ndarray of shape (n,) for two classes, else (n, K)
+            For two classes the difference of their scores, in [-2, 2], positive for ``classes_[1]``.
+        """
+        return self._decision(self._mean(X))
+
+    def staged_predict(self, X: Any) -> Iterator[np.ndarray]:
+        """`predict` of the first 1, 2, ..., T members.
+
+        Parameters
+        ----------
+        X : sequence of str, array-like or sparse matrix, n rows
+            What the weak learner reads.
+
+        Yields
+        ------
+        ndarray of shape (n,)
+        """
+        return map(self._labels, self._staged_mean(X))
+
+    def staged_predict_proba(self, X: Any) -> Iterator[np.ndarray]:
+        """`predict_proba` of the first 1, 2, ..., T members.
+
+        Parameters
+        ----------
+        X : sequence of str, array-like or sparse matrix, n rows
+            What the weak learner reads.
+
+        Yields
+        ------
+        ndarray of shape (n, K)
+        """
+        return map(self._proba, self._staged_mean(X))
+
+    def staged_decision_function(self, X: Any) -> Iterator[np.ndarray]:
+        """`decision_function` of the first 1, 2, ..., T members.
+
+        Parameters
+        ----------
+        X : sequence of str, array-like or sparse matrix, n rows
+            What the weak learner reads.
+
+        Yields
+        ------
+        ndarray of shape (n,) for two classes, else (n, K)
+        """
+        return map(self._decision, self._staged_mean(X))
+
+    def staged_score(self, X: Any, y: Any, sample_weight: Any = None) -> Iterator[float]:
+        """Accuracy of the first 1, 2, ..., T members.
+
+        Parameters
+        ----------
+        X : sequence of str, array-like or sparse matrix, n rows
+            What the weak learner reads.
+        y : array-like of shape (n,)
+            True classes.
+        sample_weight : array-like of shape (n,), optional
+            Weights of the rows.
+
+        Yields
+        ------
+        float in [0, 1]
+        """
+        return (float(accuracy_score(y, labels, sample_weight=sample_weight)) for labels in self.staged_predict(X))
+
+    def predict_under(self, votes: Any, X: Any) -> list[np.ndarray]:
+        """`predict` under several vote vectors, for the price of one pass per member.
+
+        Parameters
+        ----------
+        votes : array-like of shape (S, T)
+            Vote vectors; 0 leaves a member out.
+        X : sequence of str, array-like or sparse matrix, n rows
+            What the weak learner reads.
+
+        Returns
+        -------
+        list of S ndarrays of shape (n,)
+        """
+        check_is_fitted(self, "estimators_")
+        normalized_votes(votes, len(self.estimators_))
+        opinions = np.stack(list(self._opinions(X)))  # (T, n, K)
+        predicted = []
+        for row in np.atleast_2d(np.asarray(votes, dtype=np.float64)):
+            voting = row > 0
+            predicted.append(self._labels(_last(running_mean(opinions[voting], row[voting]))))
+        return predicted
+
+    def with_votes(self, votes: Any) -> Any:
+        """The same members with other votes: fewer of them, or all alike.
+
+        Parameters
+        ----------
+        votes : array-like of shape (n_members,), n_members <= T
+            Votes of the first members; 0 leaves a member out.
+
+        Returns
+        -------
+        LLMAdaBoostClassifier
+            A fitted shallow copy; the members are shared.
+        """
+        check_is_fitted(self, "estimators_")
+        vector = np.array(votes, dtype=np.float64, ndmin=1)
+        n_members = len(vector)
+        if n_members > len(self.estimators_):
+            raise ValueError(f"votes must have at most {len(self.estimators_)} entries. Got {n_members} instead.")
+        normalized_votes(vector, n_members)
+        other = copy.copy(self)
+        other.estimators_ = [member for member, vote in zip(self.estimators_, vector, strict=False) if vote > 0]
+        other.estimator_weights_ = vector[vector > 0]
+        return other
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        learner = self._weak_learner()
+        tags.input_tags = input_tags(learner)
+        # Rows are drawn and weighted one by one; a kernel matrix would have to be drawn on both sides.
+        tags.input_tags.pairwise = False
+        tags.classifier_tags = get_tags(learner).classifier_tags or tags.classifier_tags
+        tags.classifier_tags.multi_label = False
+        return tags
+
+    def _weak_learner(self) -> Any:
+        """The weak learner, not cloned; a model id becomes an `HFClassifier`."""
+        if isinstance(self.estimator, str):
+            from ensemw2s.learners import HFClassifier
+
+            return HFClassifier(self.estimator)
+        return self.estimator
+
+    def _opinions(self, X: Any) -> Iterator[np.ndarray]:
+        rows = check_rows(self, self._weak_learner(), X)
+        return (member_opinion(member, rows, self.classes_, self.voting) for member in self.estimators_)
+
+    def _staged_mean(self, X: Any) -> Iterator[np.ndarray]:
+        check_is_fitted(self, "estimators_")
+        return running_mean(self._opinions(X), self.estimator_weights_)
+
+    def _mean(self, X: Any) -> np.ndarray:
+        return _last(self._staged_mean(X))
+
+    def _labels(self, mean: np.ndarray) -> np.ndarray:
+        return self.classes_[mean.argmax(axis=1)]
+
+    def _scores(self, mean: np.ndarray) -> np.ndarray:
+        n_classes = len(self.classes_)
+        return mean if self.voting == "hard" else (n_classes * mean - 1.0) / (n_classes - 1)
+
+    def _proba(self, mean: np.ndarray) -> np.ndarray:
+        return softmax(mean / (len(self.classes_) - 1), axis=1) if self.voting == "hard" else mean
+
+    def _decision(self, mean: np.ndarray) -> np.ndarray:
+        scores = self._scores(mean)
+        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
+
+
+def _last(means: Iterator[np.ndarray]) -> np.ndarray:
+    return deque(means, maxlen=1)[0]

@@ -1,0 +1,304 @@
+"""AdaBoost over classifiers (EnsemW2S, Algorithm 2)."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from sklearn.base import clone, is_regressor
+from sklearn.utils import check_random_state
+
+from ensemw2s._validation import check_integer, check_option, check_real, shorten
+from ensemw2s.boosting import estimator_weight, reweight, weighted_error
+from ensemw2s.ensemble._classifier_rows import check_labels, check_row_weight, check_rows
+from ensemw2s.ensemble._votes import class_columns
+from ensemw2s.ensemble._voting import BaseVotingClassifier
+from ensemw2s.ensemble._weighted_fit import fit_resampled, fit_weighted, training_weight, weight_keyword
+from ensemw2s.exceptions import EarlyStopWarning, WeakLearnerError
+
+__all__ = ["LLMAdaBoostClassifier"]
+
+ClassifierSampling: TypeAlias = Literal["weight", "resample"]
+Voting: TypeAlias = Literal["hard", "soft"]
+
+logger = logging.getLogger("ensemw2s")
+
+_WEIGHT_FLOOR = float(np.finfo(np.float64).eps)
+
+
+@dataclass
+class _Rounds:
+    """What the loop has gathered so far."""
+
+    estimators: list[Any] = field(default_factory=list)
+    votes: list[float] = field(default_factory=list)
+    errors: list[float] = field(default_factory=list)
+    stop_reason: str = "n_estimators"
+
+    def keep(self, estimator: Any, vote: float, error: float) -> None:
+        self.estimators.append(estimator)
+        self.votes.append(vote)
+        self.errors.append(error)
+
+
+class LLMAdaBoostClassifier(BaseVotingClassifier):
+    r"""Boost classifiers, language models or any other (EnsemW2S, Algorithm 2; SAMME for more than two classes).
+
+    Every row has a weight :math:`D_t`. A round trains a fresh learner on the weighted rows, measures its error
+    :math:`\epsilon_t` on all of them under :math:`D_t`, gives it the vote
+
+    .. math:: \alpha_t = \log\frac{1-\epsilon_t}{\epsilon_t} + \log(K-1)
+        = \operatorname{logit}(1 - 1/K) - \operatorname{logit}(\epsilon_t),
+
+    and multiplies the weights of the rows it missed by :math:`e^{\alpha_t}`. The loop ends when
+    :math:`\epsilon_t \ge 1 - 1/K`, the error of guessing.
+
+    With a decision stump inside it is scikit-learn's `AdaBoostClassifier`, round for round. Algorithm 2's vote,
+    :math:`\frac12\log\frac{1-\epsilon}{\epsilon}`, is half of ours at K = 2, with the same :math:`D_t` in every round
+    and the same decisions; halve the votes to compare them with Tables 1 and 2.
+
+    Parameters
+    ----------
+    estimator : classifier or str
+        Weak learner, cloned every round: any scikit-learn classifier, a pipeline over texts, an `HFClassifier`. A
+        model id or folder stands for ``HFClassifier(id)``.
+    n_estimators : int, default=10
+        Largest number of rounds.
+    learning_rate : float, default=1.0
+        Shrinkage of the votes. (The optimiser's rate is ``estimator__lr``.)
+    sampling : {"weight", "resample"}, default="weight"
+        How a learner comes to know the weights: ``fit(..., sample_weight=...)``, or as many rows as there are, drawn
+        by their weights with replacement, plus one of each class that the draw has missed. Weights for a `Pipeline`
+        go to its last step.
+    voting : {"hard", "soft"}, default="hard"
+        Whether a member votes for one class (Algorithm 2), or spreads its vote by its probabilities. Training is the
+        same.
+    on_failure : {"raise", "keep"}, default="raise"
+        What to do when the first round is no better than guessing: raise, or keep that learner and warn.
+    random_state : int, RandomState or None, default=None
+        Seeds the learners, round by round, as scikit-learn does, and the draws.
+    verbose : bool, default=False
+        Show a progress bar over rounds.
+
+    Attributes
+    ----------
+    estimators_ : list of classifiers
+        The members kept.
+    estimator_weights_ : ndarray of shape (T,)
+        Votes :math:`\alpha_t`, in nats. Only fitted rounds; scikit-learn pads with zeros.
+    estimator_errors_ : ndarray of shape (T,)
+        :math:`\epsilon_t` under :math:`D_t`.
+    classes_ : ndarray of shape (K,)
+        Sorted classes.
+    stop_reason_ : {"n_estimators", "perfect_fit", "error_above_prior", "diverged"}
+        Why boosting ended.
+    n_features_in_ : int
+        Only where rows have features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Only where `X` is a DataFrame.
+
+    Raises
+    ------
+    WeakLearnerError
+        If the first round fails, see `on_failure`.
+
+    Notes
+    -----
+    The weights that a learner gets sum to the sum of `sample_weight`, or to n without it. So the first member is the
+    learner as it would be alone, and a parameter that weighs the data against something else, such as ``C`` of
+    `LogisticRegression`, means the same with and without boosting. scikit-learn passes weights that sum to 1; for its
+    results with such a learner pass a `sample_weight` that sums to 1.
+
+    A learner without any error gets, as in scikit-learn, the vote 1 if it is the first, whose vote has nothing to
+    outweigh. Later ones get the vote of an error of 1/(2n), for n rows with a positive weight, instead of
+    scikit-learn's 1, which would let worse members outvote a perfect one.
+
+    References
+    ----------
+    .. [1] Agrawal et al., "EnsemW2S: Can an Ensemble of LLMs be Leveraged to Obtain a Stronger LLM?", 2024.
+    .. [2] Zhu, Zou, Rosset, Hastie, "Multi-class AdaBoost", Statistics and its Interface 2(3), 2009.
+
+    Examples
+    --------
+    >>> from sklearn.feature_extraction.text import TfidfVectorizer
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from ensemw2s import LLMAdaBoostClassifier
+    >>> X = ["sweet apple", "apple pie", "red apple", "fast car", "old car", "red car", "apple car"]
+    >>> y = ["fruit", "fruit", "fruit", "vehicle", "vehicle", "vehicle", "fruit"]
+    >>> booster = LLMAdaBoostClassifier(make_pipeline(TfidfVectorizer(), LogisticRegression()), n_estimators=5)
+    >>> booster.fit(X, y).predict(["apple tart", "blue car"])
+    array(['fruit', 'vehicle'], dtype='<U7')
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        *,
+        n_estimators: int = 10,
+        learning_rate: float = 1.0,
+        sampling: ClassifierSampling = "weight",
+        voting: Voting = "hard",
+        on_failure: str = "raise",
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.estimator = estimator
+        self.n_estimators = n_estimators
+        self.learning_rate = learning_rate
+        self.sampling = sampling
+        self.voting = voting
+        self.on_failure = on_failure
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LLMAdaBoostClassifier:
+        """Boost.
+
+        Parameters
+        ----------
+        X : sequence of str, array-like or sparse matrix, n rows
+            What the weak learner reads.
+        y : array-like of shape (n,)
+            Classes, at least two.
+        sample_weight : array-like of shape (n,), optional
+            Initial weights of the rows, positive in at least two classes.
+
+        Returns
+        -------
+        LLMAdaBoostClassifier
+            The fitted booster itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter, a row, a label or a weight is out of order; nothing has been trained then.
+        WeakLearnerError
+            If the first learner is no better than guessing, or diverges.
+        """
+        self._check_parameters()
+        learner = self._weak_learner()
+        rows = check_rows(self, learner, X, fitting=True)
+        labels = check_labels(y, rows.shape[0])
+        row_weight = check_row_weight(sample_weight, labels)
+        self.classes_, columns = np.unique(labels, return_inverse=True)
+        rounds = self._boost(learner, rows, labels, columns, row_weight)
+        self.estimators_ = rounds.estimators
+        self.estimator_weights_ = np.array(rounds.votes)
+        self.estimator_errors_ = np.array(rounds.errors)
+        self.stop_reason_ = rounds.stop_reason
+        return self
+
+    def _boost(self, learner: Any, X: Any, y: np.ndarray, columns: np.ndarray, row_weight: np.ndarray) -> _Rounds:
+        from tqdm.auto import tqdm
+
+        rounds = _Rounds()
+        chance = 1.0 - 1.0 / len(self.classes_)
+        rng = check_random_state(self.random_state)
+        weighted = row_weight > 0
+        weight = row_weight / row_weight.sum()
+        for t in tqdm(range(self.n_estimators), desc="boosting", unit="round", disable=not self.verbose):
+            # scikit-learn's floor: a weight that underflows to 0 would take its row out of training for good.
+            weight = np.where(weighted, np.maximum(weight, _WEIGHT_FLOOR), 0.0)
+            try:
+                member = self._train_round(learner, X, y, weight, row_weight, rng)
+                predicted = class_columns(member.predict(X), self.classes_, member)
+            except WeakLearnerError as failure:
+                if not rounds.estimators:
+                    raise
+                warnings.warn(
+                    f"Round {t + 1} was discarded: {failure} The {t} rounds before it are kept.",
+                    EarlyStopWarning, stacklevel=3,
+                )  # fmt: skip
+                rounds.stop_reason = "diverged"
+                break
+            wrong = predicted != columns
+            error = weighted_error(wrong, weight)
+            if error >= chance:
+                rounds.stop_reason = "error_above_prior"
+                self._refuse_round(rounds, member, error, chance, predicted, columns)
+                break
+            if error == 0:
+                rounds.stop_reason = "perfect_fit"
+                rounds.keep(member, self._perfect_vote(t, int(weighted.sum()), chance), error)
+                break
+            vote = estimator_weight(error, chance, learning_rate=self.learning_rate)
+            rounds.keep(member, vote, error)
+            logger.info("round %d: error %.4f, vote %.4f", t + 1, error, vote)
+            weight = reweight(weight, wrong, vote)
+        return rounds
+
+    def _train_round(
+        self,
+        learner: Any,
+        X: Any,
+        y: np.ndarray,
+        weight: np.ndarray,
+        row_weight: np.ndarray,
+        rng: np.random.RandomState,
+    ) -> Any:
+        member = clone(learner)
+        names = sorted(member.get_params(deep=True))
+        seeded = [name for name in names if name == "random_state" or name.endswith("__random_state")]
+        member.set_params(**{name: rng.randint(np.iinfo(np.int32).max) for name in seeded})
+        if self.sampling == "weight":
+            return fit_weighted(member, X, y, training_weight(weight, row_weight))
+        return fit_resampled(member, X, y, weight, rng)
+
+    def _perfect_vote(self, t: int, n_rows: int, chance: float) -> float:
+        if t == 0:
+            return 1.0
+        # e = 0 has no finite vote: half a row wrong is the least that could have been seen.
+        return estimator_weight(min(0.5 / n_rows, chance / 2), chance, learning_rate=self.learning_rate)
+
+    def _refuse_round(
+        self, rounds: _Rounds, member: Any, error: float, chance: float, predicted: np.ndarray, columns: np.ndarray
+    ) -> None:
+        """Discard a round that is no better than guessing, and say so; keep it if it is all there is and wanted."""
+        t = len(rounds.estimators)
+        found = (
+            f"its weighted error, {error:.4f}, is not below that of guessing, {chance:.4f} "
+            f"(unweighted accuracy {np.mean(predicted == columns):.4f}"
+        )
+        if np.all(predicted == predicted[0]):
+            found += f"; it predicts {self.classes_.tolist()[predicted[0]]!r} for every row"
+        found += ")"
+        if t > 0:
+            warnings.warn(
+                f"Round {t + 1} was discarded: {found}. The {t} rounds before it are kept.",
+                EarlyStopWarning, stacklevel=4,
+            )  # fmt: skip
+            return
+        message = f"The first weak learner, {type(member).__name__}, failed: {found}. Train it longer, or use another."
+        if self.on_failure == "raise":
+            raise WeakLearnerError(message + " on_failure='keep' keeps it as a single member.")
+        warnings.warn(message + " It is kept as a single member with vote 1.", EarlyStopWarning, stacklevel=4)
+        rounds.keep(member, 1.0, error)
+
+    def _check_parameters(self) -> None:
+        check_integer(self.n_estimators, "n_estimators", minimum=1)
+        if not check_real(self.learning_rate, "learning_rate") > 0:
+            raise ValueError(f"learning_rate must be > 0. Got {self.learning_rate!r} instead.")
+        check_option(self.sampling, "sampling", ("weight", "resample"))
+        check_option(self.voting, "voting", ("hard", "soft"))
+        check_option(self.on_failure, "on_failure", ("raise", "keep"))
+        learner = self._weak_learner()
+        missing = [name for name in ("fit", "predict", "get_params", "set_params") if not hasattr(learner, name)]
+        if isinstance(learner, type) or missing or is_regressor(learner):
+            raise TypeError(
+                f"estimator must be a scikit-learn classifier or a model id. Got {shorten(learner)} instead; derive a "
+                f"learner of your own from ClassifierMixin and BaseEstimator."
+            )
+        if self.voting == "soft" and not hasattr(learner, "predict_proba"):
+            raise ValueError(
+                f"estimator must have predict_proba for voting='soft'. {type(learner).__name__} has none; "
+                f"pass voting='hard'."
+            )
+        if self.sampling == "weight" and weight_keyword(learner) is None:
+            raise ValueError(
+                f"estimator must take sample_weight in fit for sampling='weight'. {type(learner).__name__} does not; "
+                f"pass sampling='resample', which draws rows by their weights."
+            )
