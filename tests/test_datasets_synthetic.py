@@ -153,8 +153,8 @@ def test_name_and_answers_show_in_repr() -> None:
 def test_corpus_lines_end_with_the_right_order() -> None:
     for line in make_corpus(500, random_state=0):
         head, answer = line.split(" : ")
-        *animals, by, direction, name = head.split(" ")
-        assert by == "by"
+        *animals, order = head.split(" ")
+        direction, name = order.split("-")
         assert answer == " ".join(sorted(animals, key=RULES[CORPUS_RULES[direction, name]]))
 
 

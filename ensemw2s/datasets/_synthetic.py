@@ -130,7 +130,7 @@ def make_qa(
 def make_corpus(n_samples: int, *, difficulty: tuple[int, int] = (3, 8), random_state: RandomState = None) -> list[str]:
     """Make plain text on the animals of `make_qa`, to pre-train small models on.
 
-    Each line lists some animals, names a property and a direction, and lists the animals in that order. The words
+    Each line lists some animals, names a direction and property, and lists the animals in that order. The words
     with which questions ask (``lightest first`` ...) do not occur, nor does the form of a question: as with a real
     language model, the knowledge is there and has to be elicited by fine-tuning.
 
@@ -159,7 +159,7 @@ def make_corpus(n_samples: int, *, difficulty: tuple[int, int] = (3, 8), random_
     Examples
     --------
     >>> make_corpus(2, random_state=0)[1]
-    'eagle sheep frog by rising lifespan : frog sheep eagle'
+    'eagle sheep frog rising-lifespan : frog sheep eagle'
     """
     n_samples = check_integer(n_samples, "n_samples", minimum=1)
     low, high = _check_difficulty(difficulty)
@@ -169,7 +169,7 @@ def make_corpus(n_samples: int, *, difficulty: tuple[int, int] = (3, 8), random_
         rule, animals = _draw(rng, low, high)
         name, highest_first = _RULES[rule]
         direction = "falling" if highest_first else "rising"
-        lines.append(f"{' '.join(animals)} by {direction} {name} : {' '.join(_sorted(rule, animals))}")
+        lines.append(f"{' '.join(animals)} {direction}-{name} : {' '.join(_sorted(rule, animals))}")
     return lines
 
 
