@@ -210,6 +210,12 @@ def test_difficulty_that_is_no_finite_number_is_refused(bad: object, error: type
         QADataset(PROMPTS, difficulty=[1, bad, 2, 3])
 
 
+@pytest.mark.parametrize("bad", [None, 1.5, ["a"]])
+def test_id_that_is_neither_text_nor_int_is_refused(bad: object) -> None:
+    with pytest.raises(TypeError, match=r"ids\[2\]"):
+        QADataset(PROMPTS, ids=["a", "b", bad, "d"])
+
+
 def test_name_that_is_no_text_is_refused() -> None:
     with pytest.raises(TypeError, match="name must be a str or None"):
         QADataset(PROMPTS, name=3)

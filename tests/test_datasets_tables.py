@@ -72,6 +72,10 @@ def test_from_dataset_keeps_the_name() -> None:
     assert QADataset.from_dataset(Dataset.from_dict({"prompt": ["a"]}), name="toy").name == "toy"
 
 
+def test_from_dataset_with_a_format_is_read_plainly() -> None:
+    assert QADataset.from_dataset(QA.to_dataset().with_format("torch")) == QA
+
+
 def test_from_dataset_unknown_column_is_refused() -> None:
     with pytest.raises(ValueError, match=r"answer must name a column of the table, one of \['question'\]; got 'gold'"):
         QADataset.from_dataset(Dataset.from_dict({"question": ["a"]}), answer="gold")

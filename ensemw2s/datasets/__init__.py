@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ensemw2s.datasets._binary import BinaryQA, to_binary
+from ensemw2s.datasets._example import QAExample
 from ensemw2s.datasets._loaders import load_arc, load_quartz, load_sciq
-from ensemw2s.datasets._qa import QADataset, QAExample
+from ensemw2s.datasets._qa import QADataset
 from ensemw2s.datasets._synthetic import make_corpus, make_qa
 
 __all__ = [

@@ -18,6 +18,13 @@ def check_texts(values: Any, name: str, prompts: Sequence[str], *, what: str) ->
     return tuple(texts)
 
 
+def check_ids(values: Any, prompts: Sequence[str]) -> tuple[str, ...]:
+    """Return identifiers, one per prompt, as texts."""
+    rows = _listed("ids", values, "str or int", prompts)
+    texts = [str(value) if isinstance(value, (int, np.integer)) else value for value in rows]
+    return check_texts(texts, "ids", prompts, what="id")
+
+
 def check_choices(values: Any, prompts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """Return two or more different options per prompt; rows may differ in length."""
     rows = _listed("choices", values, "list of options", prompts)

@@ -198,7 +198,7 @@ def _read(
     if data_dir is None:
         data_dir = os.environ.get(_ENVIRONMENT) or None
     if data_dir is not None:
-        return _read_folder(Path(data_dir) / folder, split)
+        return _read_folder(Path(data_dir).expanduser() / folder, split)
     import datasets
 
     path, config = hub

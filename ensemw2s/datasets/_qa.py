@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -13,11 +12,13 @@ from ensemw2s._validation import RandomState, as_generator, as_texts
 from ensemw2s.datasets._columns import (
     check_choices,
     check_difficulty,
+    check_ids,
     check_labels,
     check_texts,
     frozen,
     labels_from_answers,
 )
+from ensemw2s.datasets._example import QAExample
 from ensemw2s.datasets._repr import as_html, as_text
 from ensemw2s.datasets._tables import (
     columns_from_dataset,
@@ -30,39 +31,6 @@ from ensemw2s.datasets._tables import (
 if TYPE_CHECKING:
     import datasets
     import pandas
-
-
-@dataclass(frozen=True)
-class QAExample:
-    """One question of a `QADataset`.
-
-    Attributes
-    ----------
-    prompt : str
-        The question.
-    answer : str or None
-        The gold answer.
-    choices : tuple of str or None
-        The options.
-    label : int or None
-        Index of the gold option.
-    id : str or None
-        Identifier of the question.
-    difficulty : float or None
-        Larger is harder.
-
-    Examples
-    --------
-    >>> QAExample("Which metal is liquid?", answer="mercury").answer
-    'mercury'
-    """
-
-    prompt: str
-    answer: str | None = None
-    choices: tuple[str, ...] | None = None
-    label: int | None = None
-    id: str | None = None
-    difficulty: float | None = None
 
 
 class QADataset:
@@ -160,7 +128,7 @@ class QADataset:
             self._answers = gold
         elif self._choices is not None and self._answers is not None:
             self._labels = labels_from_answers(self._answers, self._choices)
-        self._ids = None if ids is None else check_texts(_texts_of_ids(ids), "ids", self._prompts, what="id")
+        self._ids = None if ids is None else check_ids(ids, self._prompts)
         self._difficulty = None if difficulty is None else check_difficulty(difficulty, self._prompts)
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a str or None; got {name!r}.")
@@ -493,9 +461,3 @@ class QADataset:
         made._prompts, made._answers, made._choices, made._labels = prompts, answers, choices, labels
         made._ids, made._difficulty, made._name = ids, difficulty, name
         return made
-
-
-def _texts_of_ids(ids: Any) -> Any:
-    if isinstance(ids, (str, bytes)):
-        return ids  # refused by check_texts
-    return [str(value) if isinstance(value, (int, np.integer)) else value for value in ids]

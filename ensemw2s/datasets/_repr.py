@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from ensemw2s.metrics import chance_level
 
 if TYPE_CHECKING:
-    from ensemw2s.datasets._qa import QADataset, QAExample
+    from ensemw2s.datasets._example import QAExample
+    from ensemw2s.datasets._qa import QADataset
 
 _N_HTML_ROWS = 5
 

@@ -53,7 +53,8 @@ def columns_from_dataset(dataset: datasets.Dataset, names: Mapping[str, str | Se
         raise TypeError(
             f"dataset must be a datasets.Dataset; got {type(dataset).__name__}. Use from_list or from_pandas."
         )
-    return _columns(dataset.column_names, lambda column: list(dataset[column]), names)
+    plain = dataset.with_format(None)  # no tensors
+    return _columns(plain.column_names, lambda column: list(plain[column]), names)
 
 
 def columns_from_pandas(frame: pandas.DataFrame, names: Mapping[str, str | Sequence[str] | None]) -> dict[str, Any]:
