@@ -97,7 +97,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         Why boosting ended.
     n_features_in_ : int
         Only where rows have features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Only where `X` is a DataFrame.
 
     Raises
