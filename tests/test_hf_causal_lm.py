@@ -18,6 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from peft import LoraConfig
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from test_example_weights import gguf_file  # noqa: F401 (a fixture: a tiny Llama as a GGUF file)
 from tiny_models import (
     ANSWERS,
     FACTORIES,
@@ -701,3 +702,23 @@ def test_loading_leaves_the_bars_of_transformers_on(folder):
 def test_missing_folder_is_an_error(tmp_path):
     with pytest.raises(OSError, match=r"."):
         HFCausalLM(str(tmp_path / "nothing")).initialize()
+
+
+@pytest.mark.parametrize("peft_config", ["default", None])
+def test_gguf_file_is_loaded_trained_and_shared(gguf_file, peft_config):  # noqa: F811
+    from transformers import AutoModelForCausalLM
+
+    # transformers gives this file's own tokenizer one token more than there are embeddings.
+    learner = tiny_learner(str(gguf_file.parent), gguf_file=gguf_file.name, peft_config=peft_config, max_length=60)
+    fit(learner.initialize())
+    assert losses(learner)[-1] < losses(learner)[0]
+    loaded = AutoModelForCausalLM.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name, dtype=torch.float32)
+    ids = torch.tensor([byte_tokenizer()("to be")["input_ids"]])
+    with torch.no_grad():
+        expected = loaded(ids).logits
+    assert_allclose(learner.initialize().token_logits(ids, torch.ones_like(ids)), expected, atol=1e-5)
+
+
+def test_tokenizer_of_a_gguf_file_is_read(gguf_file):  # noqa: F811
+    with pytest.raises(WeakLearnerError, match="The tokenizer has 259 tokens, the model only 258 embeddings"):
+        tiny_learner(str(gguf_file.parent), gguf_file=gguf_file.name, tokenizer=None).initialize()
