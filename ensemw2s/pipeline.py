@@ -122,6 +122,9 @@ class W2SPipeline(BaseEstimator):
             require_answers(X)
             hard = check_questions(X_hard, y_hard, choices_hard)
             y_hard, X_hard = (None if y_hard is None else hard.answers), hard.drop_answers()
+            for model, part in ((weak, X), (weak, X_hard), (student, X_hard)):
+                if hasattr(model, "check_lengths"):
+                    model.check_lengths(part)
 
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         logger.info("training the weak ensemble")

@@ -679,12 +679,12 @@ def test_folder_gives_the_same_learner_as_a_factory(folder, peft_config):
 
 
 def test_loading_shows_no_bar_unless_verbose(folder, capfd):
-    tiny_learner(folder, tokenizer=None).initialize()
+    answer_logits(tiny_learner(folder, tokenizer=None).initialize())
     assert capfd.readouterr().err == ""
 
 
 def test_loading_shows_a_bar_when_verbose(folder, capfd):
-    tiny_learner(folder, tokenizer=None, verbose=True).initialize()
+    answer_logits(tiny_learner(folder, tokenizer=None, verbose=True).initialize())
     assert "Loading weights" in capfd.readouterr().err
 
 
@@ -693,7 +693,7 @@ def test_loading_leaves_the_bars_of_transformers_on(folder):
 
     before = logging.set_tqdm_hook(None)
     logging.set_tqdm_hook(before)
-    tiny_learner(folder, tokenizer=None).initialize()
+    answer_logits(tiny_learner(folder, tokenizer=None).initialize())
     after = logging.set_tqdm_hook(before)
     assert after is before
     assert logging.is_progress_bar_enabled()

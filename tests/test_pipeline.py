@@ -229,3 +229,25 @@ def test_bad_columns_are_named_before_any_model_is_loaded(arguments, message):
 def test_bad_labeler_parameters_are_named_before_any_model_is_loaded():
     with pytest.raises(ValueError, match="labels must be one of"):
         W2SPipeline("no/such-model", "no/such-model", labeler=PseudoLabeler(labels="fuzzy")).fit(EASY, None, HARD)
+
+
+@pytest.fixture
+def short_model(tmp_path):
+    """A folder with a configuration of at most 24 tokens and a tokenizer, but no weights to load."""
+    from transformers import GPTNeoXConfig
+
+    GPTNeoXConfig(vocab_size=len(TOKENIZER), max_position_embeddings=24).save_pretrained(tmp_path)
+    TOKENIZER.save_pretrained(tmp_path)
+    return str(tmp_path)
+
+
+def test_a_hard_question_that_is_too_long_is_named_before_any_model_is_loaded(short_model):
+    hard = QADataset(["red ?", "red " * 30], choices=[["red", "blue"]] * 2)
+    with pytest.raises(ValueError, match=r"prompts\[1\] and its answer are 3\d tokens long, more than max_length=24"):
+        W2SPipeline(short_model, short_model).fit(EASY, None, hard)
+
+
+def test_an_option_that_is_too_long_is_named_before_any_model_is_loaded(short_model):
+    hard = QADataset(["red ?", "sun ?"], choices=[["red", "blue"], ["cat", "dog " * 40]])
+    with pytest.raises(ValueError, match=r"answers\[1\] is 41 tokens long"):
+        W2SPipeline(short_model, short_model).fit(EASY, None, hard)

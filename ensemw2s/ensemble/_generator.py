@@ -266,6 +266,31 @@ class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self, "estimators_")
         yield from self.token_error_under(self._stages(), X, y).tolist()
 
+    def check_lengths(self, questions: QADataset) -> None:
+        """Raise a ValueError that names the row where a question does not fit into the model.
+
+        Every option is looked at, or the answer where there are no options. Nothing is trained, and no weights of a
+        hub id or folder are loaded.
+
+        Parameters
+        ----------
+        questions : QADataset
+            Questions to train on, to label or to test on.
+        """
+        answers: Sequence[Sequence[str]] = [["."]] * len(questions)  # free text: room for a token, at the least
+        if questions.choices is not None:
+            answers = questions.choices
+        elif questions.answers is not None:
+            answers = [[answer] for answer in questions.answers]
+        rows = [row for row, several in enumerate(answers) for _ in several]
+        learner = self._base_estimator().initialize()
+        TokenDataset.for_learner(
+            learner,
+            [questions.prompts[row] for row in rows],
+            [answer for several in answers for answer in several],
+            row_numbers=rows,
+        )
+
     def with_votes(self, votes: Any) -> Any:
         """The same members with other votes: fewer of them, or all alike.
 

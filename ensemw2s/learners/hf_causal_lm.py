@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._validation import check_weight
 from ensemw2s.learners._adapters import AdapterHost, default_lora, shared_host
@@ -135,7 +137,10 @@ class HFCausalLM(HFLearner):
         self.verbose = verbose
 
     def initialize(self) -> HFCausalLM:
-        """Load the untrained model and its tokenizer, and return `self`.
+        """Become the untrained model, and return `self`.
+
+        Tokenizer and configuration are read at once, so that data can be checked against them; the weights of a hub
+        id or folder are loaded where they are first used.
 
         Raises
         ------
@@ -148,11 +153,10 @@ class HFCausalLM(HFLearner):
         self.tokenizer_ = load_tokenizer(self.tokenizer, self.model, revision=self.revision, gguf_file=self.gguf_file)
         self.adapter_: dict[str, torch.Tensor] | None = None
         self.model_: Any = None
-        if self.peft_config is None:
-            self.model_ = self._load_base()
-            config = self.model_.config
-        else:
-            config = self._host().model.config
+        self._trains_all_weights = self.peft_config is None
+        config = self._read_config()
+        if previous is not None and self.peft_config is not None:
+            self._host()
         del previous
         self.max_length_ = self._length_limit(config)
         self._check_vocabulary(config)
@@ -192,10 +196,11 @@ class HFCausalLM(HFLearner):
                 self._train(model, tokens, weight, seed)
                 self.adapter_ = host.state()
         else:
-            try:
-                self._train(self.model_, tokens, weight, seed)
-            finally:
-                self.model_.eval()
+            with self.lend_model() as model:
+                try:
+                    self._train(model, tokens, weight, seed)
+                finally:
+                    model.eval()
         return self
 
     def token_logits(self, input_ids: Any, attention_mask: Any) -> torch.Tensor:
@@ -278,6 +283,24 @@ class HFCausalLM(HFLearner):
                 logits_to_keep=n_last,
             )
         return output.logits[:, -n_last:], output.past_key_values if use_cache else None
+
+    def lend_model(self) -> AbstractContextManager[Any]:
+        """Context manager that gives the `transformers` or PEFT model with this learner's weights in place.
+
+        Other learners share the base: use the model inside the ``with`` block only.
+        """
+        check_is_fitted(self, "tokenizer_")
+        if self._trains_all_weights and self.model_ is None:
+            self.model_ = self._load_base()
+        return super().lend_model()
+
+    def _read_config(self) -> Any:
+        if not isinstance(self.model, str) or self.gguf_file is not None:
+            with self.lend_model() as model:
+                return model.config
+        from transformers import AutoConfig
+
+        return AutoConfig.from_pretrained(self.model, revision=self.revision, trust_remote_code=False)
 
     def _find_host(self) -> AdapterHost:
         config = default_lora() if isinstance(self.peft_config, str) else self.peft_config
