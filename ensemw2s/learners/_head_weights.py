@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s.learners._adapters import AdapterHost
@@ -58,12 +60,27 @@ def load_with_head(
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    with isolated_rng(0), loading_bar(verbose):
+    with isolated_rng(0), loading_bar(verbose), _without_load_report():
         loaded, info = AutoModelForSequenceClassification.from_pretrained(
             model, num_labels=n_classes, dtype=getattr(torch, dtype), revision=revision, trust_remote_code=False,
             output_loading_info=True,
         )  # fmt: skip
     return loaded.eval(), untrained_modules(loaded, info["missing_keys"])
+
+
+@contextmanager
+def _without_load_report() -> Iterator[None]:
+    # It says that the head is missing from the checkpoint, in fourteen lines, at every load of every round.
+    logger = logging.getLogger("transformers.modeling_utils")
+
+    def is_no_report(record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    logger.addFilter(is_no_report)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_no_report)
 
 
 def untrained_modules(model: Any, missing: Sequence[str]) -> list[str]:
