@@ -89,10 +89,11 @@ class HFCausalLM(HFLearner):
     ...     return GPTNeoXForCausalLM(GPTNeoXConfig(
     ...         vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
     ...         intermediate_size=64, max_position_embeddings=64))
-    >>> learner = HFCausalLM(tiny, tokenizer=tokenizer, peft_config=None, lr=1e-2, epochs=20, random_state=0)
+    >>> learner = HFCausalLM(tiny, tokenizer=tokenizer, peft_config=None, lr=1e-2, epochs=20, batch_size=4,
+    ...                      random_state=0)
     >>> generator = FineTunedGenerator(learner).fit(["1 + 1 =", "1 + 2 ="] * 8, ["2", "3"] * 8)
-    >>> generator.predict(["1 + 2 ="])
-    ['3']
+    >>> generator.predict(["1 + 1 =", "1 + 2 ="])
+    array(['2', '3'], dtype=object)
     """
 
     def __init__(
