@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -14,6 +13,7 @@ from sklearn.utils import check_random_state
 from ensemw2s._validation import check_integer, check_option, check_real, shorten
 from ensemw2s.boosting import estimator_weight, reweight, weighted_error
 from ensemw2s.ensemble._classifier_rows import check_labels, check_row_weight, check_rows
+from ensemw2s.ensemble._rounds import Rounds, seed_parameters
 from ensemw2s.ensemble._votes import class_columns
 from ensemw2s.ensemble._voting import BaseVotingClassifier
 from ensemw2s.ensemble._weighted_fit import fit_resampled, fit_weighted, training_weight, weight_keyword
@@ -27,21 +27,6 @@ Voting: TypeAlias = Literal["hard", "soft"]
 logger = logging.getLogger("ensemw2s")
 
 _WEIGHT_FLOOR = float(np.finfo(np.float64).eps)
-
-
-@dataclass
-class _Rounds:
-    """What the loop has gathered so far."""
-
-    estimators: list[Any] = field(default_factory=list)
-    votes: list[float] = field(default_factory=list)
-    errors: list[float] = field(default_factory=list)
-    stop_reason: str = "n_estimators"
-
-    def keep(self, estimator: Any, vote: float, error: float) -> None:
-        self.estimators.append(estimator)
-        self.votes.append(vote)
-        self.errors.append(error)
 
 
 class LLMAdaBoostClassifier(BaseVotingClassifier):
@@ -192,10 +177,10 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         self.stop_reason_ = rounds.stop_reason
         return self
 
-    def _boost(self, learner: Any, X: Any, y: np.ndarray, columns: np.ndarray, row_weight: np.ndarray) -> _Rounds:
+    def _boost(self, learner: Any, X: Any, y: np.ndarray, columns: np.ndarray, row_weight: np.ndarray) -> Rounds:
         from tqdm.auto import tqdm
 
-        rounds = _Rounds()
+        rounds = Rounds()
         chance = 1.0 - 1.0 / len(self.classes_)
         rng = check_random_state(self.random_state)
         weighted = row_weight > 0
@@ -223,10 +208,10 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
                 break
             if error == 0:
                 rounds.stop_reason = "perfect_fit"
-                rounds.keep(member, self._perfect_vote(t, int(weighted.sum()), chance), error)
+                rounds.keep(member, self._perfect_vote(t, int(weighted.sum()), chance), error, chance)
                 break
             vote = estimator_weight(error, chance, learning_rate=self.learning_rate)
-            rounds.keep(member, vote, error)
+            rounds.keep(member, vote, error, chance)
             logger.info("round %d: error %.4f, vote %.4f", t + 1, error, vote)
             weight = reweight(weight, wrong, vote)
         return rounds
@@ -241,9 +226,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         rng: np.random.RandomState,
     ) -> Any:
         member = clone(learner)
-        names = sorted(member.get_params(deep=True))
-        seeded = [name for name in names if name == "random_state" or name.endswith("__random_state")]
-        member.set_params(**{name: rng.randint(np.iinfo(np.int32).max) for name in seeded})
+        member.set_params(**{name: rng.randint(np.iinfo(np.int32).max) for name in seed_parameters(member)})
         if self.sampling == "weight":
             return fit_weighted(member, X, y, training_weight(weight, row_weight))
         return fit_resampled(member, X, y, weight, rng)
@@ -255,7 +238,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         return estimator_weight(min(0.5 / n_rows, chance / 2), chance, learning_rate=self.learning_rate)
 
     def _refuse_round(
-        self, rounds: _Rounds, member: Any, error: float, chance: float, predicted: np.ndarray, columns: np.ndarray
+        self, rounds: Rounds, member: Any, error: float, chance: float, predicted: np.ndarray, columns: np.ndarray
     ) -> None:
         """Discard a round that is no better than guessing, and say so; keep it if it is all there is and wanted."""
         t = len(rounds.estimators)
@@ -276,7 +259,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         if self.on_failure == "raise":
             raise WeakLearnerError(message + " on_failure='keep' keeps it as a single member.")
         warnings.warn(message + " It is kept as a single member with vote 1.", EarlyStopWarning, stacklevel=4)
-        rounds.keep(member, 1.0, error)
+        rounds.keep(member, 1.0, error, chance)
 
     def _check_parameters(self) -> None:
         check_integer(self.n_estimators, "n_estimators", minimum=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -16,6 +15,7 @@ from ensemw2s._validation import check_integer, check_option, check_real
 from ensemw2s.boosting import draw_tokens, estimator_weight, reweight, weighted_error
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._generator import BaseTokenGenerator
+from ensemw2s.ensemble._rounds import Rounds, seed_parameters
 from ensemw2s.ensemble._units import BoostingUnit, check_unit, make_unit
 from ensemw2s.exceptions import EarlyStopWarning, WeakLearnerError
 from ensemw2s.tokens import TokenDataset
@@ -25,23 +25,6 @@ __all__ = ["TokenAdaBoostGenerator"]
 Sampling: TypeAlias = Literal["binary", "count", "weight"]
 
 logger = logging.getLogger("ensemw2s")
-
-
-@dataclass
-class _Rounds:
-    """What the loop has gathered so far."""
-
-    estimators: list[Any] = field(default_factory=list)
-    votes: list[float] = field(default_factory=list)
-    errors: list[float] = field(default_factory=list)
-    priors: list[float] = field(default_factory=list)
-    stop_reason: str = "n_estimators"
-
-    def keep(self, estimator: Any, vote: float, error: float, prior: float) -> None:
-        self.estimators.append(estimator)
-        self.votes.append(vote)
-        self.errors.append(error)
-        self.priors.append(prior)
 
 
 class TokenAdaBoostGenerator(BaseTokenGenerator):
@@ -205,10 +188,10 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
 
     def _boost(
         self, tokens: TokenDataset, unit: BoostingUnit, weight: np.ndarray, untrained_errors: np.ndarray, seed: int
-    ) -> tuple[_Rounds, np.ndarray]:
+    ) -> tuple[Rounds, np.ndarray]:
         from tqdm.auto import tqdm
 
-        rounds = _Rounds()
+        rounds = Rounds()
         for t in tqdm(range(self.n_estimators), desc="boosting", unit="round", disable=not self.verbose):
             rng = np.random.RandomState(np.random.SeedSequence([seed, t]).generate_state(4))
             prior = self._round_prior(unit, weight, untrained_errors)
@@ -247,12 +230,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         self, tokens: TokenDataset, unit: BoostingUnit, weight: np.ndarray, rng: np.random.RandomState
     ) -> Any:
         learner = self._base_estimator()
-        seeds = {
-            name: int(rng.randint(2**31 - 1))
-            for name in sorted(learner.get_params(deep=True))
-            if name == "random_state" or name.endswith("__random_state")
-        }
-        learner.set_params(**seeds)
+        learner.set_params(**{name: int(rng.randint(2**31 - 1)) for name in seed_parameters(learner)})
         token_weight = unit.spread(draw_tokens(weight, sampling=self.sampling, random_state=rng))
         return learner.fit(tokens, token_weight=token_weight)
 
@@ -265,7 +243,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         edge = np.finfo(np.float64).eps
         return float(np.clip(weighted_error(untrained_errors, weight), edge, 1.0 - edge))
 
-    def _keep_failed_round(self, rounds: _Rounds, learner: Any, error: float, prior: float) -> None:
+    def _keep_failed_round(self, rounds: Rounds, learner: Any, error: float, prior: float) -> None:
         message = (
             f"The first weak learner's weighted error, {error:.4f}, is not below the prior error, {prior:.4f} "
             f"(prior={self.prior!r}). Train it longer (epochs), raise its lr, or try another sampling or prior."
