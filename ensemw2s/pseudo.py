@@ -64,14 +64,20 @@ class PseudoLabels:
         Raises
         ------
         ValueError
-            If no row was kept.
+            If no row was kept, or if all hard labels are the same class.
         """
         if not self.kept.any():
             raise ValueError("No pseudo-label was kept; lower the threshold of PseudoLabeler.")
         rows = np.flatnonzero(self.kept)
         X = _take(self.X, rows)
         if not self.soft or self.proba is None:
-            return student.fit(X, self.y[rows])
+            y = self.y[rows]
+            if is_classifier(student) and len(np.unique(y)) == 1:
+                raise ValueError(
+                    f"Every pseudo-label is the class {y[0]!s}: the teacher has collapsed, and a student cannot learn "
+                    f"from it. Train the teacher longer, or pass PseudoLabeler(labels='soft')."
+                )
+            return student.fit(X, y)
         proba = self.proba[rows]
         if is_classifier(student):
             return student.fit(X, proba)

@@ -7,15 +7,19 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.ensemble import AdaBoostClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.tree import DecisionTreeClassifier
 from test_token_boosting import CHOICES, TOKENIZER, X, Y
 
 from ensemw2s import (
     BigramLearner,
     FineTunedGenerator,
+    LLMAdaBoostClassifier,
     PseudoLabeler,
     QADataset,
     TokenAdaBoostGenerator,
@@ -251,3 +255,58 @@ def test_an_option_that_is_too_long_is_named_before_any_model_is_loaded(short_mo
     hard = QADataset(["red ?", "sun ?"], choices=[["red", "blue"], ["cat", "dog " * 40]])
     with pytest.raises(ValueError, match=r"answers\[1\] is 41 tokens long"):
         W2SPipeline(short_model, short_model).fit(EASY, None, hard)
+
+
+# --- classification --------------------------------------------------------------------------------------------------
+
+STATEMENTS = [f"Q: {question} A: {answer}" for question, answer in zip(X, Y, strict=True)] * 4
+TRUE = np.array([int("sun" in answer or "dog" in answer) for answer in Y] * 4)
+
+
+class SoftRecorder(ClassifierMixin, Recorder):
+    """A classifier that takes hard and soft labels."""
+
+    def fit(self, X, y=None, sample_weight=None):
+        super().fit(X, y, sample_weight)
+        self.classes_ = np.array([0, 1])
+        self.answer_ = 1
+        return self
+
+
+def weak_classifier(**kwargs):
+    learner = make_pipeline(CountVectorizer(), DecisionTreeClassifier(max_depth=1))
+    return LLMAdaBoostClassifier(learner, n_estimators=4, random_state=0, **kwargs)
+
+
+def test_a_boosted_text_classifier_is_judged_by_number_of_members_and_uniform_votes():
+    easy, hard, test = slice(0, 48), slice(48, 96), slice(96, 144)
+    pipeline = W2SPipeline(weak_classifier(), make_pipeline(TfidfVectorizer(), LogisticRegression()))
+    pipeline.fit(STATEMENTS[easy], TRUE[easy], STATEMENTS[hard], TRUE[hard])
+    report = pipeline.evaluate(STATEMENTS[test], TRUE[test])
+    boosted = pipeline.weak_
+    assert len(boosted.estimators_) > 1
+    assert report.staged_scores == pytest.approx(list(boosted.staged_score(STATEMENTS[test], TRUE[test])))
+    uniform = boosted.with_votes(np.ones(len(boosted.estimators_)))
+    assert report.score("uniform") == uniform.score(STATEMENTS[test], TRUE[test])
+    assert report.student_score == pipeline.student_.score(STATEMENTS[test], TRUE[test])
+    assert report.chance == 0.5
+
+
+@pytest.mark.parametrize("labels", ["hard", "soft"])
+def test_classifying_students_see_the_same_kind_of_label(labels, seen):
+    pipeline = W2SPipeline(weak_classifier(), SoftRecorder(), labeler=PseudoLabeler(labels=labels))
+    pipeline.fit(STATEMENTS[:48], TRUE[:48], STATEMENTS[48:96], TRUE[48:96])
+    (_, _, student, _), (_, _, baseline, _), (_, _, oracle, _) = seen
+    first = pipeline.weak_.with_votes(pipeline.weak_.estimator_weights_[:1])
+    ask = "predict" if labels == "hard" else "predict_proba"
+    assert_array_equal(student, getattr(pipeline.weak_, ask)(STATEMENTS[48:96]))
+    assert_array_equal(baseline, getattr(first, ask)(STATEMENTS[48:96]))
+    assert student.shape == baseline.shape == ((48,) if labels == "hard" else (48, 2))
+    assert_array_equal(oracle, TRUE[48:96])
+
+
+def test_a_teacher_that_gives_one_class_to_every_row_is_named():
+    pipeline = W2SPipeline(weak_classifier(), make_pipeline(TfidfVectorizer(), LogisticRegression()))
+    only_suns = [text for text in STATEMENTS if "sun" in text]
+    with pytest.raises(ValueError, match=r"Every pseudo-label is the class 1.*collapsed"):
+        pipeline.fit(STATEMENTS, TRUE, only_suns)
