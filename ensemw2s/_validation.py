@@ -16,6 +16,13 @@ def as_texts(values: Iterable[str], name: str, *, what: str = "text") -> list[st
     """Return the rows of `values` as a list of texts, none of them blank; `what` names one row in messages."""
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a sequence of {what}s. Got {shorten(values)} instead; put it in a list.")
+    shape = getattr(values, "shape", None)
+    if isinstance(shape, tuple) and len(shape) != 1:
+        # A DataFrame would be read as the list of its columns' names.
+        raise ValueError(
+            f"{name} must be one-dimensional, one {what} per row. Got shape {shape} instead; "
+            f"pass a single column, such as {name}['{what}']."
+        )
     rows = list(values)
     if not rows:
         raise ValueError(f"{name} must not be empty.")

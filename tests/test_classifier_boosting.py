@@ -417,6 +417,18 @@ def test_a_later_round_that_diverges_is_discarded():
     assert len(booster.estimators_) == 1
 
 
+def test_a_row_that_is_always_right_keeps_a_weight():
+    # Without a floor its weight would be about 1e-40 in the last round, and 0 after some more.
+    rows = np.arange(200)
+    script = [np.where(rows == 2 + t % 198, 1 - rows % 2, rows % 2) for t in range(20)]
+    booster = scripted(script, n_estimators=20, learning_rate=8.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EarlyStopWarning)
+        booster.fit(np.zeros((200, 1)), rows % 2)
+    assert len(booster.estimator.seen) == 20
+    assert all(weight.min() > 1e-14 for weight in booster.estimator.seen)
+
+
 def test_all_rounds_used_is_the_ordinary_end(caplog):
     with caplog.at_level(logging.INFO, logger="ensemw2s"):
         booster = scripted([[0, 0, 1, 0]], n_estimators=1).fit(ROWS, [0, 0, 1, 1])

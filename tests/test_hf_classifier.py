@@ -21,13 +21,14 @@ from tiny_classifiers import (
     WORDS,
     bert_classifier,
     save_pretrained,
+    tiny_absolute,
     tiny_bert,
     tiny_bert_3,
     tiny_causal,
 )
 
 from ensemw2s import HFClassifier, LogConfLoss, WeakLearnerError, byte_tokenizer
-from ensemw2s.learners._head_weights import load_with_head
+from ensemw2s.learners._head_weights import load_with_head, untrained_modules
 from ensemw2s.learners._heads import SequenceHead, VerbalizerHead
 
 SOFT = np.where(np.array(OPINIONS)[:, None] == ["dislike", "like"], 0.9, 0.1)
@@ -102,6 +103,12 @@ def test_the_verbalizer_reads_the_next_token_after_the_prompt():
         logits = model(ids).logits[0, -1].double()
     pair = logits[[WORDS.convert_tokens_to_ids("zero"), WORDS.convert_tokens_to_ids("one")]]
     np.testing.assert_allclose(classifier.predict_proba(["a good film"])[0], pair.softmax(0), atol=1e-6)
+
+
+def test_the_verbalizer_sees_no_padding():
+    classifier = verbalizer(**FAST).set_params(model=tiny_absolute).fit(SENTENCES, OPINIONS)
+    together = classifier.predict_proba(["film", "a good film a bad book a dull song"])
+    np.testing.assert_allclose(together[:1], classifier.predict_proba(["film"]), atol=1e-5)
 
 
 def test_label_words_with_a_common_beginning_differ_at_the_first_token_that_does():
@@ -238,6 +245,12 @@ def test_what_a_checkpoint_lacks_is_part_of_the_member(folders, kind, untrained)
         assert any(f"{module}.modules_to_save" in name for name in classifier.adapter_)
 
 
+def test_a_module_with_some_trained_weights_is_not_untrained():
+    model = tiny_bert()
+    assert untrained_modules(model, ["classifier.bias"]) == []
+    assert untrained_modules(model, ["classifier.bias", "classifier.weight"]) == ["classifier"]
+
+
 @pytest.mark.parametrize("peft_config", ["default", None])
 def test_a_head_that_the_checkpoint_lacks_depends_on_the_seed(folders, peft_config):
     def heads(random_state):
@@ -264,6 +277,12 @@ def test_members_with_adapters_share_one_base_and_leave_each_other_alone(folders
         assert a is b
     assert not np.allclose(second.predict_proba(SENTENCES), before)
     np.testing.assert_array_equal(first.predict_proba(SENTENCES), before)
+
+
+def test_a_refit_on_more_classes_gets_a_head_for_them(folders):
+    classifier = lora(folders).fit(SENTENCES, OPINIONS)
+    classifier.fit(SENTENCES, ["unsure", *OPINIONS[1:]])
+    assert classifier.predict_proba(SENTENCES).shape == (len(SENTENCES), 3)
 
 
 def test_an_adapter_of_ones_own_trains_the_head_too(folders):
@@ -365,6 +384,13 @@ def test_bad_parameters_are_refused_before_the_model_is_loaded(params, error, me
     [
         ("a good film", ["like"], None, TypeError, "X must be a sequence of texts"),
         ([], [], None, ValueError, "X must not be empty"),
+        (
+            pd.DataFrame({"text": ["a", "b"]}),
+            ["like", "dislike"],
+            None,
+            ValueError,
+            r"Got shape \(2, 1\) instead; pass a",
+        ),
         (["a good film", None], ["like", "dislike"], None, TypeError, r"X must hold texts. Got X\[1\] = None"),
         (["a good film", " "], ["like", "dislike"], None, ValueError, r"must not hold a blank text. Got X\[1\]"),
         (["a", "b"], ["like"] * 2, None, ValueError, r"at least two classes. Got one class in all 2 rows, \['like'\]"),

@@ -36,7 +36,7 @@ def test_cross_entropy_of_a_soft_label_weighs_the_nlls():
     ("warmup", "n_steps", "expected"),
     [
         (0.2, 20, [0, 0.25, 0.5, 0.75, 1, 1]),  # four steps
-        (0.2, 35, [k / 7 for k in range(7)] + [1, 1]),  # 0.2 * 35 is a little more than 7 in floating point
+        (0.07, 100, [k / 7 for k in range(7)] + [1, 1]),  # 0.07 * 100 is a little more than 7 in floating point
         (0.0, 10, [1, 1]),
         (1.0, 4, [0, 0.25, 0.5, 0.75, 1]),
     ],
@@ -44,7 +44,8 @@ def test_cross_entropy_of_a_soft_label_weighs_the_nlls():
 def test_logconf_warms_up_in_a_line_and_ends_where_it_says(warmup, n_steps, expected):
     loss = LogConfLoss(alpha=0.6, warmup=warmup)
     np.testing.assert_allclose([loss.coefficient(k, n_steps) for k in range(len(expected))], 0.6 * np.array(expected))
-    first_full = next(k for k in range(n_steps + 1) if loss.coefficient(k, n_steps) == 0.6)
+    loss.set_params(alpha=1.0)
+    first_full = next(k for k in range(n_steps + 1) if loss.coefficient(k, n_steps) == 1.0)
     assert first_full == round(warmup * n_steps)
 
 
@@ -77,9 +78,9 @@ def test_logconf_balances_over_the_buffer_not_over_the_batch():
     loss = run(log([0.4, 0.6], [0.3, 0.7]), half, 1)
     # Among the four rows both new ones belong to class 0, although a batch on its own would call one of them 1.
     np.testing.assert_allclose(loss, -np.log([0.4, 0.3]))
-    # Two rows later the first ones have left the buffer: now the rows at .6 and .7 are its most certain ones.
-    loss = run(log([0.9, 0.1], [0.8, 0.2]), half, 2)
-    np.testing.assert_allclose(loss, -np.log([0.9, 0.8]))
+    # Two rows later the first ones have left the buffer, and .65 is among its two largest.
+    loss = run(log([0.35, 0.65], [0.95, 0.05]), half, 2)
+    np.testing.assert_allclose(loss, -np.log([0.65, 0.95]))
 
 
 def test_logconf_takes_the_classes_shares_from_the_weak_labels():

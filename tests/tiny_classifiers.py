@@ -45,6 +45,16 @@ def tiny_causal() -> Any:
     return LlamaForCausalLM(LlamaConfig(vocab_size=len(WORDS), max_position_embeddings=24, **_SHAPE))
 
 
+def tiny_absolute() -> Any:
+    """A decoder whose positions are absolute, as GPT-2's."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(vocab_size=len(WORDS), n_embd=32, n_layer=1, n_head=2, n_positions=24)
+    config.initializer_range = 0.3
+    config.bos_token_id = config.eos_token_id = WORDS.eos_token_id
+    return GPT2LMHeadModel(config)
+
+
 def bert_classifier(**params: Any) -> HFClassifier:
     """A classifier that learns `OPINIONS` in a second."""
     settings = {"tokenizer": WORDS, "peft_config": None, "lr": 3e-3, "epochs": 4, "batch_size": 8, "random_state": 0}
@@ -53,25 +63,28 @@ def bert_classifier(**params: Any) -> HFClassifier:
 
 def save_pretrained(kind: str, folder: Path) -> str:
     """Save a model without a classification head, as checkpoints on the hub are, with its tokenizer."""
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        _language_model(kind).save_pretrained(folder)
+    WORDS.save_pretrained(folder)
+    return str(folder)
+
+
+def _language_model(kind: str) -> Any:
     import transformers
 
     shape = {"vocab_size": len(WORDS), **_SHAPE}
     if kind == "bert":
-        model = transformers.BertForMaskedLM(transformers.BertConfig(**shape, **_NO_DROPOUT, pad_token_id=2))
-    elif kind == "roberta":
+        return transformers.BertForMaskedLM(transformers.BertConfig(**shape, **_NO_DROPOUT, pad_token_id=2))
+    if kind == "roberta":
         config = transformers.RobertaConfig(**shape, **_NO_DROPOUT, pad_token_id=2, max_position_embeddings=130)
-        model = transformers.RobertaForMaskedLM(config)
-    elif kind == "llama":
-        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape))
-    elif kind == "gpt_neox":
-        model = transformers.GPTNeoXForCausalLM(transformers.GPTNeoXConfig(**shape))
-    elif kind == "gpt2":
-        config = transformers.GPT2Config(vocab_size=len(WORDS), n_embd=32, n_layer=1, n_head=2, n_positions=128)
-        config.initializer_range = INITIALIZER_RANGE
-        config.bos_token_id = config.eos_token_id = WORDS.eos_token_id
-        model = transformers.GPT2LMHeadModel(config)
-    else:
-        raise ValueError(f"no tiny model of kind {kind!r}")
-    model.save_pretrained(folder)
-    WORDS.save_pretrained(folder)
-    return str(folder)
+        return transformers.RobertaForMaskedLM(config)
+    if kind == "llama":
+        return transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape))
+    if kind == "gpt_neox":
+        return transformers.GPTNeoXForCausalLM(transformers.GPTNeoXConfig(**shape))
+    if kind == "gpt2":
+        return tiny_absolute()
+    raise ValueError(f"no tiny model of kind {kind!r}")

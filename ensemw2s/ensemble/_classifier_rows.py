@@ -90,12 +90,6 @@ def check_rows(owner: Any, estimator: Any, X: Any, *, fitting: bool = False) -> 
 
 
 def _text_rows(X: Any) -> np.ndarray:
-    shape = getattr(X, "shape", None)
-    if shape is not None and len(shape) != 1:
-        raise ValueError(
-            f"X must be one-dimensional, one text per row. Got shape {tuple(shape)} instead; "
-            f"pass a single column, such as X['text']."
-        )
     texts = as_texts(X, "X")
     rows = np.empty(len(texts), dtype=object)
     rows[:] = texts

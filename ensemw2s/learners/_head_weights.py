@@ -93,18 +93,19 @@ def untrained_modules(model: Any, missing: Sequence[str]) -> list[str]:
     missing : sequence of str
         Names of parameters.
     """
-    parameters = [name for name, _ in model.named_parameters()]
+    lacking, parameters = set(missing), [name for name, _ in model.named_parameters()]
+
+    def is_untrained(module: str) -> bool:
+        return bool(module) and all(name in lacking for name in parameters if name.startswith(module + "."))
+
     found = set()
     for name in missing:
         module = name.rpartition(".")[0]
-        while module:
-            parent = module.rpartition(".")[0]
-            below = [other for other in parameters if other.startswith(parent + ".")]
-            if not parent or not set(below) <= set(missing):
-                break
-            module = parent
-        found.add(module)
-    return sorted(found - {""})
+        while is_untrained(module.rpartition(".")[0]):
+            module = module.rpartition(".")[0]
+        if is_untrained(module):  # not so where a checkpoint lacks a bias alone
+            found.add(module)
+    return sorted(found)
 
 
 def reinitialize(model: Any, modules: Sequence[str], seed: int) -> None:
@@ -128,6 +129,4 @@ def reinitialize(model: Any, modules: Sequence[str], seed: int) -> None:
             if isinstance(module, ModulesToSaveWrapper):
                 module = module.modules_to_save["default"]
             for part in module.modules():
-                for parameter in part.parameters(recurse=False):
-                    parameter._is_hf_initialized = False  # transformers leaves what it has set before
                 base._init_weights(part)
