@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_classification
 from sklearn.ensemble import AdaBoostClassifier
+from sklearn.feature_extraction import DictVectorizer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -489,7 +490,13 @@ def test_bad_parameters_are_refused(params, message):
         LLMAdaBoostClassifier(STUMP).set_params(**params).fit([[0.0], [1.0]], [0, 1])
 
 
-@pytest.mark.parametrize("estimator", [None, 3, DecisionTreeClassifier, LinearRegression()])
+class Untagged:
+    """Has what a classifier needs, but for scikit-learn's tags."""
+
+    fit = predict = get_params = set_params = None
+
+
+@pytest.mark.parametrize("estimator", [None, 3, DecisionTreeClassifier, LinearRegression(), Untagged()])
 def test_what_is_no_classifier_is_refused(estimator):
     with pytest.raises(TypeError, match=r"estimator must be a scikit-learn classifier or a model id. Got"):
         LLMAdaBoostClassifier(estimator).fit([[0.0], [1.0]], [0, 1])
@@ -526,6 +533,21 @@ def test_missing_values_pass_where_the_learner_bears_them():
     assert LLMAdaBoostClassifier(STUMP).fit(X, [0, 0, 1, 1]).predict(X).tolist() == [0, 0, 1, 1]
     with pytest.raises(ValueError, match="contains NaN"):
         LLMAdaBoostClassifier(LogisticRegression()).fit(X, [0, 0, 1, 1])
+
+
+def test_rows_that_are_dicts_reach_a_learner_of_dicts():
+    X = [{"colour": colour, "size": size} for colour in ("red", "blue") for size in (1, 2, 3)]
+    learner = make_pipeline(DictVectorizer(), STUMP)
+    for sampling in ("weight", "resample"):
+        booster = LLMAdaBoostClassifier(learner, n_estimators=2, sampling=sampling, random_state=0)
+        assert booster.fit(X, [0, 0, 0, 1, 1, 1]).predict(X).tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_failed_refit_leaves_the_ensemble_as_it_was():
+    booster = scripted([[0, 0, 1, 0], [0, 0, 0, 0]], n_estimators=1).fit(ROWS, [0, 0, 1, 1])
+    with pytest.raises(WeakLearnerError):
+        booster.fit(ROWS, ["a", "a", "b", "b"])
+    assert booster.predict(ROWS).tolist() == [0, 0, 1, 0]
 
 
 def test_random_state_objects_are_advanced_as_scikit_learn_advances_them():

@@ -222,8 +222,11 @@ def test_a_loss_that_is_not_finite_is_an_error():
         def start(self, n_steps):
             return lambda logits, targets, step: logits.sum(dim=1) * (float("nan") if step == 1 else 1.0)
 
+    classifier = bert_classifier(loss=Broken(), batch_size=8)
     with pytest.raises(WeakLearnerError, match=r"The training loss is nan at step 2; lower lr"):
-        bert_classifier(loss=Broken(), batch_size=8).fit(SENTENCES, OPINIONS)
+        classifier.fit(SENTENCES, OPINIONS)
+    with pytest.raises(NotFittedError):
+        classifier.predict(SENTENCES)
 
 
 # Adapters and heads

@@ -70,11 +70,9 @@ def check_rows(owner: Any, estimator: Any, X: Any, *, fitting: bool = False) -> 
         Something that `take_rows` can index; texts as an object array.
     """
     if reads_texts(estimator, X):
-        return _text_rows(X)
+        return _object_rows(as_texts(X, "X"))
     if not input_tags(estimator).two_d_array:
-        rows = np.empty(len(X), dtype=object)
-        rows[:] = list(X)
-        return rows
+        return X if isinstance(X, np.ndarray) else _object_rows(list(X))
     if hasattr(X, "iloc"):
         validate_data(owner, X, reset=fitting, skip_check_array=True)
         return X
@@ -89,10 +87,10 @@ def check_rows(owner: Any, estimator: Any, X: Any, *, fitting: bool = False) -> 
     )
 
 
-def _text_rows(X: Any) -> np.ndarray:
-    texts = as_texts(X, "X")
-    rows = np.empty(len(texts), dtype=object)
-    rows[:] = texts
+def _object_rows(X: list[Any]) -> np.ndarray:
+    rows = np.empty(len(X), dtype=object)
+    for place, row in enumerate(X):  # a slice would be taken apart where rows are sequences
+        rows[place] = row
     return rows
 
 

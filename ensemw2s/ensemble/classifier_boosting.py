@@ -169,19 +169,21 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         rows = check_rows(self, learner, X, fitting=True)
         labels = check_labels(y, rows.shape[0])
         row_weight = check_row_weight(sample_weight, labels)
-        self.classes_, columns = np.unique(labels, return_inverse=True)
-        rounds = self._boost(learner, rows, labels, columns, row_weight)
+        classes = np.unique(labels)
+        rounds = self._boost(learner, rows, labels, classes, row_weight)
+        self.classes_ = classes
         self.estimators_ = rounds.estimators
         self.estimator_weights_ = np.array(rounds.votes)
         self.estimator_errors_ = np.array(rounds.errors)
         self.stop_reason_ = rounds.stop_reason
         return self
 
-    def _boost(self, learner: Any, X: Any, y: np.ndarray, columns: np.ndarray, row_weight: np.ndarray) -> Rounds:
+    def _boost(self, learner: Any, X: Any, y: np.ndarray, classes: np.ndarray, row_weight: np.ndarray) -> Rounds:
         from tqdm.auto import tqdm
 
         rounds = Rounds()
-        chance = 1.0 - 1.0 / len(self.classes_)
+        columns = np.searchsorted(classes, y)
+        chance = 1.0 - 1.0 / len(classes)
         rng = check_random_state(self.random_state)
         weighted = row_weight > 0
         weight = row_weight / row_weight.sum()
@@ -190,7 +192,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
             weight = np.where(weighted, np.maximum(weight, _WEIGHT_FLOOR), 0.0)
             try:
                 member = self._train_round(learner, X, y, weight, row_weight, rng)
-                predicted = class_columns(member.predict(X), self.classes_, member)
+                predicted = class_columns(member.predict(X), classes, member)
             except WeakLearnerError as failure:
                 if not rounds.estimators:
                     raise
@@ -204,7 +206,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
             error = weighted_error(wrong, weight)
             if error >= chance:
                 rounds.stop_reason = "error_above_prior"
-                self._refuse_round(rounds, member, error, chance, predicted, columns)
+                self._refuse_round(rounds, member, error, chance, classes[predicted], y)
                 break
             if error == 0:
                 rounds.stop_reason = "perfect_fit"
@@ -238,16 +240,16 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         return estimator_weight(min(0.5 / n_rows, chance / 2), chance, learning_rate=self.learning_rate)
 
     def _refuse_round(
-        self, rounds: Rounds, member: Any, error: float, chance: float, predicted: np.ndarray, columns: np.ndarray
+        self, rounds: Rounds, member: Any, error: float, chance: float, predicted: np.ndarray, y: np.ndarray
     ) -> None:
         """Discard a round that is no better than guessing, and say so; keep it if it is all there is and wanted."""
         t = len(rounds.estimators)
         found = (
             f"its weighted error, {error:.4f}, is not below that of guessing, {chance:.4f} "
-            f"(unweighted accuracy {np.mean(predicted == columns):.4f}"
+            f"(unweighted accuracy {np.mean(predicted == y):.4f}"
         )
         if np.all(predicted == predicted[0]):
-            found += f"; it predicts {self.classes_.tolist()[predicted[0]]!r} for every row"
+            found += f"; it predicts {predicted.tolist()[0]!r} for every row"
         found += ")"
         if t > 0:
             warnings.warn(
@@ -269,7 +271,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         check_option(self.voting, "voting", ("hard", "soft"))
         check_option(self.on_failure, "on_failure", ("raise", "keep"))
         learner = self._weak_learner()
-        missing = [name for name in ("fit", "predict", "get_params", "set_params") if not hasattr(learner, name)]
+        missing = [name for name in ("fit", "predict", "set_params", "__sklearn_tags__") if not hasattr(learner, name)]
         if isinstance(learner, type) or missing or is_regressor(learner):
             raise TypeError(
                 f"estimator must be a scikit-learn classifier or a model id. Got {shorten(learner)} instead; derive a "

@@ -34,7 +34,7 @@ class HeadHost(AdapterHost):
     def __init__(self, model: Any, peft_config: PeftConfig, untrained: Sequence[str]) -> None:
         config = copy.deepcopy(peft_config)
         if untrained:
-            config.modules_to_save = sorted({*(config.modules_to_save or ()), *untrained})
+            config.modules_to_save = sorted({*(getattr(config, "modules_to_save", None) or ()), *untrained})
         self._untrained = list(untrained)
         super().__init__(model, config)
 

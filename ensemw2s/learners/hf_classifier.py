@@ -193,6 +193,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         weight = np.ones(len(texts))
         if sample_weight is not None:
             weight = check_weight(sample_weight, "sample_weight", length=len(texts), per="row")
+        self.__dict__.pop("history_", None)  # until training ends it is not fitted, whatever it was before
         self.classes_ = classes
         # Looked up anew, as parameters may have changed; held meanwhile, so that an unchanged base is not loaded twice.
         previous = self.__dict__.pop("_shared_host", None)
@@ -268,7 +269,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
     def _logits(self, X: Any) -> np.ndarray:
         from ensemw2s.learners._classifier_trainer import class_logits
 
-        check_is_fitted(self, "classes_")
+        check_is_fitted(self, "history_")
         ids = self._head.encode(as_texts(X, "X"), self.max_length_, self.truncation)
         with self.lend_model() as model:
             logits = class_logits(model, self._head, ids, self.eval_batch_size)
