@@ -16,6 +16,7 @@ from tiny_models import (
     FACTORIES,
     PROMPTS,
     TEMPLATE,
+    WithoutCache,
     fit,
     fitted_bigrams,
     fitted_members,
@@ -47,8 +48,8 @@ def llama_mixture(votes=VOTES, **kwargs):
 
 
 def mixed_members():
-    """A model with a cache beside a learner without one."""
-    return [fitted_members("gemma3")[0], fitted_bigrams()[0], fitted_members("gemma3")[1]]
+    """A model with a cache beside one without, and a learner that reads the last token alone."""
+    return [fitted_members("gemma3")[0], WithoutCache(fitted_members("gemma3")[1]), fitted_bigrams()[0]]
 
 
 def greedy_loop(members, votes, ids, n_new, combine="probabilities"):

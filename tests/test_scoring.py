@@ -13,6 +13,7 @@ from tiny_models import (
     FACTORIES,
     PROMPTS,
     TEMPLATE,
+    WithoutCache,
     fitted_bigrams,
     fitted_members,
     reference_mixture,
@@ -58,7 +59,7 @@ def row_per_option(member):
 
 
 def mixed_members():
-    return [fitted_members("gemma3")[0], fitted_bigrams()[0], fitted_members("gemma3")[1]]
+    return [fitted_members("gemma3")[0], WithoutCache(fitted_members("gemma3")[1]), fitted_bigrams()[0]]
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------

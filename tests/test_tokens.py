@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 from tokenizers import AddedToken, Tokenizer, decoders, models, processors
 from transformers import PreTrainedTokenizerFast
 
-from ensemw2s import TokenDataset, byte_tokenizer
+from ensemw2s import TokenDataset, byte_tokenizer, word_tokenizer
 from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, encode_prompts
 
 BYTES = byte_tokenizer()
@@ -146,6 +146,12 @@ def test_special_tokens_stand_once_whatever_the_tokenizer_adds(bos, eos, merges)
 def test_prompt_that_ends_with_a_literal_eos_keeps_it():
     tokenizer = letters_tokenizer(eos=True)
     assert encode_prompts(["a</s>"], tokenizer)[0][-1] == tokenizer.eos_token_id
+
+
+def test_unknown_word_that_is_encoded_as_eos_stays():
+    tokenizer = word_tokenizer(["q"])
+    tokenizer.backend_tokenizer.model.unk_token = "<eos>"  # as GPT-2's is
+    assert encode_prompts(["q q unheard"], tokenizer) == [[3, 3, tokenizer.eos_token_id]]
 
 
 def test_tokenizer_without_eos_is_refused():

@@ -161,6 +161,14 @@ def fitted_members(name: str = "llama", peft_config: str | None = "default") -> 
     return tuple(member.fit(tokens, token_weight=w) for member, w in zip(members, weights, strict=True))
 
 
+class WithoutCache:
+    """A learner as one that offers nothing but what a TokenLearner must."""
+
+    def __init__(self, learner: HFCausalLM) -> None:
+        self.learner, self.tokenizer_, self.prompt_template = learner, learner.tokenizer_, learner.prompt_template
+        self.token_logits = learner.token_logits
+
+
 @cache
 def fitted_bigrams() -> tuple[BigramLearner, ...]:
     """Two members that read no mask and keep no cache."""
@@ -196,6 +204,7 @@ def plain_model(learner: HFCausalLM) -> Any:
 def reference_log_proba(learner: Any, ids: Any) -> np.ndarray:
     """Log-probabilities of the next token after each token of one row, float64 of shape (L, V), without padding."""
     ids = [int(token) for token in ids]
+    learner = getattr(learner, "learner", learner)
     if isinstance(learner, BigramLearner):
         return learner.log_proba_[ids]
     key = id(learner)
