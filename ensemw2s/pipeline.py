@@ -259,7 +259,7 @@ class W2SPipeline(BaseEstimator):
         alpha = weak.estimator_weights_
         # One row of votes per prefix of the ensemble, and the uniform vote: the members run once for all of them.
         votes = np.vstack([np.tril(np.ones((len(alpha), 1)) * alpha), np.ones(len(alpha))])
-        if getattr(X, "choices", None) is not None:
+        if is_classifier(weak) or getattr(X, "choices", None) is not None:
             predicted = weak.predict_under(votes, X)
         else:
             predicted = [weak.with_votes(row[: np.count_nonzero(row)]).predict(X) for row in votes]

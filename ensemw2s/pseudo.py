@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ class PseudoLabels:
         Rows that go to the student.
     soft : bool
         Whether the student is trained on `proba` instead of `y`.
+    classes : ndarray of shape (K,) or None
+        A classifier's classes, in the order of the columns of `proba`.
     """
 
     X: Any
@@ -44,11 +46,13 @@ class PseudoLabels:
     confidence: np.ndarray | None
     kept: np.ndarray
     soft: bool
+    classes: np.ndarray | None = None
 
     def fit(self, student: Any) -> Any:
         r"""Train a student on the kept rows.
 
-        Soft labels reach a classifier as an (n, K) array. A generator is trained on every option, weighted by its
+        Soft labels reach a classifier as an (n, K) array; its parameter ``classes``, where it has one that is None, is
+        set to the teacher's classes. A generator is trained on every option, weighted by its
         probability: :math:`\sum_k p_k \ell_k`, the cross-entropy on the options' probabilities.
 
         Parameters
@@ -80,6 +84,8 @@ class PseudoLabels:
             return student.fit(X, y)
         proba = self.proba[rows]
         if is_classifier(student):
+            if self.classes is not None and student.get_params().get("classes", ()) is None:
+                student.set_params(classes=list(self.classes))  # columns have no names of their own
             return student.fit(X, proba)
         question, option = np.nonzero(proba > 0)
         answers = [X.choices[q][k] for q, k in zip(question, option, strict=True)]
@@ -184,7 +190,8 @@ class PseudoLabeler(BaseEstimator):
         proba = None
         if self.labels == "soft" or self.threshold is not None:
             proba = teacher.predict_proba(X)
-        return self._finish(X, teacher.predict(X), proba, None if proba is None else proba.max(axis=1))
+        confidence = None if proba is None else proba.max(axis=1)
+        return replace(self._finish(X, teacher.predict(X), proba, confidence), classes=teacher.classes_)
 
     def _texts(self, teacher: Any, questions: Any) -> PseudoLabels:
         from ensemw2s.learners import isolated_rng

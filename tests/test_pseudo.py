@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
 from ensemw2s import BigramLearner, FineTunedGenerator, PseudoLabeler, QADataset
@@ -162,3 +162,15 @@ def test_options_without_options_are_refused(teacher):
 def test_soft_free_text_is_refused(teacher):
     with pytest.raises(ValueError, match="labels='soft' needs choices"):
         PseudoLabeler(labels="soft", method="generate").label(teacher, HARD)
+
+
+def test_soft_labels_tell_the_student_which_class_a_column_stands_for():
+    class Named(ClassifierMixin, Recorder):
+        def __init__(self, classes=None):
+            self.classes = classes
+
+    X = np.array([[0.0], [1.0], [2.0], [3.0]])
+    teacher = LogisticRegression().fit(X, ["no", "no", "yes", "yes"])
+    labels = PseudoLabeler(labels="soft").label(teacher, X)
+    assert labels.fit(Named()).classes == ["no", "yes"]
+    assert labels.fit(Named(classes=["yes", "no"])).classes == ["yes", "no"]
