@@ -11,6 +11,7 @@ from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from ensemw2s._validation import check_option
+from ensemw2s.learners.base import PrefixCache
 from ensemw2s.mixing import COMBINATIONS, mix, normalized_votes
 
 __all__ = ["MixtureCache", "MixtureConfig", "MixtureForCausalLM"]
@@ -35,16 +36,6 @@ class MixtureConfig(PreTrainedConfig):
         self.vocab_size = vocab_size
         self.combine = combine
         super().__init__(**kwargs)
-
-
-class _PrefixCache:
-    """For members without a cache of their own: the tokens so far, which are read again at each step."""
-
-    def __init__(self, input_ids: torch.Tensor) -> None:
-        self.input_ids = input_ids  # (B, L)
-
-    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
-        self.input_ids = self.input_ids.index_select(0, beam_idx.to(self.input_ids.device))
 
 
 class MixtureCache:
@@ -230,7 +221,7 @@ def _step(
         )
     ids = input_ids if cache is None else torch.cat([cache.input_ids, input_ids], dim=1)
     logits = torch.as_tensor(member.token_logits(ids.cpu().numpy(), attention_mask.cpu().numpy()))
-    return logits[:, -n_last:], _PrefixCache(ids) if use_cache else None
+    return logits[:, -n_last:], PrefixCache(ids) if use_cache else None
 
 
 def _one_vote_vector(votes: Any, members: Sequence[Any]) -> np.ndarray:

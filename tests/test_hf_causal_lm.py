@@ -21,6 +21,7 @@ from sklearn.exceptions import NotFittedError
 from test_example_weights import gguf_file  # noqa: F401 (a fixture: a tiny Llama as a GGUF file)
 from tiny_models import (
     ANSWERS,
+    CHOICES,
     FACTORIES,
     N_POSITIONS,
     PROMPTS,
@@ -36,7 +37,8 @@ from tiny_models import (
 )
 from transformers import TrainerCallback
 
-from ensemw2s import HFCausalLM, TokenDataset, WeakLearnerError, byte_tokenizer, word_tokenizer
+from ensemw2s import HFCausalLM, TokenDataset, WeakLearnerError, byte_tokenizer, check_weak_learner, word_tokenizer
+from ensemw2s.scoring import option_nll
 
 ARCHITECTURES = sorted(FACTORIES)
 # One exact step of gradient descent on all rows.
@@ -113,6 +115,21 @@ def test_decode_step_with_a_cache_equals_one_without(name):
         )
         stepped.append(logits)
     assert_allclose(torch.cat(stepped, dim=1), whole, atol=1e-5)
+
+
+def _tiny_mamba():
+    from transformers import MambaConfig, MambaForCausalLM
+
+    return MambaForCausalLM(MambaConfig(vocab_size=258, hidden_size=16, num_hidden_layers=1, initializer_range=0.2))
+
+
+def test_model_without_a_key_value_cache_decodes_and_scores():
+    learner = tiny_learner(_tiny_mamba, peft_config=None, epochs=1).initialize()
+    check_weak_learner(learner)  # compares decode_step with token_logits
+    nll = option_nll([learner], [1.0], PROMPTS, CHOICES)[0]
+    prompt, answer = TokenDataset.for_learner(learner, PROMPTS[:1], CHOICES[0][:1]).row_ids(0)
+    log_proba = reference_log_proba(learner, [*prompt, *answer[:-1]])[-len(answer) :]
+    assert nll[0, 0] == pytest.approx(-log_proba[np.arange(len(answer)), answer].sum(), abs=1e-4)
 
 
 def test_batch_size_changes_logits_by_rounding_only():

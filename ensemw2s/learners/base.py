@@ -13,7 +13,7 @@ from ensemw2s.tokens import TokenBatch, TokenDataset
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TokenLearner", "answer_logits", "check_weak_learner"]
+__all__ = ["PrefixCache", "TokenLearner", "answer_logits", "check_weak_learner"]
 
 
 @runtime_checkable
@@ -51,6 +51,23 @@ class TokenLearner(Protocol):
         Rows are padded on the left; the values at padded positions do not matter.
         """
         ...
+
+
+class PrefixCache:
+    """For what has no cache of its own: the tokens so far, which are read again at each step.
+
+    Parameters
+    ----------
+    input_ids : torch.Tensor of shape (B, L)
+        All tokens up to now.
+    """
+
+    def __init__(self, input_ids: torch.Tensor) -> None:
+        self.input_ids = input_ids
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Let each row continue from the row that it stems from."""
+        self.input_ids = self.input_ids.index_select(0, beam_idx.to(self.input_ids.device))
 
 
 def answer_logits(learner: Any, batch: TokenBatch) -> torch.Tensor:

@@ -15,6 +15,7 @@ from ensemw2s.learners._adapters import AdapterHost, default_lora, shared_host
 from ensemw2s.learners._hf_learner import HFLearner
 from ensemw2s.learners._loading import load_model, load_tokenizer
 from ensemw2s.learners._parameters import check_parameters
+from ensemw2s.learners.base import PrefixCache
 from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, TokenBatch, TokenDataset
 
 if TYPE_CHECKING:
@@ -260,7 +261,7 @@ class HFCausalLM(HFLearner):
             Tokens not yet in the cache.
         attention_mask : torch.Tensor of shape (B, cached + L)
             Over all tokens so far.
-        cache : transformers.Cache, optional
+        cache : transformers.Cache or PrefixCache, optional
             What the last step returned; None at the start.
         n_last : int, default=1
             Positions that go through the head.
@@ -270,10 +271,14 @@ class HFCausalLM(HFLearner):
         Returns
         -------
         logits : torch.Tensor of shape (B, n_last, V)
-        cache : transformers.Cache or None
+        cache : transformers.Cache, or PrefixCache where the model keeps none, or None
         """
         import torch
 
+        if isinstance(cache, PrefixCache):
+            input_ids = torch.cat([cache.input_ids, input_ids.to(cache.input_ids.device)], dim=1)
+            position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
+            cache = None
         with torch.inference_mode(), self.lend_model() as model:
             output = model(
                 input_ids=input_ids.to(model.device),
@@ -283,7 +288,12 @@ class HFCausalLM(HFLearner):
                 use_cache=use_cache,
                 logits_to_keep=n_last,
             )
-        return output.logits[:, -n_last:], output.past_key_values if use_cache else None
+        logits = output.logits[:, -n_last:]
+        if not use_cache:
+            return logits, None
+        # State-space models return a state instead, which cannot be reordered or fed with several tokens.
+        kept = getattr(output, "past_key_values", None)
+        return logits, PrefixCache(input_ids) if kept is None else kept
 
     def lend_model(self) -> AbstractContextManager[Any]:
         """Context manager that gives the `transformers` or PEFT model with this learner's weights in place.
