@@ -388,6 +388,20 @@ def test_num_return_sequences_gives_lists(fitted):
     assert [len(several) for several in answers] == [2, 2, 2]
 
 
+def test_the_length_of_a_generation_config_is_kept(fitted):
+    from transformers import GenerationConfig
+
+    short = fitted.generate(X[:4], generation_config=GenerationConfig(max_new_tokens=1, do_sample=False))
+    assert short == fitted.generate(X[:4], max_new_tokens=1)
+    assert all(len(text.split()) <= 1 for text in short)
+
+
+@pytest.mark.parametrize("choices", [None, CHOICES])
+def test_score_refuses_negative_weights(fitted, choices):
+    with pytest.raises(ValueError, match="sample_weight"):
+        fitted.score(X, Y, sample_weight=[-1.0] + [1.0] * (len(X) - 1), choices=choices)
+
+
 def test_choosing_by_match_needs_no_refit(fitted):
     matching = clone(fitted, safe=False)
     matching.__dict__.update(fitted.__dict__)

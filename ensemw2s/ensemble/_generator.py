@@ -11,7 +11,7 @@ from scipy.special import softmax
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._inputs import check_questions, require_answers, require_choices
+from ensemw2s._inputs import check_questions, check_sample_weight, require_answers, require_choices
 from ensemw2s._validation import check_option
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._decoding import generate_texts, match_nll
@@ -54,9 +54,11 @@ class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
         """
         check_is_fitted(self, "estimators_")
         questions = check_questions(X)
-        return generate_texts(self.mixture_, self.estimators_[0], questions.prompts, {
-            "max_new_tokens": self.max_new_tokens_, **generation_kwargs
-        })  # fmt: skip
+        config = generation_kwargs.get("generation_config")
+        lengths = ("max_new_tokens", "max_length")
+        if not any(generation_kwargs.get(name) or getattr(config, name, None) for name in lengths):
+            generation_kwargs["max_new_tokens"] = self.max_new_tokens_
+        return generate_texts(self.mixture_, self.estimators_[0], questions.prompts, generation_kwargs)
 
     @property
     def mixture_(self) -> MixtureForCausalLM:
@@ -404,12 +406,13 @@ class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
     def _staged_score(self, X: Any, y: Any, sample_weight: Any, choices: Sequence | None, votes: Any) -> list[float]:
         check_is_fitted(self, "estimators_")
         questions = check_questions(X, y, choices)
+        row_weight = check_sample_weight(sample_weight, len(questions))
         if questions.choices is not None:
             require_answers(questions)
             right = self._option_nll(questions, votes).argmin(axis=2) == questions.labels  # (S, n)
-            return [float(np.average(stage, weights=sample_weight)) for stage in right]
+            return [float(np.average(stage, weights=row_weight)) for stage in right]
         tokens, mistakes = self._token_mistakes(questions, votes)
-        weight = None if sample_weight is None else tokens.spread(np.asarray(sample_weight))
+        weight = tokens.spread(row_weight)
         return [1.0 - float(np.average(stage, weights=weight)) for stage in mistakes]
 
 
