@@ -259,10 +259,7 @@ class W2SPipeline(BaseEstimator):
         alpha = weak.estimator_weights_
         # One row of votes per prefix of the ensemble, and the uniform vote: the members run once for all of them.
         votes = np.vstack([np.tril(np.ones((len(alpha), 1)) * alpha), np.ones(len(alpha))])
-        if is_classifier(weak) or getattr(X, "choices", None) is not None:
-            predicted = weak.predict_under(votes, X)
-        else:
-            predicted = [weak.with_votes(row[: np.count_nonzero(row)]).predict(X) for row in votes]
+        predicted = weak.predict_under(votes, X)
         right_rows = [np.asarray(answers == gold, dtype=bool) for answers in predicted]
         correct = {"weak": right_rows[0], "ensemble": right_rows[-2], "uniform": right_rows[-1]}
         token_errors = {}

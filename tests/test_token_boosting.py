@@ -532,3 +532,13 @@ def test_a_model_id_stands_for_a_causal_language_model():
 def test_too_many_votes_are_refused(fitted):
     with pytest.raises(ValueError, match="votes must have at most"):
         fitted.with_votes(np.ones(99))
+
+
+def test_predict_under_writes_free_text_of_the_members_that_vote():
+    X, y = ["Sky?", "Sea?", "Leaf?"], ["blue", "teal", "green"]
+    booster = TokenAdaBoostGenerator(BigramLearner(), n_estimators=3, prior="uniform", random_state=0).fit(X, y)
+    under = booster.predict_under(np.eye(len(booster.estimators_)), X)
+    for member, answers in zip(booster.estimators_, under, strict=True):
+        alone = booster.with_votes([1.0])
+        alone.estimators_ = [member]
+        assert list(answers) == list(alone.predict(X))

@@ -142,20 +142,20 @@ class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self, "estimators_")
         questions = check_questions(X, choices=choices)
         if questions.choices is None:
-            for n_members in range(1, len(self.estimators_) + 1):
-                yield self.with_votes(self.estimator_weights_[:n_members]).predict(questions.prompts)
+            for row in self._stages():
+                yield self._voters(row).predict(questions)
             return
         yield from self.predict_under(self._stages(), questions)
 
     def predict_under(self, votes: Any, X: Any, choices: Sequence | None = None) -> list[np.ndarray]:
-        """Chosen options under several vote vectors, for the price of one pass per member.
+        """`predict` under several vote vectors; for options at the price of one pass per member.
 
         Parameters
         ----------
         votes : array-like of shape (S, T)
             Vote vectors; 0 leaves a member out.
         X, choices
-            As in `predict`; options are needed.
+            As in `predict`.
 
         Returns
         -------
@@ -163,8 +163,9 @@ class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
         """
         check_is_fitted(self, "estimators_")
         questions = check_questions(X, choices=choices)
-        options = require_choices(questions)
-        return [_chosen(nll, options) for nll in self._option_nll(questions, votes)]
+        if questions.choices is None:
+            return [self._voters(row).predict(questions) for row in np.atleast_2d(votes)]
+        return [_chosen(nll, questions.choices) for nll in self._option_nll(questions, votes)]
 
     def token_error_under(self, votes: Any, X: Any, y: Any = None) -> np.ndarray:
         """`token_error` under several vote vectors, for the price of one pass per member.
@@ -348,6 +349,13 @@ class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
 
             return HFCausalLM(self.estimator)
         return clone(self.estimator)
+
+    def _voters(self, votes: np.ndarray) -> Any:
+        """The members that have a vote."""
+        other = copy.copy(self)
+        other.estimators_ = [member for member, vote in zip(self.estimators_, votes, strict=True) if vote > 0]
+        other.estimator_weights_ = votes[votes > 0]
+        return other
 
     def _batch_size(self) -> int:
         return int(getattr(self.estimators_[0], "eval_batch_size", 64))
