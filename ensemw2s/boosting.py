@@ -9,11 +9,16 @@ One round, with token weights :math:`D_t` that sum to 1::
 
 `errors` holds the 0/1 mistakes of a learner, one entry per answer token, or fractions in [0, 1] where the unit is
 larger than a token (see `window_error`).
+
+Made for hundreds of millions of tokens: beside its arguments no function holds more than two float64 arrays of their
+length, its result among them (three in `window_error` with short windows). Mistakes given as booleans stay at one byte
+per token.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +37,7 @@ from ensemw2s._validation import (
 )
 
 _SAMPLING = ("binary", "count", "weight")
+_BLOCK = 1 << 16  # tokens per step where a whole-array temporary would cost memory; they fit in a core's cache
 
 
 def weighted_error(errors: ArrayLike, weight: ArrayLike) -> float:
@@ -166,7 +172,8 @@ def reweight(weight: ArrayLike, errors: ArrayLike, vote: float) -> NDArray[np.fl
     # In logarithms, relative to the largest: a large vote neither overflows nor empties the other entries at once.
     with np.errstate(divide="ignore"):
         log_weight = np.log(weight)
-    log_weight += vote * errors
+    for block in _blocks(errors.size):
+        log_weight[block] += vote * errors[block]
     log_weight -= log_weight.max()
     updated = np.exp(log_weight, out=log_weight)
     updated /= updated.sum()
@@ -218,14 +225,22 @@ def draw_tokens(
     n_tokens = weight.size
     share = weight / weight.sum()
     if sampling == "weight":
-        return n_tokens * share
-    cumulative = np.cumsum(share)
-    # Sorted, the search walks forward through memory. A uniform in [0, 1) times the total stays below the total, and
-    # side="right" passes over entries of weight 0: only tokens with weight are ever drawn.
-    position = np.sort(as_generator(random_state).random(n_tokens)) * cumulative[-1]
-    drawn = np.searchsorted(cumulative, position, side="right")
-    counts = np.bincount(drawn, minlength=n_tokens)
-    return (counts > 0).astype(np.float64) if sampling == "binary" else counts.astype(np.float64)
+        share *= n_tokens
+        return share
+    cumulative = np.cumsum(share, out=share)
+    # A uniform in [0, 1) times the total stays below the total.
+    position = as_generator(random_state).random(n_tokens)
+    position.sort()
+    position *= cumulative[-1]
+    # Token i was drawn by the positions in [cumulative[i - 1], cumulative[i]): none where its weight is 0.
+    counts, n_below = cumulative, 0
+    for block in _blocks(n_tokens):
+        bounds = cumulative[block]
+        below = n_below + int(np.searchsorted(position[n_below:], bounds[-1]))
+        # The bounds are overwritten by the counts: later blocks do not look back.
+        counts[block] = np.diff(np.searchsorted(position[n_below:below], bounds), prepend=0)
+        n_below = below
+    return np.minimum(counts, 1.0, out=counts) if sampling == "binary" else counts
 
 
 def window_error(errors: ArrayLike, indptr: ArrayLike, length: int) -> NDArray[np.float64]:
@@ -262,11 +277,17 @@ def window_error(errors: ArrayLike, indptr: ArrayLike, length: int) -> NDArray[n
     errors = _check_errors(errors)
     bounds = _check_indptr(indptr, errors.size)
     length = check_integer(length, "length", minimum=1)
-    sizes = np.diff(bounds)
-    position = np.arange(errors.size) - np.repeat(bounds[:-1], sizes)
-    starts = np.flatnonzero(position % length == 0)
+    if length == 1:
+        return errors.astype(np.float64)
+    n_windows = -(-np.diff(bounds) // length)  # per answer, rounded up
+    first_window = np.cumsum(n_windows) - n_windows
+    starts = np.repeat(bounds[:-1] - first_window * length, n_windows)
+    starts += np.arange(starts.size) * length
+    means = np.add.reduceat(errors, starts, dtype=np.float64)  # booleans would be or-ed, not added
     window_sizes = np.diff(starts, append=errors.size)
-    return np.repeat(np.add.reduceat(errors, starts) / window_sizes, window_sizes)
+    del starts
+    means /= window_sizes
+    return np.repeat(means, window_sizes)
 
 
 def training_error_bound(errors: ArrayLike, prior_errors: ArrayLike) -> float:
@@ -314,7 +335,9 @@ def training_error_bound(errors: ArrayLike, prior_errors: ArrayLike) -> float:
     return float(np.prod(np.sqrt(errors * (1.0 - errors) / (priors * (1.0 - priors)))))
 
 
-def _check_errors(errors: ArrayLike) -> NDArray[np.float64]:
+def _check_errors(errors: ArrayLike) -> NDArray[Any]:
+    if isinstance(errors, np.ndarray) and errors.dtype == np.bool_ and errors.ndim == 1 and errors.size:
+        return errors  # one byte per token instead of eight; a product with a float is a float
     vector = check_vector(errors, "errors")
     check_in_unit_interval(vector, "errors")
     return vector
@@ -334,3 +357,8 @@ def _check_indptr(indptr: ArrayLike, n_tokens: int) -> NDArray[np.int64]:
             f"Got {bounds[0]} … {bounds[-1]}{' with a descent between' if np.any(np.diff(bounds) < 0) else ''} instead."
         )
     return bounds
+
+
+def _blocks(n_tokens: int) -> Iterator[slice]:
+    for start in range(0, n_tokens, _BLOCK):
+        yield slice(start, start + _BLOCK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from fractions import Fraction
 from itertools import pairwise
 from typing import ClassVar
@@ -451,6 +452,84 @@ def test_draw_tokens_names_the_samplings_it_knows():
 def test_draw_tokens_refuses_a_random_state_that_is_none(bad):
     with pytest.raises(ValueError, match=r"^random_state must be an integer of at least 0"):
         draw_tokens(WORKED, random_state=bad)
+
+
+MANY = 1_000_003  # tokens: several blocks of the blockwise parts, the last one short
+
+
+def many_weights(rng):
+    """Weights over ten orders of magnitude, one in ten of them 0, the first and the last among these."""
+    weight = np.exp(rng.uniform(-23, 0, MANY))
+    weight[rng.random(MANY) < 0.1] = 0.0
+    weight[[0, -1]] = 0.0
+    return weight
+
+
+@pytest.mark.parametrize("one_takes_nearly_all", [False, True])
+def test_draw_tokens_counts_where_the_uniforms_fall(one_takes_nearly_all):
+    weight = many_weights(np.random.default_rng(4))
+    if one_takes_nearly_all:
+        weight[123_456] = 1e9
+    bounds = np.cumsum(weight / weight.sum())
+    position = np.random.default_rng(5).random(MANY) * bounds[-1]
+    expected = np.bincount(np.searchsorted(bounds, position, side="right"), minlength=MANY)
+    assert_array_equal(draw_tokens(weight, sampling="count", random_state=5), expected)
+
+
+class EvenGenerator(np.random.Generator):
+    """A generator whose uniforms are the bounds between equal weights."""
+
+    def random(self, size):
+        return np.arange(size) / size
+
+
+def test_draw_tokens_loses_no_uniform_on_a_bound():
+    n = 2**18  # powers of two: the bounds are exact
+    assert_array_equal(
+        draw_tokens(np.ones(n), sampling="count", random_state=EvenGenerator(np.random.PCG64(0))), np.ones(n)
+    )
+
+
+def test_reweight_of_many_tokens_equals_the_formula():
+    rng = np.random.default_rng(6)
+    weight, errors = many_weights(rng), rng.random(MANY)
+    expected = weight * np.exp(1.7 * errors)
+    assert_allclose(reweight(weight, errors, 1.7), expected / expected.sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("sampling", ["binary", "count", "weight"])
+def test_draw_tokens_holds_two_arrays_beside_the_weights(sampling):
+    weight = many_weights(np.random.default_rng(7))
+    assert peak_arrays(lambda: draw_tokens(weight, sampling=sampling, random_state=0)) < 2.3
+
+
+def test_reweight_and_weighted_error_hold_one_array_beside_the_weights():
+    rng = np.random.default_rng(8)
+    weight, errors = many_weights(rng), rng.random(MANY) < 0.3
+    assert peak_arrays(lambda: weighted_error(errors, weight)) < 1.5
+    assert peak_arrays(lambda: reweight(weight, errors, 2.0)) < 1.5
+
+
+def peak_arrays(call):
+    """Largest memory that `call` allocates, in float64 arrays of MANY entries."""
+    call()  # imports and caches
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1] / (8 * MANY)
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("length", [1, 2, 50])
+def test_booleans_count_as_0_and_1(length):
+    rng = np.random.default_rng(9)
+    weight, wrong = many_weights(rng), rng.random(MANY) < 0.3
+    numbers = wrong.astype(float)
+    indptr = np.append(np.arange(0, MANY, 7), MANY)
+    assert weighted_error(wrong, weight) == weighted_error(numbers, weight)
+    assert_array_equal(reweight(weight, wrong, 1.3), reweight(weight, numbers, 1.3))
+    assert_array_equal(window_error(wrong, indptr, length), window_error(numbers, indptr, length))
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------
