@@ -1,11 +1,26 @@
-"""What both boosting loops keep of their rounds, and how they seed a learner."""
+"""What both boosting loops share: the rounds they keep, what ends them, and how they seed a learner."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["Rounds", "seed_parameters"]
+import numpy as np
+
+from ensemw2s._validation import check_integer, check_option, check_real, shorten
+from ensemw2s.exceptions import EarlyStopWarning, WeakLearnerError
+
+__all__ = ["Rounds", "Verdict", "check_loop_parameters", "seed_parameters"]
+
+
+class Verdict(NamedTuple):
+    """What a round's error decides."""
+
+    vote: float | None
+    """The member's vote; None discards the member."""
+    stop_reason: str = ""
+    """Why no round follows; "" if one may."""
 
 
 @dataclass
@@ -24,6 +39,27 @@ class Rounds:
         self.votes.append(vote)
         self.errors.append(error)
         self.priors.append(prior)
+
+    def stop_diverged(self, failure: WeakLearnerError) -> None:
+        """End with the rounds before the one that failed; without any, the failure is the booster's."""
+        n_kept = len(self.estimators)
+        if n_kept == 0:
+            raise failure
+        warnings.warn(
+            f"Round {n_kept + 1} was discarded: {failure} The {n_kept} rounds before it are kept.",
+            EarlyStopWarning, stacklevel=4,
+        )  # fmt: skip
+        self.stop_reason = "diverged"
+
+
+def check_loop_parameters(booster: Any) -> None:
+    """Raise a ValueError where a parameter that both boosters have is out of order."""
+    check_integer(booster.n_estimators, "n_estimators", minimum=1)
+    if not check_real(booster.learning_rate, "learning_rate") > 0:
+        raise ValueError(f"learning_rate must be > 0. Got {booster.learning_rate!r} instead.")
+    if not isinstance(booster.reweight, bool | np.bool_):
+        raise ValueError(f"reweight must be True or False. Got {shorten(booster.reweight)} instead.")
+    check_option(booster.on_failure, "on_failure", ("raise", "keep"))
 
 
 def seed_parameters(estimator: Any) -> list[str]:

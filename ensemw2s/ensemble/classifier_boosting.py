@@ -10,10 +10,11 @@ import numpy as np
 from sklearn.base import clone, is_regressor
 from sklearn.utils import check_random_state
 
-from ensemw2s._validation import check_integer, check_option, check_real, shorten
-from ensemw2s.boosting import estimator_weight, reweight, weighted_error
+from ensemw2s._validation import check_option, shorten
+from ensemw2s.boosting import estimator_weight, weighted_error
+from ensemw2s.boosting import reweight as updated_weight  # `reweight` is a parameter here
 from ensemw2s.ensemble._classifier_rows import check_labels, check_row_weight, check_rows
-from ensemw2s.ensemble._rounds import Rounds, seed_parameters
+from ensemw2s.ensemble._rounds import Rounds, Verdict, check_loop_parameters, seed_parameters
 from ensemw2s.ensemble._votes import class_columns
 from ensemw2s.ensemble._voting import BaseVotingClassifier
 from ensemw2s.ensemble._weighted_fit import fit_resampled, fit_weighted, training_weight, weight_keyword
@@ -61,6 +62,12 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
     voting : {"hard", "soft"}, default="hard"
         Whether a member votes for one class (Algorithm 2), or spreads its vote by its probabilities. Training is the
         same.
+    reweight : bool, default=True
+        Boost. False is the control with the same learners, seeds and number of rounds: :math:`D_t` stays
+        :math:`D_1`, every member is kept with vote 1, however large its error, and `learning_rate` and `on_failure`
+        decide nothing. That is bagging of bootstrap samples with ``sampling="resample"``, and with
+        ``sampling="weight"`` an ensemble of seeds: members are equal where the learner has none. Round 1 is
+        boosting's.
     on_failure : {"raise", "keep"}, default="raise"
         What to do when the first round is no better than guessing: raise, or keep that learner and warn.
     random_state : int, RandomState or None, default=None
@@ -73,7 +80,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
     estimators_ : list of classifiers
         The members kept.
     estimator_weights_ : ndarray of shape (T,)
-        Votes :math:`\alpha_t`, in nats. Only fitted rounds; scikit-learn pads with zeros.
+        Votes :math:`\alpha_t`, in nats; ones with ``reweight=False``. Only fitted rounds; scikit-learn pads with zeros.
     estimator_errors_ : ndarray of shape (T,)
         :math:`\epsilon_t` under :math:`D_t`.
     classes_ : ndarray of shape (K,)
@@ -127,6 +134,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         learning_rate: float = 1.0,
         sampling: ClassifierSampling = "weight",
         voting: Voting = "hard",
+        reweight: bool = True,
         on_failure: str = "raise",
         random_state: Any = None,
         verbose: bool = False,
@@ -136,6 +144,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         self.learning_rate = learning_rate
         self.sampling = sampling
         self.voting = voting
+        self.reweight = reweight
         self.on_failure = on_failure
         self.random_state = random_state
         self.verbose = verbose
@@ -187,35 +196,29 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         rng = check_random_state(self.random_state)
         weighted = row_weight > 0
         weight = row_weight / row_weight.sum()
-        for t in tqdm(range(self.n_estimators), desc="boosting", unit="round", disable=not self.verbose):
+        name = "boosting" if self.reweight else "bagging"
+        for t in tqdm(range(self.n_estimators), desc=name, unit="round", disable=not self.verbose):
             # scikit-learn's floor: a weight that underflows to 0 would take its row out of training for good.
             weight = np.where(weighted, np.maximum(weight, _WEIGHT_FLOOR), 0.0)
             try:
                 member = self._train_round(learner, X, y, weight, row_weight, rng)
                 predicted = class_columns(member.predict(X), classes, member)
             except WeakLearnerError as failure:
-                if not rounds.estimators:
-                    raise
-                warnings.warn(
-                    f"Round {t + 1} was discarded: {failure} The {t} rounds before it are kept.",
-                    EarlyStopWarning, stacklevel=3,
-                )  # fmt: skip
-                rounds.stop_reason = "diverged"
+                rounds.stop_diverged(failure)
                 break
             wrong = predicted != columns
             error = weighted_error(wrong, weight)
-            if error >= chance:
-                rounds.stop_reason = "error_above_prior"
+            vote, stop_reason = self._judge(t, error, chance, int(weighted.sum()))
+            rounds.stop_reason = stop_reason or rounds.stop_reason
+            if vote is None:
                 self._refuse_round(rounds, member, error, chance, classes[predicted], y)
                 break
-            if error == 0:
-                rounds.stop_reason = "perfect_fit"
-                rounds.keep(member, self._perfect_vote(t, int(weighted.sum()), chance), error, chance)
-                break
-            vote = estimator_weight(error, chance, learning_rate=self.learning_rate)
             rounds.keep(member, vote, error, chance)
             logger.info("round %d: error %.4f, vote %.4f", t + 1, error, vote)
-            weight = reweight(weight, wrong, vote)
+            if stop_reason:
+                break
+            if self.reweight:
+                weight = updated_weight(weight, wrong, vote)
         return rounds
 
     def _train_round(
@@ -233,11 +236,18 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
             return fit_weighted(member, X, y, training_weight(weight, row_weight))
         return fit_resampled(member, X, y, weight, rng)
 
-    def _perfect_vote(self, t: int, n_rows: int, chance: float) -> float:
+    def _judge(self, t: int, error: float, chance: float, n_rows: int) -> Verdict:
+        if not self.reweight:
+            return Verdict(1.0)
+        if error >= chance:
+            return Verdict(None, "error_above_prior")
+        if error > 0:
+            return Verdict(estimator_weight(error, chance, learning_rate=self.learning_rate))
         if t == 0:
-            return 1.0
+            return Verdict(1.0, "perfect_fit")
         # e = 0 has no finite vote: half a row wrong is the least that could have been seen.
-        return estimator_weight(min(0.5 / n_rows, chance / 2), chance, learning_rate=self.learning_rate)
+        least = min(0.5 / n_rows, chance / 2)
+        return Verdict(estimator_weight(least, chance, learning_rate=self.learning_rate), "perfect_fit")
 
     def _refuse_round(
         self, rounds: Rounds, member: Any, error: float, chance: float, predicted: np.ndarray, y: np.ndarray
@@ -264,12 +274,9 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         rounds.keep(member, 1.0, error, chance)
 
     def _check_parameters(self) -> None:
-        check_integer(self.n_estimators, "n_estimators", minimum=1)
-        if not check_real(self.learning_rate, "learning_rate") > 0:
-            raise ValueError(f"learning_rate must be > 0. Got {self.learning_rate!r} instead.")
+        check_loop_parameters(self)
         check_option(self.sampling, "sampling", ("weight", "resample"))
         check_option(self.voting, "voting", ("hard", "soft"))
-        check_option(self.on_failure, "on_failure", ("raise", "keep"))
         learner = self._weak_learner()
         missing = [name for name in ("fit", "predict", "set_params", "__sklearn_tags__") if not hasattr(learner, name)]
         if isinstance(learner, type) or missing or is_regressor(learner):

@@ -11,11 +11,12 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from ensemw2s._inputs import check_questions, check_sample_weight, require_answers, require_choices
-from ensemw2s._validation import check_integer, check_option, check_real
-from ensemw2s.boosting import draw_tokens, estimator_weight, reweight, weighted_error
+from ensemw2s._validation import check_option
+from ensemw2s.boosting import draw_tokens, estimator_weight, weighted_error
+from ensemw2s.boosting import reweight as updated_weight  # `reweight` is a parameter here
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._generator import BaseTokenGenerator
-from ensemw2s.ensemble._rounds import Rounds, seed_parameters
+from ensemw2s.ensemble._rounds import Rounds, Verdict, check_loop_parameters, seed_parameters
 from ensemw2s.ensemble._units import BoostingUnit, check_unit, make_unit
 from ensemw2s.exceptions import EarlyStopWarning, WeakLearnerError
 from ensemw2s.tokens import TokenDataset
@@ -59,6 +60,10 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
     prior : {"pretrained", "reweighted", "uniform"}, default="pretrained"
         The error a round must stay below: the untrained model's under uniform weights (the paper's), the untrained
         model's under :math:`D_t`, or that of a uniform guess, :math:`1 - 1/K` (SAMME's).
+    reweight : bool, default=True
+        Boost. False is bagging, the control with the same learners, seeds and number of rounds: :math:`D_t` stays
+        :math:`D_1`, every member is kept with vote 1, however large its error, and `learning_rate`, `prior` and
+        `on_failure` decide nothing. What differs between members is the draw and their seed. Round 1 is boosting's.
     choose : {"likelihood", "match"}, default="likelihood"
         How an option is chosen, see `FineTunedGenerator`.
     normalize : {"sum", "token", "char"}, default="sum"
@@ -75,7 +80,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
     estimators_ : list of TokenLearner
         The members kept.
     estimator_weights_ : ndarray of shape (T,)
-        Votes :math:`\alpha_t`, in nats.
+        Votes :math:`\alpha_t`, in nats; ones with ``reweight=False``.
     estimator_errors_ : ndarray of shape (T,)
         :math:`\epsilon_t` under :math:`D_t`.
     prior_errors_ : ndarray of shape (T,)
@@ -121,6 +126,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         unit: str | int = "token",
         combine: str = "probabilities",
         prior: str = "pretrained",
+        reweight: bool = True,
         choose: str = "likelihood",
         normalize: str = "sum",
         on_failure: str = "raise",
@@ -134,6 +140,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         self.unit = unit
         self.combine = combine
         self.prior = prior
+        self.reweight = reweight
         self.choose = choose
         self.normalize = normalize
         self.on_failure = on_failure
@@ -192,38 +199,29 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         from tqdm.auto import tqdm
 
         rounds = Rounds()
-        for t in tqdm(range(self.n_estimators), desc="boosting", unit="round", disable=not self.verbose):
+        name = "boosting" if self.reweight else "bagging"
+        for t in tqdm(range(self.n_estimators), desc=name, unit="round", disable=not self.verbose):
             rng = np.random.RandomState(np.random.SeedSequence([seed, t]).generate_state(4))
             prior = self._round_prior(unit, weight, untrained_errors)
             try:
                 learner = self._train_round(tokens, unit, weight, rng)
                 errors = unit.errors(learner)
-            except WeakLearnerError as error:
+            except WeakLearnerError as failure:
+                rounds.stop_diverged(failure)
+                break
+            error = weighted_error(errors, weight)
+            vote, stop_reason = self._judge(error, prior, unit.n_units)
+            rounds.stop_reason = stop_reason or rounds.stop_reason
+            if vote is None:
                 if not rounds.estimators:
-                    raise
-                warnings.warn(
-                    f"Round {t + 1} was discarded: {error} The {t} rounds before it are kept.",
-                    EarlyStopWarning, stacklevel=3,
-                )  # fmt: skip
-                rounds.stop_reason = "diverged"
+                    self._keep_failed_round(rounds, learner, error, prior)
                 break
-            error_rate = weighted_error(errors, weight)
-            # A learner that repeats the last round's mistakes has e = p exactly, up to rounding: it has no vote.
-            if error_rate >= prior * (1 - 1e-12):
-                rounds.stop_reason = "error_above_prior"
-                if not rounds.estimators:
-                    self._keep_failed_round(rounds, learner, error_rate, prior)
+            rounds.keep(learner, vote, error, prior)
+            logger.info("round %d: error %.4f, prior %.4f, vote %.4f", t + 1, error, prior, vote)
+            if stop_reason:
                 break
-            perfect = error_rate == 0
-            # e = 0 has no finite vote: half a unit wrong is the least that could have been seen.
-            error_rate_for_vote = min(0.5 / unit.n_units, prior / 2) if perfect else error_rate
-            vote = estimator_weight(error_rate_for_vote, prior, learning_rate=self.learning_rate)
-            rounds.keep(learner, vote, error_rate, prior)
-            logger.info("round %d: error %.4f, prior %.4f, vote %.4f", t + 1, error_rate, prior, vote)
-            if perfect:
-                rounds.stop_reason = "perfect_fit"
-                break
-            weight = reweight(weight, errors, vote)
+            if self.reweight:
+                weight = updated_weight(weight, errors, vote)
         return rounds, weight
 
     def _train_round(
@@ -233,6 +231,17 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         learner.set_params(**{name: int(rng.randint(2**31 - 1)) for name in seed_parameters(learner)})
         token_weight = unit.spread(draw_tokens(weight, sampling=self.sampling, random_state=rng))
         return learner.fit(tokens, token_weight=token_weight)
+
+    def _judge(self, error: float, prior: float, n_units: int) -> Verdict:
+        if not self.reweight:
+            return Verdict(1.0)
+        if _no_better(error, prior):
+            return Verdict(None, "error_above_prior")
+        if error > 0:
+            return Verdict(estimator_weight(error, prior, learning_rate=self.learning_rate))
+        # e = 0 has no finite vote: half a unit wrong is the least that could have been seen.
+        least = min(0.5 / n_units, prior / 2)
+        return Verdict(estimator_weight(least, prior, learning_rate=self.learning_rate), "perfect_fit")
 
     def _round_prior(self, unit: BoostingUnit, weight: np.ndarray, untrained_errors: np.ndarray) -> float:
         if self.prior == "pretrained":
@@ -264,7 +273,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         )
 
     def _check_prior(self, prior: float) -> None:
-        if self.prior == "uniform":
+        if self.prior == "uniform" or not self.reweight:
             return
         if prior <= 0:
             raise WeakLearnerError("The untrained model makes no error on these answers: there is nothing to boost.")
@@ -275,11 +284,13 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
             )
 
     def _check_parameters(self) -> None:
-        check_integer(self.n_estimators, "n_estimators", minimum=1)
-        if not check_real(self.learning_rate, "learning_rate") > 0:
-            raise ValueError(f"learning_rate must be > 0. Got {self.learning_rate!r} instead.")
+        check_loop_parameters(self)
         check_option(self.sampling, "sampling", ("binary", "count", "weight"))
         check_option(self.prior, "prior", ("pretrained", "reweighted", "uniform"))
-        check_option(self.on_failure, "on_failure", ("raise", "keep"))
         check_unit(self.unit)
         self._check_choosing()
+
+
+def _no_better(error: float, prior: float) -> bool:
+    # A learner that repeats the last round's mistakes has e = p exactly, up to rounding: it has no vote.
+    return error >= prior * (1 - 1e-12)

@@ -1,0 +1,59 @@
+"""A token learner whose mistakes are written down beforehand, round by round."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from ensemw2s import TokenAdaBoostGenerator, word_tokenizer
+
+WORDS = ["red", "green", "blue", "cat", "dog", "sun"]
+TOKENIZER = word_tokenizer([*WORDS, "? Question: Answer:"])
+FIVE = (["q"], ["red green blue cat"])  # four words and the end of the answer: five tokens
+
+
+class Scripted(BaseEstimator):
+    """A learner that is wrong on given answer tokens, round by round; it counts its fits in a shared list."""
+
+    def __init__(self, mistakes=(), log=None, random_state=None):
+        self.mistakes = mistakes
+        self.log = log
+        self.random_state = random_state
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __sklearn_clone__(self):
+        return Scripted(self.mistakes, self.log, self.random_state)
+
+    def initialize(self):
+        self.tokenizer_ = TOKENIZER
+        self.round = 0
+        return self
+
+    def fit(self, tokens, *, token_weight):
+        self.initialize()
+        self.log.append({"token_weight": np.array(token_weight), "seed": self.random_state})
+        self.round = len(self.log)
+        return self
+
+    def answer_logits(self, batch):
+        import torch
+
+        wrong = set(self.mistakes[self.round])
+        logits = np.zeros((*batch.labels.shape, len(TOKENIZER)), dtype=np.float32)
+        for place in zip(*np.nonzero(batch.token_index >= 0), strict=True):
+            label = batch.labels[place]
+            guess = (label + 1) % len(TOKENIZER) if batch.token_index[place] in wrong else label
+            logits[(*place, guess)] = 9.0
+        return torch.from_numpy(logits)
+
+    def token_logits(self, input_ids, attention_mask):
+        return np.zeros((*np.shape(input_ids), len(TOKENIZER)))
+
+
+def scripted(*mistakes, n_estimators=10, **kwargs):
+    """A booster over a learner that is wrong on mistakes[0] untrained, then on mistakes[t] in round t."""
+    learner = Scripted(mistakes, [])
+    settings = {"sampling": "weight", "random_state": 0, **kwargs}
+    return TokenAdaBoostGenerator(learner, n_estimators=n_estimators, **settings), learner.log
