@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ensemw2s.datasets import make_corpus as make_corpus
     from ensemw2s.datasets import make_qa as make_qa
     from ensemw2s.datasets import to_binary as to_binary
+    from ensemw2s.difficulty import DifficultyRatings as DifficultyRatings
+    from ensemw2s.difficulty import cross_val_difficulty as cross_val_difficulty
     from ensemw2s.ensemble import FineTunedGenerator as FineTunedGenerator
     from ensemw2s.ensemble import LLMAdaBoostClassifier as LLMAdaBoostClassifier
     from ensemw2s.ensemble import TokenAdaBoostGenerator as TokenAdaBoostGenerator
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from ensemw2s.pseudo import PseudoLabeler as PseudoLabeler
     from ensemw2s.pseudo import PseudoLabels as PseudoLabels
     from ensemw2s.report import W2SReport as W2SReport
+    from ensemw2s.splits import EasyHardSplit as EasyHardSplit
+    from ensemw2s.splits import RandomSplit as RandomSplit
     from ensemw2s.tokenizers import byte_tokenizer as byte_tokenizer
     from ensemw2s.tokenizers import word_tokenizer as word_tokenizer
     from ensemw2s.tokens import TokenDataset as TokenDataset
@@ -91,6 +95,11 @@ _PUBLIC: dict[str, str] = {
     "make_corpus": "datasets",
     "make_qa": "datasets",
     "to_binary": "datasets",
+    # splits and difficulty
+    "DifficultyRatings": "difficulty",
+    "EasyHardSplit": "splits",
+    "RandomSplit": "splits",
+    "cross_val_difficulty": "difficulty",
     # learners
     "BigramLearner": "learners",
     "HFCausalLM": "learners",

@@ -10,8 +10,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._estimators import as_booster, as_student
 from ensemw2s._inputs import check_questions, require_answers
-from ensemw2s.ensemble import FineTunedGenerator, TokenAdaBoostGenerator
 from ensemw2s.metrics import chance_level
 from ensemw2s.pseudo import PseudoLabeler, PseudoLabels
 from ensemw2s.report import W2SReport
@@ -267,20 +267,6 @@ class W2SPipeline(BaseEstimator):
             errors = weak.token_error_under(votes, X)
             token_errors = {"weak": errors[0], "ensemble": errors[-2], "uniform": errors[-1]}
         return correct, right_rows[:-1], token_errors
-
-
-def as_booster(weak: Any) -> Any:
-    """The weak side as an estimator: learners and model ids are boosted."""
-    return TokenAdaBoostGenerator(weak) if _is_learner(weak) else weak
-
-
-def as_student(student: Any) -> Any:
-    """The strong side as an estimator: learners and model ids are fine-tuned."""
-    return FineTunedGenerator(student) if _is_learner(student) else student
-
-
-def _is_learner(model: Any) -> bool:
-    return isinstance(model, str) or hasattr(model, "token_logits")
 
 
 def _first_members(weak: Any, n_members: int) -> Any:

@@ -254,6 +254,24 @@ class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
         """
         return float(self._token_errors(check_questions(X, y)).mean())
 
+    def answer_error(self, X: Any, y: Any = None) -> np.ndarray:
+        """Share of each answer's tokens predicted wrongly, each given the true tokens before it.
+
+        Parameters
+        ----------
+        X : sequence of str or QADataset, shape (n,)
+            Questions.
+        y : sequence of str, optional
+            Answers; those of the `QADataset` if None.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            In [0, 1]; the end-of-answer token counts as a token.
+        """
+        tokens, mistakes = self._token_mistakes(check_questions(X, y))
+        return tokens.sum_rows(mistakes[0].astype(np.float64)) / tokens.answer_lengths
+
     def staged_token_error(self, X: Any, y: Any = None) -> Iterator[float]:
         """`token_error` of the first 1, 2, ..., T members.
 

@@ -1,0 +1,205 @@
+"""Difficulty ratings: saved, loaded, and found again by question."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemw2s._validation import check_in_unit_interval, check_option, check_same_length, check_vector, shorten
+from ensemw2s.datasets import QADataset
+from ensemw2s.splits import fingerprints
+
+METRICS = ("token_error", "one_minus_proba")
+_FORMAT, _VERSION = "ensemw2s.DifficultyRatings", 1
+_FIELDS = ("ratings", "folds", "n_scores", "metric", "fingerprints")
+
+
+@dataclass(frozen=True, eq=False)
+class DifficultyRatings:
+    """How hard each question is, and for which text the number stands.
+
+    Attributes
+    ----------
+    ratings : read-only float64 ndarray of shape (n,)
+        In [0, 1]; larger is harder.
+    folds : read-only int64 ndarray of shape (n,)
+        Fold in which the question was scored; the last one, if there were several.
+    n_scores : read-only int64 ndarray of shape (n,)
+        Number of models that scored the question; the rating is the mean of their scores.
+    metric : {"token_error", "one_minus_proba"}
+        What was measured: the share of an answer's tokens that a generator predicts wrongly, or one minus the
+        probability that a classifier gives to the true class.
+    fingerprints : tuple of str, length n
+        SHA-256 of each question.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ or an entry is out of range.
+
+    See Also
+    --------
+    cross_val_difficulty : Makes them.
+
+    Examples
+    --------
+    >>> from ensemw2s import BigramLearner, cross_val_difficulty, make_qa
+    >>> questions = make_qa(60, random_state=0)
+    >>> rated = cross_val_difficulty(BigramLearner(), questions, random_state=0)
+    >>> rated
+    DifficultyRatings(n=60, metric='token_error', mean .633, range .385 to .800, folds: 5, scores a question: 1)
+    >>> some = questions[[7, 3]]
+    >>> bool((rated.for_questions(some) == rated.ratings[[7, 3]]).all())
+    True
+    """
+
+    ratings: NDArray[np.float64]
+    folds: NDArray[np.int64]
+    n_scores: NDArray[np.int64]
+    metric: str
+    fingerprints: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        ratings = check_vector(self.ratings, "ratings").copy()
+        check_in_unit_interval(ratings, "ratings")
+        check_option(self.metric, "metric", METRICS)
+        columns: dict[str, Any] = {
+            "ratings": ratings,
+            "folds": _integers(self.folds, "folds", minimum=0),
+            "n_scores": _integers(self.n_scores, "n_scores", minimum=1),
+            "fingerprints": tuple(self.fingerprints),
+        }
+        for name, column in columns.items():
+            check_same_length(ratings, column, "ratings", name)
+            if isinstance(column, np.ndarray):
+                column.flags.writeable = False
+            object.__setattr__(self, name, column)
+        for row, mark in enumerate(columns["fingerprints"]):
+            if not isinstance(mark, str) or len(mark) != 64 or set(mark) - set("0123456789abcdef"):
+                raise ValueError(f"fingerprints[{row}] must be a SHA-256 in hexadecimal. Got {shorten(mark)} instead.")
+
+    def __len__(self) -> int:
+        return len(self.ratings)
+
+    def __repr__(self) -> str:
+        low, high = self.ratings.min(), self.ratings.max()
+        fewest, most = self.n_scores.min(), self.n_scores.max()
+        scores = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+        mean, low, high = (f"{number:.3f}".removeprefix("0") for number in (self.ratings.mean(), low, high))
+        return (
+            f"DifficultyRatings(n={len(self)}, metric={self.metric!r}, mean {mean}, range {low} to {high}, "
+            f"folds: {len(np.unique(self.folds))}, scores a question: {scores})"
+        )
+
+    def for_questions(self, X: Any) -> NDArray[np.float64]:
+        """Ratings of questions in any order, be they some of those rated.
+
+        Parameters
+        ----------
+        X : QADataset, sequence of str, or array of numbers, length n
+            Questions. They are looked up by text; case and blanks do not count.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Where a text was rated several times, as with a repeated question, the mean.
+
+        Raises
+        ------
+        ValueError
+            If a question has no rating; the message names the first.
+        """
+        marks = fingerprints(X)
+        _, first, inverse = np.unique(self.fingerprints, return_index=True, return_inverse=True)
+        means = np.bincount(inverse, weights=self.ratings) / np.bincount(inverse)
+        rating_of = {self.fingerprints[row]: mean for row, mean in zip(first, means, strict=True)}
+        missing = [row for row, mark in enumerate(marks) if mark not in rating_of]
+        if missing:
+            texts = X.prompts if isinstance(X, QADataset) else X
+            raise ValueError(
+                f"Every question must have a rating; {len(missing)} of {len(marks)} have none, the first is "
+                f"X[{missing[0]}] = {shorten(_entry(texts, missing[0]))}. Rate them with cross_val_difficulty, or drop "
+                f"them."
+            )
+        return np.array([rating_of[mark] for mark in marks])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the ratings as JSON.
+
+        Parameters
+        ----------
+        path : path
+            File to write; an existing one is replaced, and stays whole if writing fails.
+        """
+        path = Path(path)
+        content: dict[str, Any] = {"format": _FORMAT, "version": _VERSION}
+        for name in _FIELDS:
+            value = getattr(self, name)
+            content[name] = value.tolist() if isinstance(value, np.ndarray) else value
+        beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            beside.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> DifficultyRatings:
+        """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path : path
+            File to read.
+
+        Returns
+        -------
+        DifficultyRatings
+
+        Raises
+        ------
+        ValueError
+            If the file is no JSON, of another format or version, incomplete, or holds entries out of range.
+        FileNotFoundError
+            If there is no such file.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+            raise ValueError(f"{path} must be a JSON file of DifficultyRatings.save; {error}.") from error
+        found = content.get("format") if isinstance(content, dict) else None
+        if found != _FORMAT:
+            raise ValueError(f"{path} must be a file of DifficultyRatings.save. Got format {found!r} instead.")
+        if content.get("version") != _VERSION:
+            raise ValueError(
+                f"{path} must have version {_VERSION}. Got {content.get('version')!r}; rate the questions again, or "
+                f"update ensemw2s."
+            )
+        missing = [name for name in _FIELDS if name not in content]
+        if missing:
+            raise ValueError(f"{path} must hold {', '.join(_FIELDS)}. It lacks {', '.join(missing)}.")
+        try:
+            return cls(**{name: content[name] for name in _FIELDS})
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def _integers(values: Any, name: str, *, minimum: int) -> NDArray[np.int64]:
+    column = check_vector(values, name)
+    bad = (column != np.floor(column)) | (column < minimum)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(f"{name}[{row}] must be an integer of at least {minimum}. Got {column[row]:g} instead.")
+    return column.astype(np.int64)
+
+
+def _entry(X: Any, row: int) -> Any:
+    from sklearn.utils import _safe_indexing
+
+    return _safe_indexing(X, row)
