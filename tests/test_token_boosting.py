@@ -23,6 +23,7 @@ from ensemw2s import (
     TokenDataset,
     WeakLearnerError,
 )
+from ensemw2s.ensemble._units import make_unit
 
 RNG = np.random.default_rng(0)
 X = [f"{WORDS[a]} {WORDS[b]} ?" for a in range(6) for b in range(6)]
@@ -105,7 +106,7 @@ def test_one_token_answers_and_the_uniform_prior_give_scikit_learns_adaboost():
     model, _ = scripted(prior, *mistakes, n_estimators=5)
     tokens = TokenDataset(np.zeros(60, int), np.arange(61), np.full(60, 5), np.arange(61))
     model._check_parameters()
-    unit = model._make_unit(model.estimator.initialize(), tokens, None)
+    unit = make_unit("token", model.estimator.initialize(), tokens, None, normalize="sum")
     weight = unit.initial_weight(np.full(60, 1 / 60))
     untrained = unit.errors(model.estimator)
     model.pretrained_error_ = float(untrained @ weight)

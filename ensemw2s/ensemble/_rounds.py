@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ensemw2s._validation import check_integer, check_option, check_real, shorten
+from ensemw2s.boosting import estimator_weight
 from ensemw2s.exceptions import EarlyStopWarning, WeakLearnerError
 
-__all__ = ["Rounds", "Verdict", "check_loop_parameters", "seed_parameters"]
+__all__ = ["Rounds", "Verdict", "check_loop_parameters", "check_prior_error", "seed_parameters", "vote_below_prior"]
 
 
 class Verdict(NamedTuple):
@@ -50,6 +51,26 @@ class Rounds:
             EarlyStopWarning, stacklevel=4,
         )  # fmt: skip
         self.stop_reason = "diverged"
+
+
+def vote_below_prior(error: float, prior: float, *, n_units: int, learning_rate: float) -> Verdict:
+    """Vote of a round whose error is below its prior; a round without any error is the last."""
+    if error > 0:
+        return Verdict(estimator_weight(error, prior, learning_rate=learning_rate))
+    # e = 0 has no finite vote: half a unit wrong is the least that could have been seen.
+    least = min(0.5 / n_units, prior / 2)
+    return Verdict(estimator_weight(least, prior, learning_rate=learning_rate), "perfect_fit")
+
+
+def check_prior_error(prior: float) -> None:
+    """Raise a WeakLearnerError where no vote can be measured against the untrained model's error."""
+    if prior <= 0:
+        raise WeakLearnerError("The untrained model makes no error on these answers: there is nothing to boost.")
+    if prior >= 1:
+        raise WeakLearnerError(
+            "The untrained model is wrong on every answer token. Check that tokenizer, prompt_template and answers "
+            "fit together; for a model that knows nothing yet, pass prior='uniform'."
+        )
 
 
 def check_loop_parameters(booster: Any) -> None:

@@ -44,16 +44,9 @@ def check_unit(unit: Any) -> None:
     raise ValueError(f"unit must be 'token', 'sample', 'option' or a window length >= 1. Got {unit!r} instead.")
 
 
-def make_unit(
-    unit: Any,
-    tokens: TokenDataset,
-    *,
-    n_vocabulary: int,
-    batch_size: int,
-    questions: QADataset,
-    normalize: str,
-) -> BoostingUnit:
-    """The unit that the parameter ``unit`` names."""
+def make_unit(unit: Any, learner: Any, tokens: TokenDataset, questions: QADataset, *, normalize: str) -> BoostingUnit:
+    """The unit that the parameter ``unit`` names, for learners like the given one."""
+    n_vocabulary, batch_size = len(learner.tokenizer_), int(getattr(learner, "eval_batch_size", 64))
     if unit == "option":
         return _OptionUnit(tokens, questions, normalize, batch_size)
     if unit == "sample":

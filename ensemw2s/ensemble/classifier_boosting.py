@@ -11,10 +11,10 @@ from sklearn.base import clone, is_regressor
 from sklearn.utils import check_random_state
 
 from ensemw2s._validation import check_option, shorten
-from ensemw2s.boosting import estimator_weight, weighted_error
 from ensemw2s.boosting import reweight as updated_weight  # `reweight` is a parameter here
+from ensemw2s.boosting import weighted_error
 from ensemw2s.ensemble._classifier_rows import check_labels, check_row_weight, check_rows
-from ensemw2s.ensemble._rounds import Rounds, Verdict, check_loop_parameters, seed_parameters
+from ensemw2s.ensemble._rounds import Rounds, Verdict, check_loop_parameters, seed_parameters, vote_below_prior
 from ensemw2s.ensemble._votes import class_columns
 from ensemw2s.ensemble._voting import BaseVotingClassifier
 from ensemw2s.ensemble._weighted_fit import fit_resampled, fit_weighted, training_weight, weight_keyword
@@ -241,13 +241,9 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
             return Verdict(1.0)
         if error >= chance:
             return Verdict(None, "error_above_prior")
-        if error > 0:
-            return Verdict(estimator_weight(error, chance, learning_rate=self.learning_rate))
-        if t == 0:
+        if error == 0 and t == 0:
             return Verdict(1.0, "perfect_fit")
-        # e = 0 has no finite vote: half a row wrong is the least that could have been seen.
-        least = min(0.5 / n_rows, chance / 2)
-        return Verdict(estimator_weight(least, chance, learning_rate=self.learning_rate), "perfect_fit")
+        return vote_below_prior(error, chance, n_units=n_rows, learning_rate=self.learning_rate)
 
     def _refuse_round(
         self, rounds: Rounds, member: Any, error: float, chance: float, predicted: np.ndarray, y: np.ndarray

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._inputs import check_questions, check_sample_weight, require_answers, require_choices
 from ensemw2s._validation import check_option
-from ensemw2s.boosting import draw_tokens, estimator_weight, weighted_error
+from ensemw2s.boosting import draw_tokens, weighted_error
 from ensemw2s.boosting import reweight as updated_weight  # `reweight` is a parameter here
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._generator import BaseTokenGenerator
-from ensemw2s.ensemble._rounds import Rounds, Verdict, check_loop_parameters, seed_parameters
+from ensemw2s.ensemble._rounds import (
+    Rounds,
+    Verdict,
+    check_loop_parameters,
+    check_prior_error,
+    seed_parameters,
+    vote_below_prior,
+)
 from ensemw2s.ensemble._units import BoostingUnit, check_unit, make_unit
 from ensemw2s.exceptions import EarlyStopWarning, WeakLearnerError
 from ensemw2s.tokens import TokenDataset
@@ -169,18 +177,14 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
             The fitted booster itself.
         """
         self._check_parameters()
-        questions = check_questions(X, y, choices)
-        row_weight = check_sample_weight(sample_weight, len(require_answers(questions)))
-        if self.unit == "option":
-            require_choices(questions)
-
+        questions, row_weight = self._check_input(X, y, sample_weight, choices)
         untrained = self._base_estimator().initialize()
-        tokens = TokenDataset.for_learner(untrained, questions.prompts, require_answers(questions))
-        unit = self._make_unit(untrained, tokens, questions)
+        tokens, unit = self._cut(untrained, questions)
         weight = unit.initial_weight(row_weight)
         untrained_errors = unit.errors(untrained)
         self.pretrained_error_ = weighted_error(untrained_errors, weight)
-        self._check_prior(self.pretrained_error_)
+        if self.reweight and self.prior != "uniform":
+            check_prior_error(self.pretrained_error_)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         rounds, weight = self._boost(tokens, unit, weight, untrained_errors, seed)
 
@@ -192,6 +196,49 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         self.token_weight_ = unit.spread(weight)
         self.max_new_tokens_ = int(tokens.answer_lengths.max())
         return self
+
+    def staged_token_weight(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence | None = None
+    ) -> Iterator[np.ndarray]:
+        r"""Weight of each answer token before round 1, 2, ..., T, and after the last.
+
+        The updates are made once more, with the members' votes and their own errors on these answers. On what `fit`
+        was given they are the weights of the rounds, ending with ``token_weight_``; no round's are stored.
+
+        Parameters
+        ----------
+        X, y, sample_weight, choices
+            As in `fit`.
+
+        Yields
+        ------
+        ndarray of shape (n_tokens,)
+            :math:`D_1, D_2, \dots, D_{T+1}`, one entry per answer token; with a larger unit its tokens have the
+            unit's weight. With ``reweight=False`` always :math:`D_1`.
+
+        Examples
+        --------
+        The tokens are those of `TokenDataset.for_learner`, answer by answer.
+
+        >>> from ensemw2s import BigramLearner, TokenAdaBoostGenerator, TokenDataset
+        >>> X, y = ["Sky?", "Sea?", "Leaf?"], ["blue", "blue", "green"]
+        >>> booster = TokenAdaBoostGenerator(BigramLearner(), n_estimators=1, prior="uniform", sampling="weight")
+        >>> first, second = booster.fit(X, y).staged_token_weight(X, y)
+        >>> learner = booster.estimators_[0]
+        >>> tokens = TokenDataset.for_learner(learner, X, y)
+        >>> learner.tokenizer_.decode(tokens.labels[second.argmax()])  # after a space it expects the b of blue
+        'g'
+        """
+        check_is_fitted(self, "estimators_")
+        questions, row_weight = self._check_input(X, y, sample_weight, choices)
+        _, unit = self._cut(self.estimators_[0], questions)
+        weight = unit.initial_weight(row_weight)
+        yield unit.spread(weight).copy()  # a copy: what the caller does to it must not reach the next round
+        rounds = zip(self.estimator_errors_, self.prior_errors_, strict=True)
+        for member, vote, (error, prior) in zip(self.estimators_, self.estimator_weights_, rounds, strict=False):
+            if self.reweight and not _no_better(error, prior):
+                weight = updated_weight(weight, unit.errors(member), vote)
+            yield unit.spread(weight).copy()
 
     def _boost(
         self, tokens: TokenDataset, unit: BoostingUnit, weight: np.ndarray, untrained_errors: np.ndarray, seed: int
@@ -237,11 +284,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
             return Verdict(1.0)
         if _no_better(error, prior):
             return Verdict(None, "error_above_prior")
-        if error > 0:
-            return Verdict(estimator_weight(error, prior, learning_rate=self.learning_rate))
-        # e = 0 has no finite vote: half a unit wrong is the least that could have been seen.
-        least = min(0.5 / n_units, prior / 2)
-        return Verdict(estimator_weight(least, prior, learning_rate=self.learning_rate), "perfect_fit")
+        return vote_below_prior(error, prior, n_units=n_units, learning_rate=self.learning_rate)
 
     def _round_prior(self, unit: BoostingUnit, weight: np.ndarray, untrained_errors: np.ndarray) -> float:
         if self.prior == "pretrained":
@@ -262,26 +305,18 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         warnings.warn(message + " It is kept as a single member with vote 1.", EarlyStopWarning, stacklevel=4)
         rounds.keep(learner, 1.0, error, prior)
 
-    def _make_unit(self, untrained: Any, tokens: TokenDataset, questions: QADataset) -> BoostingUnit:
-        return make_unit(
-            self.unit,
-            tokens,
-            n_vocabulary=len(untrained.tokenizer_),
-            batch_size=int(getattr(untrained, "eval_batch_size", 64)),
-            questions=questions,
-            normalize=self.normalize,
-        )
+    def _check_input(
+        self, X: Any, y: Any, sample_weight: Any, choices: Sequence | None
+    ) -> tuple[QADataset, np.ndarray]:
+        questions = check_questions(X, y, choices)
+        row_weight = check_sample_weight(sample_weight, len(require_answers(questions)))
+        if self.unit == "option":
+            require_choices(questions)
+        return questions, row_weight
 
-    def _check_prior(self, prior: float) -> None:
-        if self.prior == "uniform" or not self.reweight:
-            return
-        if prior <= 0:
-            raise WeakLearnerError("The untrained model makes no error on these answers: there is nothing to boost.")
-        if prior >= 1:
-            raise WeakLearnerError(
-                "The untrained model is wrong on every answer token. Check that tokenizer, prompt_template and answers "
-                "fit together; for a model that knows nothing yet, pass prior='uniform'."
-            )
+    def _cut(self, learner: Any, questions: QADataset) -> tuple[TokenDataset, BoostingUnit]:
+        tokens = TokenDataset.for_learner(learner, questions.prompts, require_answers(questions))
+        return tokens, make_unit(self.unit, learner, tokens, questions, normalize=self.normalize)
 
     def _check_parameters(self) -> None:
         check_loop_parameters(self)
