@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from ensemw2s.datasets import to_binary as to_binary
     from ensemw2s.difficulty import DifficultyRatings as DifficultyRatings
     from ensemw2s.difficulty import cross_val_difficulty as cross_val_difficulty
+    from ensemw2s.diversity import error_correlation as error_correlation
+    from ensemw2s.diversity import margins as margins
+    from ensemw2s.diversity import pairwise_disagreement as pairwise_disagreement
+    from ensemw2s.diversity import q_statistic as q_statistic
+    from ensemw2s.diversity import staged_margins as staged_margins
     from ensemw2s.ensemble import FineTunedGenerator as FineTunedGenerator
     from ensemw2s.ensemble import LLMAdaBoostClassifier as LLMAdaBoostClassifier
     from ensemw2s.ensemble import TokenAdaBoostGenerator as TokenAdaBoostGenerator
@@ -81,6 +86,12 @@ _PUBLIC: dict[str, str] = {
     "paired_bootstrap_interval": "metrics",
     "performance_gap_recovered": "metrics",
     "token_error": "metrics",
+    # diversity
+    "error_correlation": "diversity",
+    "margins": "diversity",
+    "pairwise_disagreement": "diversity",
+    "q_statistic": "diversity",
+    "staged_margins": "diversity",
     # tokenizers
     "byte_tokenizer": "tokenizers",
     "word_tokenizer": "tokenizers",

@@ -20,6 +20,7 @@ FLOORS = {
     "exceptions": 0,
     "boosting": 1,
     "metrics": 1,
+    "diversity": 1,
     "kernels": 2,
     "tokenizers": 2,
     "mixing": 2,
