@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ensemw2s.learners._distributed import current_launch
 from ensemw2s.learners._heads import Head
-from ensemw2s.learners._trainer import WeightedTrainer, run_training
+from ensemw2s.learners._trainer import WeightedTrainer, fill_rows, run_training
 from ensemw2s.learners.losses import StudentLoss
 
 __all__ = ["class_logits", "train_classifier"]
@@ -21,8 +22,10 @@ class _Collator:
         self.row_weight = torch.from_numpy(row_weight).float()
 
     def __call__(self, rows: list[int]) -> dict[str, torch.Tensor]:
-        batch = self.head.pad([self.ids[row] for row in rows])
-        return {**batch, "targets": self.targets[rows], "row_weight": self.row_weight[rows]}
+        chosen, is_real = fill_rows(rows)
+        batch = self.head.pad([self.ids[row] for row in chosen])
+        weight = self.row_weight[chosen] * torch.from_numpy(is_real)
+        return {**batch, "targets": self.targets[chosen], "row_weight": weight}
 
 
 class _ClassifierTrainer(WeightedTrainer):
@@ -93,9 +96,10 @@ def class_logits(model: Any, head: Head, ids: list[list[int]], batch_size: int) 
     """Logits of the classes, float64 of shape (n, K), in batches of rows of like length."""
     order = np.argsort([-len(row) for row in ids], kind="stable")  # longest first: too large a batch shows at once
     logits = np.empty((len(ids), head.n_classes))
-    with torch.inference_mode():
+    launch = current_launch(model.device.type)
+    with launch.no_grad():
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = {name: tensor.to(model.device) for name, tensor in head.pad([ids[row] for row in rows]).items()}
-            logits[rows] = head.logits(model, batch).double().cpu().numpy()
+            logits[rows] = launch.tensor_from_first(head.logits(model, batch)).double().cpu().numpy()
     return logits

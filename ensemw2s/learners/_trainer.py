@@ -16,9 +16,13 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from ensemw2s.exceptions import WeakLearnerError
+from ensemw2s.learners._distributed import Launch, current_launch, local_part
 from ensemw2s.tokens import TokenBatch, TokenDataset
 
-__all__ = ["WeightedTrainer", "batch_tensors", "forward_answers", "run_training", "train_weighted"]
+__all__ = ["WeightedTrainer", "batch_tensors", "fill_rows", "forward_answers", "run_training", "train_weighted"]
+
+
+FILLER = -1  # stands for a row without weight, at the end of an epoch
 
 
 class _Rows(Dataset):
@@ -31,7 +35,21 @@ class _Rows(Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> int:
-        return int(self.rows[index])
+        return FILLER if index == FILLER else int(self.rows[index])
+
+
+class _FilledSampler(Sampler):
+    """Another sampler's order, with fillers up to a multiple: every process gets as many rows as the others."""
+
+    def __init__(self, sampler: Any, multiple: int) -> None:
+        self.sampler, self.n_fillers = sampler, -len(sampler) % multiple
+
+    def __len__(self) -> int:
+        return len(self.sampler) + self.n_fillers
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self.sampler
+        yield from [FILLER] * self.n_fillers
 
 
 class _Collator:
@@ -39,8 +57,10 @@ class _Collator:
         self.tokens, self.token_weight, self.pad_token_id = tokens, token_weight, pad_token_id
 
     def __call__(self, rows: list[int]) -> dict[str, torch.Tensor]:
-        batch = self.tokens.batch(np.array(rows), pad_token_id=self.pad_token_id)
+        chosen, is_real = fill_rows(rows)
+        batch = self.tokens.batch(chosen, pad_token_id=self.pad_token_id)
         weight = np.where(batch.token_index >= 0, self.token_weight[batch.token_index], 0.0)  # (B, K)
+        weight[~is_real] = 0.0
         return {
             "input_ids": torch.from_numpy(batch.input_ids),
             "attention_mask": torch.from_numpy(batch.attention_mask),
@@ -53,9 +73,9 @@ class _Collator:
 class WeightedTrainer(Trainer, ABC):
     """Trainer for a weighted mean of losses; a subclass says what a batch contributes."""
 
-    def __init__(self, *args: Any, lengths: list[int], mean_batch_weight: float, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, lengths: list[int], mean_batch_weight: float, launch: Launch, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.lengths, self.mean_batch_weight = lengths, mean_batch_weight
+        self.lengths, self.mean_batch_weight, self.launch = lengths, mean_batch_weight, launch
         # The loss below is normalised already; Trainer only has to average over accumulated batches.
         self.model_accepts_loss_kwargs = False
 
@@ -65,20 +85,33 @@ class WeightedTrainer(Trainer, ABC):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         generator = torch.Generator().manual_seed(self.args.seed)
-        size = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedSampler(size, lengths=self.lengths, generator=generator)
+        size = self.args.train_batch_size * self.launch.n_processes
+        # The same order in all processes, and as with a single one.
+        grouped = LengthGroupedSampler(
+            size * self.args.gradient_accumulation_steps, lengths=self.lengths, generator=generator
+        )
+        return grouped if self.launch.n_processes == 1 else _FilledSampler(grouped, size)
 
     def compute_loss(self, model: Any, inputs: dict, return_outputs: bool = False, **_: Any) -> Any:
         total, logits = self.weighted_loss(model, inputs)
         # A constant, not the batch's own weight: a batch of light tokens must pull less than one of heavy tokens.
-        loss = total / self.mean_batch_weight
-        if not torch.isfinite(loss):
-            # Trainer would go on and log a finite value (logging_nan_inf_filter).
+        # Gradients are averaged over the processes, each of which has seen its part of the batch: hence their number.
+        loss = total * (self.launch.n_processes / self.mean_batch_weight)
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+    def training_step(self, model: Any, inputs: dict, num_items_in_batch: Any = None) -> torch.Tensor:
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        mean_loss = self.launch.mean(loss)
+        if not torch.isfinite(mean_loss):
+            # In all processes at once, or the others would wait for this one. Trainer would go on and log a finite
+            # value (logging_nan_inf_filter).
             raise WeakLearnerError(
-                f"The training loss is {loss.item()} at step {self.state.global_step + 1}; "
+                f"The training loss is {mean_loss.item()} at step {self.state.global_step + 1}; "
                 f"lower lr, or train in dtype='float32'."
             )
-        return (loss, {"logits": logits}) if return_outputs else loss
+        if self.accelerator.sync_gradients:  # the last of the accumulated batches
+            self.launch.average_gradients(model.parameters())
+        return loss
 
 
 class _TokenTrainer(WeightedTrainer):
@@ -89,6 +122,14 @@ class _TokenTrainer(WeightedTrainer):
         )
         nll = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none")
         return (nll * weight.flatten()).sum(), logits
+
+
+def fill_rows(rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers with some row in place of the fillers, and which are none; both of shape (B,)."""
+    numbers = np.array(rows)
+    is_real = numbers != FILLER
+    numbers[~is_real] = numbers[is_real][0] if is_real.any() else 0
+    return numbers, is_real
 
 
 def forward_answers(
@@ -186,16 +227,18 @@ def run_training(
     total_weight : float
         Sum of all weights.
     lr, epochs, batch_size, seed, use_cpu, verbose, training_args, callbacks
-        Settings of `transformers.TrainingArguments`; `training_args` overrides the others.
+        Settings of `transformers.TrainingArguments`; `training_args` overrides the others. A batch is shared out
+        among the processes of a launch.
     **trainer_kwargs
         Passed to `trainer_class`.
     """
+    launch = current_launch("cpu" if use_cpu else "cuda")
     with tempfile.TemporaryDirectory(prefix="ensemw2s-") as folder:
         settings: dict[str, Any] = {
             "output_dir": folder,
             "learning_rate": lr,
             "num_train_epochs": epochs,
-            "per_device_train_batch_size": batch_size,
+            "per_device_train_batch_size": launch.share_of_batch(batch_size),
             "seed": seed,
             "use_cpu": use_cpu,
             "save_strategy": "no",
@@ -206,21 +249,23 @@ def run_training(
             **training_args,
             "remove_unused_columns": False,
         }
-        arguments = TrainingArguments(**settings)
-        trainer = trainer_class(
-            model=model,
-            args=arguments,
-            train_dataset=_Rows(rows),
-            data_collator=collator,
-            callbacks=callbacks,
-            lengths=lengths.tolist(),
-            mean_batch_weight=total_weight / np.ceil(len(rows) / arguments.train_batch_size),
-            **trainer_kwargs,
-        )
-        trainer.remove_callback(PrinterCallback)
-        with _own_forward(model):
+        with launch.own_training(model), _own_forward(model):
+            arguments = TrainingArguments(**settings)
+            n_batches = np.ceil(len(rows) / (arguments.train_batch_size * launch.n_processes))
+            trainer = trainer_class(
+                model=model,
+                args=arguments,
+                train_dataset=_Rows(rows),
+                data_collator=collator,
+                callbacks=callbacks,
+                lengths=lengths.tolist(),
+                mean_batch_weight=total_weight / n_batches,
+                launch=launch,
+                **trainer_kwargs,
+            )
+            trainer.remove_callback(PrinterCallback)
             trainer.train()
-        _check_finite(model)
+        _check_finite(model, launch)
         return list(trainer.state.log_history)
 
 
@@ -237,8 +282,13 @@ def _own_forward(model: Any) -> Iterator[None]:
         model.__dict__.update(before)
 
 
-def _check_finite(model: Any) -> None:
+def _check_finite(model: Any, launch: Launch) -> None:
     # The loss does not show it when it was the last step that overflowed.
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad and not torch.isfinite(parameter).all():
-            raise WeakLearnerError(f"Training left a value in {name} that is not finite; lower lr.")
+    broken = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and not torch.isfinite(local_part(parameter)).all()
+    ]
+    broken = launch.concatenate(broken)
+    if broken:
+        raise WeakLearnerError(f"Training left a value in {broken[0]} that is not finite; lower lr.")
