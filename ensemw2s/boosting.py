@@ -279,10 +279,7 @@ def window_error(errors: ArrayLike, indptr: ArrayLike, length: int) -> NDArray[n
     length = check_integer(length, "length", minimum=1)
     if length == 1:
         return errors.astype(np.float64)
-    n_windows = -(-np.diff(bounds) // length)  # per answer, rounded up
-    first_window = np.cumsum(n_windows) - n_windows
-    starts = np.repeat(bounds[:-1] - first_window * length, n_windows)
-    starts += np.arange(starts.size) * length
+    starts = _window_starts(bounds, length)
     means = np.add.reduceat(errors, starts, dtype=np.float64)  # booleans would be or-ed, not added
     window_sizes = np.diff(starts, append=errors.size)
     del starts
@@ -350,13 +347,21 @@ def _check_indptr(indptr: ArrayLike, n_tokens: int) -> NDArray[np.int64]:
             "indptr must be a vector of at least two integers, the bounds of the answers. "
             f"Got shape {bounds.shape} and dtype {bounds.dtype} instead."
         )
-    bounds = bounds.astype(np.int64)
+    bounds = bounds.astype(np.int64, copy=False)
     if bounds[0] != 0 or bounds[-1] != n_tokens or np.any(np.diff(bounds) < 0):
         raise ValueError(
             f"indptr must rise from 0 to the number of tokens, {n_tokens}. "
             f"Got {bounds[0]} … {bounds[-1]}{' with a descent between' if np.any(np.diff(bounds) < 0) else ''} instead."
         )
     return bounds
+
+
+def _window_starts(bounds: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    n_windows = -(-np.diff(bounds) // length)  # per answer, rounded up
+    first_window = np.cumsum(n_windows) - n_windows
+    starts = np.repeat(bounds[:-1] - first_window * length, n_windows)
+    starts += np.arange(0, starts.size * length, length)
+    return starts
 
 
 def _blocks(n_tokens: int) -> Iterator[slice]:
