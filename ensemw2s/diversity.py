@@ -243,17 +243,14 @@ def _running_lead(
     """Lead of the right answer over the best wrong one, (n,), and the votes cast, after 1, 2, ..., T members."""
     wrong = members != answers  # (T, n)
     right_votes = np.zeros(len(answers))
-    own_votes = np.zeros(members.shape)  # of the answer that member t gives, cast so far
+    # Votes for a member's answer, its own and later ones: the first member to give an answer holds all of its votes.
+    backing = np.zeros(members.shape)
     cast = 0.0
-    for t, vote in enumerate(votes):
-        for s in range(t):
-            same = members[s] == members[t]
-            np.copyto(own_votes[t], own_votes[s], where=same)
-            own_votes[s] += vote * same
-        own_votes[t] += vote
-        right_votes += vote * ~wrong[t]
+    for t, vote in enumerate(votes, start=1):
+        backing[:t] += vote * (members[:t] == members[t - 1])
+        right_votes += vote * ~wrong[t - 1]
         cast += float(vote)
-        yield right_votes - np.where(wrong[: t + 1], own_votes[: t + 1], 0.0).max(axis=0), cast
+        yield right_votes - np.where(wrong[:t], backing[:t], 0.0).max(axis=0), cast
 
 
 def _two_by_two(predictions: Any, gold: Any) -> tuple[NDArray[np.int64], ...]:
