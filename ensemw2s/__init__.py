@@ -56,6 +56,11 @@ if TYPE_CHECKING:
     from ensemw2s.metrics import token_error as token_error
     from ensemw2s.mixture import MixtureForCausalLM as MixtureForCausalLM
     from ensemw2s.pipeline import W2SPipeline as W2SPipeline
+    from ensemw2s.plots import DifficultyDisplay as DifficultyDisplay
+    from ensemw2s.plots import PGRDisplay as PGRDisplay
+    from ensemw2s.plots import RoundsDisplay as RoundsDisplay
+    from ensemw2s.plots import TokenWeightDisplay as TokenWeightDisplay
+    from ensemw2s.plots import W2SBarDisplay as W2SBarDisplay
     from ensemw2s.pseudo import PseudoLabeler as PseudoLabeler
     from ensemw2s.pseudo import PseudoLabels as PseudoLabels
     from ensemw2s.report import W2SReport as W2SReport
@@ -134,6 +139,12 @@ _PUBLIC: dict[str, str] = {
     "W2SReport": "report",
     # pipeline
     "W2SPipeline": "pipeline",
+    # plots
+    "DifficultyDisplay": "plots",
+    "PGRDisplay": "plots",
+    "RoundsDisplay": "plots",
+    "TokenWeightDisplay": "plots",
+    "W2SBarDisplay": "plots",
 }
 
 __all__ = ["__version__", *_PUBLIC]

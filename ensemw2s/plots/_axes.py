@@ -1,0 +1,119 @@
+"""Axes to draw on: the caller's, parts of the caller's, or those of a new figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ensemw2s._validation import shorten
+
+__all__ = ["dodge", "draw_chance", "legend_beside", "name_groups", "panels", "pyplot"]
+
+
+def pyplot(caller: str) -> Any:
+    """Return `matplotlib.pyplot`, or raise an ImportError that tells how to install it."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(f"{caller} needs matplotlib. Install it with `pip install ensemw2s[plots]`.") from error
+    return plt
+
+
+def panels(ax: Any, shape: tuple[int, int], n: int, *, caller: str, figsize: tuple[float, float]) -> list[Any]:
+    """Return `n` axes to draw on.
+
+    Parameters
+    ----------
+    ax : Axes, array of n Axes or None
+        One axes is split if several are needed; None makes a figure.
+    shape : (int, int)
+        Rows and columns of a split axes or a new figure.
+    n : int
+        Number of axes.
+    caller : str
+        Whom an error names.
+    figsize : (float, float)
+        Size of a new figure in inches.
+    """
+    plt = pyplot(caller)
+    if ax is None:
+        figure = plt.figure(figsize=figsize, layout="constrained")
+        grid = figure.add_gridspec(*shape)
+        return [figure.add_subplot(cell) for cell in _cells(grid, n)]
+    if isinstance(ax, plt.Axes):
+        return [ax] if n == 1 else _split(ax, shape, n)
+    given = list(np.asarray(ax, dtype=object).ravel()) if isinstance(ax, Iterable) else [ax]
+    if len(given) != n or not all(isinstance(entry, plt.Axes) for entry in given):
+        raise ValueError(f"ax must be a matplotlib Axes or {n} of them, one per panel. Got {shorten(ax)} instead.")
+    return given
+
+
+def _split(ax: Any, shape: tuple[int, int], n: int) -> list[Any]:
+    from matplotlib.gridspec import GridSpecFromSubplotSpec
+
+    place = ax.get_subplotspec()
+    if place is None:
+        raise ValueError(f"ax must be part of a grid to be split into {n} panels. Pass {n} axes, or one of subplots().")
+    ax.set_axis_off()
+    # A layout engine finds the space between the panels by itself, and would add it to what is given here.
+    space = None if ax.figure.get_layout_engine() else 0.35
+    grid = GridSpecFromSubplotSpec(*shape, subplot_spec=place, wspace=space, hspace=space)
+    return [ax.figure.add_subplot(cell) for cell in _cells(grid, n)]
+
+
+def _cells(grid: Any, n: int) -> list[Any]:
+    return [grid[index] for index in range(n)]
+
+
+def legend_beside(ax: Any, handles: Sequence[Any], title: str = "") -> Any:
+    """Put a legend to the right of `ax`, where it hides neither data nor a title; None if there is nothing to name."""
+    if not handles:
+        return None
+    legend = ax.legend(
+        handles=list(handles),
+        title=title or None,
+        loc="upper left",
+        bbox_to_anchor=(1.02, 1.0),
+        borderaxespad=0.0,
+        frameon=False,
+        fontsize="small",
+        title_fontsize="small",
+        alignment="left",
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a "$" in a model's name is no formula
+    return legend
+
+
+def name_groups(ax: Any, labels: Sequence[str]) -> None:
+    """Write one label under each of the places 0, 1, ...; slanted where they would run into each other."""
+    ax.set_xlim(-0.5, len(labels) - 0.5)
+    inches = ax.bbox.width / ax.figure.dpi / len(labels)
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    # A character of 9 points is about 0.075 inches wide; making room for the legend will take some of the width.
+    slanted = longest * 0.075 > 0.7 * inches
+    ax.set_xticks(
+        range(len(labels)),
+        labels,
+        fontsize=9,
+        rotation=30 if slanted else 0,
+        ha="right" if slanted else "center",
+        rotation_mode="anchor" if slanted else "default",
+        parse_math=False,
+    )
+
+
+def dodge(n: int, step: float) -> np.ndarray:
+    """Offsets that keep `n` error bars at the same place apart, centred on 0."""
+    return (np.arange(n) - (n - 1) / 2) * step
+
+
+def draw_chance(ax: Any, chance: np.ndarray) -> Any:
+    """Dotted line at the chance level of each place 0, 1, ..., with a step where they differ; None without one."""
+    if not np.isfinite(chance).any():
+        return None
+    edges = np.repeat(np.arange(len(chance) + 1) - 0.5, 2)[1:-1]
+    (line,) = ax.plot(edges, np.repeat(chance, 2), ":", color="black", linewidth=1.3, label="chance")
+    return line

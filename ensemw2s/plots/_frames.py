@@ -1,0 +1,82 @@
+"""Rows of a sweep's tidy frames: which to draw, and which belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from ensemw2s._validation import shorten
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["refuse_duplicates", "refuse_mixture", "select", "short_names"]
+
+
+def select(frame: Any, columns: Sequence[str], name: str = "frame", **wanted: Any) -> pandas.DataFrame:
+    """Return the rows of `frame` whose columns have the values wanted.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Tidy frame.
+    columns : sequence of str
+        What it must have.
+    name : str
+        What an error calls the frame.
+    **wanted
+        Value, or list of values, by column; None stands for all.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `frame` is no frame, lacks a column, or has no such row; the message lists what there is.
+    """
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(f"{name} must be a pandas DataFrame. Got {shorten(frame)} instead.")
+    wanted = {column: value for column, value in wanted.items() if value is not None}
+    missing = [column for column in (*columns, *wanted) if column not in frame.columns]
+    if missing:
+        raise ValueError(f"{name} must have the column {missing[0]!r}. Got {', '.join(map(str, frame.columns))}.")
+    for column, value in wanted.items():
+        values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+        found = frame[column].isin(values)
+        if not found.any():
+            raise ValueError(f"{column} must be one of {_listed(frame[column])}. Got {value!r} instead.")
+        frame = frame[found]
+    if frame.empty:
+        raise ValueError(f"{name} must have at least one row. Got none.")
+    return frame
+
+
+def refuse_mixture(frame: pandas.DataFrame, columns: Iterable[str], remedy: str) -> None:
+    """Raise where a column holds several values, which would be averaged as if they were seeds."""
+    for column in columns:
+        if column in frame.columns and frame[column].nunique(dropna=False) > 1:
+            raise ValueError(
+                f"frame holds several values of {column!r}, {_listed(frame[column])}, which must not be averaged; "
+                f"{remedy.format(column=column)}."
+            )
+
+
+def refuse_duplicates(frame: pandas.DataFrame, key: Sequence[str]) -> None:
+    """Raise where two rows have the same key: counted twice, they would make the error bars too small."""
+    twice = frame.duplicated(list(key))
+    if twice.any():
+        row = frame[twice].iloc[0]
+        which = ", ".join(f"{column}={row[column]}" for column in key)
+        raise ValueError(f"frame must have one row per {', '.join(key)}. Got several for {which}; drop the others.")
+
+
+def short_names(names: Iterable[Any]) -> dict[Any, str]:
+    """Names without the folder or owner in front, unless two would look alike."""
+    full = list(dict.fromkeys(names))
+    last = {name: PurePath(str(name)).name or str(name) for name in full}
+    return last if len(set(last.values())) == len(full) else {name: str(name) for name in full}
+
+
+def _listed(column: pandas.Series) -> str:
+    return ", ".join(map(repr, column.unique().tolist()))

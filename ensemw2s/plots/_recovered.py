@@ -1,0 +1,127 @@
+"""PGR with its uncertainty, and a short reason where it has none."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ensemw2s.metrics import performance_gap_recovered
+from ensemw2s.plots._frames import select
+
+if TYPE_CHECKING:
+    import pandas
+
+    from ensemw2s.report import W2SReport
+
+__all__ = ["Run", "recovered_gaps", "run_of_frame", "run_of_report"]
+
+
+@dataclass
+class Run:
+    """Scores of one pair by model, (n,) each, over test items or over seeds; nan where there is none."""
+
+    scores: dict[str, np.ndarray]
+    noise: float  # what the gap has to exceed
+    factor: float = 1.0  # standard errors in an error bar
+
+
+def run_of_report(report: W2SReport) -> Run:
+    """Right or wrong by test item; the noise is that of the report's own PGR."""
+    from scipy.special import ndtri
+
+    scores = {name: right.astype(float) for name, right in report.correct.items()}
+    noise = 0.0
+    if "weak" in scores and "oracle" in scores:
+        gap, low, _ = report.difference("oracle", "weak")
+        noise = max(gap - low, 0.0)
+    return Run(scores, noise, float(ndtri(0.5 + report.confidence_level / 2)))
+
+
+def run_of_frame(group: pandas.DataFrame, comparison: pandas.DataFrame | None = None) -> Run:
+    """Accuracies by seed, of one pair's rows of a sweep's frame; a comparison decides which gap counts."""
+    table = group.pivot(index="seed", columns="model", values="accuracy")
+    scores = {str(name): table[name].to_numpy(dtype=float) for name in table.columns}
+    noise = 0.0
+    if comparison is not None:
+        noise = _noise_of_comparison(group, comparison)
+    elif "weak" in scores and "oracle" in scores:
+        gap = (scores["oracle"] - scores["weak"])[np.isfinite(scores["oracle"] - scores["weak"])]
+        noise = _noise_over_seeds(gap) if len(gap) > 1 else _noise_over_items(group)
+    return Run(scores, noise)
+
+
+def recovered_gaps(
+    runs: Sequence[Run], students: Sequence[str]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, list[str]]]:
+    """PGR of each pair's mean scores, half-length of its error bar, and why it is nan, by student."""
+    pgr, error = ({name: np.full(len(runs), np.nan) for name in students} for _ in range(2))
+    reasons = {name: [""] * len(runs) for name in students}
+    for place, run in enumerate(runs):
+        for name in students:
+            trio = [run.scores.get(model, np.array([np.nan])) for model in ("weak", name, "oracle")]
+            missing = [model for model, one in zip(("weak", name, "oracle"), trio, strict=True) if np.isnan(one).all()]
+            if missing:
+                reasons[name][place] = f"no {missing[0]}"
+                continue
+            complete = np.isfinite(trio).all(axis=0)
+            if not complete.any():
+                reasons[name][place] = "no seed with all models"
+                continue
+            weak, student, oracle = (values[complete] for values in trio)
+            pgr[name][place], reasons[name][place] = _recovered(weak, student, oracle, run.noise)
+            if not reasons[name][place]:
+                error[name][place] = run.factor * _jackknife_error(weak, student, oracle)
+    return pgr, error, reasons
+
+
+def _recovered(weak: np.ndarray, student: np.ndarray, oracle: np.ndarray, noise: float) -> tuple[float, str]:
+    scores = [float(values.mean()) for values in (weak, student, oracle)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the reason is given beside the number
+        pgr = performance_gap_recovered(*scores, noise=noise)
+    if not np.isnan(pgr):
+        return pgr, ""
+    return pgr, "oracle ≤ weak" if scores[2] <= scores[0] else "gap within noise"
+
+
+def _noise_of_comparison(group: pandas.DataFrame, comparison: pandas.DataFrame) -> float:
+    """1, which no gap of accuracies exceeds, where the comparison has no PGR for this pair; else 0."""
+    cell = [column for column in ("weak", "strong", "split", "variant") if column in group.columns]
+    rows = select(
+        comparison.reset_index(), [*cell, "pgr"], "comparison", **{column: [group[column].iloc[0]] for column in cell}
+    )
+    return 1.0 if np.isnan(rows["pgr"].iloc[0]) else 0.0
+
+
+def _noise_over_seeds(gap: np.ndarray) -> float:
+    """Half-width of the 95 % t-interval of the mean gap, (S,) with S of at least 2."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(len(gap) - 1, 0.975) * gap.std(ddof=1) / np.sqrt(len(gap)))
+
+
+def _noise_over_items(group: pandas.DataFrame) -> float:
+    """Half-widths of both models' intervals in quadrature: too wide, as both saw the same items; 0 without them."""
+    if not {"low", "high"} <= set(group.columns):
+        return 0.0
+    rows = group.set_index("model")
+    below = (rows["accuracy"] - rows["low"]).get("oracle", np.nan)
+    above = (rows["high"] - rows["accuracy"]).get("weak", np.nan)
+    return float(np.nan_to_num(np.hypot(below, above)))
+
+
+def _jackknife_error(weak: np.ndarray, student: np.ndarray, oracle: np.ndarray) -> float:
+    """Standard error of the PGR of mean scores, (n,) each, with one item or seed left out at a time.
+
+    nan for fewer than two, and where leaving one out closes the gap.
+    """
+    n = len(weak)
+    gap = oracle.sum() - weak.sum() - (oracle - weak)  # (n,), each without one
+    if n < 2 or (gap <= 0).any():
+        return float("nan")
+    ratios = (student.sum() - weak.sum() - (student - weak)) / gap
+    return float(np.sqrt((n - 1) / n * np.sum((ratios - ratios.mean()) ** 2)))
