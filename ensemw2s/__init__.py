@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from ensemw2s.learners import ProductLoss as ProductLoss
     from ensemw2s.learners import TokenLearner as TokenLearner
     from ensemw2s.learners import check_weak_learner as check_weak_learner
+    from ensemw2s.learners import clear_model_cache as clear_model_cache
     from ensemw2s.metrics import bootstrap_interval as bootstrap_interval
     from ensemw2s.metrics import chance_level as chance_level
     from ensemw2s.metrics import option_accuracy as option_accuracy
@@ -122,6 +123,7 @@ _PUBLIC: dict[str, str] = {
     "HFClassifier": "learners",
     "TokenLearner": "learners",
     "check_weak_learner": "learners",
+    "clear_model_cache": "learners",
     # losses of a student
     "CrossEntropyLoss": "learners",
     "LogConfLoss": "learners",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ensemw2s.learners._model_cache import clear_model_cache
 from ensemw2s.learners._rng import isolated_rng
 from ensemw2s.learners.base import TokenLearner, check_weak_learner
 from ensemw2s.learners.bigram import BigramLearner
@@ -18,5 +19,6 @@ __all__ = [
     "ProductLoss",
     "TokenLearner",
     "check_weak_learner",
+    "clear_model_cache",
     "isolated_rng",
 ]

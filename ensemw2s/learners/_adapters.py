@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
 
 from ensemw2s.learners._rng import isolated_rng
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from peft import PeftConfig, PeftModel
 
-__all__ = ["AdapterHost", "check_adapter_config", "default_lora", "shared_host"]
+__all__ = ["AdapterHost", "check_adapter_config", "default_lora"]
 
 AdapterState = dict[str, "torch.Tensor"]
 
@@ -76,7 +75,8 @@ class AdapterHost:
     @contextmanager
     def training(self, seed: int) -> Iterator[PeftModel]:
         """Lend the model with a freshly initialised adapter in the slot, to be trained; other threads wait."""
-        with self._lock:
+        # The generators first, as where a thread samples from this model: two orders would wait for each other.
+        with isolated_rng(seed), self._lock:
             self.reset(seed)
             try:
                 yield self.model
@@ -96,13 +96,18 @@ class AdapterHost:
         state : dict of str to torch.Tensor, or None
             None lends the bare base model.
         """
+        import torch
+
         with self._lock:
             if state is None:
                 with self.model.disable_adapter():
                     yield self.model
                 return
             for name, parameter in self._slots:
-                parameter.data = state[name].to(parameter.device)
+                if state[name].device != parameter.device:  # it comes from another process, on the CPU
+                    with torch.inference_mode(mode=False):  # or it could not be swapped for another later
+                        state[name] = state[name].to(parameter.device)
+                parameter.data = state[name]
             yield self.model
 
 
@@ -132,45 +137,3 @@ def check_adapter_config(config: PeftConfig) -> None:
             f"peft_config.bias must be 'none': biases belong to the base, which all members share. Got {bias!r} "
             f"instead; peft_config=None trains all weights."
         )
-
-
-_HOSTS: WeakValueDictionary[tuple, AdapterHost] = WeakValueDictionary()
-
-
-class _SameObject:
-    """Stands in a key for an object without a hash, such as a dataclass that makes models."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value  # kept alive, so that its id is not given to another object
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _SameObject) and self.value is other.value
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-
-def _is_hashable(value: Any) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
-
-
-def shared_host(key: tuple, build: Callable[[], AdapterHost]) -> AdapterHost:
-    """The host for a base and an adapter shape, built once as long as some learner holds it.
-
-    Parameters
-    ----------
-    key : tuple
-        All that tells two bases apart: model, revision, dtype, device, adapter configuration.
-    build : callable
-        Makes the host when there is none.
-    """
-    key = tuple(part if _is_hashable(part) else _SameObject(part) for part in key)
-    host = _HOSTS.get(key)
-    if host is None:
-        host = build()
-        _HOSTS[key] = host
-    return host

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s.exceptions import WeakLearnerError
+from ensemw2s.learners._factories import factory_token, known_factory
+from ensemw2s.learners._loading import TokenizerSource
 
 if TYPE_CHECKING:
     from ensemw2s.learners._adapters import AdapterHost, AdapterState
@@ -53,8 +56,31 @@ class HFLearner(BaseEstimator, ABC):
         })  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
-        # The shared base is loaded again where it is needed; only the adapter travels between processes.
-        return {name: value for name, value in super().__getstate__().items() if name != "_shared_host"}
+        # Only what training has made travels between processes; the rest is loaded, once, where it arrives.
+        state = {name: value for name, value in super().__getstate__().items() if name != "_shared_host"}
+        if callable(self.model):
+            state["_factory_token"] = factory_token(self.model)
+        if state.get("adapter_") is not None:
+            state["adapter_"] = {name: tensor.cpu() for name, tensor in state["adapter_"].items()}
+        source = TokenizerSource.of(state.get("tokenizer_"))
+        # A model with all its weights can be used where the folder that it comes from does not exist.
+        if source is not None and state.get("model_") is None:
+            state["tokenizer_"] = source
+            if "_head" in state:
+                state["_head"] = copy.copy(state["_head"])
+                state["_head"].tokenizer = None
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        token = state.pop("_factory_token", None)
+        if token is not None:
+            state["model"] = known_factory(token, state["model"])
+        if isinstance(state.get("tokenizer_"), TokenizerSource):
+            state["tokenizer_"] = state["tokenizer_"].read()
+            if "_head" in state:
+                state["_head"].tokenizer = state["tokenizer_"]
+        super().__setstate__(state)
 
     def _host(self) -> AdapterHost:
         """The shared base with its adapter slot."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary, WeakSet
 
 from ensemw2s.learners._rng import isolated_rng
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["load_model", "load_tokenizer", "loading_bar"]
+__all__ = ["TokenizerSource", "folder_stamp", "forget_tokenizers", "load_model", "load_tokenizer", "loading_bar"]
 
 _MADE_BY_FACTORIES: WeakSet[Any] = WeakSet()
 
@@ -61,8 +63,9 @@ def load_model(
     import transformers
 
     torch_dtype = getattr(torch, dtype)
-    # Heads that a checkpoint lacks are initialised at random: they too must be the same in every round.
-    with isolated_rng(0):
+    # Heads that a checkpoint lacks are initialised at random: they too must be the same in every round. A model that is
+    # loaded to be scored can be trained later, which torch refuses for tensors made in inference mode.
+    with isolated_rng(0), torch.inference_mode(mode=False):
         if callable(model):
             loaded = model()
             if not isinstance(loaded, transformers.PreTrainedModel):
@@ -127,16 +130,59 @@ def load_tokenizer(
     if tokenizer is None:
         if callable(model):
             raise ValueError("tokenizer must be given when model is a function. Got None instead.")
-        return _tokenizer_of(model, revision, gguf_file)
+        return TokenizerSource(model, revision, gguf_file).read()
     if isinstance(tokenizer, str):
-        return _tokenizer_of(tokenizer, None, None)
+        return TokenizerSource(tokenizer, None, None).read()
     if not (callable(tokenizer) and hasattr(tokenizer, "eos_token_id")):
         raise TypeError(f"tokenizer must be a hub id, a folder or a tokenizer. Got {type(tokenizer).__name__} instead.")
     return tokenizer
 
 
+class TokenizerSource(NamedTuple):
+    """Where a tokenizer was read: what travels between processes in its place."""
+
+    name: str
+    revision: str | None
+    gguf_file: str | None
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> TokenizerSource | None:
+        """The source of a tokenizer of `load_tokenizer`; None for one that the user has made."""
+        return next((source for known, source in list(_SOURCES.items()) if known is tokenizer), None)
+
+    def read(self) -> Any:
+        """The tokenizer, the same object for the same files."""
+        return _read_tokenizer(self, folder_stamp(self.name))
+
+
+_SOURCES: WeakKeyDictionary[Any, TokenizerSource] = WeakKeyDictionary()
+
+
 @lru_cache(maxsize=8)  # Reading a vocabulary of 262,144 tokens takes seconds, and every round would do it again.
-def _tokenizer_of(name: str, revision: str | None, gguf_file: str | None) -> Any:
+def _read_tokenizer(source: TokenizerSource, stamp: tuple) -> Any:
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(name, revision=revision, gguf_file=gguf_file, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(
+        source.name, revision=source.revision, gguf_file=source.gguf_file, trust_remote_code=False
+    )
+    _SOURCES[tokenizer] = source
+    return tokenizer
+
+
+def forget_tokenizers() -> None:
+    """Keep no tokenizer for the next learner."""
+    _read_tokenizer.cache_clear()
+
+
+def folder_stamp(name: Any) -> tuple:
+    """Names, sizes and times of a folder's files, since another model may be saved there later; else empty.
+
+    Parameters
+    ----------
+    name : str or callable
+        Model id, folder or factory.
+    """
+    if not isinstance(name, str) or not Path(name).is_dir():
+        return ()
+    found = [(entry.name, entry.stat()) for entry in os.scandir(name) if entry.is_file()]
+    return tuple(sorted((file, status.st_size, status.st_mtime_ns) for file, status in found))

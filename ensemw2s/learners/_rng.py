@@ -5,27 +5,32 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
 
 import numpy as np
 
 __all__ = ["isolated_rng"]
+
+_LOCK = RLock()
 
 
 @contextmanager
 def isolated_rng(seed: int) -> Iterator[None]:
     """Seed Python, NumPy and torch, and restore all three afterwards.
 
-    `transformers.Trainer` and PEFT's initialisers read the global generators; a library must not disturb them.
+    `transformers.Trainer` and PEFT's initialisers read the global generators; a library must not disturb them. The
+    generators belong to the whole process, so that one thread at a time is let in.
     """
     import torch
 
-    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 (the global state is what is saved)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)  # noqa: NPY002
+    with _LOCK:
+        python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 (the global state is saved)
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            torch.manual_seed(seed)
+            try:
+                yield
+            finally:
+                random.setstate(python_state)
+                np.random.set_state(numpy_state)  # noqa: NPY002

@@ -11,9 +11,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._validation import check_weight
-from ensemw2s.learners._adapters import AdapterHost, default_lora, shared_host
+from ensemw2s.learners._adapters import AdapterHost, default_lora
 from ensemw2s.learners._hf_learner import HFLearner
-from ensemw2s.learners._loading import load_model, load_tokenizer
+from ensemw2s.learners._loading import folder_stamp, load_model, load_tokenizer
+from ensemw2s.learners._model_cache import shared_host
 from ensemw2s.learners._parameters import check_parameters
 from ensemw2s.learners.base import PrefixCache
 from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, TokenBatch, TokenDataset
@@ -315,7 +316,10 @@ class HFCausalLM(HFLearner):
 
     def _find_host(self) -> AdapterHost:
         config = default_lora() if isinstance(self.peft_config, str) else self.peft_config
-        key = (self.model, self.revision, self.gguf_file, self.dtype, self._device(), repr(config))
+        key = (
+            self.model, folder_stamp(self.model), self.revision, self.gguf_file, self.dtype, self._device(),
+            repr(config),
+        )  # fmt: skip
         return shared_host(key, lambda: AdapterHost(self._load_base(), config))
 
     def _load_base(self) -> Any:

@@ -14,11 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._validation import as_texts, check_option, check_same_length, check_weight, shorten
 from ensemw2s.exceptions import WeakLearnerError
-from ensemw2s.learners._adapters import AdapterHost, default_lora, shared_host
+from ensemw2s.learners._adapters import AdapterHost, default_lora
 from ensemw2s.learners._head_weights import HeadHost, reinitialize
 from ensemw2s.learners._heads import Head, SequenceHead, VerbalizerHead, words_of_classes
 from ensemw2s.learners._hf_learner import HFLearner
-from ensemw2s.learners._loading import load_tokenizer
+from ensemw2s.learners._loading import folder_stamp, load_tokenizer
+from ensemw2s.learners._model_cache import shared_host
 from ensemw2s.learners._parameters import check_parameters
 from ensemw2s.learners._targets import class_targets
 from ensemw2s.learners.losses import CrossEntropyLoss, LogConfLoss, ProductLoss
@@ -307,7 +308,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         config.task_type = self._head.task_type
         key = (
             type(self).__name__, self.head, self._head.n_classes, self._head.pad_token_id,
-            self.model, self.revision, self.dtype, self._device(), repr(config),
+            self.model, folder_stamp(self.model), self.revision, self.dtype, self._device(), repr(config),
         )  # fmt: skip
 
         def build() -> AdapterHost:

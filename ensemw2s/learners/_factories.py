@@ -1,0 +1,53 @@
+"""Functions that make models, known again when they come back from another process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import RLock
+from typing import Any
+from uuid import uuid4
+from weakref import WeakValueDictionary, ref
+
+__all__ = ["factory_token", "known_factory"]
+
+# A lambda, or a function of a notebook, is a new object each time it is unpickled, and learners that travel separately
+# would each load a base of their own: the token that travels with them says which function it is.
+_LOCK = RLock()
+_TOKENS: dict[int, tuple[ref[Any], str]] = {}
+_FACTORIES: WeakValueDictionary[str, Any] = WeakValueDictionary()
+
+
+def factory_token(factory: Callable[[], Any]) -> str | None:
+    """A name for this very object, the same at each call; None where it cannot be referred to weakly."""
+    with _LOCK:
+        known = _TOKENS.get(id(factory))
+        if known is not None and known[0]() is factory:
+            return known[1]
+        return _register(factory, uuid4().hex)
+
+
+def known_factory(token: str, factory: Callable[[], Any]) -> Callable[[], Any]:
+    """The function that this process knows by the token; `factory`, if it knows none.
+
+    Parameters
+    ----------
+    token : str
+        From `factory_token`, perhaps of another process.
+    factory : callable
+        What arrived with the token.
+    """
+    with _LOCK:
+        known = _FACTORIES.get(token)
+        if known is None:
+            _register(factory, token)
+        return factory if known is None else known
+
+
+def _register(factory: Any, token: str) -> str | None:
+    number = id(factory)
+    try:
+        _TOKENS[number] = (ref(factory, lambda _: _TOKENS.pop(number, None)), token)
+    except TypeError:  # an object with slots
+        return None
+    _FACTORIES[token] = factory
+    return token

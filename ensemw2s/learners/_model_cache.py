@@ -1,0 +1,132 @@
+"""Base models that stay in memory: a few per process, so that one task after another finds its base loaded."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from ensemw2s.learners._loading import forget_tokenizers
+from ensemw2s.learners._rng import isolated_rng
+
+if TYPE_CHECKING:
+    from ensemw2s.learners._adapters import AdapterHost
+
+__all__ = ["clear_model_cache", "shared_host"]
+
+_LIMIT = "ENSEMW2S_MODEL_CACHE"
+_DEFAULT_LIMIT = 2  # a weak and a strong model
+
+_LOCK = RLock()
+# All hosts that anybody holds, and those that nobody else needs to hold, the least recently asked for first.
+_HOSTS: WeakValueDictionary[tuple, AdapterHost] = WeakValueDictionary()
+_KEPT: OrderedDict[tuple, AdapterHost] = OrderedDict()
+
+
+def shared_host(key: tuple, build: Callable[[], AdapterHost]) -> AdapterHost:
+    """The host for a base and an adapter shape, built where no learner holds it and it is not among the last used.
+
+    Parameters
+    ----------
+    key : tuple
+        All that tells two bases apart: model, revision, dtype, device, adapter configuration.
+    build : callable
+        Makes the host when there is none.
+
+    Raises
+    ------
+    ValueError
+        If the environment variable ENSEMW2S_MODEL_CACHE is no number of models.
+    """
+    import torch
+
+    key = tuple(part if _is_hashable(part) else _SameObject(part) for part in key)
+    limit = _limit()
+    host = _find(key, limit)
+    if host is not None:
+        return host
+    # Loading draws from the global generators, one thread at a time; whoever waited finds the host.
+    with isolated_rng(0), torch.inference_mode(mode=False):  # a base loaded while scoring can be trained on later
+        host = _find(key, limit)
+        if host is None:
+            with _LOCK:
+                _shrink(limit - 1)  # before the next one is loaded: memory never holds one more than the limit
+            host = build()
+            with _LOCK:
+                _HOSTS[key] = host
+                _keep(key, host, limit)
+    return host
+
+
+def clear_model_cache() -> None:
+    """Let go of the base models and tokenizers that are kept for the next learner, and free their memory.
+
+    A process keeps the two base models that were asked for last (those with adapters on them; a model whose weights
+    are all trained belongs to its learner). The environment variable ``ENSEMW2S_MODEL_CACHE``, which worker processes
+    inherit, sets another number; 0 keeps none longer than a learner needs it. Learners that have been used hold their
+    base, and go on working: delete them too where the memory is needed.
+
+    Examples
+    --------
+    >>> from ensemw2s import clear_model_cache
+    >>> clear_model_cache()
+    """
+    with _LOCK:
+        _KEPT.clear()
+    forget_tokenizers()
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def _find(key: tuple, limit: int) -> AdapterHost | None:
+    with _LOCK:
+        host = _HOSTS.get(key)
+        if host is not None:
+            _keep(key, host, limit)
+        return host
+
+
+def _keep(key: tuple, host: AdapterHost, limit: int) -> None:
+    _KEPT[key] = host
+    _KEPT.move_to_end(key)
+    _shrink(limit)
+
+
+def _shrink(n_hosts: int) -> None:
+    while len(_KEPT) > max(n_hosts, 0):
+        _KEPT.popitem(last=False)
+
+
+def _limit() -> int:
+    text = os.environ.get(_LIMIT, str(_DEFAULT_LIMIT))
+    if not text.strip().isdecimal():
+        raise ValueError(f"The environment variable {_LIMIT} must be a number of models, such as 2. Got {text!r}.")
+    return int(text)
+
+
+class _SameObject:
+    """Stands in a key for an object without a hash, such as a dataclass that makes models."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value  # kept alive, so that its id is not given to another object
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _SameObject) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
