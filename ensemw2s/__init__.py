@@ -39,7 +39,13 @@ if TYPE_CHECKING:
     from ensemw2s.exceptions import BackendUnavailableError as BackendUnavailableError
     from ensemw2s.exceptions import CheckpointError as CheckpointError
     from ensemw2s.exceptions import EarlyStopWarning as EarlyStopWarning
+    from ensemw2s.exceptions import SweepError as SweepError
     from ensemw2s.exceptions import WeakLearnerError as WeakLearnerError
+    from ensemw2s.experiments import SweepPlan as SweepPlan
+    from ensemw2s.experiments import SweepResult as SweepResult
+    from ensemw2s.experiments import ablations as ablations
+    from ensemw2s.experiments import plan_sweep as plan_sweep
+    from ensemw2s.experiments import run_sweep as run_sweep
     from ensemw2s.learners import BigramLearner as BigramLearner
     from ensemw2s.learners import CrossEntropyLoss as CrossEntropyLoss
     from ensemw2s.learners import HFCausalLM as HFCausalLM
@@ -77,6 +83,7 @@ _PUBLIC: dict[str, str] = {
     "BackendUnavailableError": "exceptions",
     "CheckpointError": "exceptions",
     "EarlyStopWarning": "exceptions",
+    "SweepError": "exceptions",
     "WeakLearnerError": "exceptions",
     # the equations
     "draw_tokens": "boosting",
@@ -147,6 +154,12 @@ _PUBLIC: dict[str, str] = {
     "RoundsDisplay": "plots",
     "TokenWeightDisplay": "plots",
     "W2SBarDisplay": "plots",
+    # experiments
+    "SweepPlan": "experiments",
+    "SweepResult": "experiments",
+    "ablations": "experiments",
+    "plan_sweep": "experiments",
+    "run_sweep": "experiments",
 }
 
 __all__ = ["__version__", *_PUBLIC]

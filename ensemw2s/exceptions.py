@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class WeakLearnerError(ValueError):
     r"""A weak learner cannot be boosted on the data it was given.
@@ -48,3 +50,26 @@ class EarlyStopWarning(UserWarning):
     >>> issubclass(EarlyStopWarning, UserWarning)
     True
     """
+
+
+class SweepError(RuntimeError):
+    """Some units of a sweep failed, or a worker died; what was finished is kept.
+
+    Attributes
+    ----------
+    failures : list
+        Name, reason and traceback of each unit that failed.
+    result : SweepResult or None
+        The units that did not; None where a worker died.
+
+    Examples
+    --------
+    >>> from ensemw2s import SweepError
+    >>> issubclass(SweepError, RuntimeError)
+    True
+    """
+
+    def __init__(self, message: str, failures: list[Any] | None = None, result: Any = None) -> None:
+        super().__init__(message)
+        self.failures = failures or []
+        self.result = result

@@ -40,7 +40,7 @@ FLOORS = {
     "report": 9,
     "pipeline": 10,
     "plots": 11,
-    "experiments": 11,
+    "experiments": 12,
     "": 99,  # ensemw2s/__init__.py only hands names on
 }
 

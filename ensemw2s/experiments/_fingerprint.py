@@ -1,0 +1,96 @@
+"""What a stored result was computed from, as plain JSON, and its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ensemw2s._validation import shorten
+from ensemw2s.datasets import QADataset
+
+__all__ = ["describe", "describe_model", "digest", "fingerprint_questions"]
+
+
+def digest(description: Any) -> str:
+    """SHA-256 of a JSON value, 16 hexadecimal digits: enough to tell millions of results apart."""
+    text = json.dumps(description, sort_keys=True, ensure_ascii=True, allow_nan=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def fingerprint_questions(questions: QADataset) -> str:
+    """Hash of prompts, options and answers, in their order."""
+    return digest([questions.prompts, questions.choices, questions.answers])
+
+
+def describe_model(model: Any, name: str = "model") -> Any:
+    """A model id, a folder with the sizes and times of its files, or an estimator with its parameters."""
+    if isinstance(model, str) and Path(model).is_dir():
+        files = sorted(path for path in Path(model).iterdir() if path.is_file())
+        # The same folder with other weights is another model; its time of change says so without reading gigabytes.
+        return {"folder": model, "files": [[path.name, *_size_and_time(path)] for path in files]}
+    return describe(model, name)
+
+
+def describe(value: Any, name: str) -> Any:
+    """A value as JSON that is the same in every process.
+
+    Parameters
+    ----------
+    value : object
+        Numbers, texts, containers, estimators, tokenizers, PEFT configurations, functions of a module.
+    name : str
+        What to call it in an error.
+
+    Raises
+    ------
+    ValueError
+        If two equal values could not be recognised as equal.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return {"array": value.tolist()}
+    if isinstance(value, Mapping):
+        return {str(key): describe(entry, f"{name}[{key!r}]") for key, entry in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        entries = [describe(entry, f"{name}[{row}]") for row, entry in enumerate(value)]
+        return sorted(entries, key=repr) if isinstance(value, set | frozenset) else entries
+    if isinstance(value, QADataset):
+        return {"questions": fingerprint_questions(value)}
+    return _describe_object(value, name)
+
+
+def _describe_object(value: Any, name: str) -> Any:
+    kind = type(value)
+    if hasattr(value, "get_params") and not isinstance(value, type):
+        parameters = value.get_params(deep=False)
+        described = {key: describe(entry, f"{name}.{key}") for key, entry in parameters.items() if key != "model"}
+        if "model" in parameters:
+            described["model"] = describe_model(parameters["model"], f"{name}.model")
+        return {"class": f"{kind.__module__}.{kind.__qualname__}", "parameters": described}
+    if hasattr(value, "backend_tokenizer"):
+        return {"tokenizer": digest(value.backend_tokenizer.to_str())}
+    if hasattr(value, "to_dict"):  # PEFT's and transformers' configurations
+        return {"class": kind.__qualname__, "settings": describe(value.to_dict(), name)}
+    qualified = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
+    if callable(value) and hasattr(value, "__qualname__") and "<" not in qualified:
+        return {"function": qualified}
+    # repr of most classes without one of their own holds an address, which the next run does not have.
+    if not callable(value) and " at 0x" not in repr(value):
+        return {"class": kind.__qualname__, "repr": repr(value)}
+    raise ValueError(
+        f"{name} must be something that can be recognised in the next run: a model id, a folder, a function of a "
+        f"module, an estimator. Got {shorten(value)} instead."
+    )
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,87 @@
+"""Records of units as tidy rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ensemw2s.experiments._encoding import unpack_bits
+from ensemw2s.experiments._rounds_diversity import diversity_by_round
+from ensemw2s.metrics import bootstrap_interval
+
+__all__ = ["CELL", "MODELS", "accuracy", "model_rows", "round_rows", "selection_rows"]
+
+# What a mean over seeds is taken for.
+CELL = ("weak", "strong", "split", "variant")
+MODELS = ("weak", "ensemble", "uniform", "baseline", "student", "oracle", "easy")
+
+
+def accuracy(bits: str) -> float:
+    """Share of 1 in a text of 0 and 1."""
+    return float(unpack_bits(bits).mean())
+
+
+def model_rows(record: dict[str, Any], confidence_level: float) -> list[dict[str, Any]]:
+    """One row per model of a unit, see `SweepResult.frame`."""
+    rows = []
+    for model in MODELS:
+        if model not in record["correct"]:
+            continue
+        right = unpack_bits(record["correct"][model]).astype(float)
+        low, high = bootstrap_interval(right, confidence_level=confidence_level, random_state=0)
+        rows.append({
+            **_unit_columns(record),
+            "model": model,
+            "accuracy": float(right.mean()),
+            "low": low,
+            "high": high,
+            "token_error": record["token_errors"].get(model, float("nan")),
+            "chance": record["chance"],
+            "n_test": len(right),
+        })  # fmt: skip
+    return rows
+
+
+def round_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row per round of a unit's ensemble, see `SweepResult.rounds`."""
+    n_rounds = len(record["stages"])
+    unknown = [float("nan")] * n_rounds
+    diversity = diversity_by_round(record)
+    students = {int(t): accuracy(bits) for t, bits in record["students"].items()}
+    return [
+        {
+            **_unit_columns(record),
+            "round": t + 1,
+            "vote": record["votes"][t],
+            "error": record["errors"][t],
+            "prior": record["priors"][t],
+            "accuracy": accuracy(record["stages"][t]),
+            "token_error": (record["stage_token_errors"] or unknown)[t],
+            "member_accuracy": float(np.mean(np.equal(record["members"][t], 0))),
+            "validation_accuracy": (record["validation"] or unknown)[t],
+            "student_accuracy": students.get(t + 1, float("nan")),
+            "chance": record["chance"],
+            **diversity[t],
+        }
+        for t in range(n_rounds)
+    ]
+
+
+def selection_rows(record: dict[str, Any]) -> dict[str, Any]:
+    """The number of rounds of a unit, chosen on validation and on test, see `SweepResult.selected_rounds`."""
+    rounds = round_rows(record)
+    chosen = max(rounds, key=lambda row: row["validation_accuracy"])  # the earliest of equal ones
+    best = max(rounds, key=lambda row: row["student_accuracy"])
+    return {
+        **_unit_columns(record),
+        "chosen_round": chosen["round"],
+        "ensemble_accuracy": chosen["accuracy"],
+        "student_accuracy": chosen["student_accuracy"],
+        "best_round": best["round"],
+        "best_student_accuracy": best["student_accuracy"],
+    }
+
+
+def _unit_columns(record: dict[str, Any]) -> dict[str, Any]:
+    return {column: record[column] for column in (*CELL, "seed")}

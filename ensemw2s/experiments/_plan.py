@@ -1,0 +1,126 @@
+"""The units of a sweep, and how they are run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ensemw2s.exceptions import SweepError
+from ensemw2s.experiments._result import SweepResult
+from ensemw2s.experiments._spec import Settings, Unit
+from ensemw2s.experiments._store import ResultStore
+from ensemw2s.experiments._unit import UnitFailure, describe_unit, read_unit, run_unit
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["SweepPlan"]
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """The units of a sweep, checked and not yet run.
+
+    Attributes
+    ----------
+    settings : Settings
+        What all units share.
+    units : list of Unit
+        In the order in which they are started: units that share a weak ensemble or an oracle are far apart, so that
+        no worker waits for another's.
+    out_dir : str or None
+        Where results are kept.
+    """
+
+    settings: Settings
+    units: list[Unit]
+    out_dir: str | None = None
+
+    def finished(self) -> list[bool]:
+        """Whether each unit's result is there."""
+        if self.out_dir is None:
+            return [False] * len(self.units)
+        store = ResultStore(self.out_dir)
+        return [store.path("unit", describe_unit(self.settings, unit)).exists() for unit in self.units]
+
+    def to_frame(self) -> pandas.DataFrame:
+        """One row per unit: models, split, variant, seed, and whether it is finished.
+
+        Returns
+        -------
+        pandas.DataFrame
+        """
+        import pandas as pd
+
+        rows = [
+            {
+                "weak": unit.weak.name,
+                "strong": unit.strong.name,
+                "split": unit.split,
+                "variant": unit.variant.name,
+                "seed": unit.seed,
+                "finished": finished,
+            }
+            for unit, finished in zip(self.units, self.finished(), strict=True)
+        ]
+        return pd.DataFrame(rows)
+
+    def run(self, *, n_jobs: int | None = None, verbose: bool = False) -> SweepResult:
+        """Run what is not finished, and gather the results.
+
+        Parameters
+        ----------
+        n_jobs : int, optional
+            Units at a time.
+        verbose : bool, default=False
+            Show a progress bar.
+
+        Returns
+        -------
+        SweepResult
+
+        Raises
+        ------
+        SweepError
+            If units failed, after all others have finished, or if a worker died.
+        """
+        if self.out_dir is not None:
+            return self._run(self.out_dir, n_jobs, verbose)
+        with tempfile.TemporaryDirectory(prefix="ensemw2s-sweep-") as folder:
+            return self._run(folder, n_jobs, verbose)
+
+    def _run(self, folder: str, n_jobs: int | None, verbose: bool) -> SweepResult:
+        store = ResultStore(folder)
+        missing = [unit for unit, finished in zip(self.units, self.finished(), strict=True) if not finished]
+        try:
+            outcomes = list(self._outcomes(missing, folder, n_jobs, verbose))
+        except Exception as error:
+            # Units return their errors: this one is joblib's or the cluster's, such as a worker that was killed.
+            raise SweepError(
+                f"The sweep was cut off: {sum(self.finished())} of {len(self.units)} units are finished and kept in "
+                f"out_dir; call again with the same arguments to go on. {type(error).__name__}: {error}"
+            ) from error
+        failures = [outcome for outcome in outcomes if outcome is not None]
+        failed = {failure.name for failure in failures}
+        done = [unit for unit in self.units if unit.name not in failed]
+        result = SweepResult([read_unit(self.settings, unit, store) for unit in done])
+        if failures:
+            reasons = "\n".join(str(failure) for failure in failures)
+            raise SweepError(f"{len(failures)} of {len(self.units)} units failed:\n{reasons}", failures, result)
+        return result
+
+    def _outcomes(
+        self, units: list[Unit], folder: str, n_jobs: int | None, verbose: bool
+    ) -> Iterable[UnitFailure | None]:
+        from joblib import Parallel, delayed
+        from joblib.parallel import get_active_backend
+        from tqdm.auto import tqdm
+
+        # Ray's backend hands results over at the end only.
+        lazy = get_active_backend()[0].supports_return_generator
+        # One unit a batch: a worker that dies takes no finished unit with it.
+        parallel = Parallel(n_jobs=n_jobs, batch_size=1, return_as="generator_unordered" if lazy else "list")
+        outcomes = parallel(delayed(run_unit)(self.settings, unit, folder) for unit in units)
+        return tqdm(outcomes, total=len(units), desc="sweep", unit="unit", disable=not verbose)

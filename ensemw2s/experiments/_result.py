@@ -1,0 +1,189 @@
+"""What a sweep found, as tidy tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ensemw2s.experiments._comparison import compare
+from ensemw2s.experiments._encoding import unpack_bits
+from ensemw2s.experiments._frames import CELL, model_rows, round_rows, selection_rows
+from ensemw2s.experiments._markdown import sweep_table
+from ensemw2s.experiments._store import ResultStore
+from ensemw2s.report import W2SReport
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["SweepResult"]
+
+
+class SweepResult:
+    """Results of the units of a sweep.
+
+    Parameters
+    ----------
+    records : list of dict
+        One per unit, as stored.
+    confidence_level : float in (0, 1), default=0.95
+        Of all intervals.
+    """
+
+    def __init__(self, records: Sequence[dict[str, Any]], *, confidence_level: float = 0.95) -> None:
+        self.records = list(records)
+        self.confidence_level = confidence_level
+
+    @classmethod
+    def load(cls, out_dir: str | os.PathLike[str], *, confidence_level: float = 0.95) -> SweepResult:
+        """All units that are finished in a folder.
+
+        Parameters
+        ----------
+        out_dir : path
+            Where `run_sweep` kept its results. Sweeps of other settings that share the folder must have names of
+            models or variants of their own, or their seeds would be averaged.
+        confidence_level : float in (0, 1), default=0.95
+            Of all intervals.
+
+        Returns
+        -------
+        SweepResult
+
+        Raises
+        ------
+        FileNotFoundError
+            If no unit is finished there.
+        CheckpointError
+            If a result is damaged.
+        """
+        store = ResultStore(out_dir)
+        paths = sorted((store.folder / "unit").glob("*.json"))
+        if not paths:
+            raise FileNotFoundError(f"out_dir must hold finished units of a sweep. Found none in {store.folder}.")
+        return cls([store.read(path) for path in paths], confidence_level=confidence_level)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __repr__(self) -> str:
+        return f"SweepResult({len(self)} units)\n{self.to_markdown()}"
+
+    @property
+    def reports(self) -> list[W2SReport]:
+        """One `W2SReport` per unit, in the order of the records."""
+        return [
+            W2SReport(
+                {name: unpack_bits(bits) for name, bits in record["correct"].items()},
+                [unpack_bits(bits) for bits in record["stages"]],
+                record["chance"],
+                record["token_errors"],
+                votes=np.array(record["votes"]),
+                errors=np.array(record["errors"]),
+                stop_reason=record["stop_reason"],
+                confidence_level=self.confidence_level,
+            )
+            for record in self.records
+        ]
+
+    @property
+    def frame(self) -> pandas.DataFrame:
+        """One row per unit and model.
+
+        Columns: weak, strong, split, variant, seed, model ("weak", "ensemble", "uniform", "baseline", "student",
+        "oracle", "easy"), accuracy with its bootstrap interval over items (low, high), token_error, chance, n_test.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([row for record in self.records for row in model_rows(record, self.confidence_level)])
+
+    @property
+    def rounds(self) -> pandas.DataFrame:
+        """One row per unit and round of boosting.
+
+        Columns: weak, strong, split, variant, seed, round, vote, error and prior (of training), accuracy and
+        token_error of the first `round` members on test, member_accuracy, validation_accuracy, student_accuracy (of
+        the student of the first `round` members), and for these members margin (mean over test items), margin_low
+        (tenth percentile), disagreement, error_correlation and q_statistic (means over pairs). nan where there is
+        none.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([row for record in self.records for row in round_rows(record)])
+
+    def summary(self) -> pandas.DataFrame:
+        """Mean and standard error over seeds of each model.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by weak, strong, split, variant and model; columns accuracy, sem (nan for one seed), token_error,
+            chance, n_seeds, n_test (items of all seeds together).
+        """
+        grouped = self.frame.groupby([*CELL, "model"], sort=False)
+        return grouped.agg(
+            accuracy=("accuracy", "mean"),
+            sem=("accuracy", "sem"),
+            token_error=("token_error", "mean"),
+            chance=("chance", "mean"),
+            n_seeds=("seed", "nunique"),
+            n_test=("n_test", "sum"),
+        )
+
+    def comparison(self) -> pandas.DataFrame:
+        """What the ensemble brings the student, for each pair, split and variant.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by weak, strong, split and variant. ``student_minus_baseline`` with a paired bootstrap interval
+            over the test items of all seeds (low, high) and the standard error over seeds (sem);
+            ``ensemble_minus_weak`` likewise (ensemble_low, ensemble_high); ``pgr`` and ``pgr_baseline`` of the mean
+            accuracies, nan where the oracle is not better than the weak model beyond the interval of their difference,
+            and pgr_reason then.
+        """
+        import pandas as pd
+
+        cells: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for record in self.records:
+            cells.setdefault(tuple(record[column] for column in CELL), []).append(record)
+        rows = [
+            {**dict(zip(CELL, cell, strict=True)), **compare(records, self.confidence_level)}
+            for cell, records in cells.items()
+        ]
+        return pd.DataFrame(rows).set_index(list(CELL))
+
+    def selected_rounds(self) -> pandas.DataFrame:
+        """The number of rounds chosen on validation, beside the best round on test.
+
+        The paper plots the round whose student does best on test, which is no fair estimate: the maximum over rounds
+        is high by chance. Here the ensemble's accuracy on validation chooses.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per unit: chosen_round and its ensemble_accuracy and student_accuracy on test; best_round, the one
+            with the highest student accuracy on test, and best_student_accuracy.
+
+        Raises
+        ------
+        ValueError
+            If the sweep had no validation split, or students after the last round only.
+        """
+        import pandas as pd
+
+        for record in self.records:
+            if record["validation"] is None or len(record["students"]) < len(record["stages"]):
+                raise ValueError("selected_rounds needs run_sweep(validation_size=..., student_rounds='all').")
+        return pd.DataFrame([selection_rows(record) for record in self.records]).set_index([*CELL, "seed"])
+
+    def to_markdown(self) -> str:
+        """Mean ± standard error over seeds of every model, and what the ensemble brings, as a Markdown table.
+
+        Returns
+        -------
+        str
+        """
+        return sweep_table(self.summary(), self.comparison(), self.confidence_level)

@@ -1,0 +1,208 @@
+"""What a sweep consists of: models, variants, units, and the settings they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sklearn.base import clone
+
+from ensemw2s._validation import check_integer, shorten
+from ensemw2s.experiments._fingerprint import describe, describe_model, fingerprint_questions
+from ensemw2s.experiments._tasks import Task
+from ensemw2s.pseudo import PseudoLabeler
+
+__all__ = ["Model", "Settings", "Unit", "Variant", "as_model"]
+
+# Settings of a booster that are looked at after training: variants that differ in nothing else share their members.
+_READOUT = ("choose", "combine", "voting")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A weak model, a student or a rater: a name, an id or estimator, and the parameters to set."""
+
+    name: str
+    model: Any
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def build(self, task: Task, seed: int, overrides: Mapping[str, Any] | None = None) -> Any:
+        """An unfitted learner with its parameters and seeds set."""
+        learner = clone(task.learner(self.model))
+        known = learner.get_params(deep=True)
+        learner.set_params(**self.params, **(overrides or {}))
+        seeds = [key for key in known if key == "random_state" or key.endswith("__random_state")]
+        return learner.set_params(**dict.fromkeys(seeds, seed))
+
+    def describe(self) -> dict[str, Any]:
+        """All that its results depend on, as JSON."""
+        return {
+            "model": describe_model(self.model, f"model {self.name}"),
+            "params": describe(self.params, f"parameters of {self.name}"),
+        }
+
+
+def as_model(model: Any, params: Mapping[str, Any] | None, name: str) -> Model:
+    """A `Model` from an id, an estimator, or a pair (name, id or estimator).
+
+    Raises
+    ------
+    TypeError
+        If it is none of these; `name` says where it was found.
+    """
+    title, given = model if isinstance(model, tuple) and len(model) == 2 else (None, model)
+    if not isinstance(given, str) and not (hasattr(given, "get_params") and not isinstance(given, type)):
+        raise TypeError(
+            f"{name} must be a model id, a folder, an estimator, or a pair (name, one of these). "
+            f"Got {shorten(model)} instead."
+        )
+    if title is None:
+        title = given.rstrip("/").split("/")[-1] if isinstance(given, str) else type(given).__name__
+    return Model(str(title), given, dict(params or {}))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to make and to ask the weak ensemble.
+
+    Attributes
+    ----------
+    name : str
+    booster : dict
+        Parameters of the booster that change its training, ``n_estimators`` included.
+    learner : dict
+        Parameters of the weak learner, such as ``epochs``.
+    readout : dict
+        What is looked at after training: "combine", "choose" or "voting", and "votes", "boosted" or "uniform".
+    """
+
+    name: str
+    booster: dict[str, Any]
+    learner: dict[str, Any]
+    readout: dict[str, Any]
+
+    @classmethod
+    def from_settings(cls, name: str, settings: Mapping[str, Any], common: Mapping[str, Any]) -> Variant:
+        """From a user's dictionary; `common` holds what all variants share."""
+        merged = {**common, **settings}
+        learner = dict(merged.pop("weak_params", {}))
+        readout = {key: merged.pop(key) for key in _READOUT if key in merged}
+        readout["votes"] = merged.pop("votes", "boosted")
+        if readout["votes"] not in ("boosted", "uniform"):
+            raise ValueError(
+                f"variants[{name!r}]['votes'] must be 'boosted' or 'uniform'. Got {readout['votes']!r} instead."
+            )
+        check_integer(merged["n_estimators"], f"variants[{name!r}]['n_estimators']", minimum=1)
+        return cls(name, merged, learner, readout)
+
+    def trains_like(self, other: Variant) -> bool:
+        """Whether both have the same members."""
+        return self.booster == other.booster and self.learner == other.learner
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all units of a sweep share.
+
+    Attributes
+    ----------
+    task : Task
+    sizes : tuple of three int or float
+        Of train-weak, train-strong and test.
+    near_duplicates : float or None
+        Passed to the split.
+    rater : Model
+        Whose errors say what is hard.
+    cv : int
+        Folds of the rating.
+    variants : tuple of Variant
+    labeler : PseudoLabeler
+    validation_size : float
+        Share of train-weak that no weak model is trained on.
+    student_rounds : {"last", "all"}
+        Whether students are trained after the first and last round, or after each.
+    train_on_easy : bool
+        Whether the strong model is also trained on the true answers of train-weak.
+    """
+
+    task: Task
+    sizes: tuple[Any, Any, Any]
+    near_duplicates: Any
+    rater: Model
+    cv: int
+    variants: tuple[Variant, ...]
+    labeler: PseudoLabeler
+    validation_size: float = 0.0
+    student_rounds: str = "last"
+    train_on_easy: bool = False
+
+    def describe_questions(self) -> dict[str, Any]:
+        """The pool and what is made of it, as JSON."""
+        return {"task": self.task.name, "questions": fingerprint_questions(self.task.questions)}
+
+    def describe_rating(self) -> dict[str, Any]:
+        """All that the difficulty ratings depend on, as JSON."""
+        return {**self.describe_questions(), "rater": self.rater.describe(), "cv": self.cv}
+
+    def describe_split(self, split: str, seed: int) -> dict[str, Any]:
+        """All that the three parts depend on, as JSON."""
+        described = {
+            **self.describe_questions(),
+            "split": split,
+            "sizes": list(self.sizes),
+            "near_duplicates": describe(self.near_duplicates, "near_duplicates"),
+            "seed": seed,
+        }
+        if split == "easy-hard":
+            described["rating"] = self.describe_rating()
+        return described
+
+    def readouts(self, variant: Variant) -> list[dict[str, Any]]:
+        """All ways in which the members of a variant are asked, in an order of their own."""
+        found: list[dict[str, Any]] = []
+        for other in self.variants:
+            if other.trains_like(variant) and other.readout not in found:
+                found.append(other.readout)
+        return sorted(found, key=repr)
+
+    def describe_weak(self, unit: Unit) -> dict[str, Any]:
+        """All that a weak ensemble and its pseudo-labels depend on, as JSON."""
+        return {
+            "data": self.describe_split(unit.split, unit.seed),
+            "validation_size": self.validation_size,
+            "learner": unit.weak.describe(),
+            "overrides": describe(unit.variant.learner, "weak_params"),
+            "booster": describe(unit.variant.booster, "booster_params"),
+            "readouts": self.readouts(unit.variant),
+            "labeler": describe(self.labeler, "labeler"),
+            "rounds": self.student_rounds,
+            "seed": unit.seed,
+        }
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One run of the pipeline: a pair of models, a split, a variant and a seed."""
+
+    weak: Model
+    strong: Model
+    split: str
+    variant: Variant
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """As it is called in messages."""
+        return f"{self.weak.name} → {self.strong.name}, {self.split}, {self.variant.name}, seed {self.seed}"
+
+
+def check_names(models: Sequence[Model], name: str) -> None:
+    """Refuse two different models of one name: their results would be averaged."""
+    seen: dict[str, Model] = {}
+    for model in models:
+        other = seen.setdefault(model.name, model)
+        if other.describe() != model.describe():
+            raise ValueError(
+                f"{name} must not hold two different models with one name, {model.name!r}; pass pairs (name, model)."
+            )

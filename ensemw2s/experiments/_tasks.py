@@ -1,0 +1,125 @@
+"""What the two tasks do differently: rows, models and chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from ensemw2s.datasets import QADataset, to_binary
+from ensemw2s.ensemble import FineTunedGenerator, LLMAdaBoostClassifier, TokenAdaBoostGenerator
+from ensemw2s.metrics import chance_level
+
+__all__ = ["ClassificationTask", "GenerationTask", "Part", "Task", "make_task"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of the pool.
+
+    Attributes
+    ----------
+    X : object
+        What models read; without answers.
+    y : ndarray of shape (n,)
+        True answers or classes.
+    """
+
+    X: Any
+    y: np.ndarray
+
+
+class Task(Protocol):
+    """One way to turn multiple-choice questions into an experiment."""
+
+    name: str
+    questions: QADataset
+    chance: float
+
+    def part(self, rows: np.ndarray) -> Part:
+        """Rows of the pool."""
+
+    def learner(self, model: Any) -> Any:
+        """A weak learner or student from a model id; other objects are taken as they are."""
+
+    def booster(self, learner: Any, settings: dict[str, Any]) -> Any:
+        """The weak ensemble, not fitted."""
+
+    def student(self, learner: Any) -> Any:
+        """The learner as an estimator with ``fit(X, y)``."""
+
+
+class GenerationTask:
+    """Answers are written, or chosen among options by their likelihood (EnsemW2S, section 3.2)."""
+
+    name = "generation"
+
+    def __init__(self, questions: QADataset) -> None:
+        if questions.answers is None:
+            raise ValueError("dataset must have answers: they train the weak models and the oracle. Got none.")
+        self.questions = questions
+        self.chance = float("nan") if questions.n_choices is None else chance_level(questions.n_choices)
+
+    def part(self, rows: np.ndarray) -> Part:
+        questions = self.questions[rows]
+        return Part(questions.drop_answers(), np.asarray(questions.answers, dtype=object))
+
+    def learner(self, model: Any) -> Any:
+        if not isinstance(model, str):
+            return model
+        from ensemw2s.learners import HFCausalLM
+
+        return HFCausalLM(model)
+
+    def booster(self, learner: Any, settings: dict[str, Any]) -> Any:
+        return TokenAdaBoostGenerator(learner, **settings)
+
+    def student(self, learner: Any) -> Any:
+        return FineTunedGenerator(learner)
+
+
+class ClassificationTask:
+    """Is this the right answer? (EnsemW2S, section 3.1). One row for each question, half of them right."""
+
+    name = "classification"
+    chance = 0.5
+
+    def __init__(self, questions: QADataset) -> None:
+        self.questions = questions
+        # One conversion for all seeds, so that a rating belongs to a row for good.
+        self._rows = to_binary(questions, random_state=0)
+
+    def part(self, rows: np.ndarray) -> Part:
+        return Part([self._rows.texts[row] for row in rows], self._rows.labels[rows])
+
+    def learner(self, model: Any) -> Any:
+        if not isinstance(model, str):
+            return model
+        from ensemw2s.learners import HFClassifier
+
+        return HFClassifier(model)
+
+    def booster(self, learner: Any, settings: dict[str, Any]) -> Any:
+        return LLMAdaBoostClassifier(learner, **settings)
+
+    def student(self, learner: Any) -> Any:
+        return learner
+
+
+def make_task(name: str, questions: QADataset) -> Task:
+    """The task of a name.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the questions lack what the task needs.
+    """
+    tasks: dict[str, Callable[[QADataset], Task]] = {
+        "generation": GenerationTask,
+        "classification": ClassificationTask,
+    }
+    if name not in tasks:
+        raise ValueError(f"task must be one of {', '.join(map(repr, tasks))}. Got {name!r} instead.")
+    return tasks[name](questions)

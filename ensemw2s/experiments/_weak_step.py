@@ -1,0 +1,79 @@
+"""Train a weak ensemble once, and keep all that its students and tables need of it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from ensemw2s.experiments._encoding import number_answers, pack_bits, pack_labels
+from ensemw2s.experiments._parts import find_parts
+from ensemw2s.experiments._spec import Settings, Unit
+from ensemw2s.experiments._store import ResultStore
+from ensemw2s.experiments._tasks import Part
+
+__all__ = ["weak_result"]
+
+
+def weak_result(settings: Settings, unit: Unit, store: ResultStore) -> dict[str, Any]:
+    """Votes, errors, pseudo-labels and what each prefix of the ensemble gets right, as JSON."""
+    return store.get("weak", settings.describe_weak(unit), lambda: _train(settings, unit, store))
+
+
+def _train(settings: Settings, unit: Unit, store: ResultStore) -> dict[str, Any]:
+    task, variant = settings.task, unit.variant
+    rows = find_parts(settings, unit.split, unit.seed, store)
+    easy, hard, test = task.part(rows.weak), task.part(rows.strong), task.part(rows.test)
+    validation = task.part(rows.validation) if len(rows.validation) else None
+    learner = unit.weak.build(task, unit.seed, variant.learner)
+    booster = task.booster(learner, {**variant.booster, "random_state": unit.seed})
+    for part in (hard, test) if hasattr(booster, "check_lengths") else ():
+        booster.check_lengths(part.X)
+    booster.fit(easy.X, easy.y)
+    return {
+        "votes": booster.estimator_weights_.tolist(),
+        "errors": booster.estimator_errors_.tolist(),
+        "priors": np.broadcast_to(_priors(booster), booster.estimator_errors_.shape).tolist(),
+        "stop_reason": booster.stop_reason_,
+        "readouts": [
+            {"readout": readout, **_read(booster, readout, settings, hard, test, validation)}
+            for readout in settings.readouts(variant)
+        ],
+    }
+
+
+def _priors(booster: Any) -> Any:
+    """What each round's error had to stay below: for classifiers, the error of guessing."""
+    return booster.prior_errors_ if hasattr(booster, "prior_errors_") else 1.0 - 1.0 / len(booster.classes_)
+
+
+def _read(
+    booster: Any, readout: dict[str, Any], settings: Settings, hard: Part, test: Part, validation: Part | None
+) -> dict[str, Any]:
+    """Ask the members in one way: labels for the students, right or wrong on the test part."""
+    asked = copy.copy(booster)
+    votes = asked.estimator_weights_
+    if readout["votes"] == "uniform":
+        votes = np.ones_like(votes)
+    asked = asked.with_votes(votes).set_params(**{key: value for key, value in readout.items() if key != "votes"})
+    n_members = len(votes)
+    stages = np.tril(np.ones((n_members, 1)) * votes)
+    rounds = range(1, n_members + 1) if settings.student_rounds == "all" else sorted({1, n_members})
+    labels = {str(t): pack_labels(settings.labeler.label(asked.with_votes(votes[:t]), hard.X)) for t in rounds}
+    every = np.vstack([stages, np.ones(n_members), np.eye(n_members)])
+    predicted = np.stack([np.asarray(row, dtype=object) for row in asked.predict_under(every, test.X)])
+    right = predicted == test.y
+    result: dict[str, Any] = {
+        "labels": labels,
+        "stages": [pack_bits(row) for row in right[:n_members]],
+        "uniform": pack_bits(right[n_members]),
+        "members": number_answers(predicted[n_members + 1 :], test.y),
+    }
+    if hasattr(asked, "token_error_under"):
+        errors = asked.token_error_under(every[: n_members + 1], test.X, test.y)
+        result["token_errors"] = {"stages": errors[:-1].tolist(), "uniform": float(errors[-1])}
+    if validation is not None:
+        chosen = asked.predict_under(stages, validation.X)
+        result["validation"] = [float(np.mean(row == validation.y)) for row in chosen]
+    return result

@@ -1,0 +1,348 @@
+"""Sweeps: the same numbers as the pipeline by hand, nothing computed twice, failures by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sweep_learners import DyingBigram, FailingBigram
+
+from ensemw2s import (
+    BigramLearner,
+    CheckpointError,
+    EasyHardSplit,
+    LLMAdaBoostClassifier,
+    PseudoLabeler,
+    QADataset,
+    RandomSplit,
+    SweepError,
+    SweepResult,
+    TokenAdaBoostGenerator,
+    W2SPipeline,
+    ablations,
+    cross_val_difficulty,
+    make_qa,
+    performance_gap_recovered,
+    plan_sweep,
+    run_sweep,
+    to_binary,
+)
+
+POOL = make_qa(150, difficulty=(3, 6), random_state=0)
+WEAK, STRONG = ("weak", BigramLearner()), ("strong", BigramLearner(smoothing=0.05))
+SETTINGS = {"dataset": POOL, "n_estimators": 3, "booster_params": {"prior": "uniform", "sampling": "count"}}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("sweep")
+
+
+@pytest.fixture(scope="module")
+def result(folder):
+    return run_sweep([(WEAK, STRONG)], seeds=2, out_dir=folder, **SETTINGS)
+
+
+def files(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")}
+
+
+def parts(split, seed):
+    if split == "random":
+        return next(RandomSplit(random_state=seed).split(POOL))
+    ratings = cross_val_difficulty(BigramLearner(), POOL.drop_answers(), POOL.answers, random_state=0)
+    return next(EasyHardSplit(random_state=seed).split(POOL, ratings))
+
+
+@pytest.mark.parametrize("split", ["random", "easy-hard"])
+def test_a_unit_equals_the_pipeline_by_hand(result, split):
+    easy, hard, test = (POOL[rows] for rows in parts(split, seed=1))
+    weak = TokenAdaBoostGenerator(WEAK[1], n_estimators=3, random_state=1, **SETTINGS["booster_params"])
+    report = W2SPipeline(weak, STRONG[1]).fit(easy, None, hard.drop_answers(), hard.answers).evaluate(test)
+    unit = next(
+        r for r, kept in zip(result.records, result.reports, strict=True) if r["split"] == split and r["seed"] == 1
+    )
+    found = result.reports[result.records.index(unit)]
+    assert found.correct.keys() == report.correct.keys()
+    for name, right in report.correct.items():
+        np.testing.assert_array_equal(found.correct[name], right)
+    np.testing.assert_array_equal(found.votes, report.votes)
+    assert found.token_errors == pytest.approx(report.token_errors, abs=0)
+    assert found.chance == report.chance
+    np.testing.assert_array_equal(found.staged, report.staged)
+
+
+def test_a_second_call_reads_what_the_first_one_kept(result, folder):
+    before = files(folder)
+    again = run_sweep([(WEAK, STRONG)], seeds=2, out_dir=folder, **SETTINGS)
+    pd.testing.assert_frame_equal(again.frame, result.frame)
+    assert files(folder) == before
+
+
+def test_a_lost_student_alone_is_trained_again(folder, result):
+    before = files(folder)
+    lost = sorted((folder / "student").glob("*.json"))[0]
+    unit = sorted((folder / "unit").glob("*.json"))
+    lost.unlink()
+    for path in unit:
+        path.unlink()
+    again = run_sweep([(WEAK, STRONG)], seeds=2, out_dir=folder, **SETTINGS)
+    pd.testing.assert_frame_equal(again.frame, result.frame)
+    after = files(folder)
+    assert {path for path in before if before[path] != after[path]} == {lost, *unit}
+
+
+def test_loading_gives_the_same_result(folder, result):
+    loaded = SweepResult.load(folder)
+    columns = ["weak", "strong", "split", "variant", "seed", "model"]
+    pd.testing.assert_frame_equal(
+        loaded.frame.sort_values(columns, ignore_index=True), result.frame.sort_values(columns, ignore_index=True)
+    )
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="out_dir must hold finished units"):
+        SweepResult.load(tmp_path)
+
+
+def test_a_damaged_unit_is_refused(tmp_path):
+    run_sweep([(WEAK, STRONG)], seeds=1, splits=["random"], out_dir=tmp_path, **SETTINGS)
+    path = next((tmp_path / "unit").glob("*.json"))
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 7'))
+    with pytest.raises(CheckpointError, match=path.name):
+        SweepResult.load(tmp_path)
+
+
+def test_units_share_weak_ensembles_oracles_and_ratings(tmp_path):
+    other = ("other", BigramLearner(smoothing=2.0))
+    variants = {
+        "boosting": {},
+        "logits": {"combine": "logits"},
+        "uniform": {"votes": "uniform"},
+        "one": {"n_estimators": 1},
+    }
+    run_sweep(
+        [(WEAK, STRONG), (WEAK, other), (other, STRONG)], seeds=1, variants=variants, out_dir=tmp_path, **SETTINGS
+    )
+    count = {kind: len(list((tmp_path / kind).glob("*.json"))) for kind in ("difficulty", "weak", "unit")}
+    # Two splits; two weak models; "boosting", "logits" and "uniform" ask the same members.
+    assert count == {"difficulty": 1, "weak": 2 * 2 * 2, "unit": 2 * 3 * 4}
+
+
+@pytest.mark.slow
+def test_worker_processes_give_the_same_result(result, tmp_path):
+    parallel = run_sweep([(WEAK, STRONG)], seeds=2, out_dir=tmp_path, n_jobs=2, **SETTINGS)
+    pd.testing.assert_frame_equal(parallel.frame, result.frame)
+    pd.testing.assert_frame_equal(parallel.rounds, result.rounds)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_a_unit_that_raises_is_named_and_the_others_finish(tmp_path, n_jobs):
+    with pytest.raises(
+        SweepError, match=r"1 of 3 units failed:\nweak → strong, random, boosting, seed 1: .*no luck"
+    ) as caught:
+        run_sweep(
+            [(WEAK, ("strong", FailingBigram()))],
+            seeds=3,
+            splits=["random"],
+            out_dir=tmp_path,
+            n_jobs=n_jobs,
+            **SETTINGS,
+        )
+    assert [record["seed"] for record in caught.value.result.records] == [0, 2]
+    assert "no luck" in caught.value.failures[0].traceback
+
+
+@pytest.mark.slow
+def test_a_killed_worker_loses_its_unit_and_a_second_call_completes(tmp_path):
+    flag = tmp_path / "flag"
+    flag.touch()
+    pairs = [(WEAK, ("strong", DyingBigram(flag=str(flag), fails_at=3)))]
+    with pytest.raises(SweepError, match=r"was cut off: \d of 4 units are finished.* TerminatedWorkerError"):
+        run_sweep(pairs, seeds=4, splits=["random"], out_dir=tmp_path, n_jobs=2, **SETTINGS)
+    kept = files(tmp_path / "unit")
+    flag.unlink()
+    assert len(run_sweep(pairs, seeds=4, splits=["random"], out_dir=tmp_path, n_jobs=2, **SETTINGS)) == 4
+    assert kept.items() <= files(tmp_path / "unit").items()
+
+
+def test_the_summary_is_mean_and_standard_error_over_seeds(result):
+    row = result.summary().loc[("weak", "strong", "random", "boosting", "student")]
+    scores = [r.student_score for r, k in zip(result.reports, result.records, strict=True) if k["split"] == "random"]
+    assert row["accuracy"] == pytest.approx(np.mean(scores))
+    assert row["sem"] == pytest.approx(abs(scores[0] - scores[1]) / 2)
+    assert row["n_seeds"] == 2
+    assert row["n_test"] == 60
+
+
+def test_the_comparison_pools_the_items_of_all_seeds(result):
+    row = result.comparison().loc[("weak", "strong", "random", "boosting")]
+    reports = [r for r, k in zip(result.reports, result.records, strict=True) if k["split"] == "random"]
+    assert row["student_minus_baseline"] == pytest.approx(
+        np.mean([r.student_score - r.baseline_score for r in reports])
+    )
+    assert row["low"] <= row["student_minus_baseline"] <= row["high"]
+    if not np.isnan(row["pgr"]):
+        weak, student, oracle = (
+            np.mean([getattr(r, f"{n}_score") for r in reports]) for n in ("weak", "student", "oracle")
+        )
+        assert row["pgr"] == pytest.approx(performance_gap_recovered(weak, student, oracle))
+    else:
+        assert "performance_gap_recovered is nan" in row["pgr_reason"]
+
+
+def test_students_of_every_round_and_a_validation_split_choose_the_number_of_rounds():
+    swept = run_sweep(
+        [(WEAK, STRONG)], seeds=2, splits=["random"], validation_size=0.3, student_rounds="all", **SETTINGS
+    )
+    chosen = swept.selected_rounds()
+    for (_, unit), (_, row) in zip(swept.rounds.groupby("seed"), chosen.iterrows(), strict=True):
+        assert row["best_student_accuracy"] == unit["student_accuracy"].max()
+        assert (
+            unit["validation_accuracy"].max() == unit.set_index("round").loc[row["chosen_round"], "validation_accuracy"]
+        )
+        assert row["student_accuracy"] <= row["best_student_accuracy"]
+    assert len(chosen) == 2
+
+
+def test_selected_rounds_needs_a_validation_split(result):
+    with pytest.raises(ValueError, match="validation_size"):
+        result.selected_rounds()
+
+
+def test_a_validation_part_is_not_trained_on(tmp_path):
+    plan = plan_sweep([(WEAK, STRONG)], splits=["random"], seeds=1, validation_size=0.25, **SETTINGS)
+    from ensemw2s.experiments._parts import find_parts
+    from ensemw2s.experiments._store import ResultStore
+
+    found = find_parts(plan.settings, "random", 0, ResultStore(tmp_path))
+    assert len(found.weak) == 45
+    assert len(found.validation) == 15
+    assert sorted([*found.weak, *found.validation]) == sorted(parts("random", 0)[0])
+
+
+def test_training_on_easy_data_is_a_row_of_its_own():
+    swept = run_sweep([(WEAK, STRONG)], seeds=1, splits=["random"], train_on_easy=True, **SETTINGS)
+    easy, _, test = (POOL[rows] for rows in parts("random", 0))
+    from ensemw2s import FineTunedGenerator
+
+    expected = FineTunedGenerator(STRONG[1]).fit(easy).score(test)
+    frame = swept.frame.set_index("model")
+    assert frame.loc["easy", "accuracy"] == expected
+
+
+def test_the_classification_task_equals_the_pipeline_by_hand():
+    weak = ("words", make_pipeline(CountVectorizer(), LogisticRegression()))
+    strong = ("pairs of words", make_pipeline(CountVectorizer(ngram_range=(1, 2)), LogisticRegression()))
+    swept = run_sweep([(weak, strong)], task="classification", dataset=POOL, seeds=1, splits=["random"], n_estimators=4)
+    rows, pool = parts("random", 0), to_binary(POOL, random_state=0)
+    easy, hard, test = (([pool.texts[row] for row in part], pool.labels[part]) for part in rows)
+    booster = LLMAdaBoostClassifier(weak[1], n_estimators=4, random_state=0, on_failure="keep")
+    report = W2SPipeline(booster, strong[1]).fit(*easy, *hard).evaluate(*test)
+    for name, right in report.correct.items():
+        np.testing.assert_array_equal(swept.reports[0].correct[name], right)
+    assert swept.reports[0].chance == 0.5
+
+
+def test_soft_labels_reach_the_students():
+    hard, soft = (
+        run_sweep([(WEAK, STRONG)], seeds=1, splits=["random"], labeler=PseudoLabeler(labels=labels), **SETTINGS)
+        for labels in ("hard", "soft")
+    )
+    weak, student = ({r.records[0]["correct"][name] for r in (hard, soft)} for name in ("weak", "student"))
+    assert len(weak) == 1
+    assert len(student) == 2
+
+
+def test_free_text_without_options_has_students_too():
+    pool = QADataset([f"say {word} {n}" for n in range(20) for word in "ab"], ["aa", "bb"] * 20)
+    swept = run_sweep(
+        [(WEAK, STRONG)], dataset=pool, splits=["random"], seeds=1, n_estimators=2,
+        near_duplicates=None, booster_params={"prior": "uniform"},
+    )  # fmt: skip
+    assert np.isnan(swept.frame["chance"]).all()
+    assert set(swept.frame["model"]) == {"weak", "ensemble", "uniform", "baseline", "student", "oracle"}
+
+
+def test_the_plan_lists_units_and_trains_nothing(folder, result):
+    plan = plan_sweep([(WEAK, STRONG)], seeds=3, out_dir=folder, **SETTINGS)
+    frame = plan.to_frame()
+    assert frame["finished"].tolist() == [True, True, False] * 2
+    assert set(frame["split"]) == {"random", "easy-hard"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pairs": []}, "pairs must be a sequence with at least one entry"),
+        ({"pairs": [BigramLearner()]}, "pairs must hold pairs"),
+        ({"pairs": [(BigramLearner(), 3)]}, r"pairs\[0\]\[1\] must be a model id"),
+        (
+            {"pairs": [(WEAK, STRONG), (("weak", BigramLearner(smoothing=3)), STRONG)]},
+            "two different models with one name",
+        ),
+        ({"dataset": "mnist"}, "dataset must be one of 'sciq'"),
+        ({"dataset": QADataset(["a", "b"])}, "dataset must have answers"),
+        ({"task": "regression"}, "task must be one of 'generation', 'classification'"),
+        ({"splits": "random"}, "splits must be a sequence"),
+        ({"splits": ["hard"]}, "splits must be one of 'random', 'easy-hard'"),
+        ({"seeds": 0}, "seeds must be an integer of at least 1"),
+        ({"seeds": [1, 1]}, "seeds must hold different integers"),
+        ({"n_estimators": 0}, "'n_estimators'.* must be an integer of at least 1"),
+        ({"sizes": (0.5, 0.5)}, "sizes must be three"),
+        ({"validation_size": 1.0}, r"validation_size must lie in \[0, 1\)"),
+        ({"student_rounds": "best"}, "student_rounds must be one of"),
+        ({"cv": 1}, "cv must be an integer of at least 2"),
+        ({"variants": {"x": {"votes": "many"}}}, r"variants\['x'\]\['votes'\] must be 'boosted' or 'uniform'"),
+        ({"variants": {"x": {"windows": 3}}}, "windows"),
+        ({"weak_params": {"epoch": 3}}, "epoch"),
+    ],
+)
+def test_bad_arguments_are_named_before_anything_is_trained(change, message):
+    pairs = change.pop("pairs", [(WEAK, STRONG)])
+    with pytest.raises((ValueError, TypeError), match=message):
+        run_sweep(pairs, **{**SETTINGS, **change})
+
+
+def test_ablations_change_one_thing_at_a_time():
+    variants = ablations("combine", "window", "unit", "sampling", "prior", "learning_rate", "controls", epochs=2)
+    assert variants["boosting"] == {}
+    assert variants["longer training"] == {"n_estimators": 1, "weak_params": {"epochs": 10.0}}
+    assert all(len(settings) == 1 for name, settings in variants.items() if name not in ("boosting", "longer training"))
+
+
+@pytest.mark.filterwarnings("ignore::ensemw2s.EarlyStopWarning")
+def test_every_ablation_runs():
+    weak = ("weak", BigramLearner(corpus=POOL.answers[:20]))  # knows something: two priors need that
+    variants = ablations("combine", "window", "unit", "sampling", "prior", "learning_rate")
+    variants["bagging"] = ablations("controls", epochs=1)["bagging"]
+    variants["unit sample"]["prior"] = "uniform"  # the untrained model has no answer wholly right
+    swept = run_sweep([(weak, STRONG)], dataset=POOL, seeds=1, splits=["random"], n_estimators=2, variants=variants)
+    assert len(swept) == len(variants)
+
+
+def test_unknown_ablations_are_named():
+    with pytest.raises(ValueError, match=r"'combine', 'window'.* Got 'windows'"):
+        ablations("windows")
+    with pytest.raises(ValueError, match="epochs must be that of the weak learner"):
+        ablations("controls")
+
+
+def test_the_table_names_everything_needed_to_read_it(result):
+    table = result.to_markdown()
+    assert "weak → strong | random | boosting" in table
+    assert "0.250" in table  # chance
+    assert "2 × 30" in table
+
+
+def test_rounds_report_diversity_and_margins(result):
+    first, second = (result.rounds.query("split == 'random' and seed == 0 and round == @t").iloc[0] for t in (1, 2))
+    record = result.records[0]
+    wrong = np.array(record["members"])[:2] != 0
+    assert np.isnan(first["error_correlation"])
+    assert second["error_correlation"] == pytest.approx(np.corrcoef(wrong)[0, 1])
+    assert first["margin"] == pytest.approx(2 * first["member_accuracy"] - 1)
+    assert second["disagreement"] == np.mean(np.array(record["members"])[0] != np.array(record["members"])[1])
