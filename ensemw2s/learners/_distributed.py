@@ -46,12 +46,13 @@ def current_launch(device: str) -> Launch:
     count, kind = n_processes(), device.partition(":")[0]
     if count == 1:
         return Launch(1, 0, kind, sharded=False)
+    import torch
     import torch.distributed as dist
-    from accelerate import PartialState
 
     if not dist.is_initialized():
-        # Also makes this process' own GPU the current one, which "cuda" then stands for.
-        PartialState(cpu=kind == "cpu")
+        if kind != "cpu":
+            getattr(torch, kind).set_device(int(os.environ["LOCAL_RANK"]))  # what "cuda" stands for from here on
+        dist.init_process_group()
     return Launch(
         count, dist.get_rank(), kind, sharded=os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
     )
@@ -191,7 +192,7 @@ class Launch:
         device : str
             torch device.
         whole : iterable of str
-            Names of modules that are not sharded.
+            Names of modules, or the ends of their names, that are not sharded.
         as_base : bool
             Whether the model is to be wrapped by PEFT, which calls ``forward`` and so passes by the hooks of FSDP.
         """
@@ -202,7 +203,7 @@ class Launch:
         return shard(model, self.device_type, whole=whole, as_base=as_base)
 
     def check_adapters(self, peft_config: Any) -> None:
-        """Refuse adapters that read or copy weights of which this process holds only a part.
+        """Refuse adapters that read weights of which this process holds only a part.
 
         Raises
         ------
@@ -211,12 +212,8 @@ class Launch:
         """
         if not self.sharded:
             return
-        for name in ("modules_to_save", "use_dora"):
-            if getattr(peft_config, name, None):
-                raise ValueError(
-                    f"peft_config.{name} needs whole weights and cannot be used where the base is sharded (FSDP). "
-                    f"Got {getattr(peft_config, name)!r}; leave it out, or train all weights (peft_config=None)."
-                )
+        if getattr(peft_config, "use_dora", False):
+            raise ValueError("peft_config.use_dora must be False where the base is sharded (FSDP). Got True instead.")
         start = getattr(peft_config, "init_lora_weights", True)
         if not isinstance(start, bool) and start != "gaussian":
             raise ValueError(

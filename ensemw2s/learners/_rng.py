@@ -9,6 +9,8 @@ from threading import RLock
 
 import numpy as np
 
+from ensemw2s.learners._distributed import n_processes
+
 __all__ = ["isolated_rng"]
 
 _LOCK = RLock()
@@ -25,7 +27,10 @@ def isolated_rng(seed: int) -> Iterator[None]:
 
     with _LOCK:
         python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 (the global state is saved)
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        devices = list(range(torch.cuda.device_count()))
+        if devices and n_processes() > 1:
+            devices = [torch.cuda.current_device()]  # to ask for the state of another costs memory on it
+        with torch.random.fork_rng(devices=devices):
             random.seed(seed)
             np.random.seed(seed)  # noqa: NPY002
             torch.manual_seed(seed)

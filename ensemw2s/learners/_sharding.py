@@ -31,7 +31,7 @@ def shard(model: Any, device_type: str, *, whole: Iterable[str] = (), as_base: b
     device_type : str
         "cpu", "cuda", …; each process uses its current device.
     whole : iterable of str
-        Names of modules that every process keeps as a whole.
+        Names of modules, or the ends of their names, that every process keeps as a whole.
     as_base : bool
         Whether PEFT wraps the model, whose wrapper calls ``forward`` instead of the module.
 
@@ -52,7 +52,8 @@ def shard(model: Any, device_type: str, *, whole: Iterable[str] = (), as_base: b
         _allocate(model)
     loaded = dict(model.named_parameters()) if from_first and dist.get_rank() == 0 else {}
     loaded = {name: parameter.detach() for name, parameter in loaded.items()}
-    kept = {id(p): p for name in whole for p in model.get_submodule(name).parameters()}
+    ends = tuple("." + name for name in whole)
+    kept = [p for name, module in model.named_modules() if ("." + name).endswith(ends) for p in module.parameters()]
     settings: dict[str, Any] = {
         "mesh": init_device_mesh(device_type, (dist.get_world_size(),)),
         # Also for the outermost group, or it would stay on every device between two passes.
@@ -60,12 +61,12 @@ def shard(model: Any, device_type: str, *, whole: Iterable[str] = (), as_base: b
         "mp_policy": _mixed_precision(),
     }
     if kept:
-        settings["ignored_params"] = set(kept.values())
+        settings["ignored_params"] = set(kept)
     for layer in layers:
         fully_shard(layer, **settings)
     fully_shard(model, **settings)
     device = torch.device(device_type) if device_type == "cpu" else torch.device(device_type, _current(device_type))
-    for parameter in kept.values():
+    for parameter in kept:
         parameter.data = parameter.data.to(device)
     if from_first:
         _send_from_first(model, loaded, device)

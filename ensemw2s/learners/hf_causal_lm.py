@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._validation import check_weight
 from ensemw2s.learners._adapters import AdapterHost, default_lora
+from ensemw2s.learners._distributed import current_launch
 from ensemw2s.learners._hf_learner import HFLearner
 from ensemw2s.learners._loading import folder_stamp, load_model, load_tokenizer
 from ensemw2s.learners._model_cache import shared_host
@@ -192,7 +193,9 @@ class HFCausalLM(HFLearner):
         weight = _check_fit_input(tokens, token_weight)
         self.initialize()
         self._check_tokens(tokens)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        launch = current_launch(self._device())
+        launch.check_same(tokens.prompt_ids, tokens.prompt_indptr, tokens.labels, tokens.indptr, weight)
+        seed = launch.from_first(int(check_random_state(self.random_state).randint(2**31 - 1)))
         if self.peft_config is not None:
             host = self._host()
             with host.training(seed) as model:
@@ -237,12 +240,12 @@ class HFCausalLM(HFLearner):
         -------
         torch.Tensor of shape (B, K, V), float32
         """
-        import torch
-
         from ensemw2s.learners._trainer import batch_tensors, forward_answers
 
-        with torch.inference_mode(), self.lend_model() as model:
-            return forward_answers(model, *batch_tensors(batch, model.device), batch.n_last)
+        launch = current_launch(self._device())
+        with launch.no_grad(), self.lend_model() as model:
+            logits = forward_answers(model, *batch_tensors(batch, model.device), batch.n_last)
+            return launch.tensor_from_first(logits)
 
     def decode_step(
         self,
@@ -280,7 +283,8 @@ class HFCausalLM(HFLearner):
             input_ids = torch.cat([cache.input_ids, input_ids.to(cache.input_ids.device)], dim=1)
             position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
             cache = None
-        with torch.inference_mode(), self.lend_model() as model:
+        launch = current_launch(self._device())
+        with launch.no_grad(), self.lend_model() as model:
             output = model(
                 input_ids=input_ids.to(model.device),
                 attention_mask=attention_mask.to(model.device),
@@ -289,7 +293,7 @@ class HFCausalLM(HFLearner):
                 use_cache=use_cache,
                 logits_to_keep=n_last,
             )
-        logits = output.logits[:, -n_last:]
+            logits = launch.tensor_from_first(output.logits[:, -n_last:])
         if not use_cache:
             return logits, None
         # State-space models return a state instead, which cannot be reordered or fed with several tokens.
@@ -320,14 +324,17 @@ class HFCausalLM(HFLearner):
             self.model, folder_stamp(self.model), self.revision, self.gguf_file, self.dtype, self._device(),
             repr(config),
         )  # fmt: skip
-        return shared_host(key, lambda: AdapterHost(self._load_base(), config))
+        return shared_host(key, lambda: AdapterHost(self._load_base(config), config))
 
-    def _load_base(self) -> Any:
+    def _load_base(self, peft_config: PeftConfig | None = None) -> Any:
+        launch = current_launch(self._device())  # before the weights are read, which not every process may have to
+        launch.check_adapters(peft_config)
         model = load_model(
             self.model, auto_class="AutoModelForCausalLM", dtype=self.dtype, revision=self.revision,
             gguf_file=self.gguf_file, verbose=self.verbose,
         )  # fmt: skip
-        return model.to(self._device())
+        saved = getattr(peft_config, "modules_to_save", None) or ()
+        return launch.place(model, device=self._device(), whole=saved, as_base=peft_config is not None)
 
     def _train(self, model: Any, tokens: TokenDataset, weight: np.ndarray, seed: int) -> None:
         from ensemw2s.learners._rng import isolated_rng

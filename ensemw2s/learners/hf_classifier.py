@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from ensemw2s._validation import as_texts, check_option, check_same_length, check_weight, shorten
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._adapters import AdapterHost, default_lora
+from ensemw2s.learners._distributed import current_launch
 from ensemw2s.learners._head_weights import HeadHost, reinitialize
 from ensemw2s.learners._heads import Head, SequenceHead, VerbalizerHead, words_of_classes
 from ensemw2s.learners._hf_learner import HFLearner
@@ -201,12 +202,15 @@ class HFClassifier(ClassifierMixin, HFLearner):
         self.tokenizer_ = load_tokenizer(self.tokenizer, self.model, revision=self.revision)
         self._head = self._make_head()
 
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        launch = current_launch(self._device())
+        launch.check_same(np.frombuffer("\0".join(texts).encode(), dtype=np.uint8), targets, weight)
+        seed = launch.from_first(int(check_random_state(self.random_state).randint(2**31 - 1)))
         self.adapter_: dict[str, torch.Tensor] | None = None
         self.model_: Any = None
         if self.peft_config is None:
-            self.model_, untrained = self._load()
-            reinitialize(self.model_, untrained, seed)
+            model, untrained = self._load()
+            reinitialize(model, untrained, seed)
+            self.model_ = launch.place(model, device=self._device())
             self._train(self.model_, texts, targets, weight, seed)
             self.model_.eval()
         else:
@@ -313,14 +317,20 @@ class HFClassifier(ClassifierMixin, HFLearner):
 
         def build() -> AdapterHost:
             model, untrained = self._load()
-            return HeadHost(model, config, untrained)
+            launch = current_launch(self._device())
+            launch.check_adapters(config)
+            # What becomes part of the adapter; PEFT adds the heads of the last two names by itself.
+            whole = (*untrained, *(getattr(config, "modules_to_save", None) or ()), "classifier", "score")
+            placed = launch.place(model, device=self._device(), whole=whole, as_base=True)
+            return HeadHost(placed, config, untrained)
 
         return shared_host(key, build)
 
     def _load(self) -> tuple[Any, list[str]]:
+        launch = current_launch(self._device())  # before the weights are read, which not every process may have to
         model, untrained = self._head.load(self)
         self._check_vocabulary(model.config)
-        return model.to(self._device()), untrained
+        return model, launch.from_first(untrained)
 
     def _length_limit(self, config: Any) -> int | None:
         limits = [
