@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import numbers
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ def cross_val_difficulty(
     random_state: RandomState = None,
     verbose: bool = False,
 ) -> DifficultyRatings:
-    r"""Rate questions by the mistakes of models that were trained on the others (EnsemW2S, Section 4.1).
+    r"""Rate questions by the mistakes of models that were trained on the others (EnsemW2S, Appendix E).
 
     A copy of `estimator` is trained for each fold and scores the questions left out. A classifier's score is
     :math:`1 - p(\text{gold})`; a generator's is the share of the answer's tokens that it predicts wrongly, each given
@@ -191,12 +192,15 @@ def _folds(
         seed = int(as_generator(random_state).integers(2**31))
         kind = GroupKFold if y is None else StratifiedGroupKFold
         cv = kind(n_folds, shuffle=True, random_state=seed)
-    elif not hasattr(cv, "split"):
+    elif isinstance(cv, str) or not hasattr(cv, "split"):
         raise TypeError(f"cv must be an int or a splitter with split(X, y, groups). Got {cv!r} instead.")
-    rows = np.zeros((len(labels), 1))  # splitters only count X, and some want an array
     folds = []
     n_scores = np.zeros(len(labels), dtype=np.int64)
-    for number, (train, scored) in enumerate(cv.split(rows, y, labels)):
+    with warnings.catch_warnings():
+        # Splitters that know nothing of groups say so; groups are kept apart below all the same.
+        warnings.filterwarnings("ignore", message="The groups parameter is ignored", category=UserWarning)
+        split = list(cv.split(X, y, labels))
+    for number, (train, scored) in enumerate(split):
         train, scored = _as_rows(train, len(labels)), _as_rows(scored, len(labels))
         both = np.intersect1d(train, scored)
         if both.size:
@@ -223,4 +227,5 @@ def _folds(
 
 
 def _as_rows(rows: Any, n_rows: int) -> NDArray[np.int64]:
-    return np.arange(n_rows)[np.asarray(rows)]  # a mask becomes row numbers
+    rows = np.asarray(rows)
+    return np.arange(n_rows)[rows if rows.size else rows.astype(int)]  # a mask becomes row numbers

@@ -25,7 +25,7 @@ from ensemw2s.datasets import QADataset
 NEAR_DUPLICATES = 0.6
 
 _SHINGLE = 2  # words
-_PAIRS_AT_ONCE = 20_000_000  # bounds memory: a block of rows times all columns of the similarity matrix
+_PAIRS_AT_ONCE = 4_000_000  # bounds memory: a block of rows times all columns of the similarity matrix
 
 
 def question_groups(
@@ -125,7 +125,9 @@ def _words(text: str) -> list[str]:
 
 
 def _shingles(words: list[str]) -> set[str]:
-    return {" ".join(words[k : k + _SHINGLE]) for k in range(max(1, len(words) - _SHINGLE + 1))}
+    if 0 < len(words) < _SHINGLE:
+        return {words[0]}
+    return {" ".join(words[k : k + _SHINGLE]) for k in range(len(words) - _SHINGLE + 1)}
 
 
 def _link_similar(rows: list[list[str]], threshold: float) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-_ATTEMPTS = 50  # random packings before giving up on exact sizes
+_ATTEMPTS = 20  # random packings before giving up on exact sizes
 
 
 def pack(
@@ -15,9 +15,10 @@ def pack(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Deal groups out at random to parts of fixed sizes.
 
-    Groups of several rows go first, each to a part that has room for it, drawn by the room that is left; single rows
-    fill up the rest. A group that fits nowhere loses rows rather than being torn apart. Rows that no part asks for stay
-    out. Draws are repeated until every part is full, and the fullest is returned if that does not happen.
+    Groups of several rows go first, the largest before the others, each to a part drawn by the room that is left
+    there; single rows fill up the rest. A group that is larger than its part loses rows rather than being torn apart,
+    and so it may as long as there are rows that no part asks for. Draws are repeated until every part is full; the
+    fullest is returned if that does not happen.
 
     Parameters
     ----------
@@ -35,15 +36,11 @@ def pack(
     kept : ndarray of shape (n_groups,)
         Rows of the group that are used.
     """
-    best: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
-    wanted = sum(capacities)
-    for _ in range(_ATTEMPTS):
-        part, kept = _deal(sizes, capacities, rng)
-        if best is None or kept.sum() > best[1].sum():
-            best = part, kept
-        if kept.sum() == wanted:
+    best = _deal(sizes, capacities, rng)
+    for _ in range(_ATTEMPTS - 1):
+        if best[1].sum() == sum(capacities):
             break
-    assert best is not None  # noqa: S101 (for the type checker; _ATTEMPTS > 0)
+        best = max(best, _deal(sizes, capacities, rng), key=lambda dealt: dealt[1].sum())
     return best
 
 
@@ -58,13 +55,13 @@ def _deal(
     several = order[sizes[order] > 1]
     for group in several:
         size = sizes[group]
-        chance = np.where(room >= size, room, 0)
-        if chance.any():
-            choice = int(rng.choice(n_parts + 1, p=chance / chance.sum()))
-        else:
-            choice = int(room[:-1].argmax())
-            room[-1] -= size - room[choice]
-            size = room[choice]
+        surplus = np.maximum(size - room, 0)  # what the group would lose in each part
+        allowed = surplus <= max(room[-1], 0)
+        allowed[-1] = room[-1] >= size
+        chance = np.where(allowed, room, 0)
+        choice = int(rng.choice(n_parts + 1, p=chance / chance.sum()) if chance.any() else room[:-1].argmax())
+        room[-1] -= surplus[choice]
+        size -= surplus[choice]
         room[choice] -= size
         if choice < n_parts and size:
             part[group], kept[group] = choice, size

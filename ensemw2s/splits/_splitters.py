@@ -241,8 +241,9 @@ def _easy_and_hard(
     spare -= int((members[easy > 0] - easy[easy > 0]).sum())
     hardest_first = order[::-1][easy[order[::-1]] == 0]
     # Where groups do not go into strong and test without a rest, a few more hard ones give the slack.
-    for extra in range(min(spare, 2 * (int(members.max()) - 1)) + 1):
-        hard = _take(members, hardest_first, n_strong + n_test + extra, spare - extra)
+    slack = min(spare, 2 * (int(members.max()) - 1))
+    for extra in (extra for extra in (0, 1, 2, slack // 2, slack) if extra <= slack):
+        hard = _take(members, hardest_first, n_strong + n_test + extra, spare - extra, last=True)
         pool = np.flatnonzero(hard)
         dealt, used = pack(hard[pool], [n_strong, n_test], rng)
         if used.sum() == n_strong + n_test:
@@ -253,15 +254,26 @@ def _easy_and_hard(
     return part, kept
 
 
-def _take(members: NDArray[np.int64], order: NDArray[np.int64], n_rows: int, spare: int) -> NDArray[np.int64]:
-    """Rows used of each group to get `n_rows` in `order`, leaving out at most `spare` rows of groups begun."""
+def _take(
+    members: NDArray[np.int64], order: NDArray[np.int64], n_rows: int, spare: int, *, last: bool = False
+) -> NDArray[np.int64]:
+    """Rows used of each group to get `n_rows` in `order`.
+
+    Groups that are too large, by more than `spare` rows, are passed over. What is left over belongs to nobody if this
+    is the `last` part to be filled, so that the first of them then gives what is still needed.
+    """
     taken = np.zeros(len(members), dtype=np.int64)
+    passed = []
     for group in order:
         if n_rows == 0:
             break
         if members[group] - n_rows <= spare:
             taken[group] = min(members[group], n_rows)
             n_rows -= taken[group]
+        else:
+            passed.append(group)
+    if last and passed and n_rows:
+        taken[passed[0]] = n_rows
     return taken
 
 
