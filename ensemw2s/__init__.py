@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from ensemw2s.boosting import training_error_bound as training_error_bound
     from ensemw2s.boosting import weighted_error as weighted_error
     from ensemw2s.boosting import window_error as window_error
+    from ensemw2s.costs import LearnerCost as LearnerCost
+    from ensemw2s.costs import ModelCost as ModelCost
+    from ensemw2s.costs import StageCost as StageCost
+    from ensemw2s.costs import Workload as Workload
+    from ensemw2s.costs import measure_bandwidth as measure_bandwidth
+    from ensemw2s.costs import measure_flops as measure_flops
+    from ensemw2s.costs import stage_costs as stage_costs
     from ensemw2s.datasets import BinaryQA as BinaryQA
     from ensemw2s.datasets import QADataset as QADataset
     from ensemw2s.datasets import load_arc as load_arc
@@ -105,6 +112,14 @@ _PUBLIC: dict[str, str] = {
     "pairwise_disagreement": "diversity",
     "q_statistic": "diversity",
     "staged_margins": "diversity",
+    # costs
+    "LearnerCost": "costs",
+    "ModelCost": "costs",
+    "StageCost": "costs",
+    "Workload": "costs",
+    "measure_bandwidth": "costs",
+    "measure_flops": "costs",
+    "stage_costs": "costs",
     # tokenizers
     "byte_tokenizer": "tokenizers",
     "word_tokenizer": "tokenizers",

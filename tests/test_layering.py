@@ -19,6 +19,7 @@ FLOORS = {
     "_validation": 0,
     "exceptions": 0,
     "boosting": 1,
+    "costs": 1,
     "metrics": 1,
     "diversity": 1,
     "kernels": 2,
