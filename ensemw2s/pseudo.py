@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
+from sklearn.utils.validation import _num_samples
 
-from ensemw2s._validation import check_option, check_real
+from ensemw2s._labelling import Labels, label_shard
+from ensemw2s._validation import check_integer, check_option, check_real, shorten
 
 __all__ = ["PseudoLabeler", "PseudoLabels"]
 
@@ -107,11 +110,26 @@ class PseudoLabeler(BaseEstimator):
     generation_kwargs : dict, optional
         For free text, passed to ``generate``; greedy by default, ``{"do_sample": True}`` draws from Eq. 1.
     batch_size : int, default=256
-        Questions between two steps of the progress bar.
+        Questions that the teacher is given at a time, the smallest part of the work. Sampled texts depend on it, since
+        every batch is drawn with a seed of its own.
     random_state : int, default=0
-        Seed of sampled free text.
+        Seed of sampled free text, not negative.
+    n_jobs : int, optional
+        Number of workers that label contiguous parts of the questions, whole batches each; all processors if -1. None
+        means 1, unless within ``joblib.parallel_config``, where any backend can be chosen. The labels are the same
+        for every number.
     verbose : bool, default=False
-        Show a progress bar.
+        Show a progress bar, one for each worker.
+
+    Notes
+    -----
+    Workers are processes of joblib, which gives each its share of the processors: torch runs there with
+    ``cpu_count() // n_jobs`` threads, or with ``inner_max_num_threads`` of ``joblib.parallel_config``. Where the
+    environment sets ``MKL_NUM_THREADS`` (or ``OMP_NUM_THREADS``, for a torch without MKL), every worker takes that
+    number, and several workers with all processors each are slower than one. With another number of threads than the
+    sequential run, probabilities may differ in the last bits. The backend "threading" gains nothing with a shared base
+    model, on which threads take turns. A teacher's adapters travel to each worker; its base model is loaded there once
+    and kept (see `clear_model_cache`).
 
     Examples
     --------
@@ -131,6 +149,7 @@ class PseudoLabeler(BaseEstimator):
         generation_kwargs: dict[str, Any] | None = None,
         batch_size: int = 256,
         random_state: int = 0,
+        n_jobs: int | None = None,
         verbose: bool = False,
     ) -> None:
         self.method = method
@@ -139,6 +158,7 @@ class PseudoLabeler(BaseEstimator):
         self.generation_kwargs = generation_kwargs
         self.batch_size = batch_size
         self.random_state = random_state
+        self.n_jobs = n_jobs
         self.verbose = verbose
 
     def label(self, teacher: Any, X: Any, choices: Sequence | None = None) -> PseudoLabels:
@@ -156,10 +176,17 @@ class PseudoLabeler(BaseEstimator):
         Returns
         -------
         PseudoLabels
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range or does not fit the questions.
+        WeakLearnerError, TypeError, ValueError, RuntimeError
+            What the teacher raised, or the nearest of these kinds; the message names the rows.
         """
         self.check_parameters()
         if is_classifier(teacher):
-            return self._classes(teacher, X)
+            return self._finish(X, self._answer("classes", teacher, X), classes=teacher.classes_)
         from ensemw2s._inputs import check_questions
 
         questions = check_questions(X, choices=choices).drop_answers()
@@ -168,7 +195,7 @@ class PseudoLabeler(BaseEstimator):
             raise ValueError("method='options' needs choices for every question. Got None.")
         if not by_options and self.labels == "soft":
             raise ValueError("labels='soft' needs choices for every question; free text has no probabilities to learn.")
-        return self._options(teacher, questions) if by_options else self._texts(teacher, questions)
+        return self._finish(questions, self._answer("options" if by_options else "texts", teacher, questions))
 
     def check_parameters(self) -> None:
         """Raise a ValueError if a parameter is out of range; nothing is computed."""
@@ -176,59 +203,53 @@ class PseudoLabeler(BaseEstimator):
         check_option(self.labels, "labels", ("hard", "soft"))
         if self.threshold is not None and not 0 <= check_real(self.threshold, "threshold") <= 1:
             raise ValueError(f"threshold must lie in [0, 1]. Got {self.threshold!r} instead.")
+        check_integer(self.batch_size, "batch_size", minimum=1)
+        check_integer(self.random_state, "random_state", minimum=0)
+        is_count = isinstance(self.n_jobs, int | np.integer) and not isinstance(self.n_jobs, bool)
+        if self.n_jobs is not None and (not is_count or self.n_jobs == 0):
+            raise ValueError(f"n_jobs must be None or an integer other than 0. Got {shorten(self.n_jobs)} instead.")
 
-    def _options(self, teacher: Any, questions: Any) -> PseudoLabels:
-        batches = [teacher.predict_proba(questions[rows]) for rows in self._batches(len(questions))]
-        width = max(batch.shape[1] for batch in batches)
-        proba = np.concatenate([np.pad(batch, ((0, 0), (0, width - batch.shape[1]))) for batch in batches])
-        best = proba.argmax(axis=1)
-        y = np.empty(len(questions), dtype=object)
-        y[:] = [questions.choices[row][column] for row, column in enumerate(best)]
-        return self._finish(questions, y, proba, proba.max(axis=1))
+    def _answer(self, kind: str, teacher: Any, X: Any) -> Labels:
+        """The teacher's answers to all questions, from one worker or several."""
+        from joblib import Parallel, delayed, effective_n_jobs
 
-    def _classes(self, teacher: Any, X: Any) -> PseudoLabels:
-        proba = None
-        if self.labels == "soft" or self.threshold is not None:
-            proba = teacher.predict_proba(X)
-        confidence = None if proba is None else proba.max(axis=1)
-        return replace(self._finish(X, teacher.predict(X), proba, confidence), classes=teacher.classes_)
+        n_rows = _num_samples(X)
+        if n_rows == 0:
+            raise ValueError("X must hold at least one row. Got none.")
+        n_batches = -(-n_rows // self.batch_size)
+        n_shards = min(effective_n_jobs(self.n_jobs), n_batches)
+        settings = {
+            "kind": kind,
+            "teacher": teacher,
+            "generation_kwargs": self.generation_kwargs or {},
+            # Probabilities of classes and likelihoods of texts are computed only where they are used.
+            "with_confidence": self.labels == "soft" or self.threshold is not None,
+            "batch_size": self.batch_size,
+            "random_state": self.random_state,
+            "verbose": self.verbose,
+        }
+        if n_shards == 1:
+            return label_shard(X, 0, **settings)
+        edges = self.batch_size * (np.arange(n_shards + 1) * n_batches // n_shards)
+        shards = [np.arange(start, min(stop, n_rows)) for start, stop in pairwise(edges)]
+        return Labels.concatenate(
+            Parallel(n_jobs=n_shards)(delayed(label_shard)(_take(X, rows), int(rows[0]), **settings) for rows in shards)
+        )
 
-    def _texts(self, teacher: Any, questions: Any) -> PseudoLabels:
-        from ensemw2s.learners import isolated_rng
-
-        y = np.empty(len(questions), dtype=object)
-        with isolated_rng(self.random_state):
-            for rows in self._batches(len(questions)):
-                y[rows] = teacher.generate(questions[rows], **(self.generation_kwargs or {}))
-        written = np.array([bool(text.strip()) for text in y])
-        if not written.all():
-            logger.warning("%d of %d pseudo-answers are blank and left out.", (~written).sum(), len(y))
-        confidence = None
-        if self.threshold is not None and written.any():
-            confidence = np.zeros(len(y))
-            nll = teacher.answer_nll(
-                [questions.prompts[row] for row in np.flatnonzero(written)], y[written], normalize="token"
-            )
-            confidence[written] = np.exp(-nll)
-        return self._finish(questions, y, None, confidence, written)
-
-    def _finish(
-        self, X: Any, y: np.ndarray, proba: np.ndarray | None, confidence: np.ndarray | None, kept: Any = None
-    ) -> PseudoLabels:
-        kept = np.ones(len(y), dtype=bool) if kept is None else kept
-        if self.threshold is not None and confidence is not None:
-            kept = kept & (confidence >= self.threshold)
-        return PseudoLabels(X, y, proba, confidence, kept, self.labels == "soft")
-
-    def _batches(self, n_rows: int) -> Any:
-        from tqdm.auto import tqdm
-
-        starts = range(0, n_rows, self.batch_size)
-        for start in tqdm(starts, desc="pseudo-labels", unit="batch", disable=not self.verbose):
-            yield np.arange(start, min(start + self.batch_size, n_rows))
+    def _finish(self, X: Any, labels: Labels, classes: np.ndarray | None = None) -> PseudoLabels:
+        kept = np.ones(len(labels.y), dtype=bool)
+        if labels.written is not None:
+            kept = labels.written
+            if not kept.all():
+                logger.warning("%d of %d pseudo-answers are blank and left out.", (~kept).sum(), len(kept))
+        if self.threshold is not None and labels.confidence is not None:
+            kept = kept & (labels.confidence >= self.threshold)
+        return PseudoLabels(
+            X, labels.y, labels.proba, labels.confidence, kept, soft=self.labels == "soft", classes=classes
+        )
 
 
 def _take(X: Any, rows: np.ndarray) -> Any:
     from sklearn.utils import _safe_indexing
 
-    return X if len(rows) == len(X) else _safe_indexing(X, rows)
+    return X if len(rows) == _num_samples(X) else _safe_indexing(X, rows)

@@ -32,6 +32,7 @@ FLOORS = {
     "splits": 4,
     "_inputs": 4,
     "_branches": 5,
+    "_labelling": 5,
     "mixture": 5,
     "scoring": 6,
     "ensemble": 7,

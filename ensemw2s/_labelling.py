@@ -1,0 +1,170 @@
+"""What a teacher makes of some rows, as a pure function that any worker can run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ensemw2s._validation import shorten
+from ensemw2s.exceptions import WeakLearnerError
+
+__all__ = ["Labels", "label_shard"]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Answers to n rows, in their order.
+
+    Attributes
+    ----------
+    y : ndarray of shape (n,)
+        Answers or classes.
+    proba : ndarray of shape (n, K) or None
+        Probabilities of the options or classes; K is the largest number of options.
+    confidence : ndarray of shape (n,) or None
+        Probability of the answer.
+    written : ndarray of shape (n,), bool, or None
+        For free text, whether it is more than blanks.
+    """
+
+    y: np.ndarray
+    proba: np.ndarray | None = None
+    confidence: np.ndarray | None = None
+    written: np.ndarray | None = None
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Labels]) -> Labels:
+        """The rows of all parts, one part after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        proba = None
+        tables = [part.proba for part in parts if part.proba is not None]
+        if tables:
+            width = max(table.shape[1] for table in tables)
+            proba = np.concatenate([np.pad(table, ((0, 0), (0, width - table.shape[1]))) for table in tables])
+        return cls(
+            np.concatenate([part.y for part in parts]),
+            proba,
+            _joined([part.confidence for part in parts]),
+            _joined([part.written for part in parts]),
+        )
+
+
+def label_shard(
+    X: Any,
+    first_row: int,
+    *,
+    kind: str,
+    teacher: Any,
+    generation_kwargs: dict[str, Any],
+    with_confidence: bool,
+    batch_size: int,
+    random_state: int,
+    verbose: bool,
+) -> Labels:
+    """Label contiguous rows, batch by batch.
+
+    Every batch is computed by itself, with a seed that `random_state` and its number give, so that the labels do not
+    depend on how the batches are shared out.
+
+    Parameters
+    ----------
+    X : sequence or QADataset, shape (n,)
+        The rows.
+    first_row : int
+        Number of the first of them among all rows, a multiple of `batch_size`.
+    kind : {"classes", "options", "texts"}
+        What the teacher is asked for.
+    teacher : estimator
+        Fitted.
+    generation_kwargs : dict
+        Passed to ``generate``.
+    with_confidence : bool
+        Whether the probabilities of classes, or the likelihood of texts, are computed; those of options always are.
+    batch_size : int
+        Rows that the teacher is given at a time.
+    random_state : int
+        Seed of sampled texts.
+    verbose : bool
+        Show a progress bar.
+
+    Raises
+    ------
+    WeakLearnerError, TypeError, ValueError, RuntimeError
+        What the teacher raised, or the nearest of these kinds; the message names the rows of the batch.
+    """
+    from sklearn.utils import _safe_indexing
+    from sklearn.utils.validation import _num_samples
+    from tqdm.auto import tqdm
+
+    answer = _ANSWERS[kind]
+    n_rows = _num_samples(X)
+    parts = []
+    name = f"pseudo-labels from row {first_row}" if first_row else "pseudo-labels"
+    for start in tqdm(range(0, n_rows, batch_size), desc=name, unit="batch", disable=not verbose):
+        stop = min(start + batch_size, n_rows)
+        rows = X if stop - start == n_rows else _safe_indexing(X, np.arange(start, stop))
+        seed = _seed(random_state, (first_row + start) // batch_size)
+        try:
+            parts.append(answer(teacher, rows, with_confidence, generation_kwargs, seed))
+        except Exception as error:
+            raise _located(error, first_row + start, first_row + stop) from error
+    return Labels.concatenate(parts)
+
+
+def _options(teacher: Any, questions: Any, *_: Any) -> Labels:
+    proba = teacher.predict_proba(questions)
+    y = np.empty(len(questions), dtype=object)
+    y[:] = [options[best] for options, best in zip(questions.choices, proba.argmax(axis=1), strict=True)]
+    return Labels(y, proba, proba.max(axis=1))
+
+
+def _classes(teacher: Any, X: Any, with_confidence: bool, *_: Any) -> Labels:
+    proba = teacher.predict_proba(X) if with_confidence else None
+    return Labels(teacher.predict(X), proba, None if proba is None else proba.max(axis=1))
+
+
+def _texts(teacher: Any, questions: Any, with_confidence: bool, generation_kwargs: dict[str, Any], seed: int) -> Labels:
+    from ensemw2s.learners import isolated_rng
+
+    with isolated_rng(seed):
+        texts = list(teacher.generate(questions, **generation_kwargs))
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(
+            f"teacher.generate must give one text for each question. Got {shorten(texts[0])} for the first; leave "
+            f"num_return_sequences out of generation_kwargs."
+        )
+    y = np.empty(len(questions), dtype=object)
+    y[:] = texts
+    written = np.array([bool(text.strip()) for text in y])
+    confidence = None
+    if with_confidence:
+        confidence = np.zeros(len(y))
+        if written.any():
+            rows = np.flatnonzero(written)
+            nll = teacher.answer_nll([questions.prompts[row] for row in rows], y[written], normalize="token")
+            confidence[written] = np.exp(-nll)
+    return Labels(y, None, confidence, written)
+
+
+_ANSWERS: dict[str, Callable[..., Labels]] = {"classes": _classes, "options": _options, "texts": _texts}
+
+
+def _seed(random_state: int, batch: int) -> int:
+    return int(np.random.SeedSequence(random_state, spawn_key=(batch,)).generate_state(1)[0])
+
+
+def _located(error: Exception, start: int, stop: int) -> Exception:
+    kinds = (WeakLearnerError, ValueError, TypeError)
+    kind = next((kind for kind in kinds if isinstance(error, kind)), RuntimeError)
+    message = str(error) if type(error) is kind else f"{type(error).__name__}: {error}"
+    counted = f" (Row numbers in this message count from row {start}.)" if start else ""
+    return kind(f"Rows {start} to {stop - 1} could not be labelled: {message}{counted}")
+
+
+def _joined(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    present = [part for part in parts if part is not None]
+    return np.concatenate(present) if present else None
