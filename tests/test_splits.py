@@ -119,7 +119,7 @@ def shingles(text):
     return set(itertools.pairwise(words)) or set(words)
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(
     st.lists(st.lists(st.sampled_from("abcd"), min_size=1, max_size=6).map(" ".join), min_size=1, max_size=12),
     st.sampled_from([0.2, 0.3, 0.5, 0.6, 0.7, 1.0]),
@@ -194,7 +194,7 @@ def test_groups_that_do_not_fit_are_refused(groups, message):
 SIZES = st.sampled_from([0.1, 0.2, 0.25, 0.3])
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     st.sampled_from(BOTH),
     st.lists(st.integers(1, 4), min_size=12, max_size=30),
@@ -210,7 +210,7 @@ def test_no_question_is_in_two_parts(kind, group_sizes, sizes, seed):
         assert not set(groups[one]) & set(groups[other])
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.sampled_from(BOTH), st.lists(st.integers(1, 4), min_size=12, max_size=30), st.integers(0, 3))
 def test_fractions_are_met_up_to_a_group_and_never_passed(kind, group_sizes, seed):
     texts, _ = questions_in_groups(group_sizes)
@@ -219,7 +219,7 @@ def test_fractions_are_met_up_to_a_group_and_never_passed(kind, group_sizes, see
         assert size * len(texts) - 4 < len(rows) < size * len(texts) + 1
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.sampled_from(BOTH), st.lists(st.integers(1, 4), min_size=6, max_size=20), st.integers(0, 3), st.data())
 def test_counts_are_met_exactly_where_enough_single_questions_are_there(kind, group_sizes, seed, data):
     texts, _ = questions_in_groups([*group_sizes, *[1] * 12])
@@ -255,7 +255,7 @@ def test_a_seed_gives_the_same_split_again(kind):
     assert set(first[1]) != set(other[1])
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.sampled_from(BOTH), st.lists(st.integers(1, 3), min_size=10, max_size=20), st.integers(0, 5))
 def test_the_order_of_the_file_does_not_matter(kind, group_sizes, seed):
     texts, _ = questions_in_groups(group_sizes)
@@ -361,7 +361,7 @@ def test_every_question_is_equally_likely_to_be_in_each_part():
 # --- by difficulty -----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.permutations(range(30)), st.integers(0, 5))
 def test_the_easiest_are_weak_and_the_hardest_strong_and_test(order, seed):
     difficulty = np.array(order, dtype=float)

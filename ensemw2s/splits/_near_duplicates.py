@@ -18,7 +18,7 @@ from ensemw2s.datasets import QADataset
 
 # Jaccard similarity of two questions' word pairs from which they count as one question. Chosen on SciQ, ARC, QuaRTz
 # (train) and make_qa. At .6 all that is linked in QuaRTz is pairs, 918 of 1,763 questions, nearly all of them a
-# question and its flipped twin; .5 would find 13 % more of these, but there most links in SciQ and ARC join questions
+# question and its flipped twin; .5 would find 13 % more of these, but there many links in SciQ and ARC join questions
 # that only begin alike ("What is another word for ..."), and two thirds of 10,000 questions of make_qa chain into one
 # group (at .6 the largest has 15). Single words instead of pairs chain all of make_qa, whose questions are the same
 # words in other orders; triples find a quarter fewer twins at the same threshold.

@@ -125,7 +125,7 @@ class RandomSplit(_ThreePartSplit):
         members = np.bincount(labels)
         for _ in range(self.n_splits):
             part, kept = pack(members, list(sizes.values()), rng)
-            weak, strong, test = (rows[chosen] for chosen in _choose_rows(labels, part, kept, 3, rng))
+            weak, strong, test = (rows[chosen] for chosen in _choose_rows(labels, part, kept, rng))
             check_met(self, sizes, (weak, strong, test), members.max())
             yield weak, strong, test
 
@@ -201,7 +201,7 @@ class EasyHardSplit(_ThreePartSplit):
         means = _means(ratings[rows], labels, members)
         for _ in range(self.n_splits):
             part, kept = _easy_and_hard(members, means, list(sizes.values()), rng)
-            weak, strong, test = (rows[chosen] for chosen in _choose_rows(labels, part, kept, 3, rng))
+            weak, strong, test = (rows[chosen] for chosen in _choose_rows(labels, part, kept, rng))
             check_met(self, sizes, (weak, strong, test), members.max())
             yield weak, strong, test
 
@@ -281,12 +281,11 @@ def _choose_rows(
     labels: NDArray[np.int64],
     part: NDArray[np.int64],
     kept: NDArray[np.int64],
-    n_parts: int,
     rng: np.random.Generator,
 ) -> list[NDArray[np.int64]]:
-    """Rows of each part, in random order; of a group that is used in part, random rows."""
+    """Rows of the three parts, in random order; of a group that is used in part, random rows."""
     order = rng.permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     place_in_group = np.arange(len(labels)) - np.searchsorted(labels[order], labels[order])
     used = rng.permutation(order[place_in_group < kept[labels[order]]])
-    return [used[part[labels[used]] == number] for number in range(n_parts)]
+    return [used[part[labels[used]] == number] for number in range(3)]
