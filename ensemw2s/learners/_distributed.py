@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -52,7 +53,8 @@ def current_launch(device: str) -> Launch:
     if not dist.is_initialized():
         if kind != "cpu":
             getattr(torch, kind).set_device(int(os.environ["LOCAL_RANK"]))  # what "cuda" stands for from here on
-        dist.init_process_group()
+        # Longer than the default: the others wait for the first to read a large checkpoint.
+        dist.init_process_group(timeout=timedelta(hours=1))
     return Launch(
         count, dist.get_rank(), kind, sharded=os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
     )

@@ -233,6 +233,11 @@ def run_training(
         Passed to `trainer_class`.
     """
     launch = current_launch("cpu" if use_cpu else "cuda")
+    if training_args.get("fsdp"):
+        raise ValueError(
+            "training_args must not hold 'fsdp'; a model is sharded by starting the script with accelerate launch "
+            "--config_file examples/fsdp.yaml."
+        )
     with tempfile.TemporaryDirectory(prefix="ensemw2s-") as folder:
         settings: dict[str, Any] = {
             "output_dir": folder,

@@ -50,7 +50,7 @@ class HFCausalLM(HFLearner):
     epochs : float, default=3
         Passes over the answers that hold a weighted token.
     batch_size : int, default=16
-        Rows per step.
+        Rows per step; the processes of a launch share them out.
     eval_batch_size : int, default=64
         Rows per forward pass when scoring or generating.
     max_length : int, optional
@@ -331,7 +331,7 @@ class HFCausalLM(HFLearner):
         launch.check_adapters(peft_config)
         model = load_model(
             self.model, auto_class="AutoModelForCausalLM", dtype=self.dtype, revision=self.revision,
-            gguf_file=self.gguf_file, verbose=self.verbose,
+            gguf_file=self.gguf_file, verbose=self.verbose and launch.rank == 0,
         )  # fmt: skip
         saved = getattr(peft_config, "modules_to_save", None) or ()
         return launch.place(model, device=self._device(), whole=saved, as_base=peft_config is not None)

@@ -69,7 +69,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
     epochs : float, default=3
         Passes over the rows that have a positive weight.
     batch_size : int, default=16
-        Rows per step.
+        Rows per step; the processes of a launch share them out.
     eval_batch_size : int, default=64
         Rows per forward pass when predicting.
     max_length : int, optional

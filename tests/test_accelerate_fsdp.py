@@ -1,0 +1,167 @@
+"""Two processes, started by `accelerate launch`, train and score a model of which each holds a part (FSDP2)."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sharded_script
+import torch
+from tiny_models import tiny_llama, untrained_model
+
+from ensemw2s import byte_tokenizer
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).parents[1]
+FOUND = {"correct", "votes", "errors", "staged_scores", "token_errors", "stop_reason"}
+
+
+def launch(script: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a script in two processes as the guide says; a hang ends as TimeoutExpired."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = ["--config_file", str(ROOT / "examples" / "fsdp_cpu.yaml"), "--main_process_port", str(port)]
+    return subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", *config, str(script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)},
+    )
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    """Folder of a tiny decoder with its tokenizer."""
+    folder = tmp_path_factory.mktemp("llama")
+    untrained_model(tiny_llama).save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def alone(model) -> dict:
+    """Results of one process."""
+    return sharded_script.results(model)
+
+
+@pytest.fixture(scope="module")
+def ranks(model, tmp_path_factory) -> list[dict]:
+    """Results of two processes."""
+    folder = tmp_path_factory.mktemp("ranks")
+    done = launch(ROOT / "tests" / "sharded_script.py", model, folder)
+    assert done.returncode == 0, done.stderr[-5000:]
+    return [torch.load(folder / f"rank{rank}.pt") for rank in range(2)]
+
+
+PARTS = ["boosted", "fine-tuned", "classified"]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_both_processes_end_with_the_same_numbers(ranks, part) -> None:
+    torch.testing.assert_close(_numbers(ranks[0][part]), _numbers(ranks[1][part]), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_two_processes_do_what_one_does_with_the_same_batch(ranks, alone, part) -> None:
+    torch.testing.assert_close(_numbers(ranks[0][part]), _numbers(alone[part]), rtol=0, atol=1e-4)
+
+
+def test_written_answers_are_those_of_one_process(ranks, alone) -> None:
+    assert ranks[0]["boosted"]["written"] == ranks[1]["boosted"]["written"] == alone["boosted"]["written"]
+
+
+def test_members_learned_something(alone) -> None:
+    assert (alone["boosted"]["votes"] > 1).all()
+
+
+def test_each_process_holds_half_of_the_base(ranks, alone) -> None:
+    whole = alone["boosted"]["size"]
+    assert alone["boosted"]["held"] == (whole, whole)
+    adapter = alone["boosted"]["adapter size"]
+    for rank in ranks:
+        held, size = rank["boosted"]["held"]
+        assert size == whole
+        assert held == (whole - adapter) // 2 + adapter
+
+
+def test_the_base_stays_sharded_between_the_steps_of_a_training(ranks) -> None:
+    for rank in ranks:
+        assert rank["boosted"]["held in training"] == rank["boosted"]["held"][0]
+
+
+def test_each_process_holds_half_of_a_model_that_is_trained_as_a_whole(ranks, alone) -> None:
+    _, whole = alone["fine-tuned"]["held"]
+    assert [rank["fine-tuned"]["held"] for rank in ranks] == [(whole // 2, whole)] * 2
+
+
+def test_divergence_is_raised_in_both_processes(ranks) -> None:
+    for rank in ranks:
+        assert "not finite" in rank["diverged"] or "training loss is nan" in rank["diverged"]
+
+
+def test_different_draws_are_refused_in_both_processes(ranks) -> None:
+    for rank in ranks:
+        assert "give every random_state an int" in rank["unseeded"]
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(ranks) -> None:
+    for rank in ranks:
+        assert "batch_size must be a multiple of the number of processes, 2" in rank["uneven"]
+
+
+def test_failure_of_one_process_ends_the_launch(model, tmp_path) -> None:
+    done = launch(ROOT / "tests" / "sharded_script.py", model, tmp_path, "--fail-in", 1)
+    assert done.returncode != 0
+    assert "this process was told to fail" in done.stderr
+
+
+def test_example_finds_under_a_launch_what_it_finds_alone(model, tmp_path, monkeypatch, capsys) -> None:
+    rows = [
+        {
+            "question": f"{word}{number}?",
+            "correct_answer": answer,
+            **{f"distractor{k}": f"{'xyz'[k - 1]}{number}" for k in (1, 2, 3)},
+        }
+        for number in range(10)
+        for word, answer in (("Sky", "blue"), ("Sea", "blue"), ("Leaf", "green"))
+    ]
+    (tmp_path / "sciq").mkdir()
+    for split in ("train", "test"):
+        text = "".join(json.dumps(row | {"question": split + row["question"]}) + "\n" for row in rows)
+        (tmp_path / "sciq" / f"{split}.jsonl").write_text(text, encoding="utf-8")
+    settings = ["--data-dir", tmp_path, "--weak", model, "--student", model, "--prior", "uniform", "--lr", "1e-2"]
+    settings += ["--n-easy", 12, "--n-hard", 12, "--n-test", 8, "--epochs", 8, "--batch-size", 4, "--n-estimators", 2]
+
+    done = launch(ROOT / "examples" / "real_models.py", *settings, "--out", tmp_path / "two.json")
+    assert done.returncode == 0, done.stderr[-5000:]
+    assert done.stdout.count("seed 0") == 1
+
+    spec = importlib.util.spec_from_file_location("real_models", ROOT / "examples" / "real_models.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    monkeypatch.setattr(sys, "argv", ["real_models.py", *map(str, settings), "--out", str(tmp_path / "one.json")])
+    example.main()
+    capsys.readouterr()
+
+    two, one = (json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))[0] for name in ("two", "one"))
+    assert two["correct"] == one["correct"]
+    for name in FOUND - {"correct", "stop_reason"}:
+        assert two[name] == pytest.approx(one[name], abs=1e-4), name
+    assert two["stop_reason"] == one["stop_reason"]
+
+
+def _numbers(results: dict) -> dict:
+    """What two runs must agree on; texts and sizes are compared elsewhere."""
+    return {name: value for name, value in results.items() if isinstance(value, torch.Tensor | dict | list)} | {
+        "written": None, "held": None
+    }  # fmt: skip
