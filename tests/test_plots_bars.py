@@ -89,8 +89,10 @@ def test_names_that_would_look_alike_keep_their_owners():
     assert labels == ["a/llm\n→ Qwen2.5-1.5B", "b/llm\n→ Qwen2.5-1.5B"]
 
 
-def test_labels_do_not_overlap():
-    display = W2SBarDisplay.from_frame(score_frame())
+@pytest.mark.parametrize("strong", [QWEN, "BigramLearner-with-quite-a-long-name"])
+def test_labels_of_a_new_figure_are_level_and_do_not_overlap(strong):
+    display = W2SBarDisplay.from_frame(score_frame(pairs=[(SMOL, GEMMA), (GEMMA, strong)]))
+    assert {text.get_rotation() for text in display.ax_.get_xticklabels()} == {0.0}
     display.figure_.draw_without_rendering()
     boxes = [text.get_window_extent() for text in display.ax_.get_xticklabels()]
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))

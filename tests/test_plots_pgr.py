@@ -99,9 +99,9 @@ def test_an_oracle_below_the_weak_model_leaves_a_gap_with_a_reason():
 
 
 def test_a_gap_within_the_noise_over_seeds_is_not_drawn():
-    # gaps of .01, .06 and .11: mean .06, t-interval of half-width 4.30 * .05 / sqrt(3) = .124
-    frame = with_scores(score_frame(), weak=0.5, oracle=[0.51, 0.56, 0.61])
-    assert stats.t.ppf(0.975, 2) * 0.05 / np.sqrt(3) > 0.06
+    # gaps of .07, .12 and .17: mean .12, t-interval of half-width 4.30 * .05 / sqrt(3) = .124
+    frame = with_scores(score_frame(), weak=0.5, oracle=[0.57, 0.62, 0.67])
+    assert stats.t.ppf(0.975, 2) * 0.05 / np.sqrt(3) > 0.12
     assert [gap.get_text() for gap in PGRDisplay.from_frame(frame).gaps_] == ["no PGR: gap within noise"]
 
 
@@ -111,9 +111,7 @@ def test_a_gap_beyond_the_noise_over_seeds_is_drawn():
 
 
 def test_the_noise_of_a_single_seed_comes_from_both_intervals():
-    frame = score_frame(seeds=[0])  # low is .06 below, high .04 above: a gap must exceed .0721
-    assert PGRDisplay.from_frame(with_scores(frame.copy(), weak=0.5, oracle=0.575)).gaps_ != []
-    frame["low"], frame["high"] = frame["accuracy"] - 0.06, frame["accuracy"] + 0.04
+    frame = score_frame(seeds=[0])
     last = (frame["weak"] == GEMMA) & frame["model"].isin(["weak", "oracle"])
 
     def gaps(oracle):
@@ -122,6 +120,7 @@ def test_the_noise_of_a_single_seed_comes_from_both_intervals():
         changed.loc[last, "high"] = changed.loc[last, "accuracy"] + 0.04
         return len(PGRDisplay.from_frame(changed).gaps_)
 
+    # .06 below the oracle and .04 above the weak model make sqrt(.06² + .04²) = .0721
     assert (gaps(0.572), gaps(0.573)) == (1, 0)
 
 

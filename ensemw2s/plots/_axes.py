@@ -9,7 +9,11 @@ import numpy as np
 
 from ensemw2s._validation import shorten
 
-__all__ = ["dodge", "draw_chance", "legend_beside", "name_groups", "panels", "pyplot"]
+__all__ = ["dodge", "draw_chance", "groups_width", "legend_beside", "name_groups", "panels", "pyplot"]
+
+_CHARACTER_INCHES = 0.075  # mean width of a character of 9 points
+_LEGEND_INCHES = 4.0
+_LEFT_FOR_AXES = 0.7  # of the width that axes have before a layout makes room for the legend
 
 
 def pyplot(caller: str) -> Any:
@@ -87,13 +91,17 @@ def legend_beside(ax: Any, handles: Sequence[Any], title: str = "") -> Any:
     return legend
 
 
+def groups_width(labels: Sequence[str]) -> float:
+    """Inches of a new figure with a legend beside it in which `name_groups` need not slant most labels."""
+    wanted = _longest_line(labels) * _CHARACTER_INCHES / _LEFT_FOR_AXES / 0.775 - _LEGEND_INCHES / len(labels)
+    return float(np.clip(wanted, 2.0, 3.5)) * len(labels) + _LEGEND_INCHES
+
+
 def name_groups(ax: Any, labels: Sequence[str]) -> None:
     """Write one label under each of the places 0, 1, ...; slanted where they would run into each other."""
     ax.set_xlim(-0.5, len(labels) - 0.5)
     inches = ax.bbox.width / ax.figure.dpi / len(labels)
-    longest = max(len(line) for label in labels for line in label.split("\n"))
-    # A character of 9 points is about 0.075 inches wide; making room for the legend will take some of the width.
-    slanted = longest * 0.075 > 0.7 * inches
+    slanted = _longest_line(labels) * _CHARACTER_INCHES > _LEFT_FOR_AXES * inches
     ax.set_xticks(
         range(len(labels)),
         labels,
@@ -103,6 +111,10 @@ def name_groups(ax: Any, labels: Sequence[str]) -> None:
         rotation_mode="anchor" if slanted else "default",
         parse_math=False,
     )
+
+
+def _longest_line(labels: Sequence[str]) -> int:
+    return max(len(line) for label in labels for line in label.split("\n"))
 
 
 def dodge(n: int, step: float) -> np.ndarray:

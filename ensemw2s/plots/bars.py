@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemw2s._validation import check_option
-from ensemw2s.plots._axes import draw_chance, legend_beside, name_groups, panels, pyplot
+from ensemw2s.plots._axes import draw_chance, groups_width, legend_beside, name_groups, panels, pyplot
 from ensemw2s.plots._checks import check_pairs, number_array
 from ensemw2s.plots._pairs import PairScores, check_models, check_reports, pairs_of_frame, pairs_of_reports
 from ensemw2s.plots._palette import GREY, MODEL_COLORS, MODEL_LABELS
@@ -196,7 +196,7 @@ class W2SBarDisplay:
             The display itself.
         """
         n_pairs = len(self.pairs)
-        figsize = (max(2.0, 0.28 * len(self.score)) * n_pairs + 4.0, 3.6)
+        figsize = (groups_width(self.pairs), 3.6)
         (axes,) = panels(ax, (1, 1), 1, caller=f"{type(self).__name__}.plot", figsize=figsize)
         self.ax_, self.figure_ = axes, axes.figure
         width = 0.84 / len(self.score)

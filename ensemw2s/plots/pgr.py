@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemw2s._validation import check_real
-from ensemw2s.plots._axes import dodge, draw_chance, legend_beside, name_groups, panels, pyplot
+from ensemw2s.plots._axes import dodge, draw_chance, groups_width, legend_beside, name_groups, panels, pyplot
 from ensemw2s.plots._checks import check_columns, check_pairs, number_array
 from ensemw2s.plots._pairs import PairScores, check_reports, pairs_of_frame, pairs_of_reports
 from ensemw2s.plots._palette import GREY, MARKERS, MODEL_COLORS, MODEL_LABELS
@@ -216,7 +216,7 @@ class PGRDisplay:
         bottom, top = (check_real(end, "pgr_range") for end in pgr_range)
         if not bottom < top:
             raise ValueError(f"pgr_range must rise. Got {pgr_range!r} instead.")
-        figsize = (1.9 * len(self.pairs) + 4.0, 5.4)
+        figsize = (groups_width(self.pairs), 5.4)
         axes = panels(ax, (2, 1), 2, caller=f"{type(self).__name__}.plot", figsize=figsize)
         self.axes_, self.ax_, self.figure_ = np.array(axes, dtype=object), axes[0], axes[0].figure
         upper, lower = axes
