@@ -319,7 +319,7 @@ def test_threads_that_ask_at_once_share_one_base():
 def test_threads_draw_each_from_their_own_seed():
     def draws(seed):
         with isolated_rng(seed):
-            return [(torch.rand(1).item(), np.random.random()) for _ in range(5_000)]  # noqa: NPY002 (longer than a turn)
+            return [(torch.rand(1).item(), np.random.random()) for _ in range(5_000)]  # noqa: NPY002
 
     expected = [draws(seed) for seed in range(4)]
     with ThreadPoolExecutor(4) as pool:
