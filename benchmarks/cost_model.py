@@ -13,6 +13,7 @@ depends on what the system takes back.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
 import tempfile
@@ -173,6 +174,7 @@ def measure_memory(name: str, operation: str) -> tuple[float, float]:
     from torch.profiler import ProfilerActivity, profile
 
     Case(name, operation).run()  # what is imported late stays out of the profile
+    gc.collect()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         case = Case(name, operation)
         case.run()
