@@ -43,6 +43,9 @@ FLOORS = {
     "pipeline": 10,
     "plots": 11,
     "experiments": 12,
+    "paper": 13,
+    "_cli": 14,
+    "__main__": 15,
     "": 99,  # ensemw2s/__init__.py only hands names on
 }
 

@@ -1,0 +1,184 @@
+"""From flags, a YAML file and a preset to the arguments of `run_sweep`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ensemw2s._validation import check_integer, check_option, shorten
+from ensemw2s.experiments import ablations, run_sweep
+from ensemw2s.pseudo import PseudoLabeler
+
+__all__ = ["Request", "make_request"]
+
+BACKENDS = ("loky", "threading", "ray", "dask")
+_PARAMS = ("weak_params", "student_params", "booster_params")
+_SWEEP = tuple(name for name in inspect.signature(run_sweep).parameters if name != "verbose")
+_OWN = ("ablations", "labels", "backend", "threads")  # what the command line adds to them
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+
+
+@dataclass
+class Request:
+    """What is asked for: the experiment, and how to run it.
+
+    Attributes
+    ----------
+    arguments : dict
+        Of `plan_sweep`.
+    n_jobs, threads : int or None
+    backend : str or None
+    """
+
+    arguments: dict[str, Any]
+    n_jobs: int | None
+    backend: str | None
+    threads: int | None
+
+
+def make_request(options: Namespace, preset: Mapping[str, Any]) -> Request:
+    """Preset, file and flags, each overriding the one before.
+
+    Parameters
+    ----------
+    options : Namespace
+        Parsed flags; None where one was not given.
+    preset : dict
+        Arguments of `run_sweep`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the file or a flag is wrong; the message names it.
+    OSError
+        If the file cannot be read.
+    """
+    from_file = {} if options.config is None else _read(options.config)
+    from_flags = {name: getattr(options, name) for name in (*_SWEEP, *_OWN) if getattr(options, name, None) is not None}
+    for name in _PARAMS:
+        if name in from_flags:
+            from_flags[name] = dict(_key_and_value(text, name) for text in from_flags[name])
+    if "sizes" in from_flags:
+        from_flags["sizes"] = [_value(text) for text in from_flags["sizes"]]
+    if "near_duplicates" in from_flags:
+        from_flags["near_duplicates"] = _value(from_flags["near_duplicates"])
+    if len(from_flags.get("seeds", ())) == 1:
+        from_flags["seeds"] = from_flags["seeds"][0]
+    merged = dict(preset)
+    for layer in (from_file, from_flags):
+        merged = _merged(merged, layer)
+    return _finished(merged)
+
+
+def _read(path: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"--config {path} must be a YAML file. {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"--config {path} must hold keys and values. Got {shorten(found)} instead.")
+    known = (*_SWEEP, *_OWN)
+    unknown = [key for key in found if key not in known]
+    if unknown:
+        raise ValueError(f"--config {path} must have keys among {', '.join(known)}. Got {unknown[0]!r} instead.")
+    for name in _PARAMS:
+        if not isinstance(found.get(name, {}), dict):
+            raise ValueError(f"{name} in {path} must hold keys and values. Got {shorten(found[name])} instead.")
+    return {key: _with_numbers(value) for key, value in found.items()}
+
+
+def _merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**below, **above}
+    for name in _PARAMS:
+        if name in below and name in above:
+            merged[name] = {**(below[name] or {}), **(above[name] or {})}
+    for one, other in (("variants", "ablations"), ("labeler", "labels")):
+        # Two ways to say one thing: the later word counts.
+        for mine, theirs in ((one, other), (other, one)):
+            if mine in above and theirs not in above:
+                merged.pop(theirs, None)
+    return merged
+
+
+def _finished(merged: dict[str, Any]) -> Request:
+    if not merged.get("pairs"):
+        raise ValueError("--pair WEAK STRONG must be given, or pairs in --config.")
+    if "dataset" not in merged:
+        raise ValueError("--dataset NAME must be given, or dataset in --config.")
+    merged["pairs"] = [_pair(pair, row) for row, pair in enumerate(merged["pairs"])]
+    if isinstance(merged.get("rater"), str):
+        merged["rater"] = _model(merged["rater"])
+    if "labels" in merged:
+        merged["labeler"] = {"labels": merged.pop("labels")}
+    if "labeler" in merged:
+        if not isinstance(merged["labeler"], dict):
+            raise ValueError(
+                f"labeler must hold parameters of PseudoLabeler. Got {shorten(merged['labeler'])} instead."
+            )
+        merged["labeler"] = PseudoLabeler(**merged["labeler"])
+    if "ablations" in merged:
+        merged["variants"] = _ablations(merged)
+    merged.pop("ablations", None)
+    backend, threads = merged.pop("backend", None), merged.pop("threads", None)
+    if backend is not None:
+        check_option(backend, "backend", BACKENDS)
+    if threads is not None:
+        check_integer(threads, "threads", minimum=1)
+    return Request(merged, merged.pop("n_jobs", None), backend, threads)
+
+
+def _pair(pair: Any, row: int) -> tuple[Any, Any]:
+    if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(model, str) for model in pair):
+        raise ValueError(f"pairs[{row}] must be two models, [weak, strong]. Got {shorten(pair)} instead.")
+    return _model(pair[0]), _model(pair[1])
+
+
+def _model(text: str) -> Any:
+    """``name=id`` as a pair, an id or folder as it is."""
+    name, equals, model = text.partition("=")
+    return (name, model) if equals and name and not Path(text).exists() else text
+
+
+def _ablations(merged: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    names = merged["ablations"]
+    task = merged.get("task", "generation")
+    epochs = (merged.get("weak_params") or {}).get("epochs")
+    if epochs is None and "controls" in names:
+        from ensemw2s.learners import HFCausalLM, HFClassifier
+
+        learner = HFClassifier if task == "classification" else HFCausalLM
+        epochs = inspect.signature(learner).parameters["epochs"].default
+    n_estimators = merged.get("n_estimators", inspect.signature(run_sweep).parameters["n_estimators"].default)
+    return ablations(*names, task=task, n_estimators=n_estimators, epochs=epochs)
+
+
+def _key_and_value(text: str, name: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ValueError(f"--{name.replace('_', '-')} must be given as KEY=VALUE. Got {text!r} instead.")
+    return key, _value(value)
+
+
+def _value(text: str) -> Any:
+    import yaml
+
+    try:
+        return _with_numbers(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{text!r} must be YAML. {error}") from error
+
+
+def _with_numbers(value: Any) -> Any:
+    """YAML 1.1 reads 5e-4, without a point, as text."""
+    if isinstance(value, dict):
+        return {key: _with_numbers(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_with_numbers(entry) for entry in value]
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value

@@ -1,0 +1,69 @@
+"""joblib's backends by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+__all__ = ["parallel_backend"]
+
+
+@contextmanager
+def parallel_backend(name: str | None, n_jobs: int | None, threads: int | None) -> Iterator[None]:
+    """Make a backend the active one.
+
+    Parameters
+    ----------
+    name : {"loky", "threading", "ray", "dask"} or None
+        None leaves joblib's default.
+    n_jobs : int or None
+        Units at a time; all workers of a cluster if None.
+    threads : int or None
+        Of torch in each process.
+
+    Raises
+    ------
+    ImportError
+        If the backend's package is not installed; the message tells how to install it.
+    """
+    import joblib
+
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    with ExitStack() as stack:
+        if name in ("ray", "dask"):
+            _start_cluster(name, n_jobs, threads, stack)
+            stack.enter_context(joblib.parallel_config(backend=name, n_jobs=-1 if n_jobs is None else n_jobs))
+        elif name == "threading":
+            stack.enter_context(joblib.parallel_config(backend=name))
+        elif name == "loky" or threads is not None:
+            stack.enter_context(joblib.parallel_config(backend="loky", inner_max_num_threads=threads))
+        yield
+
+
+def _start_cluster(name: str, n_jobs: int | None, threads: int | None, stack: ExitStack) -> None:
+    remedy = f"--backend {name} needs {name}. Install it with `pip install ensemw2s[scale]`."
+    if name == "ray":
+        try:
+            import ray
+            from ray.util.joblib import register_ray
+        except ImportError as error:
+            raise ImportError(remedy) from error
+        if not ray.is_initialized():
+            environment = {} if threads is None else {"env_vars": {"OMP_NUM_THREADS": str(threads)}}
+            ray.init(runtime_env=environment, log_to_driver=False, include_dashboard=False)
+            stack.callback(ray.shutdown)
+        register_ray()
+        return
+    try:
+        import dask
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError(remedy) from error
+    local = {} if n_jobs is None or n_jobs < 0 else {"n_workers": n_jobs}
+    if dask.config.get("scheduler-address", None):
+        stack.enter_context(Client())
+    else:
+        stack.enter_context(Client(threads_per_worker=1, dashboard_address=None, **local))

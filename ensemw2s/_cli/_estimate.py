@@ -1,0 +1,211 @@
+"""What the units of a sweep will cost, with work that they share counted once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ensemw2s.costs import LearnerCost, StageCost, Workload, measure_bandwidth, measure_flops, stage_costs
+from ensemw2s.splits import RandomSplit
+from ensemw2s.tokens import TokenDataset
+
+if TYPE_CHECKING:
+    from ensemw2s.experiments import SweepPlan
+
+__all__ = ["UnitCost", "estimate_units"]
+
+_N_SAMPLE = 500  # questions that are tokenised for the mean lengths
+_SECONDS = 0.5  # for each measurement of speed
+_WEAK_STAGES = ("prior error", "boosting: training", "boosting: errors", "evaluation: ensemble")
+
+
+@dataclass(frozen=True)
+class UnitCost:
+    """Cost of one unit beyond what the units before it have done.
+
+    Attributes
+    ----------
+    name : str
+    finished : bool
+    flops, seconds : float
+        Operations, and time on this machine; 0 if finished, nan without an estimate.
+    reason : str
+        Why there is no estimate.
+    """
+
+    name: str
+    finished: bool
+    flops: float = 0.0
+    seconds: float = 0.0
+    reason: str = ""
+
+
+def estimate_units(plan: SweepPlan) -> list[UnitCost]:
+    """Cost of each unit of a plan, in its order.
+
+    Token counts come from the models' tokenizers and the plan's questions, operations from `stage_costs`, and speeds
+    are measured here and now. Students of equal pseudo-labels, which a sweep trains once, are counted each.
+
+    Parameters
+    ----------
+    plan : SweepPlan
+        Of `plan_sweep`.
+
+    Returns
+    -------
+    list of UnitCost
+    """
+    finished = plan.finished()
+    estimator = _Estimator(plan)
+    # What finished units share with others is there: it is counted first, and its cost dropped.
+    for unit, done in zip(plan.units, finished, strict=True):
+        if done:
+            estimator.new_work(unit)
+    costs = []
+    for unit, done in zip(plan.units, finished, strict=True):
+        if done:
+            costs.append(UnitCost(unit.name, True))
+            continue
+        work, reason = estimator.new_work(unit)
+        flops, seconds = (sum(column) for column in zip((0.0, 0.0), *work, strict=True))
+        if reason:
+            flops = seconds = float("nan")
+        costs.append(UnitCost(unit.name, False, flops, seconds, reason))
+    return costs
+
+
+class _Estimator:
+    def __init__(self, plan: SweepPlan) -> None:
+        self.settings = plan.settings
+        questions = self.settings.task.questions
+        weak, strong, test = self.settings.sizes
+        splitter = RandomSplit(
+            weak_size=weak, strong_size=strong, test_size=test,
+            near_duplicates=self.settings.near_duplicates, random_state=0,
+        )  # fmt: skip
+        self.parts = [len(part) for part in next(iter(splitter.split(questions)))]
+        rows = np.linspace(0, len(questions) - 1, min(_N_SAMPLE, len(questions))).astype(int)
+        self.sample = self.settings.task.part(rows)
+        self.bandwidth: dict[str, float] = {}
+        self.known: dict[str, tuple[LearnerCost, Workload, float, float]] = {}
+        self.done: set[tuple[str, ...]] = set()
+
+    def new_work(self, unit: Any) -> tuple[list[tuple[float, float]], str]:
+        """Operations and seconds of the stages that no unit before has run, or why they cannot be told."""
+        work: list[tuple[float, float]] = []
+        try:
+            for key, model, stages in self._stages(unit):
+                if key not in self.done:
+                    self.done.add(key)
+                    *_, rate, bandwidth = self._sizes(model)
+                    work += [(stage.flops, stage.seconds(rate, bandwidth)) for stage in stages]
+        except TypeError as error:
+            return [], f"{error}"
+        except (OSError, ValueError) as error:
+            return [], f"{type(error).__name__}: {error}".split("\n")[0]
+        return work, ""
+
+    def _stages(self, unit: Any) -> Iterator[tuple[tuple[str, ...], Any, list[StageCost]]]:
+        """Key of a piece of work, the model that does it, and its stages."""
+        settings, split, seed = self.settings, unit.split, str(unit.seed)
+        booster = unit.variant.booster
+        n_rounds = int(booster["n_estimators"])
+        if split == "easy-hard":
+            found = self._costs(settings.rater, {})
+            yield ("difficulty",), settings.rater, [found["difficulty"]]
+        members = json.dumps([booster, unit.variant.learner], sort_keys=True, default=repr)
+        found = self._costs(unit.weak, booster, unit.variant.learner)
+        n_readouts = len(settings.readouts(unit.variant))
+        labels = [found["pseudo-labels"], found["pseudo-labels: baseline"]]
+        if settings.student_rounds == "all":  # every prefix labels anew
+            labels = [_times(found["pseudo-labels"], (n_rounds + 1) / 2)]
+        stages = [found[name] for name in _WEAK_STAGES[:-1] if name in found]
+        stages += [_times(stage, n_readouts) for stage in (*labels, found["evaluation: ensemble"])]
+        yield ("weak", unit.weak.name, split, seed, members), unit.weak, stages
+        found = self._costs(unit.strong, booster)
+        # The cost model has three students: that of the ensemble, the baseline, and the oracle.
+        one = [found["student"], _times(found["evaluation: students"], 1 / 3)]
+        yield ("oracle", unit.strong.name, split, seed), unit.strong, one
+        if settings.train_on_easy:
+            share = self.parts[0] / self.parts[1]
+            yield ("easy", unit.strong.name, split, seed), unit.strong, [_times(one[0], share), one[1]]
+        n_students = n_rounds if settings.student_rounds == "all" else min(n_rounds, 2)
+        yield ("students", unit.name), unit.strong, [_times(stage, n_students) for stage in one]
+
+    def _costs(
+        self, model: Any, booster: dict[str, Any], overrides: dict[str, Any] | None = None
+    ) -> dict[str, StageCost]:
+        learner, workload, *_ = self._sizes(model)
+        if overrides:
+            learner = LearnerCost.from_learner(model.build(self.settings.task, 0, overrides))
+        sampling = booster.get("sampling", "binary")
+        workload = replace(
+            workload,
+            n_estimators=int(booster.get("n_estimators", 1)),
+            sampling=sampling if workload.task != "classes" else "binary",
+            unit="option" if booster.get("unit") == "option" else "token",
+        )
+        return {stage.stage: stage for stage in stage_costs(learner, learner, workload)}
+
+    def _sizes(self, model: Any) -> tuple[LearnerCost, Workload, float, float]:
+        if model.name not in self.known:
+            learner = model.build(self.settings.task, 0)
+            try:
+                cost = LearnerCost.from_learner(learner)
+            except TypeError as error:
+                raise TypeError(f"{model.name} is no Hugging Face model, whose sizes could be read") from error
+            device = learner.device or _default_device()
+            if device not in self.bandwidth:
+                self.bandwidth[device] = measure_bandwidth(seconds=_SECONDS, device=device)
+            rate = measure_flops(cost.model, seconds=_SECONDS, device=device, dtype=learner.dtype)
+            self.known[model.name] = (cost, self._workload(learner), rate, self.bandwidth[device])
+        return self.known[model.name]
+
+    def _workload(self, learner: Any) -> Workload:
+        questions = self.settings.task.questions
+        tokenizer = _tokenizer(learner)
+        classify = self.settings.task.name == "classification"
+        if classify:
+            lengths = [len(ids) for ids in tokenizer(list(self.sample.X))["input_ids"]]
+            prompt, answer = float(np.mean(lengths)), 1.0
+        else:
+            tokens = TokenDataset.from_text(
+                self.sample.X.prompts, list(self.sample.y), tokenizer=tokenizer, prompt_template=learner.prompt_template
+            )
+            prompt, answer = len(tokens.prompt_ids) / len(tokens), tokens.n_tokens / len(tokens)
+        choices = questions.n_choices
+        weak, strong, test = self.parts
+        return Workload(
+            n_easy=max(1, round(weak * (1 - self.settings.validation_size))),
+            n_hard=strong,
+            n_test=test,
+            prompt_tokens=prompt,
+            answer_tokens=answer,
+            task="classes" if classify else "text" if choices is None else "options",
+            n_options=4 if choices is None else max(1, round(float(np.mean(choices)))),
+            n_folds=self.settings.cv,
+        )
+
+
+def _tokenizer(learner: Any) -> Any:
+    from transformers import AutoTokenizer
+
+    if learner.tokenizer is not None and not isinstance(learner.tokenizer, str):
+        return learner.tokenizer
+    return AutoTokenizer.from_pretrained(
+        learner.tokenizer or learner.model, revision=learner.revision, trust_remote_code=False
+    )
+
+
+def _default_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _times(stage: StageCost, factor: float) -> StageCost:
+    return replace(stage, flops=stage.flops * factor, traffic=stage.traffic * factor)

@@ -1,0 +1,296 @@
+"""Every numbered table and figure: what it shows, the sweep it needs, and what draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ensemw2s._validation import check_option
+from ensemw2s.experiments import SweepResult, ablations
+from ensemw2s.paper import _figures, _tables
+from ensemw2s.paper._selection import at_round, one_variant, remark_on_rounds
+from ensemw2s.paper._table import PaperTable
+
+__all__ = ["FIGURES", "TABLES", "Experiment", "experiment", "figure", "preset", "table"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One table or figure.
+
+    Attributes
+    ----------
+    shows : str
+        What it shows, in a line.
+    arguments : dict
+        Those of `run_sweep` that make it the paper's experiment.
+    render : callable
+        From a `SweepResult` (or ratings, where `needs` says so): frame and remarks of a table, or a figure.
+    needs : {"runs", "variants", "ratings"}
+        One variant of a sweep; all of them; or difficulty ratings.
+    rounds : bool
+        Whether a figure can show another round's student than the last one's.
+    """
+
+    shows: str
+    arguments: dict[str, Any]
+    render: Callable[[Any], Any]
+    needs: str = "runs"
+    rounds: bool = False
+
+
+def _arguments(dataset: str, *splits: str, **others: Any) -> dict[str, Any]:
+    """The paper's settings of a dataset (captions of Tables 1 to 8 and Appendix G.3)."""
+    if dataset == "sciq":
+        params: dict[str, Any] = {"epochs": 3}
+        settings: dict[str, Any] = {"task": "classification", "n_estimators": 10}
+    else:
+        params = {"epochs": 5, "lr": 5e-5, "peft_config": None}
+        settings = {"task": "generation", "n_estimators": 5}
+    common = {"seeds": 3, "student_rounds": "all", "weak_params": params, "student_params": params}
+    return {"dataset": dataset, "splits": list(splits), **settings, **common, **others}
+
+
+_BOTH = ("random", "easy-hard")
+_ARC = "arc-challenge"
+
+
+def _tables_of(dataset: str, title: str, random: int, hard: int, single: int) -> dict[int | str, Experiment]:
+    aggregated = f"{title}: option accuracy and token error of all models"
+    return {
+        random: Experiment(
+            f"{aggregated}, random split",
+            _arguments(dataset, "random"),
+            partial(_tables.models_by_pair, split="random"),
+        ),
+        hard: Experiment(
+            f"{aggregated}, easy-hard split",
+            _arguments(dataset, "easy-hard"),
+            partial(_tables.models_by_pair, split="easy-hard"),
+        ),
+        single: Experiment(
+            f"{title}: one run on both splits, improvement over the baseline",
+            _arguments(dataset, *_BOTH, seeds=1),
+            _tables.single_runs,
+        ),
+    }
+
+
+def _single_run(dataset: str, title: str, split: str) -> Experiment:
+    return Experiment(
+        f"{title}: accuracies of one run, {split} split",
+        _arguments(dataset, split, seeds=1),
+        partial(_figures.single_run_bars, split=split),
+        rounds=True,
+    )
+
+
+_EASY_OR_HARD = "QuaRTz: the strong model trained on easy or on hard questions, tested on hard ones"
+_EASY_OR_HARD_ARGUMENTS = _arguments("quartz", "easy-hard", train_on_easy=True)
+
+TABLES: dict[int | str, Experiment] = {
+    1: Experiment(
+        "SciQ, binary task: votes, training errors and accuracies by round, random split",
+        _arguments("sciq", "random"),
+        partial(_tables.rounds_by_pair, split="random"),
+    ),
+    2: Experiment(
+        "SciQ, binary task: votes, training errors and accuracies by round, easy-hard split",
+        _arguments("sciq", "easy-hard"),
+        partial(_tables.rounds_by_pair, split="easy-hard"),
+    ),
+    **_tables_of("quartz", "QuaRTz", random=3, hard=4, single=5),
+    **_tables_of(_ARC, "ARC", random=6, hard=7, single=8),
+    "figure-5": Experiment(_EASY_OR_HARD, _EASY_OR_HARD_ARGUMENTS, _tables.trained_on_easy_or_hard),
+}
+
+FIGURES: dict[int | str, Experiment] = {
+    2: Experiment(
+        "SciQ, binary task: accuracies as bars, accuracy and PGR as lines, both splits",
+        _arguments("sciq", *_BOTH), _figures.bars_and_lines, rounds=True,
+    ),
+    3: Experiment(
+        "QuaRTz: token error of a single weak model and of the ensemble",
+        _arguments("quartz", *_BOTH), _figures.weak_models,
+    ),
+    4: Experiment(
+        "QuaRTz: accuracies as bars, accuracy and PGR as lines, both splits",
+        _arguments("quartz", *_BOTH), _figures.bars_and_lines, rounds=True,
+    ),
+    5: Experiment(_EASY_OR_HARD, _EASY_OR_HARD_ARGUMENTS, _figures.easy_or_hard),
+    7: Experiment("SciQ: difficulty ratings", _arguments("sciq", "easy-hard"), _figures.difficulty, needs="ratings"),
+    8: Experiment("ARC: difficulty ratings", _arguments(_ARC, "easy-hard"), _figures.difficulty, needs="ratings"),
+    9: Experiment(
+        "QuaRTz: difficulty ratings", _arguments("quartz", "easy-hard"), _figures.difficulty, needs="ratings"
+    ),
+    10: Experiment(
+        "Probabilities against logits in the combination of members",
+        _arguments("quartz", "random", variants=ablations("combine")), _figures.rounds_by_variant, needs="variants",
+    ),
+    11: Experiment(
+        "Window lengths, smaller weak model (the paper's Pythia-70M)",
+        _arguments("quartz", "random", variants=ablations("window")), _figures.rounds_by_variant, needs="variants",
+    ),
+    12: Experiment(
+        "Window lengths, larger weak model (the paper's Pythia-410M)",
+        _arguments("quartz", "random", variants=ablations("window")), _figures.rounds_by_variant, needs="variants",
+    ),
+    13: _single_run("quartz", "QuaRTz", "random"),
+    14: _single_run("quartz", "QuaRTz", "easy-hard"),
+    15: Experiment(
+        "ARC: accuracies as bars, accuracy and PGR as lines, both splits",
+        _arguments(_ARC, *_BOTH), _figures.bars_and_lines, rounds=True,
+    ),
+    16: _single_run(_ARC, "ARC", "random"),
+    17: _single_run(_ARC, "ARC", "easy-hard"),
+}  # fmt: skip
+
+_DRAWINGS = (1, 6)
+
+
+def experiment(kind: str, number: int | str) -> Experiment:
+    """Look up a table or figure.
+
+    Raises
+    ------
+    ValueError
+        If the paper has no such number, or it is a drawing; the message lists those that there are.
+    """
+    known = TABLES if check_option(kind, "kind", ("table", "figure")) == "table" else FIGURES
+    if number not in known:
+        if kind == "figure" and number in _DRAWINGS:
+            raise ValueError(f"Figure {number} is a drawing of the method, without data. Got number={number!r}.")
+        raise ValueError(f"number of a {kind} must be one of {', '.join(map(str, known))}. Got {number!r} instead.")
+    return known[number]
+
+
+def preset(number: int | str, kind: str = "table") -> dict[str, Any]:
+    """Arguments of `run_sweep` for the paper's experiment behind a table or figure, all but the models.
+
+    Parameters
+    ----------
+    number : int or str
+        Of the table, 1 to 8 or "figure-5", the table that the paper calls Figure 5; or of the figure.
+    kind : {"table", "figure"}, default="table"
+        Which of both.
+
+    Returns
+    -------
+    dict
+        A new one; change what you like. ``weak_params`` and ``student_params`` are for Hugging Face models.
+
+    Raises
+    ------
+    ValueError
+        If the number is unknown, or that of a drawing.
+
+    Examples
+    --------
+    >>> from ensemw2s import paper
+    >>> arguments = paper.preset(4)
+    >>> arguments["dataset"], arguments["splits"], arguments["n_estimators"]
+    ('quartz', ['easy-hard'], 5)
+    """
+    import copy
+
+    return copy.deepcopy(experiment(kind, number).arguments)
+
+
+def table(number: int | str, result: SweepResult, *, variant: str | None = None) -> PaperTable:
+    """One of the paper's tables, from a sweep of your own.
+
+    Parameters
+    ----------
+    number : int or str
+        1 to 8, or "figure-5", the table that the paper calls Figure 5.
+    result : SweepResult
+        With the runs that `preset` asks for; models, dataset and task may be others.
+    variant : str, optional
+        Which variant of boosting; if None the only one, or "boosting".
+
+    Returns
+    -------
+    PaperTable
+
+    Raises
+    ------
+    ValueError
+        If the number is unknown, or the sweep lacks a split or variant.
+
+    Examples
+    --------
+    >>> from ensemw2s import BigramLearner, make_qa, paper, run_sweep
+    >>> result = run_sweep([(("weak", BigramLearner()), ("strong", BigramLearner(smoothing=0.1)))], seeds=2,
+    ...                    dataset=make_qa(60, random_state=0), splits=["random"], n_estimators=2,
+    ...                    booster_params={"prior": "uniform"})
+    >>> found = paper.table(3, result)
+    >>> found.frame.index.names
+    FrozenList(['weak', 'strong', 'measure'])
+    """
+    wanted = experiment("table", number)
+    result = one_variant(result, variant)
+    frame, remarks = wanted.render(result)
+    return PaperTable(f"{_title('table', number, wanted)} Here: {_data(result)}.", frame, tuple(remarks))
+
+
+def figure(number: int, source: Any, *, variant: str | None = None, choice: str | None = None) -> Any:
+    """One of the paper's figures, from a sweep of your own.
+
+    Parameters
+    ----------
+    number : int
+        2 to 5 or 7 to 17; 5, a table in the paper, is drawn as bars.
+    source : SweepResult, or ratings
+        The runs that `preset` asks for; for Figures 7 to 9 ratings of `rate_questions` or `cross_val_difficulty`.
+    variant : str, optional
+        Which variant of boosting; if None the only one, or "boosting". Figures 10 to 12 show all.
+    choice : {"last", "validation", "best"}, optional
+        Which round's ensemble and student are drawn, see `at_round`. The paper draws "best".
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the number is unknown, or the sweep lacks what the figure needs.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from ensemw2s import paper
+    >>> drawn = paper.figure(9, [0.1, 0.4, 0.4, 0.9])
+    >>> drawn.axes[0].get_xlabel()
+    'difficulty rating (larger is harder)'
+    >>> plt.close(drawn)
+    """
+    import textwrap
+
+    wanted = experiment("figure", number)
+    if wanted.needs == "ratings":
+        return wanted.render(source)
+    if not isinstance(source, SweepResult):
+        raise TypeError(f"source must be a SweepResult for Figure {number}. Got {type(source).__name__} instead.")
+    result, remarks = source, []
+    if wanted.needs == "runs":
+        result = one_variant(source, variant)
+    if wanted.rounds:
+        remarks = remark_on_rounds(result, choice)
+        result = at_round(result, choice)
+    drawn = wanted.render(result)
+    lines = textwrap.wrap(" ".join([f"{_data(result)}.", *remarks]), int(13 * drawn.get_figwidth()))
+    drawn.suptitle("\n".join(lines), fontsize=9, x=0.01, ha="left", parse_math=False)
+    return drawn
+
+
+def _title(kind: str, number: int | str, wanted: Experiment) -> str:
+    name = "Figure 5" if number == "figure-5" else f"{kind.capitalize()} {number}"
+    return f"{name} of the paper: {wanted.shows}."
+
+
+def _data(result: SweepResult) -> str:
+    first = result.records[0]
+    return f"{first['dataset'] or 'own questions'}, {first['task']}"

@@ -1,0 +1,160 @@
+"""Which runs of a sweep a table or figure is about, and which round's student it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ensemw2s._validation import check_option
+from ensemw2s.experiments import SweepResult
+
+__all__ = ["at_round", "can_choose", "first_seed", "one_variant", "remark_on_rounds", "with_split"]
+
+_CHOICES = ("last", "validation", "best")
+
+
+def with_split(result: SweepResult, split: str) -> SweepResult:
+    """The runs of one split.
+
+    Raises
+    ------
+    ValueError
+        If there are none; the message lists the splits that there are.
+    """
+    return _filtered(result, "split", split)
+
+
+def one_variant(result: SweepResult, variant: str | None) -> SweepResult:
+    """The runs of one variant: the named one, or the only one, or "boosting".
+
+    Raises
+    ------
+    ValueError
+        If there is no such variant.
+    """
+    if variant is None:
+        names = {record["variant"] for record in result.records}
+        variant = next(iter(names)) if len(names) == 1 else "boosting"
+    return _filtered(result, "variant", variant)
+
+
+def first_seed(result: SweepResult) -> SweepResult:
+    """The runs of the smallest seed: a single run of each experiment."""
+    return _filtered(result, "seed", min(record["seed"] for record in result.records))
+
+
+def can_choose(result: SweepResult, choice: str) -> bool:
+    """Whether every run has what `at_round` needs for a choice."""
+    return choice == "last" or not any(_lacks(record, choice) for record in result.records)
+
+
+def at_round(result: SweepResult, choice: str | None = None) -> SweepResult:
+    """The same runs, with ensemble and student of a chosen round in place of the last one's.
+
+    Parameters
+    ----------
+    result : SweepResult
+        Of a sweep with ``student_rounds="all"``, and with ``validation_size`` where validation is to choose.
+    choice : {"last", "validation", "best"}, optional
+        The last round; the one whose ensemble is most accurate on validation; or the one whose student is most
+        accurate on test. The paper plots the best one. It is optimistic: the maximum over rounds is high by chance.
+        If None "validation" where the sweep has what it needs, else "last".
+
+    Returns
+    -------
+    SweepResult
+        Its ``rounds`` are those of `result`. A student that is neither the first nor the last round's has no token
+        error.
+
+    Raises
+    ------
+    ValueError
+        If the sweep lacks what the choice needs.
+
+    Examples
+    --------
+    >>> from ensemw2s import BigramLearner, make_qa, paper, run_sweep
+    >>> result = run_sweep([(("weak", BigramLearner()), ("strong", BigramLearner(smoothing=0.1)))], seeds=1,
+    ...                    dataset=make_qa(60, random_state=0), splits=["random"], n_estimators=3,
+    ...                    student_rounds="all", booster_params={"prior": "uniform"})
+    >>> best = paper.at_round(result, "best").reports[0].student_score
+    >>> best == result.rounds["student_accuracy"].max()
+    True
+    """
+    choice = _default(result) if choice is None else check_option(choice, "choice", _CHOICES)
+    if choice == "last":
+        return result
+    for record in result.records:
+        if lacking := _lacks(record, choice):
+            raise ValueError(f"choice={choice!r} needs a sweep with {lacking}. Got one without it.")
+    chosen = [_chosen(record, _round(record, choice)) for record in result.records]
+    return SweepResult(chosen, confidence_level=result.confidence_level)
+
+
+def remark_on_rounds(result: SweepResult, choice: str | None = None) -> list[str]:
+    """What a reader must know about the choice of the round, with the paper's own choice beside it."""
+    choice = _default(result) if choice is None else check_option(choice, "choice", _CHOICES)
+    said = {
+        "last": "Ensemble and W2S student of the last round.",
+        "validation": "Ensemble and W2S student of the round that is best on validation.",
+        "best": "Ensemble and W2S student of the round that is best on test, as in the paper: optimistic.",
+    }[choice]
+    if choice == "best" or not can_choose(result, "best"):
+        return [said]
+    best = at_round(result, "best")
+    means = {name: _mean(found, "student") for name, found in (("here", at_round(result, choice)), ("best", best))}
+    return [
+        f"{said} Mean W2S accuracy {means['here']:.3f}; of the round that is best on test, which the paper takes and "
+        f"which is optimistic, {means['best']:.3f}."
+    ]
+
+
+def _default(result: SweepResult) -> str:
+    return "validation" if can_choose(result, "validation") else "last"
+
+
+def _filtered(result: SweepResult, column: str, value: Any) -> SweepResult:
+    records = [record for record in result.records if record[column] == value]
+    if not records:
+        known = ", ".join(map(repr, _distinct(record[column] for record in result.records)))
+        raise ValueError(f"The sweep must have runs with {column}={value!r}. Got {column} {known}.")
+    return SweepResult(records, confidence_level=result.confidence_level)
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    return list(dict.fromkeys(values))
+
+
+def _lacks(record: dict[str, Any], choice: str) -> str:
+    if len(record["students"]) < len(record["stages"]):
+        return "student_rounds='all'"
+    return "validation_size" if choice == "validation" and record["validation"] is None else ""
+
+
+def _round(record: dict[str, Any], choice: str) -> int:
+    """Number of members, from 1; the earliest of equal ones."""
+    if choice == "validation":
+        scores = record["validation"]
+    else:
+        scores = [record["students"][str(t)].count("1") for t in range(1, len(record["stages"]) + 1)]
+    return scores.index(max(scores)) + 1
+
+
+def _chosen(record: dict[str, Any], chosen: int) -> dict[str, Any]:
+    correct = {
+        **record["correct"],
+        "ensemble": record["stages"][chosen - 1],
+        "student": record["students"][str(chosen)],
+    }
+    errors = dict(record["token_errors"])
+    if "student" in errors and chosen < len(record["stages"]):
+        # Kept for the first and the last round only; the first one's student is the baseline.
+        errors["student"] = errors["baseline"] if chosen == 1 else float("nan")
+    if record["stage_token_errors"] is not None:
+        errors["ensemble"] = record["stage_token_errors"][chosen - 1]
+    return {**record, "correct": correct, "token_errors": errors}
+
+
+def _mean(result: SweepResult, model: str) -> float:
+    frame = result.frame
+    return float(frame.loc[frame["model"] == model, "accuracy"].mean())
