@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ensemw2s.exceptions import SweepError
+from ensemw2s.experiments._attempt import attempt_unit, forget_attempts
 from ensemw2s.experiments._result import SweepResult
 from ensemw2s.experiments._spec import Settings, Unit
 from ensemw2s.experiments._store import ResultStore
-from ensemw2s.experiments._unit import UnitFailure, describe_unit, read_unit, run_unit
+from ensemw2s.experiments._unit import UnitFailure, describe_unit, read_unit
 
 if TYPE_CHECKING:
     import pandas
@@ -94,14 +96,17 @@ class SweepPlan:
     def _run(self, folder: str, n_jobs: int | None, verbose: bool) -> SweepResult:
         store = ResultStore(folder)
         missing = [unit for unit, finished in zip(self.units, self.finished(), strict=True) if not finished]
+        call = uuid.uuid4().hex
         try:
-            outcomes = list(self._outcomes(missing, folder, n_jobs, verbose))
+            outcomes = list(self._outcomes(missing, folder, call, n_jobs, verbose))
         except Exception as error:
             # Units return their errors: this one is joblib's or the cluster's, such as a worker that was killed.
             raise SweepError(
                 f"The sweep was cut off: {sum(self.finished())} of {len(self.units)} units are finished and kept in "
                 f"out_dir; call again with the same arguments to go on. {type(error).__name__}: {error}"
             ) from error
+        finally:
+            forget_attempts(folder, call)
         failures = [outcome for outcome in outcomes if outcome is not None]
         failed = {failure.name for failure in failures}
         done = [unit for unit in self.units if unit.name not in failed]
@@ -112,7 +117,7 @@ class SweepPlan:
         return result
 
     def _outcomes(
-        self, units: list[Unit], folder: str, n_jobs: int | None, verbose: bool
+        self, units: list[Unit], folder: str, call: str, n_jobs: int | None, verbose: bool
     ) -> Iterable[UnitFailure | None]:
         from joblib import Parallel, delayed
         from joblib.parallel import get_active_backend
@@ -122,5 +127,5 @@ class SweepPlan:
         lazy = get_active_backend()[0].supports_return_generator
         # One unit a batch: a worker that dies takes no finished unit with it.
         parallel = Parallel(n_jobs=n_jobs, batch_size=1, return_as="generator_unordered" if lazy else "list")
-        outcomes = parallel(delayed(run_unit)(self.settings, unit, folder) for unit in units)
+        outcomes = parallel(delayed(attempt_unit)(self.settings, unit, folder, call) for unit in units)
         return tqdm(outcomes, total=len(units), desc="sweep", unit="unit", disable=not verbose)
