@@ -19,6 +19,8 @@ from ensemw2s import FineTunedGenerator, HFCausalLM, HFClassifier, TokenAdaBoost
 # 19 rows in batches of 8: the last batch does not go round.
 X = [f"{prompt} {number}" for number in range(5) for prompt in PROMPTS][:19]
 Y = [answer for _ in range(5) for answer in ANSWERS][:19]
+# Adam hides a loss, or a gradient, that is twice what it should be.
+SGD = {"optim": "sgd", "max_grad_norm": 1e9}
 CHOICES = [["c", "dd"], ["two", "three", "a"], ["blue or not", "g"], ["no", "yes"]]
 
 
@@ -70,7 +72,7 @@ def boosted(model: str) -> dict[str, Any]:
 
 def fine_tuned(model: str) -> dict[str, Any]:
     """All weights."""
-    generator = FineTunedGenerator(learner(model, peft_config=None, lr=1e-3, epochs=2)).fit(X, Y)
+    generator = FineTunedGenerator(learner(model, peft_config=None, lr=1e-2, epochs=2, training_args=SGD)).fit(X, Y)
     trained = generator.estimators_[0].model_
     weights = {
         name: p.full_tensor() if hasattr(p, "full_tensor") else p.detach() for name, p in trained.named_parameters()
@@ -81,7 +83,7 @@ def fine_tuned(model: str) -> dict[str, Any]:
 def classified(model: str) -> dict[str, Any]:
     """A new head beside adapters."""
     labels = ["short" if len(answer) < 4 else "long" for answer in Y]
-    classifier = HFClassifier(model, lr=3e-3, epochs=2, batch_size=8, random_state=0).fit(X, labels)
+    classifier = HFClassifier(model, lr=0.1, epochs=2, batch_size=8, random_state=0, training_args=SGD).fit(X, labels)
     return {"proba": torch.tensor(classifier.predict_proba(X)), "head": classifier.adapter_}
 
 
