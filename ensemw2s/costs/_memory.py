@@ -8,7 +8,8 @@ __all__ = ["boosting_bytes", "resident_bytes", "scoring_bytes", "token_bytes", "
 
 _TRAINING_LOGITS = 4  # logits, their log-softmax, and the gradients of both
 _SCORING_LOGITS = 3  # logits, their log-softmax, and its sum with the vote's logarithm
-_BOOSTING_ARRAYS = 5  # D_t, the untrained errors, the last errors, the draw, and the draw as the trainer scales it
+# D_t, the draw, and the draw as the trainer scales it, in float64; mistakes of the untrained and of the last model.
+_BOOSTING_BYTES = 3 * 8 + 2
 
 
 def resident_bytes(learner: LearnerCost, n_members: int) -> float:
@@ -103,4 +104,4 @@ def boosting_bytes(n_tokens: float) -> float:
     -------
     float
     """
-    return 8 * n_tokens * _BOOSTING_ARRAYS
+    return n_tokens * _BOOSTING_BYTES

@@ -56,7 +56,7 @@ def make_unit(unit: Any, learner: Any, tokens: TokenDataset, questions: QADatase
 
 def _token_mistakes(learner: Any, tokens: TokenDataset, batch_size: int) -> np.ndarray:
     predicted = score_answers([learner], [1.0], tokens, batch_size=batch_size).predicted[0]
-    return (predicted != tokens.labels).astype(np.float64)
+    return predicted != tokens.labels
 
 
 class _TokenUnit:
@@ -90,7 +90,7 @@ class _SampleUnit:
 
     def errors(self, learner: Any) -> np.ndarray:
         mistakes = _token_mistakes(learner, self.tokens, self.batch_size)
-        return (self.tokens.sum_rows(mistakes) > 0).astype(np.float64)
+        return self.tokens.sum_rows(mistakes) > 0
 
     def spread(self, weight: np.ndarray) -> np.ndarray:
         return self.tokens.spread(weight)
@@ -117,7 +117,7 @@ class _OptionUnit:
             normalize=self.normalize,
             batch_size=self.batch_size,
         )
-        return (nll[0].argmin(axis=1) != self.questions.labels).astype(np.float64)
+        return nll[0].argmin(axis=1) != self.questions.labels
 
     def spread(self, weight: np.ndarray) -> np.ndarray:
         return self.tokens.spread(weight)
