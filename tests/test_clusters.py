@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import subprocess
+import sys
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -35,6 +38,11 @@ WEAK, STRONG = ("weak", BigramLearner()), ("strong", BigramLearner(smoothing=0.0
 SETTINGS = {"dataset": POOL, "n_estimators": 2, "booster_params": {"prior": "uniform", "sampling": "count"}}
 # Ray gives the work of an actor that died to another only if it is told to.
 RESTARTING = {"ray_remote_args": {"max_restarts": -1, "max_task_retries": -1}}
+LAST_DIES = 2
+
+
+def pairs_with_dying(flag, seed):
+    return [(WEAK, ("strong", DyingBigram(flag=str(flag), fails_at=seed)))]
 
 
 def free_ports(count):
@@ -135,7 +143,7 @@ def test_a_unit_that_raises_is_named_and_the_others_finish(backend):
 def test_a_unit_that_kills_its_workers_is_named_and_a_second_call_completes(backend, arguments, tmp_path):
     flag = tmp_path / "flag"
     flag.touch()
-    pairs = [(WEAK, ("strong", DyingBigram(flag=str(flag), fails_at=1)))]
+    pairs = pairs_with_dying(flag, 1)
     with (
         joblib.parallel_config(backend=backend, **arguments),
         pytest.raises(SweepError, match=r"1 of 3 units failed:\nweak → .*, seed 1: its worker died, 2 times") as caught,
@@ -153,7 +161,7 @@ def test_a_unit_that_kills_its_workers_is_named_and_a_second_call_completes(back
 def test_a_worker_killed_on_plain_ray_loses_its_unit_and_a_second_call_completes(ray_backend, tmp_path):
     flag = tmp_path / "flag"
     flag.touch()
-    pairs = [(WEAK, ("strong", DyingBigram(flag=str(flag), fails_at=3)))]
+    pairs = pairs_with_dying(flag, 3)
     with (
         joblib.parallel_config(backend=ray_backend),
         pytest.raises(SweepError, match=r"was cut off: \d of 4 units are finished.* ActorDiedError"),
@@ -163,6 +171,31 @@ def test_a_worker_killed_on_plain_ray_loses_its_unit_and_a_second_call_completes
     assert kept
     flag.unlink()
     assert len(run_sweep(pairs, seeds=4, splits=["random"], out_dir=tmp_path, **SETTINGS)) == 4
+    assert kept.items() <= files(tmp_path).items()
+
+
+def test_a_unit_that_dask_drops_is_waited_for_until_a_limit_and_a_second_call_completes(tmp_path):
+    flag, log = tmp_path / "flag", tmp_path / "log"
+    flag.touch()
+    script = Path(__file__).with_name("dropped_unit_script.py")
+    with open(log, "w") as stderr:
+        command = [sys.executable, str(script), str(tmp_path), str(flag)]
+        process = subprocess.Popen(command, stderr=stderr, start_new_session=True)
+        try:
+            deadline = time.monotonic() + 450
+            while "marked as failed" not in log.read_text() or len(files(tmp_path)) < LAST_DIES:
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.1)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(timeout=3)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    kept = files(tmp_path)
+    flag.unlink()
+    pairs = pairs_with_dying(flag, LAST_DIES)
+    assert len(run_sweep(pairs, seeds=3, splits=["random"], out_dir=tmp_path, **SETTINGS)) == 3
     assert kept.items() <= files(tmp_path).items()
 
 
