@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig
 from sklearn.linear_model import LogisticRegression
 
-from ensemw2s import BigramLearner, CheckpointError, HFCausalLM, QADataset, byte_tokenizer
+from ensemw2s import BigramLearner, CheckpointError, HFCausalLM, PseudoLabeler, QADataset, byte_tokenizer
 from ensemw2s.experiments._encoding import pack_bits, unpack_bits
 from ensemw2s.experiments._fingerprint import describe, describe_model, digest
 from ensemw2s.experiments._store import ResultStore
@@ -128,3 +128,9 @@ def test_a_description_tells_different_things_apart(one, other):
 def test_what_cannot_be_recognised_in_the_next_run_is_refused():
     with pytest.raises(ValueError, match=r"model\.model must be something that can be recognised"):
         describe(HFCausalLM(lambda: None), "model")
+
+
+def test_what_has_no_effect_on_a_result_is_left_out():
+    quiet, loud = HFCausalLM("some/model"), HFCausalLM("some/model", verbose=True)
+    assert describe(quiet, "x") == describe(loud, "x")
+    assert describe(PseudoLabeler(), "x") == describe(PseudoLabeler(n_jobs=2), "x")

@@ -15,6 +15,9 @@ from ensemw2s.datasets import QADataset
 
 __all__ = ["describe", "describe_model", "digest", "fingerprint_questions"]
 
+# Parameters of estimators that do not change a result.
+_WITHOUT_EFFECT = ("n_jobs", "verbose")
+
 
 def digest(description: Any) -> str:
     """SHA-256 of a JSON value, 16 hexadecimal digits: enough to tell millions of results apart."""
@@ -71,7 +74,11 @@ def _describe_object(value: Any, name: str) -> Any:
     kind = type(value)
     if hasattr(value, "get_params") and not isinstance(value, type):
         parameters = value.get_params(deep=False)
-        described = {key: describe(entry, f"{name}.{key}") for key, entry in parameters.items() if key != "model"}
+        described = {
+            key: describe(entry, f"{name}.{key}")
+            for key, entry in parameters.items()
+            if key not in ("model", *_WITHOUT_EFFECT)
+        }
         if "model" in parameters:
             described["model"] = describe_model(parameters["model"], f"{name}.model")
         return {"class": f"{kind.__module__}.{kind.__qualname__}", "parameters": described}
