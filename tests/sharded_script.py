@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_models import ANSWERS, PROMPTS, TEMPLATE
+from tiny_models import ANSWERS, PROMPTS, TEMPLATE, tiny_llama, untrained_model
 from transformers import TrainerCallback
 
 from ensemw2s import FineTunedGenerator, HFCausalLM, HFClassifier, TokenAdaBoostGenerator, WeakLearnerError
+from ensemw2s.learners._sharding import shard
 
 # 19 rows in batches of 8: the last batch does not go round.
 X = [f"{prompt} {number}" for number in range(5) for prompt in PROMPTS][:19]
@@ -115,6 +116,19 @@ def uneven(model: str) -> str:
     return ""
 
 
+def sent_from_first() -> bool:
+    """Whether a model that the first process alone has read is whole when it is put together again."""
+    model = untrained_model(tiny_llama)
+    weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    if os.environ["RANK"] != "0":
+        for module in model.modules():
+            for name, parameter in module._parameters.items():
+                if parameter is not None:
+                    module._parameters[name] = torch.nn.Parameter(parameter.to("meta"))
+    shard(model, "cpu")
+    return all(torch.equal(part.full_tensor(), weights[name]) for name, part in model.named_parameters())
+
+
 def results(model: str) -> dict[str, Any]:
     """What one process finds as well."""
     return {"boosted": boosted(model), "fine-tuned": fine_tuned(model), "classified": classified(model)}
@@ -133,7 +147,9 @@ def main() -> None:
     args = parser.parse_args()
     rank = int(os.environ["RANK"])
     if args.fail_in is None:
-        torch.save({**refused(args.model), **results(args.model)}, args.out / f"rank{rank}.pt")
+        torch.save(
+            {**refused(args.model), **results(args.model), "sent": sent_from_first()}, args.out / f"rank{rank}.pt"
+        )
     else:
         FineTunedGenerator(learner(args.model, callbacks=[Watch(rank == args.fail_in)])).fit(X, Y)
 

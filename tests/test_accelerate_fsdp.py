@@ -104,6 +104,10 @@ def test_each_process_holds_half_of_a_model_that_is_trained_as_a_whole(ranks, al
     assert [rank["fine-tuned"]["held"] for rank in ranks] == [(whole // 2, whole)] * 2
 
 
+def test_weights_that_the_first_process_alone_has_read_reach_the_other(ranks) -> None:
+    assert [rank["sent"] for rank in ranks] == [True, True]
+
+
 def test_divergence_is_raised_in_both_processes(ranks) -> None:
     for rank in ranks:
         assert "not finite" in rank["diverged"] or "training loss is nan" in rank["diverged"]

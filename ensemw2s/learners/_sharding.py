@@ -26,8 +26,8 @@ def shard(model: Any, device_type: str, *, whole: Iterable[str] = (), as_base: b
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        On the CPU; or, in all but the first process of a machine, without memory (accelerate's
-        ``fsdp_cpu_ram_efficient_loading``).
+        On the CPU. With accelerate's ``fsdp_cpu_ram_efficient_loading`` some or all parameters may be without memory
+        (on "meta") in all but the first process of a machine.
     device_type : str
         "cpu", "cuda", …; each process uses its current device.
     whole : iterable of str
