@@ -25,6 +25,7 @@ FLOORS = {
     "kernels": 2,
     "tokenizers": 2,
     "mixing": 2,
+    "storage": 2,
     "tokens": 2,
     "datasets": 3,
     "learners.base": 3,

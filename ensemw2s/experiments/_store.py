@@ -14,6 +14,7 @@ from typing import Any
 from ensemw2s._version import __version__
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.experiments._fingerprint import digest
+from ensemw2s.storage import commit_text
 
 __all__ = ["ResultStore"]
 
@@ -98,16 +99,7 @@ class ResultStore:
     def _commit(self, path: Path, body: dict[str, Any]) -> None:
         body = json.loads(json.dumps(body))
         stored = {"format": _FORMAT, "ensemw2s": __version__, "sha256": _checksum(body), "body": body}
-        beside = path.with_suffix(f".{os.getpid()}.tmp")
-        try:
-            with open(beside, "w", encoding="utf-8") as file:
-                json.dump(stored, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise OSError(error.errno, f"{path} could not be written: {error.strerror}") from error
+        commit_text(path, json.dumps(stored))
 
 
 def _checksum(body: Any) -> str:
