@@ -346,3 +346,10 @@ def test_rounds_report_diversity_and_margins(result):
     assert second["error_correlation"] == pytest.approx(np.corrcoef(wrong)[0, 1])
     assert first["margin"] == pytest.approx(2 * first["member_accuracy"] - 1)
     assert second["disagreement"] == np.mean(np.array(record["members"])[0] != np.array(record["members"])[1])
+
+
+def test_a_variants_parameter_of_the_weak_learner_counts_more_than_the_sweeps():
+    variants = {"boosting": {}, "smooth": {"weak_params": {"smoothing": 5.0}}}
+    plan = plan_sweep([(WEAK, STRONG)], seeds=1, variants=variants, weak_params={"smoothing": 0.5}, **SETTINGS)
+    learners = [unit.weak.build(plan.settings.task, 0, unit.variant.learner) for unit in plan.units[:2]]
+    assert [learner.smoothing for learner in learners] == [0.5, 5.0]

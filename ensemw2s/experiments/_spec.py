@@ -31,7 +31,7 @@ class Model:
         """An unfitted learner with its parameters and seeds set."""
         learner = clone(task.learner(self.model))
         known = learner.get_params(deep=True)
-        learner.set_params(**self.params, **(overrides or {}))
+        learner.set_params(**{**self.params, **(overrides or {})})
         seeds = [key for key in known if key == "random_state" or key.endswith("__random_state")]
         return learner.set_params(**dict.fromkeys(seeds, seed))
 
