@@ -15,6 +15,7 @@ from ensemw2s._inputs import check_questions, check_sample_weight, require_answe
 from ensemw2s._validation import check_option
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._decoding import generate_texts, match_nll
+from ensemw2s.ensemble._saving import SavedEnsemble
 from ensemw2s.scoring import NORMALIZATIONS, option_nll, score_answers
 from ensemw2s.tokens import TokenDataset
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["BaseTokenGenerator"]
 
 
-class BaseTokenGenerator(MetaEstimatorMixin, BaseEstimator):
+class BaseTokenGenerator(SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
     """Prediction half of the generators; `fit` sets ``estimators_`` and ``estimator_weights_``.
 
     Subclasses have the parameters ``estimator``, ``choose`` and ``normalize``, and may have ``combine``.

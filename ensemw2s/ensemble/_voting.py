@@ -15,13 +15,14 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s.ensemble._classifier_rows import check_rows, input_tags
+from ensemw2s.ensemble._saving import SavedEnsemble
 from ensemw2s.ensemble._votes import member_opinion, running_mean
 from ensemw2s.mixing import normalized_votes
 
 __all__ = ["BaseVotingClassifier"]
 
 
-class BaseVotingClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+class BaseVotingClassifier(SavedEnsemble, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """Prediction half of a classifier ensemble; `fit` sets ``estimators_``, ``estimator_weights_``, ``classes_``.
 
     Subclasses have the parameters ``estimator`` and ``voting``.

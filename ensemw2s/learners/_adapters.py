@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
+from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._rng import isolated_rng
+from ensemw2s.storage import write_tensors
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftConfig, PeftModel
 
-__all__ = ["AdapterHost", "check_adapter_config", "default_lora"]
+__all__ = ["AdapterHost", "check_adapter_config", "default_lora", "weights_digest"]
 
 AdapterState = dict[str, "torch.Tensor"]
 
@@ -109,6 +113,94 @@ class AdapterHost:
                         state[name] = state[name].to(parameter.device)
                 parameter.data = state[name]
             yield self.model
+
+    def save(self, state: AdapterState, folder: Path) -> None:
+        """Write a member's adapter as PEFT does: ``adapter_config.json`` and ``adapter_model.safetensors``.
+
+        Parameters
+        ----------
+        state : dict of str to torch.Tensor
+            The member's adapter.
+        folder : Path
+            Where `peft.PeftModel.from_pretrained` will find it.
+        """
+        from peft import get_peft_model_state_dict
+
+        with self.active(state) as model:
+            config = copy.deepcopy(model.peft_config["default"])
+            base = model.get_base_model()
+            config.base_model_name_or_path = base.name_or_path or None
+            config.revision = getattr(base.config, "_commit_hash", None)
+            config.inference_mode = True
+            for name, value in vars(config).items():
+                if isinstance(value, set):  # PEFT would write it in an order that differs from process to process
+                    setattr(config, name, sorted(value))
+            tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
+            write_tensors(folder / "adapter_model.safetensors", tensors)
+        config.save_pretrained(folder)
+
+    def load(self, tensors: AdapterState, source: Path) -> AdapterState:
+        """A member's adapter from the tensors of ``adapter_model.safetensors``.
+
+        Parameters
+        ----------
+        tensors : dict of str to torch.Tensor
+            Under PEFT's names.
+        source : Path
+            The file, named in an error.
+
+        Raises
+        ------
+        CheckpointError
+            If the tensors are not those of an adapter for this base and configuration.
+        """
+        import torch
+        from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+        with isolated_rng(0), torch.inference_mode(mode=False), self._lock:
+            self.reset(0)  # or they would be written into the adapter of whichever member was used last
+            expected = _shapes(get_peft_model_state_dict(self.model, save_embedding_layers=False))
+            found = _shapes(tensors)
+            different = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
+            if different:
+                name = different[0]
+                raise CheckpointError(
+                    f"{source} is no adapter for this base and peft_config: {name} must be "
+                    f"{expected.get(name, 'absent')}, it is {found.get(name, 'absent')}. Pass the base it was trained "
+                    f"on, or the versions of peft and transformers."
+                )
+            set_peft_model_state_dict(self.model, tensors)
+            return self.state()
+
+    def digest(self) -> str | None:
+        """Hash of the base's weights; None where this process holds only a part of them."""
+        members = {name for name, _ in self._slots}
+        base = (
+            (name.replace(".base_layer", ""), parameter)
+            for name, parameter in self.model.named_parameters()
+            # Of a module that members have their own copy of, the base's is never used.
+            if name not in members and ".original_module" not in name
+        )
+        return weights_digest(base)
+
+
+def weights_digest(parameters: Iterable[tuple[str, torch.Tensor]]) -> str | None:
+    """SHA-256 over names, dtypes, shapes and bytes; None if a tensor lies in parts on several processes."""
+    import torch
+    from torch.distributed.tensor import DTensor
+
+    digest = hashlib.sha256()
+    for name, parameter in sorted(parameters, key=lambda entry: entry[0]):
+        if isinstance(parameter, DTensor):
+            return None
+        tensor = parameter.detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _shapes(tensors: AdapterState) -> dict[str, str]:
+    return {name: f"{str(tensor.dtype)[6:]} of shape {tuple(tensor.shape)}" for name, tensor in tensors.items()}
 
 
 def check_adapter_config(config: PeftConfig) -> None:

@@ -46,6 +46,14 @@ class HFLearner(BaseEstimator, ABC):
             return nullcontext(self.model_)
         return self._host().active(self.adapter_)
 
+    @abstractmethod
+    def load_untrained(self) -> tuple[Any, list[str]]:
+        """The untrained model of the present parameters, on the CPU, and its modules without trained weights."""
+
+    @abstractmethod
+    def revive(self) -> None:
+        """Derive what `fit` had derived, from the parameters and the fitted attributes of a saved learner."""
+
     def __sklearn_clone__(self) -> Any:
         # Handed on, not copied: learners of one factory share a base, a large vocabulary is copied in seconds, and a
         # callback may hold what cannot be copied.

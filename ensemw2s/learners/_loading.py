@@ -89,7 +89,7 @@ def load_model(
 
 @contextmanager
 def loading_bar(visible: bool) -> Iterator[None]:
-    """Show or hide transformers' progress bar of reading weights."""
+    """Show or hide transformers' progress bar of reading or writing weights."""
     from transformers.utils import logging
 
     # transformers before this hook existed always shows the bar.

@@ -1,0 +1,196 @@
+"""Learners from the files of `LearnerWriter`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ensemw2s._validation import shorten
+from ensemw2s.exceptions import CheckpointError
+from ensemw2s.learners._adapters import weights_digest
+from ensemw2s.learners._hf_learner import HFLearner
+from ensemw2s.learners._loading import load_tokenizer
+from ensemw2s.learners._peft_settings import build_peft_config
+from ensemw2s.learners._saving import BASE_PARAMETERS, LOSSES
+from ensemw2s.learners._skops import read_skops
+from ensemw2s.learners.bigram import BigramLearner
+from ensemw2s.learners.hf_causal_lm import HFCausalLM
+from ensemw2s.learners.hf_classifier import HFClassifier
+from ensemw2s.storage import StoredFolder, decode
+
+__all__ = ["LearnerReader", "restore_attributes"]
+
+_LEARNERS = {kind.__name__: kind for kind in (BigramLearner, HFCausalLM, HFClassifier)}
+
+
+def restore_attributes(estimator: Any, attributes: dict[str, Any]) -> None:
+    """Set what `fit` had set.
+
+    Raises
+    ------
+    ValueError
+        If a name is not one of `fit`'s.
+    """
+    for name, value in attributes.items():
+        if not name.endswith("_") or name.startswith("_") or hasattr(type(estimator), name):
+            raise ValueError(f"{name!r} is no fitted attribute of {type(estimator).__name__}")
+        setattr(estimator, name, value)
+
+
+class LearnerReader:
+    """Reads the learners of one ensemble.
+
+    Parameters
+    ----------
+    stored : StoredFolder
+        The ensemble's, verified.
+    shared : dict
+        From `LearnerWriter.shared`.
+    base : str, optional
+        Folder or hub id to use in place of the base that was referred to.
+    """
+
+    def __init__(self, stored: StoredFolder, shared: dict[str, Any], *, base: str | None = None) -> None:
+        self._stored, self._shared, self._other_base = stored, shared, base
+        self._tokenizers: dict[int, Any] = {}
+        self._checked: set[int] = set()
+
+    def member(self, record: dict[str, Any], name: str) -> Any:
+        """A fitted learner from its record and the folder `name`."""
+        learner = self.estimator(record["learner"])
+        if not isinstance(learner, HFLearner | BigramLearner):
+            return learner
+        learner.tokenizer_ = self._tokenizer(record["tokenizer"])
+        restore_attributes(learner, decode(record["fitted"]))
+        if isinstance(learner, BigramLearner):
+            file = f"{name}/log_proba.safetensors"
+            learner.log_proba_ = self._stored.arrays(file).get("log_proba")
+            shape = (len(learner.tokenizer_),) * 2
+            if learner.log_proba_ is None or learner.log_proba_.shape != shape:
+                raise CheckpointError(
+                    f"{self._stored.path / file} must hold log_proba of shape {shape}. Save it again."
+                )
+            return learner
+        learner.model_ = learner.adapter_ = None
+        learner.revive()
+        if record["weights"] == "full":
+            learner.model_ = self._full_model(learner, record, name)
+            return learner
+        if learner.peft_config is not None:
+            self._check_base(learner, record["learner"]["$learner"]["base"])
+        if record["weights"] == "adapter":
+            file = f"{name}/adapter_model.safetensors"
+            learner.adapter_ = learner._host().load(self._stored.tensors(file), self._stored.path / file)
+        return learner
+
+    def estimator(self, encoded: Any) -> Any:
+        """An estimator from the JSON of `LearnerWriter.estimator`."""
+        return decode(encoded, self._special)
+
+    def _special(self, tag: str, content: Any) -> Any:
+        if tag == "$base":
+            return self._base(content)["model"]
+        if tag == "$learner":
+            parameters = decode(content["parameters"], self._special)
+            if not set(parameters).isdisjoint(BASE_PARAMETERS):
+                raise ValueError(f"the base of {content['class']} is named twice")
+            if content["base"] is not None:
+                parameters.update(self._base(content["base"]))
+            return _build(_LEARNERS, content["class"], parameters)
+        if tag == "$loss":
+            return _build(LOSSES, content["class"], decode(content["parameters"]))
+        if tag == "$tokenizer":
+            return self._tokenizer(content)
+        if tag == "$peft":
+            return build_peft_config(content)
+        if tag == "$skops":
+            return read_skops(self._stored.file(content))
+        raise ValueError(f"{tag} is unknown")
+
+    def _base(self, number: int) -> dict[str, Any]:
+        """The parameters that name a base."""
+        record = self._shared["bases"][number]
+        if record["included"]:
+            self._refuse_adapter(record["included"])
+            return {"model": str(self._stored.folder(record["included"]))}
+        if self._other_base is not None:
+            return {"model": self._other_base}
+        if record["folder"] and not os.path.isdir(record["model"]):
+            raise CheckpointError(
+                f"{record['model']}, the folder of the base model, is missing. Pass base=, its new folder or a hub id; "
+                f"or save with include_base=True."
+            )
+        return {name: record[name] for name in BASE_PARAMETERS if record[name] is not None}
+
+    def _check_base(self, learner: HFLearner, number: int) -> None:
+        if number in self._checked:
+            return
+        record = self._shared["bases"][number]
+        with _reading(learner.model):
+            host = learner._host()
+        expected, found = record.get("sha256"), host.digest()
+        if None not in (expected, found) and expected != found:
+            raise CheckpointError(
+                f"{learner.model} is not the base model that the members were trained on: its weights differ. Pass "
+                f"base=, the folder or hub id of that model."
+            )
+        _set_attention(host.model.get_base_model(), record.get("attention"))
+        self._checked.add(number)
+
+    def _full_model(self, learner: HFLearner, record: dict[str, Any], name: str) -> Any:
+        self._refuse_adapter(name)
+        folder = self._stored.folder(name)
+        start = {key: getattr(learner, key) for key in BASE_PARAMETERS if hasattr(learner, key)}
+        learner.set_params(**{**dict.fromkeys(start), "model": str(folder)})
+        try:
+            with _reading(str(folder)):
+                model, untrained = learner.load_untrained()
+        finally:
+            learner.set_params(**start)
+        if untrained or weights_digest(model.named_parameters()) != record["sha256"]:
+            raise CheckpointError(f"{folder} was read as other weights than were saved. Save it again.")
+        _set_attention(model, record["attention"])
+        return model.to(learner._device()).eval()
+
+    def _refuse_adapter(self, name: str) -> None:
+        # transformers would follow it to another model.
+        if f"{name}/adapter_config.json" in self._stored.files:
+            raise CheckpointError(f"{self._stored.path / name} holds an adapter beside a model. Do not use it.")
+
+    def _tokenizer(self, number: int) -> Any:
+        if number not in self._tokenizers:
+            folder = self._stored.folder(self._shared["tokenizers"][number])
+            try:
+                self._tokenizers[number] = load_tokenizer(str(folder), None)
+            except Exception as error:  # `tokenizers` raises nothing more specific
+                raise CheckpointError(
+                    f"{folder} holds no tokenizer that can be read ({error}). Save it again."
+                ) from error
+        return self._tokenizers[number]
+
+
+def _build(kinds: dict[str, Any], name: Any, parameters: dict[str, Any]) -> Any:
+    if name not in kinds:
+        raise ValueError(f"{shorten(name)} is none of {', '.join(kinds)}")
+    return kinds[name](**parameters)
+
+
+def _set_attention(model: Any, name: Any) -> None:
+    """Another implementation computes the same up to rounding, which is not equal to the bit."""
+    if isinstance(name, str) and name.replace("_", "").isalnum() and model.config._attn_implementation != name:
+        model.set_attn_implementation(name)
+
+
+@contextmanager
+def _reading(model: str) -> Iterator[None]:
+    """Name the folder in whatever transformers raises about its files; of a hub id it says enough itself."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, ImportError, SafetensorError) as error:
+        if not os.path.isdir(model):
+            raise
+        raise CheckpointError(f"{model} holds no model that can be read ({error}). Copy or save it again.") from error

@@ -1,0 +1,219 @@
+"""Fitted learners as files: what they share, the base and the tokenizer, is written once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from sklearn.base import BaseEstimator
+
+from ensemw2s._validation import shorten
+from ensemw2s.learners._adapters import weights_digest
+from ensemw2s.learners._hf_learner import HFLearner
+from ensemw2s.learners._loading import loading_bar
+from ensemw2s.learners._peft_settings import encode_peft_config
+from ensemw2s.learners._skops import write_skops
+from ensemw2s.learners.bigram import BigramLearner
+from ensemw2s.learners.losses import CrossEntropyLoss, LogConfLoss, ProductLoss
+from ensemw2s.storage import encode, write_arrays, writing
+
+__all__ = ["BASE_PARAMETERS", "LOSSES", "LearnerWriter", "fitted_attributes"]
+
+# Parameters that say which base a learner starts from; they are replaced where a base is included.
+BASE_PARAMETERS = ("model", "revision", "gguf_file")
+LOSSES = {kind.__name__: kind for kind in (CrossEntropyLoss, LogConfLoss, ProductLoss)}
+_IN_FILES = ("tokenizer_", "model_", "adapter_", "log_proba_")
+
+
+def fitted_attributes(estimator: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What `fit` has set, by scikit-learn's naming rule."""
+    return {
+        name: value
+        for name, value in vars(estimator).items()
+        if name.endswith("_") and not name.startswith("_") and name not in without
+    }
+
+
+class LearnerWriter:
+    """Writes the learners of one ensemble.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the ensemble.
+    include_base : bool
+        Whether base models are written too.
+    """
+
+    def __init__(self, folder: Path, *, include_base: bool) -> None:
+        self._folder, self._include_base = folder, include_base
+        self._bases: list[tuple[tuple, dict[str, Any]]] = []  # what tells them apart, and their records
+        self._tokenizers: list[tuple[Any, str]] = []  # with their folders
+
+    def shared(self) -> dict[str, Any]:
+        """Records of bases and tokenizers, as JSON; to be asked for at the end."""
+        return {"bases": [record for _, record in self._bases], "tokenizers": [name for _, name in self._tokenizers]}
+
+    def member(self, member: Any, name: str) -> dict[str, Any]:
+        """Write a fitted learner into the folder `name`, and return its record."""
+        path = self._folder / name
+        path.mkdir(parents=True)
+        if isinstance(member, HFLearner):
+            return self._hf_member(member, name)
+        if isinstance(member, BigramLearner):
+            write_arrays(path / "log_proba.safetensors", {"log_proba": member.log_proba_})
+            return {
+                "learner": self.estimator(member, "estimator"),
+                "tokenizer": self._tokenizer(member.tokenizer_, None),
+                "fitted": {},
+            }
+        return {"learner": self._skops(member, name, f"{name}/estimator.skops")}
+
+    def estimator(self, estimator: Any, name: str) -> Any:
+        """An estimator with its parameters, not fitted, as JSON.
+
+        Parameters
+        ----------
+        estimator : str or estimator
+            A model id, a learner, or another scikit-learn estimator, which becomes a file.
+        name : str
+            What to call it in an error.
+        """
+        if isinstance(estimator, str):
+            return {"$base": self._base((estimator, None, None), name)}
+        if isinstance(estimator, HFLearner):
+            parameters = estimator.get_params(deep=False)
+            base = self._base(tuple(parameters.pop(key, None) for key in BASE_PARAMETERS), f"{name}.model")
+            if len(parameters["callbacks"]) > 0:
+                raise TypeError(
+                    f"{name}.callbacks cannot be saved. Got {shorten(parameters['callbacks'])}; pass them again after "
+                    f"loading, and save with set_params(callbacks=())."
+                )
+            encoded = {key: encode(value, f"{name}.{key}", self._special) for key, value in parameters.items()}
+            return {"$learner": {"class": type(estimator).__name__, "base": base, "parameters": encoded}}
+        if isinstance(estimator, BigramLearner):
+            parameters = estimator.get_params(deep=False)
+            encoded = {key: encode(value, f"{name}.{key}", self._special) for key, value in parameters.items()}
+            return {"$learner": {"class": type(estimator).__name__, "base": None, "parameters": encoded}}
+        return self._skops(estimator, name, "estimator.skops")
+
+    def _hf_member(self, member: HFLearner, name: str) -> dict[str, Any]:
+        base = self._base_of_member(member)
+        given = member.tokenizer is None and self._bases[base][1]["included"]
+        tokenizer = self._tokenizer(member.tokenizer_, given or None)
+        record = {
+            "learner": self.estimator(member, "estimator"),
+            "tokenizer": tokenizer,
+            "fitted": encode(fitted_attributes(member, without=_IN_FILES), name),
+            "weights": "untrained",
+        }
+        path = self._folder / name
+        if member.model_ is not None:
+            digest = weights_digest(member.model_.named_parameters())
+            if digest is None:
+                raise ValueError(
+                    "estimators_ cannot be saved while their weights lie in parts on several processes (FSDP). Gather "
+                    "them, or train adapters (peft_config), which are whole everywhere."
+                )
+            with writing(path), loading_bar(member.verbose):
+                member.model_.save_pretrained(path)
+            return {**record, "weights": "full", "sha256": digest, "attention": _attention(member.model_)}
+        if member.adapter_ is not None:
+            member._host().save(member.adapter_, path)
+            record["weights"] = "adapter"
+        return record
+
+    def _base(self, key: tuple, name: str) -> int:
+        """Number of a base, by its `BASE_PARAMETERS`; one that no member has is referred to."""
+        for number, (known, _) in enumerate(self._bases):
+            if known == key:
+                return number
+        model, revision, gguf_file = key
+        if not isinstance(model, str):
+            raise TypeError(
+                f"{name} cannot be saved. Got {shorten(model)}, a function; pass include_base=True, which writes the "
+                f"model it returns (the members have to come from it), or fit with a hub id or folder as model."
+            )
+        is_folder = os.path.isdir(model)
+        record = {
+            "model": os.path.abspath(model) if is_folder else model, "folder": is_folder,
+            "revision": revision, "gguf_file": gguf_file, "included": None,
+        }  # fmt: skip
+        self._bases.append((key, record))
+        return len(self._bases) - 1
+
+    def _base_of_member(self, member: HFLearner) -> int:
+        """Number of a member's base, which is looked at, and written if it is to be."""
+        key = tuple(getattr(member, name, None) for name in BASE_PARAMETERS)
+        known = [entry[0] for entry in self._bases]
+        if key in known:
+            return known.index(key)
+        if self._include_base:
+            folder = f"base_{len(known)}" if known else "base"
+            self._write_base(member, self._folder / folder)
+            self._bases.append((key, {"model": None, "included": folder}))
+            number = len(known)
+        else:
+            number = self._base(key, "estimator.model")
+        record = self._bases[number][1]
+        if member.peft_config is not None:
+            host = member._host()
+            model = host.model.get_base_model()
+            record["sha256"], record["attention"] = host.digest(), _attention(model)
+        else:
+            model = member.model_
+        if record.get("folder") is False:
+            # The commit that a branch pointed to: it may point to another one by the time of loading.
+            record["revision"] = getattr(getattr(model, "config", None), "_commit_hash", None) or record["revision"]
+        return number
+
+    def _write_base(self, member: HFLearner, path: Path) -> None:
+        model, untrained = member.load_untrained()
+        kept = None
+        if untrained:  # so that they are drawn anew by the next fit, as from any checkpoint without them
+            heads = tuple(f"{name}." for name in untrained)
+            kept = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith(heads)}
+        with writing(path), loading_bar(member.verbose):
+            model.save_pretrained(path, state_dict=kept)
+
+    def _tokenizer(self, tokenizer: Any, folder: str | None) -> int:
+        for number, (known, _) in enumerate(self._tokenizers):
+            if known is tokenizer or _same_tokenizer(known, tokenizer):
+                return number
+        name = folder or (f"tokenizer_{len(self._tokenizers)}" if self._tokenizers else "tokenizer")
+        with writing(self._folder / name):
+            tokenizer.save_pretrained(self._folder / name)
+        self._tokenizers.append((tokenizer, name))
+        return len(self._tokenizers) - 1
+
+    def _skops(self, estimator: Any, name: str, file: str) -> Any:
+        if not isinstance(estimator, BaseEstimator):
+            raise TypeError(
+                f"{name} cannot be saved. Got {shorten(estimator)}; HFCausalLM, HFClassifier, BigramLearner and "
+                f"estimators of scikit-learn are written."
+            )
+        write_skops(self._folder / file, estimator, name)
+        return {"$skops": file}
+
+    def _special(self, value: Any, name: str) -> Any:
+        if hasattr(value, "save_vocabulary") and hasattr(value, "eos_token_id"):
+            return {"$tokenizer": self._tokenizer(value, None)}
+        if type(value).__name__ in LOSSES and type(value) is LOSSES[type(value).__name__]:
+            return {"$loss": {"class": type(value).__name__, "parameters": encode(value.get_params(), name)}}
+        if hasattr(value, "peft_type"):
+            return {"$peft": encode_peft_config(value, name)}
+        return None
+
+
+def _attention(model: Any) -> Any:
+    name = getattr(model.config, "_attn_implementation", None)
+    return name if isinstance(name, str) else None
+
+
+def _same_tokenizer(one: Any, other: Any) -> bool:
+    """Whether two objects are one tokenizer, such as one that two members have brought from other processes."""
+    first, second = (getattr(tokenizer, "backend_tokenizer", None) for tokenizer in (one, other))
+    if first is None or second is None:
+        return False
+    return repr(one) == repr(other) and bool(first.to_str() == second.to_str())
