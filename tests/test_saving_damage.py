@@ -8,13 +8,24 @@ import pickle
 import shutil
 import struct
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
-from saved_ensembles import bagged, open_ensemble, relist, saved
+from saved_ensembles import bagged, base_folder, open_ensemble, relist, saved, voting
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from tiny_models import tiny_learner
 
-from ensemw2s import CheckpointError, TokenAdaBoostGenerator
+from ensemw2s import (
+    CheckpointError,
+    FineTunedGenerator,
+    HFCausalLM,
+    HFClassifier,
+    LLMAdaBoostClassifier,
+    TokenAdaBoostGenerator,
+)
 
 # Damage
 
@@ -208,3 +219,47 @@ def test_a_peft_configuration_that_imports_a_module_is_refused(hostile):
     with pytest.raises(CheckpointError, match=r"megatron_config must be None"):
         open_ensemble("tokens-lora", folder)
     assert "antigravity" not in sys.modules
+
+
+@pytest.mark.parametrize("learner", [HFCausalLM, HFClassifier])
+def test_a_base_with_pickled_weights_is_refused(tmp_path, learner):
+    shutil.copytree(base_folder("lm"), tmp_path / "base")
+    (tmp_path / "base" / "model.safetensors").unlink()
+    (tmp_path / "base" / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(tmp_path / "canary")))
+    ensemble = FineTunedGenerator if learner is HFCausalLM else LLMAdaBoostClassifier
+    with pytest.raises(OSError, match=r"base has no weights as safetensors; pickled ones.*are not read"):
+        ensemble(learner(str(tmp_path / "base"))).fit(["Sky?", "Leaf?"], ["blue", "green"])
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.fixture
+def voters(tmp_path):
+    """A saved ensemble of scikit-learn's estimators."""
+    pytest.importorskip("skops")
+    voting(make_pipeline(TfidfVectorizer(), LogisticRegression())).save_pretrained(tmp_path / "voters")
+    return tmp_path / "voters"
+
+
+@pytest.mark.parametrize("name", ["estimator.skops", "members/1/estimator.skops"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("pickle", "is no estimator that can be read"),
+        ("foreign", r"holds objects of types that are not trusted: .*Bomb.*Do not use it"),
+        ("compressed", "is compressed, and could fill the memory"),
+    ],
+)
+def test_a_hostile_skops_file_is_refused(voters, name, content, message):
+    import skops.io
+
+    canary = voters.parent / "canary"
+    if content == "pickle":
+        (voters / name).write_bytes(pickle.dumps(Bomb(canary)))
+    elif content == "foreign":
+        skops.io.dump({"a": Bomb(canary)}, voters / name)
+    else:
+        skops.io.dump(LogisticRegression(), voters / name, compression=zipfile.ZIP_DEFLATED)
+    relist(voters)
+    with pytest.raises(CheckpointError, match=rf"{name} {message}"):
+        LLMAdaBoostClassifier.from_pretrained(voters)
+    assert not canary.exists()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s.learners._adapters import AdapterHost
-from ensemw2s.learners._loading import loading_bar
+from ensemw2s.learners._loading import loading_bar, without_pickles
 from ensemw2s.learners._rng import isolated_rng
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ def load_with_head(
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    with isolated_rng(0), loading_bar(verbose), _without_load_report():
+    with isolated_rng(0), loading_bar(verbose), _without_load_report(), without_pickles(model):
         loaded, info = AutoModelForSequenceClassification.from_pretrained(
             model, num_labels=n_classes, dtype=getattr(torch, dtype), revision=revision, trust_remote_code=False,
-            output_loading_info=True,
+            use_safetensors=True, output_loading_info=True,
         )  # fmt: skip
     return loaded.eval(), untrained_modules(loaded, info["missing_keys"])
 

@@ -16,7 +16,15 @@ from ensemw2s.learners._rng import isolated_rng
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["TokenizerSource", "folder_stamp", "forget_tokenizers", "load_model", "load_tokenizer", "loading_bar"]
+__all__ = [
+    "TokenizerSource",
+    "folder_stamp",
+    "forget_tokenizers",
+    "load_model",
+    "load_tokenizer",
+    "loading_bar",
+    "without_pickles",
+]
 
 _MADE_BY_FACTORIES: WeakSet[Any] = WeakSet()
 
@@ -58,6 +66,8 @@ def load_model(
     ------
     TypeError, ValueError
         If a function returns no model, or one that it has returned before.
+    OSError
+        If there are no weights as safetensors or GGUF.
     """
     import torch
     import transformers
@@ -80,10 +90,11 @@ def load_model(
                 )
             _MADE_BY_FACTORIES.add(loaded)
             return loaded.to(torch_dtype).eval()
-        with loading_bar(verbose):
+        with loading_bar(verbose), without_pickles(model):
             loaded = getattr(transformers, auto_class).from_pretrained(
-                model, dtype=torch_dtype, revision=revision, gguf_file=gguf_file, trust_remote_code=False, **kwargs
-            )
+                model, dtype=torch_dtype, revision=revision, gguf_file=gguf_file, trust_remote_code=False,
+                use_safetensors=True if gguf_file is None else None, **kwargs,
+            )  # fmt: skip
     return (_without_quantization(loaded) if gguf_file is not None else loaded).eval()
 
 
@@ -102,6 +113,21 @@ def loading_bar(visible: bool) -> Iterator[None]:
         yield
     finally:
         set_hook(before)
+
+
+@contextmanager
+def without_pickles(model: str) -> Iterator[None]:
+    """Say what to do where a model's weights are pickled, which is not read."""
+    try:
+        yield
+    except OSError as error:
+        missing = any(words in str(error) for words in ("no file named", "not appear to have a file named"))
+        if not (missing and "safetensors" in str(error)):
+            raise
+        raise OSError(
+            f"{model} has no weights as safetensors; pickled ones, such as pytorch_model.bin, are not read. If you "
+            f"trust them, read them with transformers, write them with save_pretrained, and pass that folder."
+        ) from error
 
 
 def _without_quantization(loaded: Any) -> Any:
