@@ -177,6 +177,23 @@ def test_a_function_as_model_asks_for_include_base(tmp_path):
         fitted("tuned-full-base").save_pretrained(tmp_path / "new")
 
 
+class OwnLearner(BigramLearner):
+    """A learner that could not be found again."""
+
+
+def test_a_learner_of_ones_own_is_refused(tmp_path):
+    with pytest.raises(TypeError, match=r"cannot be saved\. Got OwnLearner.*BigramLearner and estimators of scikit"):
+        tuned(OwnLearner()).save_pretrained(tmp_path / "new")
+
+
+def test_a_launch_cannot_include_the_base(tmp_path, monkeypatch):
+    ensemble = fitted("tuned-bigram")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(ValueError, match=r"include_base must be False in a launch of several processes"):
+        ensemble.save_pretrained(tmp_path / "new", include_base=True)
+
+
 def test_an_ensemble_that_is_not_fitted_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match="not fitted"):
         FineTunedGenerator(BigramLearner()).save_pretrained(tmp_path / "new")

@@ -196,6 +196,7 @@ def change(folder: Path, edit) -> None:
         lambda content: content["parameters"].update(sampling={"$code": "1"}),
         lambda content: content["parameters"]["estimator"]["$learner"].update({"class": "os.system"}),
         lambda content: content["members"][0]["learner"]["$learner"]["parameters"].update(model="x"),
+        lambda content: content["members"][0].update(learner={"$base": 0}),
         lambda content: content.pop("members"),
     ],
 )

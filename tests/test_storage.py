@@ -64,6 +64,19 @@ def test_a_folder_that_holds_something_is_left_alone(stored):
     open_folder(stored, kind="Thing")
 
 
+def write_two_at_once(path):
+    with commit_folder(path, kind="Second") as second, commit_folder(path, kind="First") as first:
+        (first / "settings.json").write_text("1")
+        (second / "settings.json").write_text("2")
+
+
+def test_of_two_writers_the_second_is_refused(tmp_path):
+    with pytest.raises(FileExistsError, match="thing must be a new or an empty folder"):
+        write_two_at_once(tmp_path / "thing")
+    assert open_folder(tmp_path / "thing", kind="First").json("settings.json") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["thing"]
+
+
 def test_an_empty_folder_is_filled(tmp_path):
     with commit_folder(tmp_path, kind="Thing") as folder:
         (folder / "settings.json").write_text("{}")

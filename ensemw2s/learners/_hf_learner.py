@@ -47,11 +47,11 @@ class HFLearner(BaseEstimator, ABC):
         return self._host().active(self.adapter_)
 
     @abstractmethod
-    def load_untrained(self) -> tuple[Any, list[str]]:
+    def _load_untrained(self) -> tuple[Any, list[str]]:
         """The untrained model of the present parameters, on the CPU, and its modules without trained weights."""
 
     @abstractmethod
-    def revive(self) -> None:
+    def _revive(self) -> None:
         """Derive what `fit` had derived, from the parameters and the fitted attributes of a saved learner."""
 
     def __sklearn_clone__(self) -> Any:

@@ -7,22 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from sklearn.base import BaseEstimator
+
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._adapters import weights_digest
 from ensemw2s.learners._hf_learner import HFLearner
 from ensemw2s.learners._loading import load_tokenizer
 from ensemw2s.learners._peft_settings import build_peft_config
-from ensemw2s.learners._saving import BASE_PARAMETERS, LOSSES
+from ensemw2s.learners._saving import BASE_PARAMETERS, LEARNERS, LOSSES
 from ensemw2s.learners._skops import read_skops
 from ensemw2s.learners.bigram import BigramLearner
-from ensemw2s.learners.hf_causal_lm import HFCausalLM
-from ensemw2s.learners.hf_classifier import HFClassifier
 from ensemw2s.storage import StoredFolder, decode
 
 __all__ = ["LearnerReader", "restore_attributes"]
-
-_LEARNERS = {kind.__name__: kind for kind in (BigramLearner, HFCausalLM, HFClassifier)}
 
 
 def restore_attributes(estimator: Any, attributes: dict[str, Any]) -> None:
@@ -60,6 +58,8 @@ class LearnerReader:
     def member(self, record: dict[str, Any], name: str) -> Any:
         """A fitted learner from its record and the folder `name`."""
         learner = self.estimator(record["learner"])
+        if not isinstance(learner, BaseEstimator):
+            raise ValueError(f"{name} is no estimator")
         if not isinstance(learner, HFLearner | BigramLearner):
             return learner
         learner.tokenizer_ = self._tokenizer(record["tokenizer"])
@@ -74,7 +74,7 @@ class LearnerReader:
                 )
             return learner
         learner.model_ = learner.adapter_ = None
-        learner.revive()
+        learner._revive()
         if record["weights"] == "full":
             learner.model_ = self._full_model(learner, record, name)
             return learner
@@ -98,7 +98,7 @@ class LearnerReader:
                 raise ValueError(f"the base of {content['class']} is named twice")
             if content["base"] is not None:
                 parameters.update(self._base(content["base"]))
-            return _build(_LEARNERS, content["class"], parameters)
+            return _build(LEARNERS, content["class"], parameters)
         if tag == "$loss":
             return _build(LOSSES, content["class"], decode(content["parameters"]))
         if tag == "$tokenizer":
@@ -116,7 +116,8 @@ class LearnerReader:
             self._refuse_adapter(record["included"])
             return {"model": str(self._stored.folder(record["included"]))}
         if self._other_base is not None:
-            return {"model": self._other_base}
+            gguf_file = record["gguf_file"]
+            return {"model": self._other_base, **({} if gguf_file is None else {"gguf_file": gguf_file})}
         if record["folder"] and not os.path.isdir(record["model"]):
             raise CheckpointError(
                 f"{record['model']}, the folder of the base model, is missing. Pass base=, its new folder or a hub id; "
@@ -146,7 +147,7 @@ class LearnerReader:
         learner.set_params(**{**dict.fromkeys(start), "model": str(folder)})
         try:
             with _reading(str(folder)):
-                model, untrained = learner.load_untrained()
+                model, untrained = learner._load_untrained()
         finally:
             learner.set_params(**start)
         if untrained or weights_digest(model.named_parameters()) != record["sha256"]:

@@ -10,18 +10,22 @@ from sklearn.base import BaseEstimator
 
 from ensemw2s._validation import shorten
 from ensemw2s.learners._adapters import weights_digest
+from ensemw2s.learners._distributed import n_processes
 from ensemw2s.learners._hf_learner import HFLearner
 from ensemw2s.learners._loading import loading_bar
 from ensemw2s.learners._peft_settings import encode_peft_config
 from ensemw2s.learners._skops import write_skops
 from ensemw2s.learners.bigram import BigramLearner
+from ensemw2s.learners.hf_causal_lm import HFCausalLM
+from ensemw2s.learners.hf_classifier import HFClassifier
 from ensemw2s.learners.losses import CrossEntropyLoss, LogConfLoss, ProductLoss
 from ensemw2s.storage import encode, write_arrays, writing
 
-__all__ = ["BASE_PARAMETERS", "LOSSES", "LearnerWriter", "fitted_attributes"]
+__all__ = ["BASE_PARAMETERS", "LEARNERS", "LOSSES", "LearnerWriter", "fitted_attributes"]
 
 # Parameters that say which base a learner starts from; they are replaced where a base is included.
 BASE_PARAMETERS = ("model", "revision", "gguf_file")
+LEARNERS = {kind.__name__: kind for kind in (BigramLearner, HFCausalLM, HFClassifier)}
 LOSSES = {kind.__name__: kind for kind in (CrossEntropyLoss, LogConfLoss, ProductLoss)}
 _IN_FILES = ("tokenizer_", "model_", "adapter_", "log_proba_")
 
@@ -47,6 +51,11 @@ class LearnerWriter:
     """
 
     def __init__(self, folder: Path, *, include_base: bool) -> None:
+        if include_base and n_processes() > 1:
+            raise ValueError(
+                "include_base must be False in a launch of several processes, of which one saves. Got True instead; "
+                "save the ensemble once more with include_base=True in a process of its own."
+            )
         self._folder, self._include_base = folder, include_base
         self._bases: list[tuple[tuple, dict[str, Any]]] = []  # what tells them apart, and their records
         self._tokenizers: list[tuple[Any, str]] = []  # with their folders
@@ -59,9 +68,9 @@ class LearnerWriter:
         """Write a fitted learner into the folder `name`, and return its record."""
         path = self._folder / name
         path.mkdir(parents=True)
-        if isinstance(member, HFLearner):
+        if isinstance(member, HFLearner) and type(member) in LEARNERS.values():
             return self._hf_member(member, name)
-        if isinstance(member, BigramLearner):
+        if type(member) is BigramLearner:
             write_arrays(path / "log_proba.safetensors", {"log_proba": member.log_proba_})
             return {
                 "learner": self.estimator(member, "estimator"),
@@ -82,21 +91,18 @@ class LearnerWriter:
         """
         if isinstance(estimator, str):
             return {"$base": self._base((estimator, None, None), name)}
+        if type(estimator) not in LEARNERS.values():
+            return self._skops(estimator, name, "estimator.skops")
+        parameters, base = estimator.get_params(deep=False), None
         if isinstance(estimator, HFLearner):
-            parameters = estimator.get_params(deep=False)
             base = self._base(tuple(parameters.pop(key, None) for key in BASE_PARAMETERS), f"{name}.model")
-            if len(parameters["callbacks"]) > 0:
-                raise TypeError(
-                    f"{name}.callbacks cannot be saved. Got {shorten(parameters['callbacks'])}; pass them again after "
-                    f"loading, and save with set_params(callbacks=())."
-                )
-            encoded = {key: encode(value, f"{name}.{key}", self._special) for key, value in parameters.items()}
-            return {"$learner": {"class": type(estimator).__name__, "base": base, "parameters": encoded}}
-        if isinstance(estimator, BigramLearner):
-            parameters = estimator.get_params(deep=False)
-            encoded = {key: encode(value, f"{name}.{key}", self._special) for key, value in parameters.items()}
-            return {"$learner": {"class": type(estimator).__name__, "base": None, "parameters": encoded}}
-        return self._skops(estimator, name, "estimator.skops")
+        if len(parameters.get("callbacks", ())) > 0:
+            raise TypeError(
+                f"{name}.callbacks cannot be saved. Got {shorten(parameters['callbacks'])}; pass them again after "
+                f"loading, and save with set_params(callbacks=())."
+            )
+        encoded = {key: encode(value, f"{name}.{key}", self._special) for key, value in parameters.items()}
+        return {"$learner": {"class": type(estimator).__name__, "base": base, "parameters": encoded}}
 
     def _hf_member(self, member: HFLearner, name: str) -> dict[str, Any]:
         base = self._base_of_member(member)
@@ -169,7 +175,7 @@ class LearnerWriter:
         return number
 
     def _write_base(self, member: HFLearner, path: Path) -> None:
-        model, untrained = member.load_untrained()
+        model, untrained = member._load_untrained()
         kept = None
         if untrained:  # so that they are drawn anew by the next fit, as from any checkpoint without them
             heads = tuple(f"{name}." for name in untrained)
@@ -188,7 +194,7 @@ class LearnerWriter:
         return len(self._tokenizers) - 1
 
     def _skops(self, estimator: Any, name: str, file: str) -> Any:
-        if not isinstance(estimator, BaseEstimator):
+        if not isinstance(estimator, BaseEstimator) or isinstance(estimator, HFLearner | BigramLearner):
             raise TypeError(
                 f"{name} cannot be saved. Got {shorten(estimator)}; HFCausalLM, HFClassifier, BigramLearner and "
                 f"estimators of scikit-learn are written."

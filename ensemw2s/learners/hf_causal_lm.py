@@ -326,7 +326,7 @@ class HFCausalLM(HFLearner):
         )  # fmt: skip
         return shared_host(key, lambda: AdapterHost(self._load_base(config), config))
 
-    def load_untrained(self) -> tuple[Any, list[str]]:
+    def _load_untrained(self) -> tuple[Any, list[str]]:
         """The untrained model, on the CPU; all its modules have trained weights."""
         model = load_model(
             self.model, auto_class="AutoModelForCausalLM", dtype=self.dtype, revision=self.revision,
@@ -334,14 +334,14 @@ class HFCausalLM(HFLearner):
         )  # fmt: skip
         return model, []
 
-    def revive(self) -> None:
+    def _revive(self) -> None:
         """Remember what was trained."""
         self._trains_all_weights = self.peft_config is None
 
     def _load_base(self, peft_config: PeftConfig | None = None) -> Any:
         launch = current_launch(self._device())  # before the weights are read, which not every process may have to
         launch.check_adapters(peft_config)
-        model, _ = self.load_untrained()
+        model, _ = self._load_untrained()
         saved = getattr(peft_config, "modules_to_save", None) or ()
         return launch.place(model, device=self._device(), whole=saved, as_base=peft_config is not None)
 

@@ -208,7 +208,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         self.adapter_: dict[str, torch.Tensor] | None = None
         self.model_: Any = None
         if self.peft_config is None:
-            model, untrained = self.load_untrained()
+            model, untrained = self._load_untrained()
             reinitialize(model, untrained, seed)
             self.model_ = launch.place(model, device=self._device())
             self._train(self.model_, texts, targets, weight, seed)
@@ -316,7 +316,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         )  # fmt: skip
 
         def build() -> AdapterHost:
-            model, untrained = self.load_untrained()
+            model, untrained = self._load_untrained()
             launch = current_launch(self._device())
             launch.check_adapters(config)
             # What becomes part of the adapter; PEFT adds the heads of the last two names by itself.
@@ -326,11 +326,11 @@ class HFClassifier(ClassifierMixin, HFLearner):
 
         return shared_host(key, build)
 
-    def revive(self) -> None:
+    def _revive(self) -> None:
         """Make the head for the fitted tokenizer and classes."""
         self._head = self._make_head()
 
-    def load_untrained(self) -> tuple[Any, list[str]]:
+    def _load_untrained(self) -> tuple[Any, list[str]]:
         """The untrained model, on the CPU, and its modules without trained weights."""
         launch = current_launch(self._device())  # before the weights are read, which not every process may have to
         model, untrained = self._head.load(self)

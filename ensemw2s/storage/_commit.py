@@ -55,8 +55,11 @@ def commit_folder(path: str | os.PathLike[str], *, kind: str) -> Iterator[Path]:
                 for name in names:
                     _sync(os.path.join(folder, name))
                 _sync(folder)
-            _refuse_occupied(final)
-            os.rename(beside, final)  # fails where another process has filled the folder meanwhile
+            try:
+                os.rename(beside, final)
+            except OSError:
+                _refuse_occupied(final)  # another process was first
+                raise
             _sync(final.parent)
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
