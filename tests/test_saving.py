@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from saved_ensembles import KINDS, base_folder, fitted, open_ensemble, relist, saved, sayings, tuned, voting
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -137,6 +139,22 @@ def test_transformers_opens_a_member_of_which_all_weights_were_trained():
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_tokenizer_is_saved_once(kind):
     assert len(list((saved(kind)).rglob("tokenizer.json"))) == 1
+
+
+def test_loading_leaves_the_members_of_the_same_base_alone():
+    one, other = fitted("tokens-lora").estimators_
+    file = saved("tokens-lora") / "members" / "1" / "adapter_model.safetensors"
+    before = {name: tensor.clone() for name, tensor in one.adapter_.items()}
+    with one.lend_model():
+        pass  # its tensors are in the base's slot now
+    loaded = one._host().load(load_file(file), file)
+    assert all(torch.equal(one.adapter_[name], tensor) for name, tensor in before.items())
+    assert all(torch.equal(other.adapter_[name], tensor) for name, tensor in loaded.items())
+
+
+def test_a_loaded_ensemble_is_pickled():
+    loaded = open_ensemble("tokens-lora", saved("tokens-lora"))
+    assert sayings(pickle.loads(pickle.dumps(loaded))) == sayings(fitted("tokens-lora"))  # noqa: S301
 
 
 def test_a_loaded_ensemble_is_saved_again(tmp_path):
