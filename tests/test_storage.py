@@ -49,6 +49,10 @@ def test_a_committed_folder_holds_what_was_written(stored):
     assert [path.name for path in stored.parent.iterdir()] == ["thing"]
 
 
+def test_all_files_can_be_read_by_those_who_can_read_one(stored):
+    assert len({path.stat().st_mode for path in stored.rglob("*.*")}) == 1
+
+
 def test_a_block_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(IsADirectoryError), commit_folder(tmp_path / "thing", kind="Thing") as folder:
         folder.write_text("{}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from ensemw2s.storage._manifest import write_manifest
+from ensemw2s.storage._manifest import MANIFEST, write_manifest
 
 __all__ = ["commit_folder", "commit_text", "writing"]
 
@@ -51,8 +52,10 @@ def commit_folder(path: str | os.PathLike[str], *, kind: str) -> Iterator[Path]:
             beside.mkdir()
             yield beside
             write_manifest(beside, kind=kind)
+            mode = stat.S_IMODE((beside / MANIFEST).stat().st_mode)
             for folder, _, names in os.walk(beside, topdown=False):
                 for name in names:
+                    os.chmod(os.path.join(folder, name), mode)  # safetensors lets nobody but the owner read its files
                     _sync(os.path.join(folder, name))
                 _sync(folder)
             try:
