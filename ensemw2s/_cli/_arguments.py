@@ -66,7 +66,8 @@ def make_request(options: Namespace, preset: Mapping[str, Any]) -> Request:
     if "sizes" in from_flags:
         from_flags["sizes"] = [_value(text) for text in from_flags["sizes"]]
     if "near_duplicates" in from_flags:
-        from_flags["near_duplicates"] = _value(from_flags["near_duplicates"])
+        text = from_flags["near_duplicates"]
+        from_flags["near_duplicates"] = None if text.lower() == "none" else _value(text)
     if len(from_flags.get("seeds", ())) == 1:
         from_flags["seeds"] = from_flags["seeds"][0]
     merged = dict(preset)

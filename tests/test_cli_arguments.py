@@ -1,0 +1,102 @@
+"""From flags, a file and a preset to the arguments of a sweep."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from ensemw2s import ablations, paper, run_sweep
+from ensemw2s._cli._arguments import make_request
+from ensemw2s._cli._parser import build_parser
+
+PAIR = ["--pair", "small=org/a", "org/b", "--dataset", "quartz"]
+
+
+def request(*flags, preset=None):
+    return make_request(build_parser().parse_args(["sweep", *flags]), preset or {})
+
+
+def test_flags_become_arguments_of_a_sweep():
+    found = request(
+        *PAIR, "--seeds", "2", "--sizes", "0.5", "0.3", "40", "--weak-params", "lr=5e-4", "peft_config=null",
+        "epochs=2", "--near-duplicates", "none", "--train-on-easy", "--rater", "r=org/c", "--backend", "ray",
+        "--threads", "2", "--n-jobs", "3",
+    )  # fmt: skip
+    assert found.arguments["pairs"] == [(("small", "org/a"), "org/b")]
+    assert found.arguments["seeds"] == 2
+    assert found.arguments["sizes"] == [0.5, 0.3, 40]
+    assert found.arguments["weak_params"] == {"lr": 5e-4, "peft_config": None, "epochs": 2}
+    assert found.arguments["near_duplicates"] is None
+    assert found.arguments["train_on_easy"] is True
+    assert found.arguments["rater"] == ("r", "org/c")
+    assert (found.backend, found.threads, found.n_jobs) == ("ray", 2, 3)
+    assert set(found.arguments) <= set(inspect.signature(run_sweep).parameters)
+
+
+def test_several_seeds_are_the_seeds_themselves():
+    assert request(*PAIR, "--seeds", "4", "7").arguments["seeds"] == [4, 7]
+
+
+def test_a_folder_with_an_equals_sign_is_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=1").mkdir()
+    assert request("--pair", "lr=1", "b", "--dataset", "sciq").arguments["pairs"] == [("lr=1", "b")]
+
+
+def test_labels_and_ablations_become_objects():
+    found = request(*PAIR, "--labels", "soft", "--ablations", "window", "controls", "--n-estimators", "4").arguments
+    assert found["labeler"].labels == "soft"
+    assert found["variants"] == ablations("window", "controls", n_estimators=4, epochs=3)  # HFCausalLM's epochs
+    with_epochs = request(*PAIR, "--ablations", "controls", "--weak-params", "epochs=2").arguments
+    assert with_epochs["variants"]["longer training"]["weak_params"] == {"epochs": 10.0}
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(text):
+        path = tmp_path / "sweep.yaml"
+        path.write_text(text, encoding="utf-8")
+        return ["--config", str(path)]
+
+    return write
+
+
+def test_flags_override_the_file_and_the_file_the_preset(config):
+    flags = config(
+        "pairs: [[small=org/a, org/b]]\nn_estimators: 3\nseeds: [5]\nweak_params: {lr: 2e-4, epochs: 7}\n"
+        "labeler: {labels: soft}\nbackend: dask\n"
+    )
+    found = request(*flags, "--weak-params", "epochs=1", "--n-estimators", "2", preset=paper.preset(3))
+    assert found.arguments["weak_params"] == {"epochs": 1, "lr": 2e-4, "peft_config": None}
+    assert found.arguments["n_estimators"] == 2
+    assert found.arguments["seeds"] == [5]
+    assert found.arguments["dataset"] == "quartz"
+    assert found.arguments["labeler"].labels == "soft"
+    assert found.backend == "dask"
+
+
+def test_ablations_replace_the_variants_of_a_preset():
+    found = request(*PAIR, "--ablations", "combine", preset=paper.preset(11, "figure")).arguments
+    assert found["variants"] == ablations("combine")
+    kept = request(*PAIR, preset=paper.preset(11, "figure")).arguments
+    assert kept["variants"] == ablations("window")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("n_estimator: 3", "must have keys among pairs, dataset, .*, threads. Got 'n_estimator'"),
+        ("[1, 2]", r"must hold keys and values. Got \[1, 2\]"),
+        ("pairs: [", "must be a YAML file"),
+        ("weak_params: 3", "weak_params in .* must hold keys and values. Got 3"),
+        ("{pairs: [[a]], dataset: sciq}", r"pairs\[0\] must be two models"),
+        ("{pairs: [[a, b]], dataset: sciq, backend: mpi}", "backend must be one of 'loky'"),
+        ("{pairs: [[a, b]], dataset: sciq, threads: 0}", "threads must be an integer of at least 1"),
+        ("{pairs: [[a, b]], dataset: sciq, labeler: soft}", "labeler must hold parameters"),
+        ("pairs: !!python/object/apply:os.getcwd []", "must be a YAML file"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named(config, text, message):
+    with pytest.raises(ValueError, match=message):
+        request(*config(text))
