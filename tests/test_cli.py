@@ -125,7 +125,7 @@ def test_ratings_are_drawn_and_kept(world, capsys):
     arguments = ["figure", "9", *flags(world, "--n-questions", "10", "--cv", "2", "--seeds", "1", out="rated")]
     assert main([*arguments, "--save", str(world / "ratings.png")]) == 0
     assert "sciq/train: 10 questions, rated by small in 2 folds" in capsys.readouterr().out
-    assert len(list((world / "rated" / "ratings").glob("*.json"))) == 1
+    assert len(list((world / "rated" / "difficulty").glob("*.json"))) == 1
     assert not (world / "rated" / "unit").exists()
 
 

@@ -293,6 +293,8 @@ def test_the_plan_lists_units_and_trains_nothing(folder, result):
         ({"seeds": [1, 1]}, "seeds must hold different integers"),
         ({"n_estimators": 0}, "'n_estimators'.* must be an integer of at least 1"),
         ({"sizes": (0.5, 0.5)}, "sizes must be three"),
+        ({"sizes": (1, "x", 2)}, "strong_size must"),
+        ({"sizes": (100, 100, 100)}, "must have at most n_samples=150 rows"),
         ({"validation_size": 1.0}, r"validation_size must lie in \[0, 1\)"),
         ({"student_rounds": "best"}, "student_rounds must be one of"),
         ({"cv": 1}, "cv must be an integer of at least 2"),

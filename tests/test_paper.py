@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -259,29 +260,31 @@ def test_presets_are_arguments_of_a_sweep_and_not_shared():
 def test_ratings_of_a_sweep_are_read(result, folder):
     plan = plan_sweep([(WEAK, STRONG)], cv=2, out_dir=folder, **SETTINGS)
     expected = cross_val_difficulty(BigramLearner(), POOL.drop_answers(), POOL.answers, cv=2, random_state=0).ratings
-    np.testing.assert_array_equal(paper.rate_questions(plan), expected)
-    assert not (folder / "ratings").exists()
+    np.testing.assert_array_equal(plan.difficulty_ratings(), expected)
 
 
 def test_missing_ratings_are_computed_once(tmp_path):
     plan = plan_sweep([(WEAK, STRONG)], cv=2, out_dir=tmp_path, **SETTINGS)
-    first = paper.rate_questions(plan)
-    (kept,) = (tmp_path / "ratings").glob("*.json")
+    first = plan.difficulty_ratings()
+    (kept,) = (tmp_path / "difficulty").glob("*.json")
     before = kept.stat().st_mtime_ns
-    np.testing.assert_array_equal(paper.rate_questions(plan), first)
+    np.testing.assert_array_equal(plan.difficulty_ratings(), first)
     assert kept.stat().st_mtime_ns == before
 
 
 def test_damaged_ratings_are_named(tmp_path):
-    (tmp_path / "difficulty").mkdir()
-    (tmp_path / "difficulty" / "broken.json").write_text("{")
     plan = plan_sweep([(WEAK, STRONG)], cv=2, out_dir=tmp_path, **SETTINGS)
-    with pytest.raises(CheckpointError, match=r"broken\.json is no stored result"):
-        paper.rate_questions(plan)
+    plan.difficulty_ratings()
+    (kept,) = (tmp_path / "difficulty").glob("*.json")
+    stored = json.loads(kept.read_text())
+    stored["body"]["result"][0] += 0.125
+    kept.write_text(json.dumps(stored))
+    with pytest.raises(CheckpointError, match=kept.name):
+        plan.difficulty_ratings()
 
 
 def test_figures_refuse_the_wrong_source(result):
-    with pytest.raises(TypeError, match=r"pass the result of paper\.rate_questions"):
+    with pytest.raises(TypeError, match=r"pass the result of SweepPlan\.difficulty_ratings"):
         paper.figure(7, result)
     with pytest.raises(TypeError, match="source must be a SweepResult for Figure 4"):
         paper.figure(4, [0.1, 0.2])

@@ -136,7 +136,7 @@ def _rate(options: Namespace, number: Any, plan: SweepPlan, request: Request) ->
     from ensemw2s._cli._backends import parallel_backend
 
     with parallel_backend(request.backend, request.n_jobs, request.threads):
-        ratings = paper.rate_questions(plan, n_jobs=request.n_jobs, verbose=True)
+        ratings = plan.difficulty_ratings(n_jobs=request.n_jobs, verbose=True)
     name = plan.settings.task.questions.name or "own questions"
     low, median, high = (f"{value:.3f}" for value in (ratings.min(), sorted(ratings)[len(ratings) // 2], ratings.max()))
     sys.stdout.write(

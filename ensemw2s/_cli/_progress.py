@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -28,11 +26,9 @@ class UnitProgress:
 
     def __init__(self, plan: SweepPlan, stream: TextIO) -> None:
         self.stream = stream
-        self.folder = Path(str(plan.out_dir)) / "unit"
-        finished = plan.finished()
-        self.waiting = {unit.name for unit, done in zip(plan.units, finished, strict=True) if not done}
-        self.n_units, self.n_done = len(finished), sum(finished)
-        self._seen = set(self.folder.glob("*.json"))
+        paths = dict(zip((unit.name for unit in plan.units), plan.paths(), strict=True))
+        self.waiting = {name: path for name, path in paths.items() if not path.exists()}
+        self.n_units, self.n_done = len(paths), len(paths) - len(self.waiting)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -51,13 +47,10 @@ class UnitProgress:
             self._look()
 
     def _look(self) -> None:
-        new = sorted(set(self.folder.glob("*.json")) - self._seen)
-        self._seen.update(new)
-        for path in new:
-            record = json.loads(path.read_text(encoding="utf-8"))["body"]["result"]
-            name = "{weak} → {strong}, {split}, {variant}, seed {seed}".format(**record)
-            if name in self.waiting:  # another sweep may share the folder
-                self.waiting.remove(name)
-                self.n_done += 1
-                self.stream.write(f"[{self.n_done}/{self.n_units}] {name}\n")
-                self.stream.flush()
+        # By time: of two units that were committed between two looks, the first is named first.
+        new = sorted((path.stat().st_mtime_ns, name) for name, path in self.waiting.items() if path.exists())
+        for _, name in new:
+            del self.waiting[name]
+            self.n_done += 1
+            self.stream.write(f"[{self.n_done}/{self.n_units}] {name}\n")
+            self.stream.flush()

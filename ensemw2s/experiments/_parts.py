@@ -14,7 +14,7 @@ from ensemw2s.experiments._spec import Settings
 from ensemw2s.experiments._store import ResultStore
 from ensemw2s.splits import EasyHardSplit, RandomSplit, question_groups
 
-__all__ = ["Parts", "check_sizes", "difficulty_ratings", "find_parts"]
+__all__ = ["Parts", "check_sizes", "check_split", "difficulty_ratings", "find_parts"]
 
 
 @dataclass(frozen=True)
@@ -47,19 +47,37 @@ def find_parts(settings: Settings, split: str, seed: int, store: ResultStore) ->
     return Parts(weak, validation, strong, test)
 
 
-def difficulty_ratings(settings: Settings, store: ResultStore) -> np.ndarray:
+def difficulty_ratings(
+    settings: Settings, store: ResultStore, *, n_jobs: int | None = None, verbose: bool = False
+) -> np.ndarray:
     """Rating of each question of the pool, computed once for all seeds, pairs and variants."""
 
     def rate() -> list[float]:
         rater = settings.task.student(settings.rater.build(settings.task, seed=0))
         pool = settings.task.part(np.arange(len(settings.task.questions)))
-        return cross_val_difficulty(rater, pool.X, pool.y, cv=settings.cv, random_state=0).ratings.tolist()
+        rated = cross_val_difficulty(
+            rater, pool.X, pool.y, cv=settings.cv, random_state=0, n_jobs=n_jobs, verbose=verbose
+        )
+        return rated.ratings.tolist()
 
     return np.array(store.get("difficulty", settings.describe_rating(), rate))
 
 
 def check_sizes(sizes: Any) -> tuple[Any, Any, Any]:
-    """Three sizes; what they may be is the splits' affair."""
+    """Three sizes; whether they fit the questions is found by `check_split`."""
     if not isinstance(sizes, tuple | list) or len(sizes) != 3:
         raise ValueError(f"sizes must be three: of train-weak, train-strong and test. Got {shorten(sizes)} instead.")
     return tuple(sizes)
+
+
+def check_split(settings: Settings) -> None:
+    """Raise what a split of the pool would raise: sizes that are no sizes, or too large for the questions."""
+    weak_size, strong_size, test_size = settings.sizes
+    splitter = RandomSplit(
+        weak_size=weak_size,
+        strong_size=strong_size,
+        test_size=test_size,
+        near_duplicates=settings.near_duplicates,
+        random_state=0,
+    )
+    next(iter(splitter.split(settings.task.questions)))

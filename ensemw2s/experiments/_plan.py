@@ -5,11 +5,16 @@ from __future__ import annotations
 import tempfile
 import uuid
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ensemw2s.exceptions import SweepError
 from ensemw2s.experiments._attempt import attempt_unit, forget_attempts
+from ensemw2s.experiments._parts import difficulty_ratings
 from ensemw2s.experiments._result import SweepResult
 from ensemw2s.experiments._spec import Settings, Unit
 from ensemw2s.experiments._store import ResultStore
@@ -40,12 +45,16 @@ class SweepPlan:
     units: list[Unit]
     out_dir: str | None = None
 
+    def paths(self) -> list[Path]:
+        """Where each unit's result is, or will be; empty without an `out_dir`."""
+        if self.out_dir is None:
+            return []
+        store = ResultStore(self.out_dir)
+        return [store.path("unit", describe_unit(self.settings, unit)) for unit in self.units]
+
     def finished(self) -> list[bool]:
         """Whether each unit's result is there."""
-        if self.out_dir is None:
-            return [False] * len(self.units)
-        store = ResultStore(self.out_dir)
-        return [store.path("unit", describe_unit(self.settings, unit)).exists() for unit in self.units]
+        return [path.exists() for path in self.paths()] or [False] * len(self.units)
 
     def to_frame(self) -> pandas.DataFrame:
         """One row per unit: models, split, variant, seed, and whether it is finished.
@@ -69,6 +78,29 @@ class SweepPlan:
         ]
         return pd.DataFrame(rows)
 
+    def difficulty_ratings(self, *, n_jobs: int | None = None, verbose: bool = False) -> np.ndarray:
+        """Rate the pool as the easy-hard split does (EnsemW2S, Appendix E); read from `out_dir` where it has been done.
+
+        Parameters
+        ----------
+        n_jobs : int, optional
+            Folds at a time.
+        verbose : bool, default=False
+            Show a progress bar of the folds.
+
+        Returns
+        -------
+        ndarray of shape (n_questions,)
+            In [0, 1]; larger is harder.
+
+        Raises
+        ------
+        CheckpointError
+            If the stored ratings are damaged.
+        """
+        with self._folder() as folder:
+            return difficulty_ratings(self.settings, ResultStore(folder), n_jobs=n_jobs, verbose=verbose)
+
     def run(self, *, n_jobs: int | None = None, verbose: bool = False) -> SweepResult:
         """Run what is not finished, and gather the results.
 
@@ -88,10 +120,13 @@ class SweepPlan:
         SweepError
             If units failed, after all others have finished, or if a worker died.
         """
-        if self.out_dir is not None:
-            return self._run(self.out_dir, n_jobs, verbose)
-        with tempfile.TemporaryDirectory(prefix="ensemw2s-sweep-") as folder:
+        with self._folder() as folder:
             return self._run(folder, n_jobs, verbose)
+
+    def _folder(self) -> AbstractContextManager[str]:
+        if self.out_dir is None:
+            return tempfile.TemporaryDirectory(prefix="ensemw2s-sweep-")
+        return nullcontext(self.out_dir)
 
     def _run(self, folder: str, n_jobs: int | None, verbose: bool) -> SweepResult:
         store = ResultStore(folder)

@@ -10,7 +10,7 @@ from typing import Any
 from ensemw2s._validation import check_integer, check_option, check_real, shorten
 from ensemw2s.datasets import QADataset
 from ensemw2s.experiments._datasets import load_questions
-from ensemw2s.experiments._parts import check_sizes
+from ensemw2s.experiments._parts import check_sizes, check_split
 from ensemw2s.experiments._plan import SweepPlan
 from ensemw2s.experiments._result import SweepResult
 from ensemw2s.experiments._spec import Model, Settings, Unit, Variant, as_model, check_names
@@ -189,6 +189,7 @@ def plan_sweep(pairs: Sequence[tuple[Any, Any]], **arguments: Any) -> SweepPlan:
         train_on_easy=bool(value["train_on_easy"]),
     )
     settings.labeler.check_parameters()
+    check_split(settings)
     splits = [
         check_option(split, "splits", ("random", "easy-hard")) for split in _as_sequence(value["splits"], "splits")
     ]

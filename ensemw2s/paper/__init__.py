@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ensemw2s.paper._experiments import FIGURES, TABLES, figure, preset, table
-from ensemw2s.paper._ratings import rate_questions
 from ensemw2s.paper._selection import at_round
 from ensemw2s.paper._table import PaperTable
 
-__all__ = ["FIGURES", "TABLES", "PaperTable", "at_round", "figure", "preset", "rate_questions", "table"]
+__all__ = ["FIGURES", "TABLES", "PaperTable", "at_round", "figure", "preset", "table"]

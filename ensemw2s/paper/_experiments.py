@@ -243,7 +243,8 @@ def figure(number: int, source: Any, *, variant: str | None = None, choice: str 
     number : int
         2 to 5 or 7 to 17; 5, a table in the paper, is drawn as bars.
     source : SweepResult, or ratings
-        The runs that `preset` asks for; for Figures 7 to 9 ratings of `rate_questions` or `cross_val_difficulty`.
+        The runs that `preset` asks for; for Figures 7 to 9 ratings of `SweepPlan.difficulty_ratings` or
+        `cross_val_difficulty`.
     variant : str, optional
         Which variant of boosting; if None the only one, or "boosting". Figures 10 to 12 show all.
     choice : {"last", "validation", "best"}, optional

@@ -72,7 +72,7 @@ def difficulty(ratings: Any) -> Any:
     """Histogram of difficulty ratings (Figures 7, 8, 9)."""
     if isinstance(ratings, SweepResult):
         raise TypeError(
-            f"Figures 7 to 9 show ratings: pass the result of paper.rate_questions or cross_val_difficulty. "
+            f"Figures 7 to 9 show ratings: pass the result of SweepPlan.difficulty_ratings or cross_val_difficulty. "
             f"Got {shorten(type(ratings).__name__)} instead."
         )
     return DifficultyDisplay.from_ratings(ratings).figure_
