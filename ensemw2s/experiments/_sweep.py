@@ -126,7 +126,7 @@ def run_sweep(
     >>> strong = ("sharper bigram", BigramLearner(smoothing=0.1))
     >>> result = run_sweep([(weak, strong)], dataset=make_qa(60, random_state=0), splits=["random"], seeds=2,
     ...                    n_estimators=2, booster_params={"prior": "uniform"})
-    >>> result.summary().loc[("bigram", "sharper bigram", "random", "boosting", "student"), "n_seeds"]
+    >>> int(result.summary().loc[("bigram", "sharper bigram", "random", "boosting", "student"), "n_seeds"])
     2
     """
     return plan_sweep(
