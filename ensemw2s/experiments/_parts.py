@@ -29,15 +29,12 @@ class Parts:
 
 def find_parts(settings: Settings, split: str, seed: int, store: ResultStore) -> Parts:
     """The parts of one split and seed; ratings are looked up, or computed, where they are needed."""
-    weak_size, strong_size, test_size = settings.sizes
-    sizes: dict[str, Any] = {"weak_size": weak_size, "strong_size": strong_size, "test_size": test_size}
     questions = settings.task.questions
     if split == "random":
-        splitter = RandomSplit(**sizes, near_duplicates=settings.near_duplicates, random_state=seed)
-        weak, strong, test = next(iter(splitter.split(questions)))
+        weak, strong, test = next(_splitter(RandomSplit, settings, seed).split(questions))
     else:
-        harder = EasyHardSplit(**sizes, near_duplicates=settings.near_duplicates, random_state=seed)
-        weak, strong, test = next(iter(harder.split(questions, difficulty_ratings(settings, store))))
+        ratings = difficulty_ratings(settings, store)
+        weak, strong, test = next(_splitter(EasyHardSplit, settings, seed).split(questions, ratings))
     validation = weak[:0]
     if settings.validation_size > 0:
         groups = question_groups(questions, near_duplicates=settings.near_duplicates)[weak]
@@ -72,12 +69,15 @@ def check_sizes(sizes: Any) -> tuple[Any, Any, Any]:
 
 def check_split(settings: Settings) -> None:
     """Raise what a split of the pool would raise: sizes that are no sizes, or too large for the questions."""
+    next(_splitter(RandomSplit, settings, 0).split(settings.task.questions))
+
+
+def _splitter(kind: Any, settings: Settings, seed: int) -> Any:
     weak_size, strong_size, test_size = settings.sizes
-    splitter = RandomSplit(
+    return kind(
         weak_size=weak_size,
         strong_size=strong_size,
         test_size=test_size,
         near_duplicates=settings.near_duplicates,
-        random_state=0,
+        random_state=seed,
     )
-    next(iter(splitter.split(settings.task.questions)))

@@ -35,8 +35,7 @@ class SweepPlan:
     settings : Settings
         What all units share.
     units : list of Unit
-        In the order in which they are started: units that share a weak ensemble or an oracle are far apart, so that
-        no worker waits for another's.
+        In the order of their results.
     out_dir : str or None
         Where results are kept.
     """
@@ -131,6 +130,8 @@ class SweepPlan:
     def _run(self, folder: str, n_jobs: int | None, verbose: bool) -> SweepResult:
         store = ResultStore(folder)
         missing = [unit for unit, finished in zip(self.units, self.finished(), strict=True) if not finished]
+        # Neighbours differ in split or seed, and share neither a weak ensemble nor an oracle that one would wait for.
+        missing.sort(key=lambda unit: (unit.variant.name, unit.weak.name, unit.strong.name))
         call = uuid.uuid4().hex
         try:
             outcomes = list(self._outcomes(missing, folder, call, n_jobs, verbose))
