@@ -393,6 +393,7 @@ def test_the_arrays_given_stay_writable():
     values = np.array([0.0, 0.5])
     ratings_of(["a", "b"], values)
     values[0] = 1.0
+    assert values.tolist() == [1.0, 0.5]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def booster():
 
 
 @pytest.fixture(scope="module")
-def test_questions():
+def held_out():
     return make_qa(50, random_state=1)
 
 
@@ -56,21 +56,21 @@ def test_a_booster_gives_votes_errors_and_priors(booster):
     assert prior.get_linestyle() == "--"
 
 
-def test_test_questions_add_accuracy_token_error_and_chance(booster, test_questions):
-    display = RoundsDisplay.from_estimator(booster, test_questions)
+def test_test_questions_add_accuracy_token_error_and_chance(booster, held_out):
+    display = RoundsDisplay.from_estimator(booster, held_out)
     first = [booster.with_votes(booster.estimator_weights_[:t]) for t in (1, 2, 3)]
-    right = [np.mean(one.predict(test_questions) == np.array(test_questions.answers)) for one in first]
+    right = [np.mean(one.predict(held_out) == np.array(held_out.answers)) for one in first]
     assert drawn(display.errorbars_["accuracy"][0]) == pytest.approx(right)
-    wrong = [one.token_error(test_questions) for one in first]
+    wrong = [one.token_error(held_out) for one in first]
     assert drawn(display.errorbars_["token_error"][0]) == pytest.approx(wrong)
     (chance,) = display.chance_lines_
-    assert set(chance.get_ydata()) == {np.mean([1 / len(options) for options in test_questions.choices])}
+    assert set(chance.get_ydata()) == {np.mean([1 / len(options) for options in held_out.choices])}
     assert chance.axes is display.axes_[2]
     assert legend_texts(display) == ["prior error", "chance"]
 
 
-def test_questions_without_options_have_no_accuracy(booster, test_questions):
-    display = RoundsDisplay.from_estimator(booster, list(test_questions.prompts), list(test_questions.answers))
+def test_questions_without_options_have_no_accuracy(booster, held_out):
+    display = RoundsDisplay.from_estimator(booster, list(held_out.prompts), list(held_out.answers))
     assert list(display.errorbars_) == ["vote", "error", "token_error"]
     assert display.chance_lines_ == []
 
@@ -91,8 +91,8 @@ def test_a_classifier_needs_the_classes():
         RoundsDisplay.from_estimator(booster, [[0]])
 
 
-def test_a_single_model_has_no_rounds(test_questions):
-    model = FineTunedGenerator(BigramLearner()).fit(test_questions)
+def test_a_single_model_has_no_rounds(held_out):
+    model = FineTunedGenerator(BigramLearner()).fit(held_out)
     with pytest.raises(TypeError, match=r"must be boosted, round by round"):
         RoundsDisplay.from_estimator(model)
 

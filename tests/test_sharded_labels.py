@@ -142,10 +142,11 @@ def test_the_teacher_is_asked_the_same_batches(n_jobs):
 
 
 def test_one_job_starts_no_workers(bigram, monkeypatch):
+    expected = list(bigram.predict(HARD))
     monkeypatch.setattr(joblib, "Parallel", None)
-    PseudoLabeler(batch_size=4).label(bigram, HARD)
-    PseudoLabeler(batch_size=4, n_jobs=1).label(bigram, HARD)
-    PseudoLabeler(n_jobs=2).label(bigram, HARD)  # a single batch
+    one_batch = PseudoLabeler(n_jobs=2)
+    for labeler in (PseudoLabeler(batch_size=4), PseudoLabeler(batch_size=4, n_jobs=1), one_batch):
+        assert list(labeler.label(bigram, HARD).y) == expected
 
 
 def test_the_number_of_workers_is_taken_from_the_context():

@@ -192,8 +192,9 @@ def test_a_file_that_is_not_listed_is_refused(stored):
 
 
 def test_the_readme_of_a_repository_is_not_in_the_way(stored):
+    before = open_folder(stored, kind="Thing").files
     (stored / "README.md").write_text("# Mine")
-    open_folder(stored, kind="Thing")
+    assert open_folder(stored, kind="Thing").files == before
 
 
 def test_another_kind_is_refused(stored):
