@@ -13,7 +13,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/python examples/quickstart.py
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 doctest: $(VENV)/.installed-test
 	$(BIN)/python -m pytest --doctest-modules ensemw2s
