@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,8 @@ import torch
 from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from ensemw2s._groups import group_members
 from ensemw2s._validation import check_option
-from ensemw2s.learners.base import PrefixCache
 from ensemw2s.mixing import COMBINATIONS, mix, normalized_votes
 
 __all__ = ["MixtureCache", "MixtureConfig", "MixtureForCausalLM"]
@@ -39,18 +39,18 @@ class MixtureConfig(PreTrainedConfig):
 
 
 class MixtureCache:
-    """The caches of all members, side by side.
+    """The caches of all groups of members, side by side.
 
     Parameters
     ----------
-    members : list
-        One cache per member; None before the first step.
+    groups : list
+        One cache per group; None before the first step.
     """
 
     is_compileable = False
 
-    def __init__(self, members: list[Any]) -> None:
-        self.members = members
+    def __init__(self, groups: list[Any]) -> None:
+        self.groups = groups
         self._length = 0
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -63,9 +63,8 @@ class MixtureCache:
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         """Let each row continue from the beam that it stems from."""
-        for cache in self.members:
-            if cache is not None:  # a member without a vote has none
-                cache.reorder_cache(beam_idx)
+        for cache in self.groups:
+            cache.reorder_cache(beam_idx)
 
 
 class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
@@ -83,6 +82,11 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         Fitted, with one tokenizer.
     votes : array-like of shape (T,)
         Votes >= 0; only their ratios matter.
+
+    Attributes
+    ----------
+    voters : tuple of int
+        Places of the members that have a vote.
 
     Examples
     --------
@@ -107,6 +111,8 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         # A plain list: members may share a base, and their adapters are swapped, not registered.
         self.members = list(members)
         self._weights = weights.tolist()  # beside the buffer, which `half()` would round
+        self.voters = tuple(np.flatnonzero(weights).tolist())
+        self._groups = group_members([self.members[place] for place in self.voters])
         self.register_buffer("votes", torch.tensor(weights, dtype=torch.float64, device=_device_of(members[0])))
 
     @classmethod
@@ -193,35 +199,62 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         transformers.modeling_outputs.CausalLMOutputWithPast
             ``logits`` of shape (B, logits_to_keep or L, V), float32.
         """
-        cache = MixtureCache([None] * len(self.members)) if past_key_values is None else past_key_values
+        cache = MixtureCache([None] * len(self._groups)) if past_key_values is None else past_key_values
+        n_last = logits_to_keep or input_ids.shape[1]
+        mixed: torch.Tensor | None = None
+        for places, logits in self._steps(input_ids, attention_mask, position_ids, cache, n_last, bool(use_cache)):
+            for place, z in zip(places, logits, strict=True):
+                mixed = mix(mixed, z, self._weights[self.voters[place]], self.config.combine)  # (B, n_last, V)
+        return CausalLMOutputWithPast(logits=mixed, past_key_values=cache if use_cache else None)
+
+    def member_logits(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: MixtureCache | None = None,
+        *,
+        n_last: int = 1,
+        use_cache: bool = False,
+    ) -> tuple[torch.Tensor, MixtureCache | None]:
+        """Logits of the members before they are mixed.
+
+        Parameters
+        ----------
+        input_ids, attention_mask, position_ids, past_key_values, use_cache
+            As in `forward`.
+        n_last : int, default=1
+            Number of last positions to compute.
+
+        Returns
+        -------
+        logits : torch.Tensor of shape (T', B, n_last, V), float32
+            Of the T' members that have a vote, in their order; ``voters`` are their places.
+        cache : MixtureCache or None
+            None without `use_cache`.
+        """
+        cache = MixtureCache([None] * len(self._groups)) if past_key_values is None else past_key_values
+        of_place: list[Any] = [None] * len(self.voters)
+        for places, logits in self._steps(input_ids, attention_mask, position_ids, cache, n_last, use_cache):
+            for place, z in zip(places, logits, strict=True):
+                of_place[place] = z
+        return torch.stack(of_place), cache if use_cache else None
+
+    def _steps(
+        self, input_ids: Any, attention_mask: Any, position_ids: Any, cache: MixtureCache, n_last: int, use_cache: bool
+    ) -> Iterator[tuple[tuple[int, ...], torch.Tensor]]:
+        """Places among the voters, and logits (G, B, n_last, V), of one group after the other."""
         n_new = input_ids.shape[1]
         if attention_mask is None:
             attention_mask = input_ids.new_ones((input_ids.shape[0], cache.get_seq_length() + n_new))
         if position_ids is None:
             position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)[:, -n_new:]
-        n_last = logits_to_keep or n_new
-        mixed: torch.Tensor | None = None
-        for place, (member, vote) in enumerate(zip(self.members, self._weights, strict=True)):
-            if vote == 0:
-                continue
-            logits, cache.members[place] = _step(
-                member, input_ids, attention_mask, position_ids, cache.members[place], n_last, bool(use_cache)
+        for number, group in enumerate(self._groups):
+            logits, cache.groups[number] = group.step(
+                input_ids, attention_mask, position_ids, cache.groups[number], n_last=n_last, use_cache=use_cache
             )
-            mixed = mix(mixed, logits.to(self.device).float(), vote, self.config.combine)  # (B, n_last, V)
+            yield group.places, logits.to(self.device).float()
         cache.advance(n_new)
-        return CausalLMOutputWithPast(logits=mixed, past_key_values=cache if use_cache else None)
-
-
-def _step(
-    member: Any, input_ids: Any, attention_mask: Any, position_ids: Any, cache: Any, n_last: int, use_cache: bool
-) -> tuple[torch.Tensor, Any]:
-    if hasattr(member, "decode_step"):
-        return member.decode_step(
-            input_ids, attention_mask, position_ids, cache=cache, n_last=n_last, use_cache=use_cache
-        )
-    ids = input_ids if cache is None else torch.cat([cache.input_ids, input_ids], dim=1)
-    logits = torch.as_tensor(member.token_logits(ids.cpu().numpy(), attention_mask.cpu().numpy()))
-    return logits[:, -n_last:], PrefixCache(ids) if use_cache else None
 
 
 def _one_vote_vector(votes: Any, members: Sequence[Any]) -> np.ndarray:

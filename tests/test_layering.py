@@ -32,6 +32,7 @@ FLOORS = {
     "learners": 4,
     "splits": 4,
     "_inputs": 4,
+    "_groups": 4,
     "_branches": 5,
     "_labelling": 5,
     "mixture": 5,

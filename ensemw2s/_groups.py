@@ -1,0 +1,88 @@
+"""Members that are run together: one forward pass each, or one for all that share a base model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ensemw2s.learners.base import PrefixCache
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["MemberGroup", "group_members"]
+
+
+class MemberGroup(Protocol):
+    """Members whose next step is one forward pass.
+
+    Attributes
+    ----------
+    places : tuple of int
+        Of the G members among those that were grouped.
+    """
+
+    places: tuple[int, ...]
+
+    def step(
+        self, input_ids: Any, attention_mask: Any, position_ids: Any, cache: Any, *, n_last: int, use_cache: bool
+    ) -> tuple[torch.Tensor, Any]:
+        """Read tokens that are not in the cache yet.
+
+        Parameters
+        ----------
+        input_ids, position_ids : torch.Tensor of shape (B, L)
+            The same for all members.
+        attention_mask : torch.Tensor of shape (B, cached + L)
+            Over all tokens so far.
+        cache : object with ``reorder_cache``, or None
+            What the last step returned; None at the start.
+        n_last : int
+            Positions that go through the head.
+        use_cache : bool
+            Whether a cache is returned.
+
+        Returns
+        -------
+        logits : torch.Tensor of shape (G, B, n_last, V)
+        cache : object with ``reorder_cache``, or None
+        """
+        ...
+
+
+def group_members(members: Sequence[Any]) -> list[MemberGroup]:
+    """Sort members into groups, in the order of their first places.
+
+    Parameters
+    ----------
+    members : sequence of TokenLearner
+        Fitted or initialised.
+
+    Returns
+    -------
+    list of MemberGroup
+        Every member is in exactly one.
+    """
+    return [_Single(member, place) for place, member in enumerate(members)]
+
+
+class _Single:
+    """A group of one."""
+
+    def __init__(self, member: Any, place: int) -> None:
+        self.places: tuple[int, ...] = (place,)
+        self._member = member
+
+    def step(
+        self, input_ids: Any, attention_mask: Any, position_ids: Any, cache: Any, *, n_last: int, use_cache: bool
+    ) -> tuple[torch.Tensor, Any]:
+        import torch
+
+        if hasattr(self._member, "decode_step"):
+            logits, cache = self._member.decode_step(
+                input_ids, attention_mask, position_ids, cache=cache, n_last=n_last, use_cache=use_cache
+            )
+            return logits[None], cache
+        ids = input_ids if cache is None else torch.cat([cache.input_ids, input_ids], dim=1)
+        logits = torch.as_tensor(self._member.token_logits(ids.cpu().numpy(), attention_mask.cpu().numpy()))
+        return logits[None, :, -n_last:], PrefixCache(ids) if use_cache else None
