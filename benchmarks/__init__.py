@@ -1,3 +1,7 @@
-"""Measurements of time and memory; run one with ``python -m benchmarks.<name>`` from the repository's root."""
+"""Measurements of time and memory, from the repository's root.
+
+``python -m benchmarks`` runs all and prints one table; ``python -m benchmarks.<name>`` runs one. Every script has a
+function ``run(repeats=5)`` that returns rows, see `benchmarks._measure`.
+"""
 
 from __future__ import annotations

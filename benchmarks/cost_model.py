@@ -8,6 +8,9 @@ depends on what the system takes back.
 
     OMP_NUM_THREADS=1 python -m benchmarks.cost_model
     OMP_NUM_THREADS=1 python -m benchmarks.cost_model --folder path/to/a/model
+
+In the table of all benchmarks: measured times over those predicted from operations and traffic, of the model with 10
+million weights.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks._measure import Row, one_thread
 from ensemw2s import (
     HFCausalLM,
     LearnerCost,
@@ -185,11 +189,10 @@ def measure_memory(name: str, operation: str) -> tuple[float, float]:
     return case.expected_memory(), max(e["args"]["Total Allocated"] for e in events if e.get("name") == "[memory]")
 
 
-def measure_times(names: list[str], n_repeats: int) -> None:
-    """Print measured and predicted CPU seconds of every model and operation."""
-    seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
+def measure_cases(cases: list[Case], n_repeats: int) -> tuple[dict[Case, list[float]], dict[str, list[float]]]:
+    """CPU seconds of every case, and speeds: operations per second by model, and bytes per second as "bytes"."""
+    seconds: dict[Case, list[float]] = defaultdict(list)
     speeds: dict[str, list[float]] = defaultdict(list)
-    cases = [Case(name, operation) for name in names for operation in OPERATIONS]
     clock = time.process_time
     for repeat in range(n_repeats + 1):  # in turn, so that a disturbance meets all alike
         bandwidth = measure_bandwidth(seconds=0.2, clock=clock)
@@ -200,13 +203,37 @@ def measure_times(names: list[str], n_repeats: int) -> None:
                 speeds[case.name].append(measure_flops(case.cost.model, n_tokens=n_tokens, seconds=0.2, clock=clock))
             took = case.run()
             if repeat:  # the first run allocates, and loads what is imported late
-                seconds[case.name, case.operation] += took
+                seconds[case] += took
+    return seconds, speeds
+
+
+def run(repeats: int = 5) -> list[Row]:
+    """Rows of the measured times over the predicted ones."""
+    with one_thread():
+        cases = [Case("10M", operation) for operation in OPERATIONS]
+        seconds, speeds = measure_cases(cases, repeats)
+    rows_ = []
+    for case in cases:
+        predicted = case.expected().flops / max(speeds[case.name])
+        predicted += case.expected().traffic / max(speeds["bytes"])
+        ratios = [took / predicted for took in seconds[case]]
+        rows_.append(
+            Row(f"cost model, {case.operation}, 10M weights", "predicted", min(ratios), statistics.median(ratios),
+                "≤ 2", details={"predicted": predicted})
+        )  # fmt: skip
+    return rows_
+
+
+def measure_times(names: list[str], n_repeats: int) -> None:
+    """Print measured and predicted CPU seconds of every model and operation."""
+    cases = [Case(name, operation) for name in names for operation in OPERATIONS]
+    seconds, speeds = measure_cases(cases, n_repeats)
     print(f"bytes moved per second: {max(speeds['bytes']) / 1e9:.1f} billion\n")
     print("| model | 10⁹ FLOP/s | operation | 10⁹ FLOP | 10⁹ bytes | predicted, FLOPs | predicted, both "
           "| measured, least | median | least / FLOPs | least / both |")  # fmt: skip
     print("|" + " --- |" * 11)
     for case in cases:
-        took, work = seconds[case.name, case.operation], case.expected()
+        took, work = seconds[case], case.expected()
         rate = max(speeds[case.name])
         by_flops, by_both = work.flops / rate, work.flops / rate + work.traffic / max(speeds["bytes"])
         print(

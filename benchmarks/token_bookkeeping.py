@@ -5,6 +5,9 @@ the update. Fails when memory passes 40 bytes per token (4 GB at 100 million), o
 straightforward implementation on a small set. Times are CPU seconds of this process.
 
     python -m benchmarks.token_bookkeeping --tokens 100000000
+
+In the table of all benchmarks: one round (a draw, the error, the vote, the update) of 10 million tokens, and of ten
+times as many. The memory there is the peak of what NumPy allocates, the mistakes included.
 """
 
 from __future__ import annotations
@@ -13,14 +16,17 @@ import argparse
 import bisect
 import math
 import resource
+import statistics
 import sys
 import time
+import tracemalloc
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from benchmarks._measure import Row
 from ensemw2s import draw_tokens, estimator_weight, reweight, weighted_error, window_error
 
 BYTES_PER_TOKEN = 40
@@ -112,6 +118,43 @@ def peak_bytes() -> int:
     """Largest resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def one_round(n_tokens: int) -> tuple[float, float]:
+    """CPU seconds and peak of allocated MB of one round."""
+    tracemalloc.start()
+    wrong = simulated_mistakes(n_tokens, np.random.default_rng(0))
+    weight = np.full(n_tokens, 1.0 / n_tokens)
+    start = time.process_time()
+    draw_tokens(weight, random_state=0)
+    vote = estimator_weight(weighted_error(wrong, weight), PRIOR_ERROR)
+    reweight(weight, wrong, vote)
+    seconds = time.process_time() - start
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return seconds, peak / 1e6
+
+
+def run(repeats: int = 5, tokens: int = 10_000_000, growth: int = 10) -> list[Row]:
+    """Rows of one round with `tokens` tokens, and with `growth` times as many."""
+    compare_with_loops()
+    small = [one_round(tokens) for _ in range(repeats)]
+    large = [one_round(growth * tokens) for _ in range(min(repeats, 2))]
+    base = min(seconds for seconds, _ in small)
+    few, many = f"{tokens / 1e6:g} million tokens", f"{growth * tokens / 1e6:g} million tokens"
+
+    def row(case: str, against: str, values: list[float], target: str) -> Row:
+        return Row(case, against, min(values), statistics.median(values), target, equal=True, details={"all": values})
+
+    return [
+        row(f"boosting bookkeeping, {few}, one round: time", "-", [s for s, _ in small], "≤ 2 s"),
+        row(f"boosting bookkeeping, {few}, one round: memory", "-", [mb for _, mb in small], "≤ 300 MB"),
+        row(f"boosting bookkeeping, {many}: time", f"{few}, times {growth}", [s / base / growth for s, _ in large],
+            "≤ 1.5"),
+        # Three float64 arrays and the mistakes, one byte each, with 1 % to spare.
+        row(f"boosting bookkeeping, {many}: memory", "three float64 arrays and the mistakes",
+            [1e6 * mb / (growth * tokens * 25) for _, mb in large], "≤ 1.01"),
+    ]  # fmt: skip
 
 
 def main() -> None:

@@ -1,0 +1,162 @@
+"""How every script here measures, and the row of the table that comes of it.
+
+Times are CPU seconds of this process with one thread: another process that takes the core does not count, and a second
+thread could only add. Candidates take turns, so that what disturbs one disturbs the others; a ratio is formed within a
+turn, and the least and the median of the turns' ratios are shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import inspect
+import re
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = ["Row", "as_table", "compare", "interleave", "one_thread", "run_script", "script"]
+
+_TARGET = re.compile(r"([≤≥]) (\d+(?:\.\d+)?)(x| s| MB|)")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes
+    ----------
+    case, alternative : str
+        What is measured, and against what; the alternative of an absolute number is "-".
+    ratio_min, ratio_median : float
+        Over the repeats, in the unit of `target`.
+    target : str
+        As "≤ 1.7" (a cost), "≥ 4x" (so many times cheaper), "≤ 2 s" or "≤ 300 MB".
+    equal : bool or None
+        Whether the outputs were equal; None where there are none to compare.
+    details : dict
+        Whatever else was measured, for the JSON file.
+    """
+
+    case: str
+    alternative: str
+    ratio_min: float
+    ratio_median: float
+    target: str
+    equal: bool | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not _TARGET.fullmatch(self.target):
+            raise ValueError(f"target must look like '≤ 1.7', '≥ 4x', '≤ 2 s' or '≤ 300 MB'. Got {self.target!r}.")
+
+    @property
+    def holds(self) -> bool:
+        """Whether the median reaches the target."""
+        sign, limit, _ = _TARGET.fullmatch(self.target).groups()  # type: ignore[union-attr]
+        return self.ratio_median <= float(limit) if sign == "≤" else self.ratio_median >= float(limit)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return {**asdict(self), "holds": self.holds}
+
+
+def compare(
+    case: str,
+    alternative: str,
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    target: str,
+    *,
+    equal: bool | None = None,
+    **details: Any,
+) -> Row:
+    """Row of the ratios of two lists that `interleave` measured: ours to theirs for "≤", theirs to ours for "≥"."""
+    pairs = zip(ours, theirs, strict=True)
+    ratios = [mine / other if target.startswith("≤") else other / mine for mine, other in pairs]
+    measured = {"ours": list(ours), "theirs": list(theirs), **details}
+    return Row(case, alternative, min(ratios), statistics.median(ratios), target, equal, measured)
+
+
+class one_thread:
+    """Context manager that gives torch one thread."""
+
+    def __enter__(self) -> None:
+        import torch
+
+        self.n_before = torch.get_num_threads()
+        torch.set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        import torch
+
+        torch.set_num_threads(self.n_before)
+
+
+def interleave(candidates: dict[str, Callable[[], Any]], repeats: int = 5) -> dict[str, list[float]]:
+    """CPU seconds of each candidate, one thread, in turn.
+
+    Parameters
+    ----------
+    candidates : dict of str to callable
+        Called once to warm up, then once a repeat, in an order that is reversed every other time.
+    repeats : int, at least 1
+        Measurements of each.
+
+    Returns
+    -------
+    dict of str to list of float
+        `repeats` numbers each.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    with one_thread():
+        for work in candidates.values():
+            work()
+        for repeat in range(repeats):
+            for name in list(candidates)[:: -1 if repeat % 2 else 1]:
+                gc.collect()  # what the one before left is not for this one to clean up
+                start = time.process_time()
+                candidates[name]()
+                seconds[name].append(time.process_time() - start)
+    return seconds
+
+
+def as_table(rows: Sequence[Row]) -> str:
+    """Rows in Markdown."""
+    lines = [
+        "| case | against | least | median | target | holds | equal outputs |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    words = {True: "yes", False: "**no**", None: "-"}
+    for row in rows:
+        cells = (
+            row.case, row.alternative, f"{row.ratio_min:.3g}", f"{row.ratio_median:.3g}", row.target,
+            words[row.holds], words[row.equal],
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def run_script(name: str, repeats: int) -> list[Row]:
+    """Rows of the script with this name."""
+    rows: list[Row] = importlib.import_module(f"benchmarks.{name}").run(repeats=repeats)
+    return rows
+
+
+def script(run: Callable[..., list[Row]]) -> None:
+    """Command line of one script: an option for each parameter of its `run`; prints the table and the details."""
+    parser = argparse.ArgumentParser(description=inspect.getdoc(inspect.getmodule(run)) or "")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    for name, parameter in inspect.signature(run).parameters.items():
+        default = parameter.default
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    rows = run(**vars(parser.parse_args()))
+    print(as_table(rows))
+    for row in rows:
+        for name, value in row.details.items():
+            print(f"{row.case}: {name} = {value}")
+    if any(row.equal is False for row in rows):
+        raise SystemExit("Outputs differ.")
