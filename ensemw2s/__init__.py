@@ -53,6 +53,10 @@ if TYPE_CHECKING:
     from ensemw2s.experiments import ablations as ablations
     from ensemw2s.experiments import plan_sweep as plan_sweep
     from ensemw2s.experiments import run_sweep as run_sweep
+    from ensemw2s.kernels import KernelBackend as KernelBackend
+    from ensemw2s.kernels import available_backends as available_backends
+    from ensemw2s.kernels import get_backend as get_backend
+    from ensemw2s.kernels import register_backend as register_backend
     from ensemw2s.learners import BigramLearner as BigramLearner
     from ensemw2s.learners import CrossEntropyLoss as CrossEntropyLoss
     from ensemw2s.learners import HFCausalLM as HFCausalLM
@@ -120,6 +124,11 @@ _PUBLIC: dict[str, str] = {
     "measure_bandwidth": "costs",
     "measure_flops": "costs",
     "stage_costs": "costs",
+    # kernels
+    "KernelBackend": "kernels",
+    "available_backends": "kernels",
+    "get_backend": "kernels",
+    "register_backend": "kernels",
     # tokenizers
     "byte_tokenizer": "tokenizers",
     "word_tokenizer": "tokenizers",

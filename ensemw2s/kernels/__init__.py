@@ -1,0 +1,8 @@
+"""The hot operations of an ensemble behind a small interface: a torch reference, Triton kernels, and yours."""
+
+from __future__ import annotations
+
+from ensemw2s.kernels._base import KernelBackend
+from ensemw2s.kernels._registry import available_backends, get_backend, register_backend
+
+__all__ = ["KernelBackend", "available_backends", "get_backend", "register_backend"]

@@ -1,0 +1,163 @@
+"""Backends by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ensemw2s._validation import shorten
+from ensemw2s.exceptions import BackendUnavailableError
+from ensemw2s.kernels._base import KernelBackend
+
+__all__ = ["available_backends", "get_backend", "register_backend"]
+
+_MEMBERS = ("requires", "supports", "mixture_log_proba", "mixture_sample", "token_nll", "stacked_lora")
+
+
+def _load_torch() -> KernelBackend:
+    from ensemw2s.kernels._torch import TorchBackend
+
+    return TorchBackend()
+
+
+# What "auto" tries, best first, and ends with what runs everywhere. Loaders, as the packages behind are heavy.
+_AUTO = ("torch",)
+_LOADERS: dict[str, Callable[[], KernelBackend]] = {"torch": _load_torch}
+
+
+def get_backend(name: str = "auto", *, device: Any = "cpu", dtype: Any = "float32") -> KernelBackend:
+    """The backend that serves a device and dtype.
+
+    Parameters
+    ----------
+    name : str, default="auto"
+        "auto" falls back to "torch" where nothing faster can serve; a backend asked for by name is given or refused.
+    device : torch.device or str, default="cpu"
+        Where the tensors will be.
+    dtype : torch.dtype or str, default="float32"
+        Of the logits, hidden states or adapters.
+
+    Returns
+    -------
+    KernelBackend
+
+    Raises
+    ------
+    ValueError
+        If `name` is no text.
+    BackendUnavailableError
+        If the backend is unknown, its package is not installed, or it does not serve this device and dtype.
+
+    See Also
+    --------
+    register_backend : Add one of your own.
+
+    Examples
+    --------
+    >>> from ensemw2s import get_backend
+    >>> get_backend().name
+    'torch'
+    >>> get_backend("cuda-magic")
+    Traceback (most recent call last):
+        ...
+    ensemw2s.exceptions.BackendUnavailableError: backend 'cuda-magic' is unknown. Known backends: ...
+    """
+    place = _place(device, dtype)
+    if name == "auto":
+        return next(_LOADERS[known]() for known in _AUTO if _refusal(known, *place) is None)
+    if not isinstance(name, str):
+        raise ValueError(f"backend must be 'auto' or the name of a backend. Got {shorten(name)} instead.")
+    reason = _refusal(name, *place)
+    if reason is not None:
+        known = ", ".join(map(repr, _LOADERS))
+        raise BackendUnavailableError(
+            f"backend {name!r} {reason}. Known backends: {known}; 'auto' takes one that serves."
+        )
+    return _LOADERS[name]()
+
+
+def available_backends(*, device: Any = "cpu", dtype: Any = "float32") -> tuple[str, ...]:
+    """Names of the backends that serve a device and dtype.
+
+    Parameters
+    ----------
+    device : torch.device or str, default="cpu"
+        Where the tensors will be.
+    dtype : torch.dtype or str, default="float32"
+        Of the logits, hidden states or adapters.
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> from ensemw2s import available_backends
+    >>> "torch" in available_backends(device="cpu", dtype="bfloat16")
+    True
+    """
+    place = _place(device, dtype)
+    return tuple(name for name in list(_LOADERS) if _refusal(name, *place) is None)
+
+
+def register_backend(backend: KernelBackend) -> None:
+    """Make a backend known by its name; "auto" leaves it alone.
+
+    Parameters
+    ----------
+    backend : KernelBackend
+        Complete; one that was registered under the same name is replaced.
+
+    Raises
+    ------
+    TypeError
+        If something is missing.
+    ValueError
+        If the name is "auto" or that of a backend of the library.
+
+    Examples
+    --------
+    What a backend does not make faster it takes from the reference.
+
+    >>> from ensemw2s import get_backend, register_backend
+    >>> reference = get_backend("torch")
+    >>> class Greedy:
+    ...     name, requires = "greedy", "anything that torch runs on"
+    ...     supports = reference.supports
+    ...     mixture_log_proba = reference.mixture_log_proba
+    ...     token_nll = reference.token_nll
+    ...     stacked_lora = reference.stacked_lora
+    ...
+    ...     def mixture_sample(self, logits, log_weights, uniform):
+    ...         return self.mixture_log_proba(logits, log_weights).argmax(dim=-1)
+    >>> register_backend(Greedy())
+    >>> get_backend("greedy").name
+    'greedy'
+    """
+    name = getattr(backend, "name", None)
+    missing = [member for member in _MEMBERS if not hasattr(backend, member)]
+    if not isinstance(name, str) or missing:
+        missing = missing if isinstance(name, str) else ["name", *missing]
+        raise TypeError(f"backend must be a KernelBackend. Got {type(backend).__name__} without {', '.join(missing)}.")
+    if name == "auto" or name in _AUTO:
+        raise ValueError(f"backend must have a name of its own. Got {name!r}, which the library uses itself.")
+    _LOADERS[name] = lambda: backend
+
+
+def _place(device: Any, dtype: Any) -> tuple[Any, Any]:
+    import torch
+
+    return torch.device(device), getattr(torch, dtype) if isinstance(dtype, str) else dtype
+
+
+def _refusal(name: str, device: Any, dtype: Any) -> str | None:
+    """Why a backend cannot serve, as the end of a sentence; None where it can."""
+    if name not in _LOADERS:
+        return "is unknown"
+    try:
+        backend = _LOADERS[name]()
+    except ImportError as error:
+        return f"cannot be imported ({error})"
+    if not backend.supports(device, dtype):
+        return f"does not serve {dtype} on {device}: it needs {backend.requires}"
+    return None
