@@ -8,6 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from ensemw2s._encoding import (
+    DEFAULT_PROMPT_TEMPLATE,
+    cut_prompt,
+    encode_cue,
+    encode_for_learner,
+    encode_prompts,
+    encode_rows,
+    fill_template,
+)
 from ensemw2s._validation import as_texts, check_integer, check_option, check_same_length, shorten
 
 __all__ = [
@@ -15,12 +24,12 @@ __all__ = [
     "TokenBatch",
     "TokenDataset",
     "cut_prompt",
+    "encode_cue",
+    "encode_for_learner",
     "encode_prompts",
     "fill_template",
     "pad_left",
 ]
-
-DEFAULT_PROMPT_TEMPLATE = "Question: {prompt}\nAnswer:"
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +131,7 @@ class TokenDataset:
         truncation: str = "error",
         end_of_answer: bool = True,
         row_numbers: Sequence[int] | None = None,
+        cue_ids: Sequence[int] | None = None,
     ) -> TokenDataset:
         """Tokenise questions and answers with the boundary at which they will be scored.
 
@@ -144,6 +154,9 @@ class TokenDataset:
             Whether the end-of-answer token is appended.
         row_numbers : sequence of int, optional
             What messages call each row, where a row of the caller's became several; 0, 1, ... if None.
+        cue_ids : sequence of int, optional
+            From `encode_cue`: what every prompt ends with, whatever the question is. It is not cut. If None, the
+            question and the text behind it are tokenised as one.
 
         Returns
         -------
@@ -165,24 +178,11 @@ class TokenDataset:
                 "tokenizer must have an end-of-sequence token, which ends an answer. "
                 "Set tokenizer.eos_token, or pass end_of_answer=False."
             )
-        contexts = [fill_template(prompt_template, prompt) for prompt in prompts]
-        prompt_rows = encode_prompts(contexts, tokenizer)
-        joined = [_join(context, answer) for context, answer in zip(contexts, answers, strict=True)]
-        full_rows = _encode(joined, tokenizer, add_special_tokens=True)
-        answer_rows = []
-        for row, (prompt, full) in enumerate(zip(prompt_rows, full_rows, strict=True)):
-            ids = full[len(prompt) :]
-            if full[: len(prompt)] != prompt or not ids:
-                # The tokenizer merged over the boundary: generation could never produce those ids.
-                ids = _encode([joined[row][len(contexts[row]) :]], tokenizer, add_special_tokens=False)[0]
-            answer_rows.append([*ids, eos] if end_of_answer else ids)
-        if max_length is not None:
-            numbers = range(len(prompt_rows)) if row_numbers is None else row_numbers
-            prompt_rows = [
-                _fit_length(prompt, answer, max_length, truncation, row, tokenizer.bos_token_id)
-                for row, prompt, answer in zip(numbers, prompt_rows, answer_rows, strict=True)
-            ]
-        return cls(*_flatten(prompt_rows), *_flatten(answer_rows))
+        rows = encode_rows(
+            prompts, answers, tokenizer, prompt_template=prompt_template, max_length=max_length, truncation=truncation,
+            eos=[eos] if end_of_answer else [], row_numbers=row_numbers, cue_ids=cue_ids,
+        )  # fmt: skip
+        return cls(*_flatten(rows[0]), *_flatten(rows[1]))
 
     @classmethod
     def for_learner(
@@ -220,6 +220,7 @@ class TokenDataset:
             truncation=getattr(learner, "truncation", "error"),
             end_of_answer=end_of_answer,
             row_numbers=row_numbers,
+            cue_ids=getattr(learner, "cue_ids_", None),
         )
 
     def __len__(self) -> int:
@@ -353,101 +354,6 @@ def pad_left(rows: Sequence[np.ndarray | Sequence[int]], pad_token_id: int) -> t
         input_ids[place, length - len(row) :] = row
         mask[place, length - len(row) :] = 1
     return input_ids, mask
-
-
-def fill_template(prompt_template: str, prompt: str) -> str:
-    """Put a question into its template.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the template is no text, or has no place for the question.
-    """
-    if not isinstance(prompt_template, str):
-        raise TypeError(f"prompt_template must be a text. Got {shorten(prompt_template)} instead.")
-    if "{prompt}" not in prompt_template:
-        raise ValueError(f"prompt_template must contain '{{prompt}}'. Got {prompt_template!r} instead.")
-    # Not str.format: a question or a template may hold braces of its own.
-    return prompt_template.replace("{prompt}", prompt)
-
-
-def encode_prompts(contexts: Sequence[str], tokenizer: Any) -> list[list[int]]:
-    """Tokens that generation starts from, special tokens such as BOS included.
-
-    Parameters
-    ----------
-    contexts : sequence of str
-        Questions in their template.
-    tokenizer : transformers.PreTrainedTokenizerBase
-        The model's tokenizer.
-
-    Returns
-    -------
-    list of list of int
-    """
-    return _encode(contexts, tokenizer, add_special_tokens=True)
-
-
-def cut_prompt(prompt: list[int], length: int, bos: int | None) -> list[int]:
-    """Cut a prompt on the left; a BOS token at its start stays, if there is room for another token.
-
-    Parameters
-    ----------
-    prompt : list of int
-        Tokens.
-    length : int
-        Tokens to keep, at least 1.
-    bos : int or None
-        The tokenizer's BOS token.
-
-    Returns
-    -------
-    list of int
-    """
-    if len(prompt) <= length:
-        return prompt
-    keep_bos = prompt[0] == bos and length > 1
-    return [prompt[0], *prompt[len(prompt) - length + 1 :]] if keep_bos else prompt[len(prompt) - length :]
-
-
-def _encode(texts: Sequence[str], tokenizer: Any, *, add_special_tokens: bool) -> list[list[int]]:
-    # verbose=False: over-long rows are reported by us, with their row number.
-    rows = tokenizer(list(texts), add_special_tokens=add_special_tokens, verbose=False)["input_ids"]
-    if not add_special_tokens or not _closes_texts(tokenizer):
-        return [list(row) for row in rows]
-    return [list(row[:-1]) for row in rows]
-
-
-def _closes_texts(tokenizer: Any) -> bool:
-    """Whether every text gets an EOS: a prompt must stay open, and answers get theirs from us."""
-    eos = tokenizer.eos_token_id
-    closed, bare = (tokenizer("a", add_special_tokens=special, verbose=False)["input_ids"] for special in (True, False))
-    return eos is not None and closed[-1:] == [eos] and bare[-1:] != [eos]
-
-
-def _join(context: str, answer: str) -> str:
-    separator = "" if context[-1].isspace() or answer[0].isspace() else " "
-    return context + separator + answer
-
-
-def _fit_length(
-    prompt: list[int], answer: list[int], max_length: int, truncation: str, row: int, bos: int | None
-) -> list[int]:
-    excess = len(prompt) + len(answer) - max_length
-    if excess <= 0:
-        return prompt
-    if len(answer) >= max_length:
-        raise ValueError(
-            f"answers[{row}] is {len(answer)} tokens long, which leaves no room for its prompt in "
-            f"max_length={max_length}; raise max_length or drop the row. An answer is never cut."
-        )
-    if truncation == "error":
-        raise ValueError(
-            f"prompts[{row}] and its answer are {len(prompt) + len(answer)} tokens long, more than "
-            f"max_length={max_length}; raise max_length, pass truncation='prompt' to cut the prompt on the left, "
-            f"or drop the row."
-        )
-    return cut_prompt(prompt, len(prompt) - excess, bos)
 
 
 def _flatten(rows: Sequence[Sequence[int] | np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ FLOORS = {
     "_version": 0,
     "_validation": 0,
     "exceptions": 0,
+    "_encoding": 1,
     "boosting": 1,
     "costs": 1,
     "kernels": 1,

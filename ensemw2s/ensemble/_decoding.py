@@ -7,14 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s.tokens import (
-    DEFAULT_PROMPT_TEMPLATE,
-    TokenDataset,
-    cut_prompt,
-    encode_prompts,
-    fill_template,
-    pad_left,
-)
+from ensemw2s.tokens import TokenDataset, encode_for_learner, pad_left
 
 __all__ = ["generate_texts", "match_nll"]
 
@@ -102,11 +95,8 @@ def _prompt_batches(learner: Any, prompts: Sequence[str], n_new: int) -> Iterato
     """Rows, token ids and masks, left-padded, in batches of prompts of like length."""
     import torch
 
-    template = getattr(learner, "prompt_template", DEFAULT_PROMPT_TEMPLATE)
-    encoded = encode_prompts([fill_template(template, prompt) for prompt in prompts], learner.tokenizer_)
     limit = getattr(learner, "max_length_", None)
-    if limit is not None and getattr(learner, "truncation", "error") == "prompt" and n_new < limit:
-        encoded = [cut_prompt(ids, limit - n_new, learner.tokenizer_.bos_token_id) for ids in encoded]
+    encoded = encode_for_learner(learner, prompts, room=None if limit is None else limit - n_new)
     lengths = np.array([len(ids) for ids in encoded])
     if limit is not None and (lengths + n_new > limit).any():
         row = int(np.argmax(lengths + n_new > limit))
