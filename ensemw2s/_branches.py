@@ -61,6 +61,8 @@ def branch_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, b
         ids, mask = pad_left([tokens.row_ids(int(starts[q]))[0] for q in questions], pad)  # (Q, L)
         prompt_mask, lengths = torch.from_numpy(mask), torch.from_numpy(mask.sum(axis=1))
         positions = (prompt_mask.cumsum(dim=1) - 1).clamp(min=0)
+        if hasattr(member, "remember_prompts"):
+            member.remember_prompts(torch.from_numpy(ids), prompt_mask)
         rows = np.concatenate([np.arange(starts[q], starts[q] + n_choices[q]) for q in questions])  # (R,)
         answers = [tokens.row_ids(int(row))[1] for row in rows]
         question_of_row = torch.from_numpy(np.repeat(np.arange(len(questions)), n_choices[questions]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
@@ -48,12 +48,15 @@ class AdapterHost:
     def __init__(self, model: Any, peft_config: PeftConfig) -> None:
         from transformers.pytorch_utils import Conv1D
 
+        from ensemw2s.learners._prompts import PromptReader
+
         config = copy.deepcopy(peft_config)
         check_adapter_config(config)
         # GPT-2 stores its weights transposed; PEFT warns and sets this itself otherwise.
         if hasattr(config, "fan_in_fan_out") and any(isinstance(module, Conv1D) for module in model.modules()):
             config.fan_in_fan_out = True
         self._config = config
+        self.prompts = PromptReader()  # what the base makes of prompts is the same for all adapters
         # Two threads must not swap adapters under each other, as when one streams what the other generates.
         self._lock = RLock()
         self._wrap(model, seed=0)
@@ -114,7 +117,18 @@ class AdapterHost:
                 parameter.data = state[name]
             yield self.model
 
-    def save(self, state: AdapterState, folder: Path) -> None:
+    @contextmanager
+    def held(self) -> Iterator[PeftModel]:
+        """Lend the model with whatever is in the slot; other threads wait."""
+        with self._lock:
+            yield self.model
+
+    def forget_prompts(self) -> None:
+        """Free the memory and files of prompts that were read."""
+        with self._lock:
+            self.prompts.clear()
+
+    def save(self, state: AdapterState, folder: Path, *, cue_ids: Sequence[int] | None = None) -> None:
         """Write a member's adapter as PEFT does: ``adapter_config.json`` and ``adapter_model.safetensors``.
 
         Parameters
@@ -123,6 +137,8 @@ class AdapterHost:
             The member's adapter.
         folder : Path
             Where `peft.PeftModel.from_pretrained` will find it.
+        cue_ids : sequence of int, optional
+            Tokens from which on the adapter acts (activated LoRA); everywhere if None.
         """
         from peft import get_peft_model_state_dict
 
@@ -132,6 +148,8 @@ class AdapterHost:
             config.base_model_name_or_path = base.name_or_path or None
             config.revision = getattr(base.config, "_commit_hash", None)
             config.inference_mode = True
+            if cue_ids is not None:
+                config.alora_invocation_tokens, config.task_type = list(cue_ids), "CAUSAL_LM"
             for name, value in vars(config).items():
                 if isinstance(value, set):  # PEFT would write it in an order that differs from process to process
                     setattr(config, name, sorted(value))
@@ -222,6 +240,11 @@ def check_adapter_config(config: PeftConfig) -> None:
         raise ValueError(
             f"peft_config.init_lora_weights must be True, False, 'gaussian', 'orthogonal' or 'mica', which leave the "
             f"base as it is; all members share it. Got {start!r} instead."
+        )
+    if getattr(config, "alora_invocation_tokens", None) is not None:
+        raise ValueError(
+            "peft_config.alora_invocation_tokens must be None. Got tokens instead; pass adapt='answer' to HFCausalLM, "
+            "which takes them from prompt_template."
         )
     bias = getattr(config, "bias", "none")
     if bias != "none":

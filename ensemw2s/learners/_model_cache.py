@@ -71,13 +71,21 @@ def clear_model_cache() -> None:
     inherit, sets another number; 0 keeps none longer than a learner needs it. Learners that have been used hold their
     base, and go on working: delete them too where the memory is needed.
 
+    What ``HFCausalLM(adapt="answer")`` keeps of prompts is freed as well: up to 1 GB a base in memory, on the model's
+    device, and 4 GB in unnamed files of the folder for temporary files. The environment variables
+    ``ENSEMW2S_PROMPT_CACHE`` and ``ENSEMW2S_PROMPT_CACHE_DISK`` set other sizes, such as ``500MB``; 0 keeps none.
+
     Examples
     --------
     >>> from ensemw2s import clear_model_cache
     >>> clear_model_cache()
     """
     with _LOCK:
+        hosts = list(_HOSTS.values())
         _KEPT.clear()
+    for host in hosts:
+        host.forget_prompts()
+    del hosts
     forget_tokenizers()
     gc.collect()
     torch = sys.modules.get("torch")

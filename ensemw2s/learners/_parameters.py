@@ -14,6 +14,12 @@ from ensemw2s.tokens import fill_template
 
 __all__ = ["check_parameters"]
 
+# Settings of a LoraConfig that PEFT does not combine with alora_invocation_tokens, or applies to all tokens.
+_ACTS_EVERYWHERE = (
+    "modules_to_save", "trainable_token_indices", "target_parameters", "use_dora", "use_qalora", "use_bdlora",
+    "arrow_config", "kasa_config", "monteclora_config", "velora_config",
+)  # fmt: skip
+
 
 def check_parameters(learner: Any, *, truncations: tuple[str, ...] = ("error", "prompt")) -> None:
     """Check a learner's parameters; nothing is loaded.
@@ -31,7 +37,9 @@ def check_parameters(learner: Any, *, truncations: tuple[str, ...] = ("error", "
         Names the parameter.
     """
     _check_model(learner)
+    fill_template(learner.prompt_template, "")
     _check_peft_config(learner.peft_config)
+    _check_adapt(learner)
     for name in ("lr", "epochs"):
         if not check_real(getattr(learner, name), name) > 0:
             raise ValueError(f"{name} must be > 0. Got {getattr(learner, name)!r} instead.")
@@ -40,7 +48,6 @@ def check_parameters(learner: Any, *, truncations: tuple[str, ...] = ("error", "
     if learner.max_length is not None:
         check_integer(learner.max_length, "max_length", minimum=2)
     check_option(learner.truncation, "truncation", truncations)
-    fill_template(learner.prompt_template, "")
     _check_training_args(learner.training_args)
     _check_callbacks(learner.callbacks)
     _check_torch_names(learner.dtype, learner.device)
@@ -65,6 +72,30 @@ def _check_peft_config(peft_config: Any) -> None:
         check_adapter_config(peft_config)
     elif not (peft_config is None or (isinstance(peft_config, str) and peft_config == "default")):
         raise ValueError(f"peft_config must be 'default', a PeftConfig or None. Got {shorten(peft_config)} instead.")
+
+
+def _check_adapt(learner: Any) -> None:
+    if check_option(getattr(learner, "adapt", "all"), "adapt", ("all", "answer")) == "all":
+        return
+    config = learner.peft_config
+    if config is None:
+        raise ValueError(
+            "adapt must be 'all' where peft_config is None: with all weights trained, no prompt's keys and values can "
+            "be shared. Got 'answer' instead."
+        )
+    if not isinstance(config, str) and config.peft_type != "LORA":
+        raise ValueError(f"adapt='answer' needs LoRA; peft_config must be a LoraConfig. Got {type(config).__name__}.")
+    settings = [name for name in _ACTS_EVERYWHERE if getattr(config, name, None)]
+    if settings:
+        raise ValueError(
+            f"adapt must be 'all' with peft_config.{settings[0]}, for which there is no activated LoRA. Got 'answer' "
+            f"instead."
+        )
+    if learner.prompt_template.endswith("{prompt}"):
+        raise ValueError(
+            f"prompt_template must have text behind '{{prompt}}', the cue from which on adapt='answer' acts, such as "
+            f"'\\nAnswer:'. Got {learner.prompt_template!r} instead."
+        )
 
 
 def _check_training_args(training_args: Any) -> None:

@@ -19,8 +19,15 @@ from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._distributed import Launch, current_launch, local_part
 from ensemw2s.tokens import TokenBatch, TokenDataset
 
-__all__ = ["WeightedTrainer", "batch_tensors", "fill_rows", "forward_answers", "run_training", "train_weighted"]
-
+__all__ = [
+    "WeightedTrainer",
+    "batch_tensors",
+    "fill_rows",
+    "forward_answers",
+    "normalized_weight",
+    "run_training",
+    "train_weighted",
+]
 
 FILLER = -1  # stands for a row without weight, at the end of an epoch
 
@@ -183,13 +190,16 @@ def train_weighted(
     WeakLearnerError
         If the loss is not finite.
     """
-    rows = np.flatnonzero(tokens.sum_rows(token_weight) > 0)
-    # In float64, to mean 1: only ratios matter, and D_t may underflow in a batch's float32.
-    weight = token_weight * (len(token_weight) / token_weight.sum())
+    rows, weight = normalized_weight(tokens, token_weight)
     return run_training(
         _TokenTrainer, model, rows, _Collator(tokens, weight, pad_token_id),
         lengths=tokens.lengths[rows], total_weight=float(len(weight)), **settings,
     )  # fmt: skip
+
+
+def normalized_weight(tokens: TokenDataset, token_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows with a positive weight, and the weights, of mean 1: only ratios matter, and D_t may underflow in float32."""
+    return np.flatnonzero(tokens.sum_rows(token_weight) > 0), token_weight * (len(token_weight) / token_weight.sum())
 
 
 def run_training(

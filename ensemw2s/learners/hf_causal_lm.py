@@ -10,19 +10,21 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._validation import check_weight
 from ensemw2s.learners._adapters import AdapterHost, default_lora
-from ensemw2s.learners._distributed import current_launch
+from ensemw2s.learners._distributed import current_launch, n_processes
+from ensemw2s.learners._fit_checks import check_fit_input, check_tokens
 from ensemw2s.learners._hf_learner import HFLearner
 from ensemw2s.learners._loading import folder_stamp, load_model, load_tokenizer
 from ensemw2s.learners._model_cache import shared_host
 from ensemw2s.learners._parameters import check_parameters
 from ensemw2s.learners.base import PrefixCache
-from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, TokenBatch, TokenDataset
+from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, TokenBatch, TokenDataset, encode_cue
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftConfig
+
+    from ensemw2s.learners._stacked import StackedAdapters
 
 __all__ = ["HFCausalLM"]
 
@@ -45,6 +47,12 @@ class HFCausalLM(HFLearner):
         The model's own if None; required when `model` is a function.
     peft_config : "default", peft.PeftConfig or None, default="default"
         What is trained: LoRA of rank 8 on all linear layers, adapters of your own choice, or, with None, all weights.
+    adapt : {"all", "answer"}, default="all"
+        Whether adapters act on all tokens, or from the answer cue on, the text of `prompt_template` behind
+        ``{prompt}`` (activated LoRA). What the base makes of a prompt is then the same for all members, rounds, folds
+        and epochs: it is computed once and kept, see `clear_model_cache`, which makes training, scoring and generation
+        several times cheaper. It is another class of models: compare its accuracy. For LoRA on linear layers of
+        models that keep keys and values; question and cue are tokenised apart.
     lr : float, default=5e-4
         Learning rate of the optimiser. Full fine-tuning usually wants a smaller one.
     epochs : float, default=3
@@ -80,6 +88,8 @@ class HFCausalLM(HFLearner):
     tokenizer_ : transformers.PreTrainedTokenizerBase
     max_length_ : int or None
         Length limit in force.
+    cue_ids_ : list of int
+        Tokens of the answer cue; with ``adapt="answer"`` only.
     history_ : list of dict
         Trainer's log of the last fit.
 
@@ -105,6 +115,7 @@ class HFCausalLM(HFLearner):
         *,
         tokenizer: Any = None,
         peft_config: str | PeftConfig | None = "default",
+        adapt: str = "all",
         lr: float = 5e-4,
         epochs: float = 3,
         batch_size: int = 16,
@@ -124,6 +135,7 @@ class HFCausalLM(HFLearner):
         self.model = model
         self.tokenizer = tokenizer
         self.peft_config = peft_config
+        self.adapt = adapt
         self.lr = lr
         self.epochs = epochs
         self.batch_size = batch_size
@@ -155,6 +167,7 @@ class HFCausalLM(HFLearner):
         # Looked up anew, as parameters may have changed; held meanwhile, so that an unchanged base is not loaded twice.
         previous = self.__dict__.pop("_shared_host", None)
         self.tokenizer_ = load_tokenizer(self.tokenizer, self.model, revision=self.revision, gguf_file=self.gguf_file)
+        self._set_cue()
         self.adapter_: dict[str, torch.Tensor] | None = None
         self.model_: Any = None
         self._trains_all_weights = self.peft_config is None
@@ -190,9 +203,9 @@ class HFCausalLM(HFLearner):
         WeakLearnerError
             If the loss becomes NaN or infinite.
         """
-        weight = _check_fit_input(tokens, token_weight)
+        weight = check_fit_input(tokens, token_weight)
         self.initialize()
-        self._check_tokens(tokens)
+        check_tokens(tokens, n_vocabulary=len(self.tokenizer_), max_length=self.max_length_, cue_ids=self._cue)
         launch = current_launch(self._device())
         launch.check_same(tokens.prompt_ids, tokens.prompt_indptr, tokens.labels, tokens.indptr, weight)
         seed = launch.from_first(int(check_random_state(self.random_state).randint(2**31 - 1)))
@@ -240,11 +253,15 @@ class HFCausalLM(HFLearner):
         -------
         torch.Tensor of shape (B, K, V), float32
         """
+        from ensemw2s.learners._activated import answers_of_batch
         from ensemw2s.learners._trainer import batch_tensors, forward_answers
 
         launch = current_launch(self._device())
         with launch.no_grad(), self.lend_model() as model:
-            logits = forward_answers(model, *batch_tensors(batch, model.device), batch.n_last)
+            if self._cue is not None:
+                logits = answers_of_batch(model, self._host().prompts, batch, self._cue)
+            else:
+                logits = forward_answers(model, *batch_tensors(batch, model.device), batch.n_last)
             return launch.tensor_from_first(logits)
 
     def decode_step(
@@ -279,12 +296,21 @@ class HFCausalLM(HFLearner):
         """
         import torch
 
+        from ensemw2s.learners._activated import activated_step
+
+        starts = None
         if isinstance(cache, PrefixCache):
             input_ids = torch.cat([cache.input_ids, input_ids.to(cache.input_ids.device)], dim=1)
             position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
-            cache = None
+            starts, cache = getattr(cache, "starts", None), None
         launch = current_launch(self._device())
         with launch.no_grad(), self.lend_model() as model:
+            if self._cue is not None and cache is None:
+                logits, cache = activated_step(
+                    model, self._host().prompts, self._cue, input_ids, attention_mask, position_ids,
+                    starts=starts, n_last=n_last, use_cache=use_cache,
+                )  # fmt: skip
+                return launch.tensor_from_first(logits), cache
             output = model(
                 input_ids=input_ids.to(model.device),
                 attention_mask=attention_mask.to(model.device),
@@ -300,15 +326,76 @@ class HFCausalLM(HFLearner):
         kept = getattr(output, "past_key_values", None)
         return logits, PrefixCache(input_ids) if kept is None else kept
 
+    def stack_base(self) -> AdapterHost | None:
+        """What members must have in common to be run as one batch, see `stack`; None if this one runs alone."""
+        # In a launch the processes run in lock step, and a sharded base is used through its own forward functions.
+        if self.adapter_ is None or self._cue is not None or n_processes() > 1:
+            return None
+        return self._host()
+
+    @staticmethod
+    def stack(members: Sequence[HFCausalLM]) -> StackedAdapters | None:
+        """Adapters of members with one `stack_base`, to be run as one batch.
+
+        Parameters
+        ----------
+        members : sequence of HFCausalLM
+            Fitted.
+
+        Returns
+        -------
+        object with ``step``, or None where the kind of adapter does not allow it
+        """
+        from ensemw2s.learners._stacked import StackedAdapters
+
+        return StackedAdapters.of(members[0]._host(), [member.adapter_ for member in members if member.adapter_])
+
+    def remember_prompts(self, input_ids: Any, attention_mask: Any) -> None:
+        """Read prompts that other members, or this one, will be asked about again; with ``adapt="answer"`` only.
+
+        Parameters
+        ----------
+        input_ids, attention_mask : torch.Tensor of shape (B, L)
+            Left-padded prompts.
+        """
+        if self._cue is None:
+            return
+        from ensemw2s.learners._activated import remember
+
+        with current_launch(self._device()).no_grad(), self.lend_model() as model:
+            remember(model, self._host().prompts, self._cue, input_ids, attention_mask)
+
     def lend_model(self) -> AbstractContextManager[Any]:
         """Context manager that gives the `transformers` or PEFT model with this learner's weights in place.
 
-        Other learners share the base: use the model inside the ``with`` block only.
+        Other learners share the base: use the model inside the ``with`` block only. With ``adapt="answer"`` the
+        adapter acts on all that this model is given to read; `decode_step` and `answer_logits` keep it from prompts.
         """
         check_is_fitted(self, "tokenizer_")
         if self._trains_all_weights and self.model_ is None:
             self.model_ = self._load_base()
         return super().lend_model()
+
+    @property
+    def _cue(self) -> list[int] | None:
+        """Tokens from which on the fitted adapter acts; None if on all tokens."""
+        return getattr(self, "cue_ids_", None)
+
+    def _set_cue(self) -> None:
+        self.__dict__.pop("cue_ids_", None)
+        if self.adapt == "all":
+            return
+        if current_launch(self._device()).sharded:
+            raise ValueError(
+                "adapt must be 'all' where the base is sharded (FSDP): the processes would read different prompts. "
+                "Got 'answer' instead."
+            )
+        self.cue_ids_ = encode_cue(self.prompt_template, self.tokenizer_)
+        if not self.cue_ids_:
+            raise ValueError(
+                f"prompt_template must have text behind '{{prompt}}' that the tokenizer does not drop. Got "
+                f"{self.prompt_template!r} instead."
+            )
 
     def _read_config(self) -> Any:
         if not isinstance(self.model, str) or self.gguf_file is not None:
@@ -349,9 +436,15 @@ class HFCausalLM(HFLearner):
         from ensemw2s.learners._rng import isolated_rng
         from ensemw2s.learners._trainer import train_weighted
 
+        train: Any = train_weighted
+        activated: dict[str, Any] = {}
+        if self._cue is not None:
+            from ensemw2s.learners._activated_trainer import train_activated
+
+            train, activated = train_activated, {"prompts": self._host().prompts, "cue_ids": self._cue}
         with isolated_rng(seed):
-            self.history_ = train_weighted(
-                model, tokens, weight,
+            self.history_ = train(
+                model, tokens, weight, **activated,
                 pad_token_id=self._pad_token_id(), lr=self.lr, epochs=self.epochs, batch_size=self.batch_size,
                 seed=seed, use_cpu=self._device() == "cpu", verbose=self.verbose,
                 training_args=self.training_args or {}, callbacks=list(self.callbacks),
@@ -365,25 +458,3 @@ class HFCausalLM(HFLearner):
         limits = [self.max_length, getattr(config.get_text_config(), "max_position_embeddings", None)]
         known = [limit for limit in limits if limit is not None]
         return min(known) if known else None
-
-    def _check_tokens(self, tokens: TokenDataset) -> None:
-        if max(tokens.labels.max(), tokens.prompt_ids.max()) >= len(self.tokenizer_):
-            raise ValueError(
-                f"tokens must come from this learner's tokenizer, of {len(self.tokenizer_)} tokens. Got a larger token "
-                f"id; use TokenDataset.for_learner."
-            )
-        if self.max_length_ is not None and tokens.lengths.max() > self.max_length_:
-            row = int(np.argmax(tokens.lengths > self.max_length_))
-            raise ValueError(
-                f"tokens must have rows of at most {self.max_length_} tokens. Got {tokens.lengths[row]} in row {row}; "
-                f"use TokenDataset.for_learner."
-            )
-
-
-def _check_fit_input(tokens: Any, token_weight: Any) -> np.ndarray:
-    if not isinstance(tokens, TokenDataset):
-        raise TypeError(
-            f"tokens must be a TokenDataset. Got {type(tokens).__name__} instead; to train on texts use "
-            f"FineTunedGenerator(HFCausalLM(...)).fit(X, y)."
-        )
-    return check_weight(token_weight, "token_weight", length=tokens.n_tokens, per="answer token")

@@ -1,0 +1,226 @@
+"""Forward passes of an adapter that acts from the answer cue on (activated LoRA): the prompt is the bare base's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ensemw2s.learners._prompts import PromptReader
+from ensemw2s.learners.base import PrefixCache
+from ensemw2s.tokens import TokenBatch
+
+__all__ = [
+    "CuedBatch",
+    "CuedPrefixCache",
+    "activated_answers",
+    "activated_step",
+    "answers_of_batch",
+    "cut_at_cue",
+    "find_cues",
+    "remember",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class CuedBatch:
+    """Rows in two parts: what the base reads, and what is read with an adapter.
+
+    Attributes
+    ----------
+    prompts : list of B ndarrays of int
+        Tokens before the cue.
+    input_ids, attention_mask : ndarray of shape (B, S), int64
+        The cue and what follows it, padded on the right: a sliding window counts columns, and must find none between
+        a prompt and its cue.
+    """
+
+    prompts: list[np.ndarray]
+    input_ids: np.ndarray
+    attention_mask: np.ndarray
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[np.ndarray], starts: Sequence[int]) -> CuedBatch:
+        """Cut unpadded rows where their cues start."""
+        width = max(len(row) - start for row, start in zip(rows, starts, strict=True))
+        ids = np.zeros((len(rows), width), dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for place, (row, start) in enumerate(zip(rows, starts, strict=True)):
+            ids[place, : len(row) - start] = row[start:]
+            mask[place, : len(row) - start] = 1
+        return cls([row[:start] for row, start in zip(rows, starts, strict=True)], ids, mask)
+
+
+class CuedPrefixCache(PrefixCache):
+    """A `PrefixCache` that knows where the cues are: an answer may hold the same tokens.
+
+    Parameters
+    ----------
+    input_ids : torch.Tensor of shape (B, L)
+        All tokens up to now.
+    starts : ndarray of shape (B,)
+        Column of the first token of each row's cue.
+    """
+
+    def __init__(self, input_ids: torch.Tensor, starts: np.ndarray) -> None:
+        super().__init__(input_ids)
+        self.starts = starts
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Let each row continue from the row that it stems from."""
+        super().reorder_cache(beam_idx)
+        self.starts = self.starts[beam_idx.cpu().numpy()]
+
+
+def cut_at_cue(batch: TokenBatch, cue_ids: Sequence[int]) -> CuedBatch:
+    """Cut the rows of a batch before their cues, which stand before their answers.
+
+    Raises
+    ------
+    ValueError
+        If a prompt does not end with the cue.
+    """
+    rows, starts = [], []
+    n_answer = (batch.labels >= 0).sum(axis=1)
+    for ids, mask, length, row in zip(batch.input_ids, batch.attention_mask, n_answer, batch.rows, strict=True):
+        ids = ids[len(ids) - int(mask.sum()) :]
+        start = len(ids) - (int(length) - 1) - len(cue_ids)  # the last answer token is not fed
+        if start < 0 or ids[start : start + len(cue_ids)].tolist() != list(cue_ids):
+            raise ValueError(
+                f"The prompt of row {row} must end with the answer cue, the tokens {list(cue_ids)}, from which on "
+                f"adapt='answer' acts; use TokenDataset.for_learner."
+            )
+        rows.append(ids)
+        starts.append(start)
+    return CuedBatch.from_rows(rows, starts)
+
+
+def find_cues(input_ids: np.ndarray, attention_mask: np.ndarray, cue_ids: Sequence[int]) -> np.ndarray:
+    """Column where the last cue of each row starts, of shape (B,), as PEFT looks for it.
+
+    Raises
+    ------
+    ValueError
+        If a row has none.
+    """
+    n_cue = len(cue_ids)
+    found = np.zeros((len(input_ids), 0), dtype=bool)
+    if input_ids.shape[1] >= n_cue:
+        windows = np.lib.stride_tricks.sliding_window_view(input_ids, n_cue, axis=1)  # (B, L - C + 1, C)
+        found = (windows == np.asarray(cue_ids)).all(axis=2) & (attention_mask[:, : windows.shape[1]] == 1)
+    if not found.any(axis=1).all():
+        row = int(np.argmin(found.any(axis=1)))
+        raise ValueError(
+            f"Row {row} of input_ids must hold the answer cue, the tokens {list(cue_ids)}, from which on "
+            f"adapt='answer' acts. Put the question into the learner's prompt_template, as generate(X) does."
+        )
+    return found.shape[1] - 1 - np.argmax(found[:, ::-1], axis=1)
+
+
+def activated_answers(
+    model: Any, prompts: PromptReader, batch: CuedBatch, n_last: int, *, keep: bool = True
+) -> torch.Tensor:
+    """Logits at the last columns behind the cue, float32 of shape (B, n_last, V).
+
+    Parameters
+    ----------
+    model : peft.PeftModel
+        With the adapter in place.
+    prompts : PromptReader
+        Of the model's base.
+    batch : CuedBatch
+        Rows.
+    n_last : int
+        Columns that go through the head.
+    keep : bool, default=True
+        Whether the prompts will be asked for again.
+    """
+    past = prompts.read(model, batch.prompts, keep=keep)
+    ids, mask = (torch.from_numpy(array).to(model.device) for array in (batch.input_ids, batch.attention_mask))
+    logits = model(
+        input_ids=ids,
+        attention_mask=torch.cat([past.mask, mask], dim=1),
+        position_ids=past.lengths[:, None] + torch.arange(ids.shape[1], device=ids.device),
+        past_key_values=past.cache(),
+        use_cache=True,
+        logits_to_keep=n_last,
+    ).logits
+    return logits[:, -n_last:].float()
+
+
+def answers_of_batch(model: Any, prompts: PromptReader, batch: TokenBatch, cue_ids: Sequence[int]) -> torch.Tensor:
+    """Logits that predict a batch's answer tokens, in the places of its labels: float32 of shape (B, K, V)."""
+    logits = activated_answers(model, prompts, cut_at_cue(batch, cue_ids), batch.n_last)  # shorter answers end earlier
+    missing = torch.from_numpy((batch.labels < 0).sum(axis=1)).to(logits.device)  # (B,)
+    if not missing.any():
+        return logits
+    columns = (torch.arange(batch.n_last, device=logits.device) - missing[:, None]).clamp(min=0)  # (B, K)
+    return logits[torch.arange(len(logits), device=logits.device)[:, None], columns]
+
+
+def remember(
+    model: Any, prompts: PromptReader, cue_ids: Sequence[int], input_ids: torch.Tensor, attention_mask: torch.Tensor
+) -> None:
+    """Read what stands before the cues of left-padded rows, and keep it."""
+    ids, mask = input_ids.cpu().numpy(), attention_mask.cpu().numpy()
+    starts, n_padding = find_cues(ids, mask, cue_ids), ids.shape[1] - mask.sum(axis=1)
+    rows = [row[padding:start] for row, padding, start in zip(ids, n_padding, starts, strict=True)]
+    prompts.read(model, rows, keep=True)
+
+
+def activated_step(
+    model: Any,
+    prompts: PromptReader,
+    cue_ids: Sequence[int],
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    position_ids: torch.Tensor,
+    *,
+    starts: np.ndarray | None = None,
+    n_last: int,
+    use_cache: bool,
+) -> tuple[torch.Tensor, Any]:
+    """`HFCausalLM.decode_step` without a cache: whole rows, padded on the left.
+
+    Rows in which as many tokens follow the prompt, such as prompts alone, get the model's own cache. Others, and whole
+    rows through the head, take a second pass of the base and are read again at each step.
+
+    Parameters
+    ----------
+    starts : ndarray of shape (B,), optional
+        Columns of the cues, searched for if None.
+    """
+    ids, mask = (tensor.cpu().numpy() for tensor in (input_ids, attention_mask))
+    starts = find_cues(ids, mask, cue_ids) if starts is None else starts
+    n_padding = ids.shape[1] - mask.sum(axis=1)
+    begin, n_behind = int(starts[0]), ids.shape[1] - starts
+    if (starts == begin).all() and n_last <= n_behind[0] and (n_padding < begin).any():
+        rows = [row[padding:begin] for row, padding in zip(ids, n_padding, strict=True)]
+        cache = prompts.read(model, rows, width=begin, keep=False).cache()
+        logits = model(
+            input_ids=input_ids[:, begin:].to(model.device),
+            attention_mask=attention_mask.to(model.device),
+            position_ids=position_ids[:, begin:].to(model.device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=n_last,
+        ).logits[:, -n_last:]
+        return logits, cache if use_cache else None
+    rows = [row[padding:] for row, padding in zip(ids, n_padding, strict=True)]
+    batch = CuedBatch.from_rows(rows, (starts - n_padding).tolist())
+    behind = activated_answers(model, prompts, batch, batch.input_ids.shape[1], keep=False)  # (B, S, V)
+    with model.disable_adapter():
+        logits = model(
+            input_ids=input_ids.to(model.device),
+            attention_mask=attention_mask.to(model.device),
+            position_ids=position_ids.to(model.device),
+            use_cache=False,
+            logits_to_keep=n_last,
+        ).logits[:, -n_last:].to(behind.dtype)  # fmt: skip
+    for row, count in enumerate(n_behind.tolist()):
+        kept = min(count, n_last)
+        logits[row, n_last - kept :] = behind[row, count - kept : count]
+    return logits, CuedPrefixCache(input_ids, starts) if use_cache else None

@@ -1,0 +1,128 @@
+"""Training of an adapter that acts from the answer cue on: no gradient, and after the first epoch no forward pass, goes
+through a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from peft.tuners.lora import LoraLayer
+from torch.nn.functional import cross_entropy
+from transformers.pytorch_utils import Conv1D
+
+from ensemw2s.learners._activated import CuedBatch, activated_answers, cut_at_cue
+from ensemw2s.learners._prompts import PromptReader
+from ensemw2s.learners._trainer import WeightedTrainer, fill_rows, normalized_weight, run_training
+from ensemw2s.tokens import TokenDataset
+
+__all__ = ["train_activated"]
+
+
+class _Collator:
+    def __init__(
+        self, tokens: TokenDataset, token_weight: np.ndarray, pad_token_id: int, cue_ids: Sequence[int]
+    ) -> None:
+        self.tokens, self.token_weight, self.pad_token_id = tokens, token_weight, pad_token_id
+        self.cue_ids = cue_ids
+
+    def __call__(self, rows: list[int]) -> dict[str, Any]:
+        chosen, is_real = fill_rows(rows)
+        batch = self.tokens.batch(chosen, pad_token_id=self.pad_token_id)
+        cued = cut_at_cue(batch, self.cue_ids)
+        weight = np.where(batch.token_index >= 0, self.token_weight[batch.token_index], 0.0)  # (B, K)
+        weight[~is_real] = 0.0
+        # The answers start together, behind their cues, and not as in a TokenBatch end together.
+        columns = (np.arange(batch.n_last) + (batch.labels < 0).sum(axis=1)[:, None]) % batch.n_last
+        lengths = np.array([len(prompt) for prompt in cued.prompts])
+        return {
+            "prompt_ids": torch.from_numpy(np.concatenate(cued.prompts)),
+            "prompt_lengths": torch.from_numpy(lengths),
+            "input_ids": torch.from_numpy(cued.input_ids),
+            "attention_mask": torch.from_numpy(cued.attention_mask),
+            "labels": torch.from_numpy(np.take_along_axis(batch.labels, columns, axis=1)),
+            "token_weight": torch.from_numpy(np.take_along_axis(weight, columns, axis=1)).float(),
+        }
+
+
+class _ActivatedTrainer(WeightedTrainer):
+    def __init__(self, *args: Any, prompts: PromptReader, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.prompts = prompts
+
+    def weighted_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        labels, weight = inputs["labels"], inputs["token_weight"]  # (B, K)
+        ends = inputs["prompt_lengths"].cumsum(dim=0)[:-1].cpu().numpy()
+        batch = CuedBatch(
+            np.split(inputs["prompt_ids"].cpu().numpy(), ends),
+            inputs["input_ids"].cpu().numpy(),
+            inputs["attention_mask"].cpu().numpy(),
+        )
+        # Not `model`, which may be spread over several devices: a cache of keys and values is on one.
+        logits = activated_answers(self.model, self.prompts, batch, labels.shape[1])
+        nll = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none")
+        return (nll * weight.flatten()).sum(), logits
+
+
+def train_activated(
+    model: Any,
+    tokens: TokenDataset,
+    token_weight: np.ndarray,
+    *,
+    prompts: PromptReader,
+    cue_ids: Sequence[int],
+    pad_token_id: int,
+    **settings: Any,
+) -> list[dict[str, float]]:
+    """`train_weighted` for an adapter that acts from the cue on.
+
+    Parameters
+    ----------
+    model : peft.PeftModel
+        Its adapter is trained in place.
+    tokens, token_weight, pad_token_id, **settings
+        As in `train_weighted`.
+    prompts : PromptReader
+        Of the model's base.
+    cue_ids : sequence of int
+        What every prompt ends with.
+
+    Returns
+    -------
+    list of dict
+        Trainer's log.
+
+    Raises
+    ------
+    ValueError
+        If the model keeps no keys and values, its adapters are not on linear layers, it or `settings` ask for gradient
+        checkpointing, or a prompt lacks the cue.
+    WeakLearnerError
+        If the loss is not finite.
+    """
+    checkpointing = any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+    if checkpointing or settings["training_args"].get("gradient_checkpointing"):
+        raise ValueError(
+            "adapt must be 'all' with gradient checkpointing, which forgets the prompt's keys and values. Got "
+            "'answer' instead; it saves that memory anyway, since no gradient goes through a prompt."
+        )
+    _check_layers(model)
+    prompts.check(model)
+    rows, weight = normalized_weight(tokens, token_weight)
+    return run_training(
+        _ActivatedTrainer, model, rows, _Collator(tokens, weight, pad_token_id, cue_ids),
+        # Prompts cost next to nothing: rows whose answers are of like length share a batch.
+        lengths=tokens.answer_lengths[rows], total_weight=float(len(weight)), prompts=prompts, **settings,
+    )  # fmt: skip
+
+
+def _check_layers(model: Any) -> None:
+    """Refuse adapters for which PEFT has no activated LoRA, such as those of embeddings."""
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLayer) and not isinstance(module.get_base_layer(), torch.nn.Linear | Conv1D):
+            raise ValueError(
+                f"adapt must be 'all' with adapters on other than linear layers. Got 'answer' instead, and "
+                f"{name.removeprefix('base_model.model.')} among peft_config.target_modules."
+            )
