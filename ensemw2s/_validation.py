@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterable, Sized
+import unicodedata
+from collections.abc import Iterable, Mapping, Set, Sized
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,8 +15,19 @@ RandomState: TypeAlias = "int | np.random.Generator | np.random.RandomState | No
 
 def as_texts(values: Iterable[str], name: str, *, what: str = "text") -> list[str]:
     """Return the rows of `values` as a list of texts, none of them blank; `what` names one row in messages."""
+    rows = as_column(values, name, what=what)
+    for row, value in enumerate(rows):
+        check_text(value, name, row, what=what)
+    return [str(value) for value in rows]  # numpy.str_ becomes a plain str
+
+
+def as_column(values: Any, name: str, *, what: str = "text") -> list[Any]:
+    """Return the rows of `values`, at least one, whatever they are; `what` names one row in messages."""
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a sequence of {what}s. Got {shorten(values)} instead; put it in a list.")
+    if isinstance(values, Set | Mapping):
+        # Their order is not that of the other columns.
+        raise TypeError(f"{name} must be a sequence of {what}s. Got a {type(values).__name__} instead; pass a list.")
     shape = getattr(values, "shape", None)
     if isinstance(shape, tuple) and len(shape) != 1:
         # A DataFrame would be read as the list of its columns' names.
@@ -26,16 +38,26 @@ def as_texts(values: Iterable[str], name: str, *, what: str = "text") -> list[st
     rows = list(values)
     if not rows:
         raise ValueError(f"{name} must not be empty.")
-    for row, value in enumerate(rows):
-        if not isinstance(value, str):
-            raise TypeError(f"{name} must hold texts. Got {name}[{row}] = {shorten(value)} instead.")
-        if not value.strip():
-            raise ValueError(f"{name} must not hold a blank {what}. Got {name}[{row}] = {value!r}; fill or drop it.")
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(f"{name}[{row}] cannot be written as UTF-8 ({error.reason}); repair the {what}.") from None
-    return [str(value) for value in rows]  # numpy.str_ becomes a plain str
+    return rows
+
+
+def check_text(value: Any, name: str, row: int, *, what: str = "text") -> None:
+    """Refuse what is no text, blank, or cannot be written down; `what` names the entry in messages."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must hold texts. Got {name}[{row}] = {shorten(value)} instead; fill or drop the row.")
+    if is_blank(value):
+        raise ValueError(f"{name} must not hold a blank {what}. Got {name}[{row}] = {shorten(value)}; fill or drop it.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{name}[{row}] cannot be written as UTF-8 ({error.reason}); repair the {what}, or drop the row."
+        ) from None
+
+
+def is_blank(text: str) -> bool:
+    """Whether no character of `text` can be seen: blanks, control characters, zero-width and direction marks."""
+    return all(letter.isspace() or unicodedata.category(letter) in ("Cc", "Cf") for letter in text)
 
 
 def check_same_length(first: Sized, second: Sized, first_name: str, second_name: str) -> None:

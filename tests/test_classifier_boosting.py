@@ -464,7 +464,7 @@ def test_probabilities_that_are_not_finite_are_refused():
         (["a", None, "b"], None, r"Got y\[1\] = None instead; label the row or drop it"),
         (np.array(["a", 1, "b"], dtype=object), None, r"y must hold labels of one kind"),
         ([0.5, 1.7, 2.2], None, r"Unknown label type"),
-        ([0, 1, np.nan], None, r"Input y contains NaN"),
+        ([0, 1, np.nan], None, r"Got y\[2\] = nan instead; label the row or drop it"),
     ],
 )
 def test_bad_labels_and_weights_are_refused_before_training(y, sample_weight, message):

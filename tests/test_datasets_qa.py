@@ -166,12 +166,12 @@ def test_fewer_than_two_options_are_refused(options: list[str]) -> None:
 
 
 def test_repeated_options_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"choices\[0\] must hold different options; got 'tin' 2 times"):
+    with pytest.raises(ValueError, match=r"choices\[0\] must hold different options. Got 'tin' 2 times"):
         QADataset(PROMPTS[:1], choices=[["tin", "lead", "tin"]])
 
 
 def test_gold_answer_absent_from_the_choices_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"answers\[1\] must be one of choices\[1\].*got 'argon'"):
+    with pytest.raises(ValueError, match=r"answers\[1\] must be one of choices\[1\].*Got 'argon'"):
         QADataset(PROMPTS[:2], ["tin", "argon"], CHOICES[:2])
 
 
@@ -182,7 +182,7 @@ def test_gold_answer_that_differs_in_case_is_pointed_at() -> None:
 
 @pytest.mark.parametrize("bad", [-1, 2])
 def test_label_out_of_range_is_refused(bad: int) -> None:
-    with pytest.raises(ValueError, match=rf"labels\[0\] must lie in \[0, 2\).*got {bad}"):
+    with pytest.raises(ValueError, match=rf"labels\[0\] must lie in \[0, 2\).*Got {bad}"):
         QADataset(PROMPTS, choices=CHOICES, labels=[bad, 1, 0, 2])
 
 

@@ -19,6 +19,7 @@ FLOORS = {
     "_validation": 0,
     "exceptions": 0,
     "_encoding": 1,
+    "_rows": 1,
     "boosting": 1,
     "costs": 1,
     "kernels": 1,

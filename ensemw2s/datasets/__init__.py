@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ensemw2s.datasets._binary import BinaryQA, to_binary
+from ensemw2s.datasets._columns import check_options, gold_option
 from ensemw2s.datasets._example import QAExample
 from ensemw2s.datasets._loaders import load_arc, load_quartz, load_sciq
 from ensemw2s.datasets._qa import QADataset
@@ -12,6 +13,8 @@ __all__ = [
     "BinaryQA",
     "QADataset",
     "QAExample",
+    "check_options",
+    "gold_option",
     "load_arc",
     "load_quartz",
     "load_sciq",

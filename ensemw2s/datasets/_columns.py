@@ -28,27 +28,29 @@ def check_ids(values: Any, prompts: Sequence[str]) -> tuple[str, ...]:
 def check_choices(values: Any, prompts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """Return two or more different options per prompt; rows may differ in length."""
     rows = _listed("choices", values, "list of options", prompts)
-    checked = []
-    for row, options in enumerate(rows):
-        if not isinstance(options, (list, tuple, np.ndarray)):
-            raise TypeError(
-                f"choices[{row}] must be a list of options; got {shorten(options)} ({type(options).__name__}). "
-                "Give one list per question."
-            )
-        if len(options) < 2:
-            raise ValueError(
-                f"choices[{row}] must hold at least two options; got {shorten(list(options))}. "
-                "Drop the row, or leave choices out for free-text questions."
-            )
-        texts = tuple(as_texts(options, f"choices[{row}]", what="option"))
-        if len(set(texts)) < len(texts):
-            twice = next(text for text in texts if texts.count(text) > 1)
-            raise ValueError(
-                f"choices[{row}] must hold different options; got {twice!r} {texts.count(twice)} times. "
-                "Merge the repeated options, or drop the row."
-            )
-        checked.append(texts)
-    return tuple(checked)
+    return tuple(check_options(options, row) for row, options in enumerate(rows))
+
+
+def check_options(options: Any, row: int, name: str = "choices") -> tuple[str, ...]:
+    """Return the options of one question, two or more different ones; `name` is that of the column."""
+    if not isinstance(options, (list, tuple, np.ndarray)):
+        raise TypeError(
+            f"{name}[{row}] must be a list of options. Got {shorten(options)} ({type(options).__name__}) instead; "
+            "give one list per question."
+        )
+    if len(options) < 2:
+        raise ValueError(
+            f"{name}[{row}] must hold at least two options. Got {shorten(list(options))} instead; drop the row, or "
+            "leave choices out for free-text questions."
+        )
+    texts = tuple(as_texts(options, f"{name}[{row}]", what="option"))
+    if len(set(texts)) < len(texts):
+        twice = next(text for text in texts if texts.count(text) > 1)
+        raise ValueError(
+            f"{name}[{row}] must hold different options. Got {shorten(twice)} {texts.count(twice)} times; merge the "
+            "repeated options, or drop the row."
+        )
+    return texts
 
 
 def check_labels(values: Any, choices: Sequence[Sequence[str]], prompts: Sequence[str]) -> NDArray[np.int64]:
@@ -57,30 +59,34 @@ def check_labels(values: Any, choices: Sequence[Sequence[str]], prompts: Sequenc
     for row, value in enumerate(rows):
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
             raise TypeError(
-                f"labels[{row}] must be an int, the index of the gold option; got {value!r} ({type(value).__name__}). "
-                "Turn option letters into indices first, for instance 'ABCD'.index(letter)."
+                f"labels[{row}] must be an int, the index of the gold option. Got {shorten(value)} "
+                f"({type(value).__name__}) instead; turn option letters into indices, as with 'ABCD'.index(letter)."
             )
         if not 0 <= value < len(choices[row]):
             raise ValueError(
-                f"labels[{row}] must lie in [0, {len(choices[row])}), the options of that question; got {value}. "
-                "Labels count from 0."
+                f"labels[{row}] must lie in [0, {len(choices[row])}), the options of that question. Got {value} "
+                "instead; labels count from 0."
             )
     return frozen(np.asarray(rows, dtype=np.int64))
 
 
 def labels_from_answers(answers: Sequence[str], choices: Sequence[Sequence[str]]) -> NDArray[np.int64]:
     """Return where each answer stands among its options, as a read-only array."""
-    labels = np.empty(len(answers), dtype=np.int64)
-    for row, (answer, options) in enumerate(zip(answers, choices, strict=True)):
-        if answer not in options:
-            loose = [option for option in options if option.strip().casefold() == answer.strip().casefold()]
-            hint = f" ({loose[0]!r} differs from it only in case or blanks)" if loose else ""
-            raise ValueError(
-                f"answers[{row}] must be one of choices[{row}] {list(options)}; got {answer!r}{hint}. "
-                "Correct the row, drop it, or leave choices out for free-text answers."
-            )
-        labels[row] = list(options).index(answer)
-    return frozen(labels)
+    pairs = enumerate(zip(answers, choices, strict=True))
+    labels = [gold_option(answer, options, row) for row, (answer, options) in pairs]
+    return frozen(np.array(labels, dtype=np.int64))
+
+
+def gold_option(answer: str, options: Sequence[str], row: int, names: Sequence[str] = ("answers", "choices")) -> int:
+    """Return where the answer to one question stands among its options; `names` are those of the two columns."""
+    if answer not in options:
+        loose = [option for option in options if option.strip().casefold() == answer.strip().casefold()]
+        hint = f" ({loose[0]!r} differs from it only in case or blanks)" if loose else ""
+        raise ValueError(
+            f"{names[0]}[{row}] must be one of {names[1]}[{row}] {shorten(list(options), 200)}. Got {shorten(answer)}"
+            f"{hint} instead; correct the row, drop it, or leave choices out for free-text answers."
+        )
+    return list(options).index(answer)
 
 
 def check_difficulty(values: Any, prompts: Sequence[str]) -> NDArray[np.float64]:
@@ -89,12 +95,12 @@ def check_difficulty(values: Any, prompts: Sequence[str]) -> NDArray[np.float64]
     for row, value in enumerate(rows):
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
             raise TypeError(
-                f"difficulty[{row}] must be a number; got {value!r} ({type(value).__name__}). "
-                "Rate every question, or leave difficulty out."
+                f"difficulty[{row}] must be a number. Got {shorten(value)} ({type(value).__name__}) instead; rate "
+                "every question, or leave difficulty out."
             )
         if not np.isfinite(value):
             raise ValueError(
-                f"difficulty[{row}] must be finite; got {value}. Rate every question, or leave difficulty out."
+                f"difficulty[{row}] must be finite. Got {value} instead; rate every question, or leave difficulty out."
             )
     return frozen(np.asarray(rows, dtype=np.float64))
 
@@ -107,7 +113,7 @@ def frozen(array: NDArray[Any]) -> NDArray[Any]:
 
 def _listed(name: str, values: Any, entry: str, prompts: Sequence[str]) -> list[Any]:
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise TypeError(f"{name} must be a sequence with one {entry} per question; got {shorten(values)}.")
+        raise TypeError(f"{name} must be a sequence with one {entry} per question. Got {shorten(values)} instead.")
     rows = list(values)
     check_same_length(prompts, rows, "prompts", name)
     return rows

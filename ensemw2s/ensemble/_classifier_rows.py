@@ -10,7 +10,9 @@ from sklearn.utils import assert_all_finite, column_or_1d, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from ensemw2s._validation import as_texts, check_same_length, check_vector, check_weight, shorten
+from ensemw2s._rows import check_labels as label_check
+from ensemw2s._rows import holds_texts
+from ensemw2s._validation import as_texts, check_same_length, check_vector, check_weight
 
 __all__ = ["check_labels", "check_rows", "check_row_weight", "input_tags", "reads_texts", "take_rows"]
 
@@ -35,19 +37,7 @@ def reads_texts(estimator: Any, X: Any) -> bool:
 
     Wrappers such as `CalibratedClassifierCV` do not hand on the tags of what they wrap, so the rows are looked at too.
     """
-    return bool(input_tags(estimator).string) or _holds_texts(X)
-
-
-def _holds_texts(X: Any) -> bool:
-    if isinstance(X, str) or getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__") or not hasattr(X, "__getitem__"):
-        return False
-    if len(X) == 0:
-        return False
-    try:
-        first = X.iloc[0] if hasattr(X, "iloc") else X[0]
-    except (KeyError, TypeError):
-        return False
-    return isinstance(first, str)
+    return bool(input_tags(estimator).string) or holds_texts(X)
 
 
 def check_rows(owner: Any, estimator: Any, X: Any, *, fitting: bool = False) -> Any:
@@ -103,19 +93,16 @@ def check_labels(y: Any, n_rows: int) -> np.ndarray:
 
     Raises
     ------
-    ValueError
-        If they are missing, not one-dimensional, continuous, or of another length.
+    TypeError, ValueError
+        If they are missing, or none, not one-dimensional, continuous, or of another length.
     """
     if y is None:
         raise ValueError("This classifier requires y to be passed, but the target y is None. y must hold the classes.")
+    if hasattr(y, "__len__"):
+        check_same_length(range(n_rows), y, "X", "y")
+    label_check(y)(np.arange(n_rows))
     labels = column_or_1d(y, warn=True)
     check_same_length(range(n_rows), labels, "X", "y")
-    if labels.dtype == object:
-        for row, label in enumerate(labels):
-            if label is None:
-                raise ValueError(f"y must hold class labels. Got y[{row}] = None instead; label the row or drop it.")
-        if len({isinstance(label, str) for label in labels}) > 1:
-            raise ValueError(f"y must hold labels of one kind. Got strings and others: {shorten(list(labels))}.")
     assert_all_finite(labels, input_name="y")
     check_classification_targets(labels)
     return labels

@@ -9,7 +9,7 @@ import numpy as np
 
 from ensemw2s.tokens import TokenDataset, encode_for_learner, pad_left
 
-__all__ = ["generate_texts", "match_nll"]
+__all__ = ["encode_with_room", "generate_texts", "match_nll", "n_new_tokens"]
 
 
 def generate_texts(mixture: Any, learner: Any, prompts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
@@ -33,7 +33,7 @@ def generate_texts(mixture: Any, learner: Any, prompts: Sequence[str], settings:
     if "generation_config" not in settings:
         settings = {"do_sample": False, **settings}
     answers: list[Any] = [None] * len(prompts)
-    for rows, ids, mask in _prompt_batches(learner, prompts, _n_new_tokens(settings)):
+    for rows, ids, mask in _prompt_batches(learner, prompts, n_new_tokens(settings)):
         output = mixture.generate(input_ids=ids.to(mixture.device), attention_mask=mask.to(mixture.device), **settings)
         sequences = output if not hasattr(output, "sequences") else output.sequences
         texts = learner.tokenizer_.batch_decode(sequences[:, ids.shape[1] :], skip_special_tokens=True)
@@ -45,7 +45,8 @@ def generate_texts(mixture: Any, learner: Any, prompts: Sequence[str], settings:
     return answers
 
 
-def _n_new_tokens(settings: dict[str, Any]) -> int:
+def n_new_tokens(settings: dict[str, Any]) -> int:
+    """Largest number of tokens that ``generate`` may write, as far as its keywords say."""
     config = settings.get("generation_config")
     n_new = settings.get("max_new_tokens", getattr(config, "max_new_tokens", None))
     return int(n_new or 0)
@@ -91,19 +92,34 @@ def match_nll(
     return result
 
 
+def encode_with_room(
+    learner: Any, prompts: Sequence[str], n_new: int, numbers: Sequence[int] | np.ndarray | None = None
+) -> list[list[int]]:
+    """Tokens of prompts that leave room for `n_new` more.
+
+    Raises
+    ------
+    ValueError
+        If one leaves none; the message calls it by its number, or its place if `numbers` is None.
+    """
+    limit = getattr(learner, "max_length_", None)
+    encoded = encode_for_learner(learner, prompts, room=None if limit is None else limit - n_new)
+    for row, ids in enumerate(encoded if limit is not None else ()):
+        if len(ids) + n_new > limit:
+            raise ValueError(
+                f"X[{row if numbers is None else numbers[row]}] is {len(ids)} tokens long and leaves no room for "
+                f"max_new_tokens={n_new} in the model's {limit} tokens; shorten the question, drop the row, or pass a "
+                f"smaller max_new_tokens."
+            )
+    return encoded
+
+
 def _prompt_batches(learner: Any, prompts: Sequence[str], n_new: int) -> Iterator[tuple[np.ndarray, Any, Any]]:
     """Rows, token ids and masks, left-padded, in batches of prompts of like length."""
     import torch
 
-    limit = getattr(learner, "max_length_", None)
-    encoded = encode_for_learner(learner, prompts, room=None if limit is None else limit - n_new)
+    encoded = encode_with_room(learner, prompts, n_new)
     lengths = np.array([len(ids) for ids in encoded])
-    if limit is not None and (lengths + n_new > limit).any():
-        row = int(np.argmax(lengths + n_new > limit))
-        raise ValueError(
-            f"X[{row}] is {lengths[row]} tokens long and leaves no room for max_new_tokens={n_new} in the model's "
-            f"{limit} tokens; shorten the question or pass a smaller max_new_tokens."
-        )
     pad = learner.tokenizer_.pad_token_id or 0
     order = np.argsort(-lengths, kind="stable")
     batch_size = int(getattr(learner, "eval_batch_size", 64))

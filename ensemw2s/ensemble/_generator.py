@@ -11,10 +11,19 @@ from scipy.special import softmax
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._inputs import check_questions, check_sample_weight, require_answers, require_choices
+from ensemw2s._inputs import (
+    LengthCheck,
+    UsableRows,
+    check_questions,
+    check_sample_weight,
+    require_answers,
+    require_choices,
+    tokenize_answers,
+    usable_questions,
+)
 from ensemw2s._validation import check_option
 from ensemw2s.datasets import QADataset
-from ensemw2s.ensemble._decoding import generate_texts, match_nll
+from ensemw2s.ensemble._decoding import encode_with_room, generate_texts, match_nll, n_new_tokens
 from ensemw2s.ensemble._saving import SavedEnsemble
 from ensemw2s.scoring import NORMALIZATIONS, option_nll, score_answers
 from ensemw2s.tokens import TokenDataset
@@ -28,12 +37,14 @@ __all__ = ["BaseTokenGenerator"]
 class BaseTokenGenerator(SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
     """Prediction half of the generators; `fit` sets ``estimators_`` and ``estimator_weights_``.
 
-    Subclasses have the parameters ``estimator``, ``choose`` and ``normalize``, and may have ``combine``.
+    Subclasses have the parameters ``estimator``, ``choose``, ``normalize`` and ``on_bad_row``, and may have
+    ``combine``.
     """
 
     estimators_: list[Any]
     estimator_weights_: np.ndarray
     max_new_tokens_: int
+    on_bad_row: str
 
     def generate(self, X: Any, **generation_kwargs: Any) -> list[Any]:
         """Write answers.
@@ -55,11 +66,8 @@ class BaseTokenGenerator(SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
         """
         check_is_fitted(self, "estimators_")
         questions = check_questions(X)
-        config = generation_kwargs.get("generation_config")
-        lengths = ("max_new_tokens", "max_length")
-        if not any(generation_kwargs.get(name) or getattr(config, name, None) for name in lengths):
-            generation_kwargs["max_new_tokens"] = self.max_new_tokens_
-        return generate_texts(self.mixture_, self.estimators_[0], questions.prompts, generation_kwargs)
+        settings = self._generation_settings(generation_kwargs)
+        return generate_texts(self.mixture_, self.estimators_[0], questions.prompts, settings)
 
     @property
     def mixture_(self) -> MixtureForCausalLM:
@@ -299,19 +307,20 @@ class BaseTokenGenerator(SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
         questions : QADataset
             Questions to train on, to label or to test on.
         """
-        answers: Sequence[Sequence[str]] = [["."]] * len(questions)  # free text: room for a token, at the least
-        if questions.choices is not None:
-            answers = questions.choices
-        elif questions.answers is not None:
-            answers = [[answer] for answer in questions.answers]
-        rows = [row for row, several in enumerate(answers) for _ in several]
-        learner = self._base_estimator().initialize()
-        TokenDataset.for_learner(
-            learner,
-            [questions.prompts[row] for row in rows],
-            [answer for several in answers for answer in several],
-            row_numbers=rows,
-        )
+        _check_fit(self._base_estimator().initialize())(questions, np.arange(len(questions)))
+
+    def length_check(self) -> LengthCheck:
+        """`check_lengths` as a function of questions and the numbers by which messages call them.
+
+        It is that of the fitted model, or of the model that `fit` would train.
+        """
+        return _check_fit(self.estimators_[0] if hasattr(self, "estimators_") else self._base_estimator().initialize())
+
+    def room_check(self, **generation_kwargs: Any) -> LengthCheck:
+        """A function of questions and their numbers that raises a ValueError where `generate` would have no room."""
+        check_is_fitted(self, "estimators_")
+        n_new = n_new_tokens(self._generation_settings(generation_kwargs))
+        return lambda questions, numbers: encode_with_room(self.estimators_[0], questions.prompts, n_new, numbers)
 
     def with_votes(self, votes: Any) -> Any:
         """The same members with other votes: fewer of them, or all alike.
@@ -360,6 +369,24 @@ class BaseTokenGenerator(SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
         check_option(self.choose, "choose", ("likelihood", "match"))
         check_option(self.normalize, "normalize", NORMALIZATIONS)
         check_option(self._combine(), "combine", ("probabilities", "logits"))
+
+    def _generation_settings(self, generation_kwargs: dict[str, Any]) -> dict[str, Any]:
+        config = generation_kwargs.get("generation_config")
+        lengths = ("max_new_tokens", "max_length")
+        if any(generation_kwargs.get(name) or getattr(config, name, None) for name in lengths):
+            return generation_kwargs
+        return {**generation_kwargs, "max_new_tokens": self.max_new_tokens_}
+
+    def _usable(self, X: Any, y: Any, choices: Sequence | None, *, with_options: bool = False) -> UsableRows:
+        """The rows to train on, with parameter ``on_bad_row``; where options are scored too, they have to fit."""
+        if self.on_bad_row != "skip":
+            return usable_questions(X, y, choices, on_bad_row=self.on_bad_row)  # lengths show when it is tokenised
+        lengths = [self._training_check, *([self.length_check] if with_options else [])]
+        return usable_questions(X, y, choices, on_bad_row=self.on_bad_row, lengths=lengths)
+
+    def _training_check(self) -> LengthCheck:
+        learner = self._base_estimator().initialize()
+        return lambda questions, numbers: tokenize_answers(learner, questions, numbers)
 
     def _base_estimator(self) -> Any:
         """The weak learner to clone; a model id becomes an `HFCausalLM`."""
@@ -452,3 +479,23 @@ def _texts(values: Sequence[str]) -> np.ndarray:
 
 def _chosen(nll: np.ndarray, choices: Sequence[Sequence[str]]) -> np.ndarray:
     return _texts([options[best] for options, best in zip(choices, nll.argmin(axis=1), strict=True)])
+
+
+def _check_fit(learner: Any) -> LengthCheck:
+    """Whether questions fit into a model, with each of their options, or the answer where there are none."""
+
+    def check(questions: QADataset, numbers: np.ndarray) -> None:
+        answers: Sequence[Sequence[str]] = [["."]] * len(questions)  # free text: room for a token, at the least
+        if questions.choices is not None:
+            answers = questions.choices
+        elif questions.answers is not None:
+            answers = [[answer] for answer in questions.answers]
+        rows = [row for row, several in enumerate(answers) for _ in several]
+        TokenDataset.for_learner(
+            learner,
+            [questions.prompts[row] for row in rows],
+            [answer for several in answers for answer in several],
+            row_numbers=[int(numbers[row]) for row in rows],
+        )
+
+    return check

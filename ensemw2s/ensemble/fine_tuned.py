@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s._inputs import check_questions, check_sample_weight, require_answers
+from ensemw2s._inputs import check_sample_weight, require_answers, tokenize_answers
 from ensemw2s.ensemble._generator import BaseTokenGenerator
-from ensemw2s.tokens import TokenDataset
 
 __all__ = ["FineTunedGenerator"]
 
@@ -28,6 +27,9 @@ class FineTunedGenerator(BaseTokenGenerator):
         greedy answer.
     normalize : {"sum", "token", "char"}, default="sum"
         What an option's negative log-likelihood is divided by.
+    on_bad_row : {"raise", "skip"}, default="raise"
+        What `fit` does with rows that cannot be used, such as a blank answer or a question longer than the model's
+        limit: raise an error that names the first, or leave them out.
 
     Attributes
     ----------
@@ -35,6 +37,8 @@ class FineTunedGenerator(BaseTokenGenerator):
     estimator_weights_ : ndarray of shape (1,)
     max_new_tokens_ : int
         Longest answer in `fit`, in tokens; the default length of `generate`.
+    skipped_rows_ : list of (int, str)
+        Number and reason of each row that was left out.
 
     Examples
     --------
@@ -44,10 +48,13 @@ class FineTunedGenerator(BaseTokenGenerator):
     array(['blue'], dtype=object)
     """
 
-    def __init__(self, estimator: Any, *, choose: str = "likelihood", normalize: str = "sum") -> None:
+    def __init__(
+        self, estimator: Any, *, choose: str = "likelihood", normalize: str = "sum", on_bad_row: str = "raise"
+    ) -> None:
         self.estimator = estimator
         self.choose = choose
         self.normalize = normalize
+        self.on_bad_row = on_bad_row
 
     def fit(
         self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence | None = None
@@ -71,12 +78,13 @@ class FineTunedGenerator(BaseTokenGenerator):
             The fitted generator itself.
         """
         self._check_choosing()
-        questions = check_questions(X, y, choices)
-        answers = require_answers(questions)
-        weight = check_sample_weight(sample_weight, len(answers))
+        usable = self._usable(X, y, choices)
+        require_answers(usable.X)
+        weight = check_sample_weight(usable.take(sample_weight, "sample_weight"), len(usable.X))
         learner = self._base_estimator().initialize()
-        tokens = TokenDataset.for_learner(learner, questions.prompts, answers)
+        tokens = tokenize_answers(learner, usable.X)
         learner.fit(tokens, token_weight=tokens.spread(weight * len(weight)))
+        self.skipped_rows_ = usable.skipped
         self.estimators_ = [learner]
         self.estimator_weights_ = np.ones(1)
         self.max_new_tokens_ = int(tokens.answer_lengths.max())

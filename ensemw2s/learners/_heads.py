@@ -29,8 +29,10 @@ class Head(Protocol):
         """The learner's model, and the names of its modules that have no trained weights yet."""
         ...
 
-    def encode(self, texts: Sequence[str], max_length: int | None, truncation: str) -> list[list[int]]:
-        """Tokens of each text."""
+    def encode(
+        self, texts: Sequence[str], max_length: int | None, truncation: str, numbers: Sequence[int] | None = None
+    ) -> list[list[int]]:
+        """Tokens of each text; messages call the rows by their `numbers`, or 0, 1, ..."""
         ...
 
     def pad(self, ids: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
@@ -76,13 +78,15 @@ class SequenceHead:
         loaded.config.use_cache = False
         return loaded, untrained
 
-    def encode(self, texts: Sequence[str], max_length: int | None, truncation: str) -> list[list[int]]:
+    def encode(
+        self, texts: Sequence[str], max_length: int | None, truncation: str, numbers: Sequence[int] | None = None
+    ) -> list[list[int]]:
         rows = self.tokenizer(list(texts), verbose=False)["input_ids"]
-        _refuse_empty(rows, texts)
+        _refuse_empty(rows, texts, numbers)
         if max_length is None or all(len(row) <= max_length for row in rows):
             return rows
         if truncation == "error":
-            _refuse_long(rows, max_length)
+            _refuse_long(rows, max_length, numbers)
         return self.tokenizer(list(texts), truncation=True, max_length=max_length, verbose=False)["input_ids"]
 
     def pad(self, ids: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
@@ -139,14 +143,16 @@ class VerbalizerHead:
             )
         return loaded, []
 
-    def encode(self, texts: Sequence[str], max_length: int | None, truncation: str) -> list[list[int]]:
+    def encode(
+        self, texts: Sequence[str], max_length: int | None, truncation: str, numbers: Sequence[int] | None = None
+    ) -> list[list[int]]:
         contexts = [fill_template(self.prompt_template, text) for text in texts]
         rows = [[*row, *self.common] for row in encode_prompts(contexts, self.tokenizer)]
-        _refuse_empty(rows, texts)
+        _refuse_empty(rows, texts, numbers)
         if max_length is None:
             return rows
         if truncation == "error":
-            _refuse_long(rows, max_length)
+            _refuse_long(rows, max_length, numbers)
         bos = self.tokenizer.bos_token_id
         return [_cut_left(row, max_length, bos) for row in rows]
 
@@ -196,18 +202,20 @@ def _common_prefix(rows: Sequence[Sequence[int]]) -> list[int]:
     return prefix
 
 
-def _refuse_empty(rows: Sequence[Sequence[int]], texts: Sequence[str]) -> None:
+def _refuse_empty(rows: Sequence[Sequence[int]], texts: Sequence[str], numbers: Sequence[int] | None) -> None:
     for row, ids in enumerate(rows):
         if not ids:
-            raise ValueError(f"X[{row}] = {shorten(texts[row])} has no token for this tokenizer; drop the row.")
+            number = row if numbers is None else numbers[row]
+            raise ValueError(f"X[{number}] = {shorten(texts[row])} has no token for this tokenizer; drop the row.")
 
 
-def _refuse_long(rows: Sequence[Sequence[int]], max_length: int) -> None:
+def _refuse_long(rows: Sequence[Sequence[int]], max_length: int, numbers: Sequence[int] | None) -> None:
     for row, ids in enumerate(rows):
         if len(ids) > max_length:
             raise ValueError(
-                f"X[{row}] is {len(ids)} tokens long, more than max_length={max_length}; raise max_length as far as "
-                f"the model allows, pass truncation='cut', or drop the row."
+                f"X[{row if numbers is None else numbers[row]}] is {len(ids)} tokens long, more than "
+                f"max_length={max_length}; raise max_length as far as the model allows, pass truncation='cut', or drop "
+                f"the row."
             )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
+from ensemw2s._rows import check_labels
 from ensemw2s._validation import shorten
 
 __all__ = ["class_targets"]
@@ -38,7 +39,7 @@ def class_targets(y: Any, classes: Sequence[Any] | None) -> tuple[np.ndarray, np
     known = None if classes is None else _check_classes(classes)
     if y is None:
         raise ValueError("y must hold a class, or class probabilities, for each row. Got None.")
-    shape = np.shape(y)
+    shape = _shape(y)
     if len(shape) == 2 and shape[1] > 1:
         targets = _check_probabilities(y)
         known = np.arange(targets.shape[1]) if known is None else known
@@ -47,11 +48,8 @@ def class_targets(y: Any, classes: Sequence[Any] | None) -> tuple[np.ndarray, np
                 f"y must have a column for each of the {len(known)} classes. Got shape {targets.shape} instead."
             )
         return known, targets
+    check_labels(y)(np.arange(len(y) if hasattr(y, "__len__") else 0))
     labels = column_or_1d(y, warn=True)
-    if labels.dtype == object:
-        for row, label in enumerate(labels):
-            if label is None:
-                raise ValueError(f"y must hold class labels. Got y[{row}] = None instead; label the row or drop it.")
     assert_all_finite(labels, input_name="y")
     check_classification_targets(labels)
     if known is None:
@@ -67,9 +65,16 @@ def class_targets(y: Any, classes: Sequence[Any] | None) -> tuple[np.ndarray, np
         row = int(columns.argmin())
         raise ValueError(
             f"y must hold labels of classes, {shorten(known.tolist())}. "
-            f"Got y[{row}] = {labels.tolist()[row]!r} instead."
+            f"Got y[{row}] = {shorten(labels.tolist()[row])} instead; label the row anew or drop it."
         )
     return known, np.eye(len(known))[columns]
+
+
+def _shape(y: Any) -> tuple[int, ...]:
+    try:
+        return np.shape(y)
+    except ValueError:  # ragged
+        return (len(y),)
 
 
 def _check_classes(classes: Sequence[Any]) -> np.ndarray:

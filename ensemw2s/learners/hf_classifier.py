@@ -12,6 +12,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._rows import check_labels
 from ensemw2s._validation import as_texts, check_option, check_same_length, check_weight, shorten
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._adapters import AdapterHost, default_lora
@@ -19,7 +20,7 @@ from ensemw2s.learners._distributed import current_launch
 from ensemw2s.learners._head_weights import HeadHost, reinitialize
 from ensemw2s.learners._heads import Head, SequenceHead, VerbalizerHead, words_of_classes
 from ensemw2s.learners._hf_learner import HFLearner
-from ensemw2s.learners._loading import folder_stamp, load_tokenizer
+from ensemw2s.learners._loading import folder_stamp, load_model, load_tokenizer
 from ensemw2s.learners._model_cache import shared_host
 from ensemw2s.learners._parameters import check_parameters
 from ensemw2s.learners._targets import class_targets
@@ -265,6 +266,43 @@ class HFClassifier(ClassifierMixin, HFLearner):
         """
         return log_softmax(self._logits(X), axis=1)
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of rows whose most probable class is the true one.
+
+        Parameters
+        ----------
+        X : sequence of str, shape (n,)
+            Texts.
+        y : array-like of shape (n,)
+            True classes; one that `fit` has not seen counts as missed.
+        sample_weight : array-like of shape (n,), optional
+            Weights of the rows.
+
+        Returns
+        -------
+        float in [0, 1]
+        """
+        texts = as_texts(X, "X")
+        check_same_length(texts, y, "X", "y")
+        check_labels(y)(np.arange(len(texts)))
+        return super().score(texts, y, sample_weight)
+
+    def length_check(self) -> Callable[[Sequence[str], Sequence[int]], object]:
+        """A function of texts and their numbers that raises a ValueError where a text does not fit into the model.
+
+        It is that of the fitted model, or of the model that `fit` would train. Nothing is trained, and no weights of a
+        hub id or folder are loaded.
+        """
+        if hasattr(self, "history_"):
+            head, limit = self._head, self.max_length_
+        else:
+            self._check_parameters()
+            tokenizer = load_tokenizer(self.tokenizer, self.model, revision=self.revision)
+            by_words = self.head == "verbalizer"  # whose words are not known yet; what all begin with may add a token
+            head = VerbalizerHead(tokenizer, (), self.prompt_template) if by_words else SequenceHead(tokenizer, 2)
+            limit = self._length_limit(self._read_config(), tokenizer)
+        return lambda texts, numbers: head.encode(texts, limit, self.truncation, numbers)
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
@@ -287,7 +325,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         from ensemw2s.learners._classifier_trainer import train_classifier
         from ensemw2s.learners._rng import isolated_rng
 
-        self.max_length_ = self._length_limit(model.config)
+        self.max_length_ = self._length_limit(model.config, self.tokenizer_)
         ids = self._head.encode(texts, self.max_length_, self.truncation)
         with isolated_rng(seed):
             self.history_ = train_classifier(
@@ -337,10 +375,17 @@ class HFClassifier(ClassifierMixin, HFLearner):
         self._check_vocabulary(model.config)
         return model, launch.from_first(untrained)
 
-    def _length_limit(self, config: Any) -> int | None:
+    def _read_config(self) -> Any:
+        if callable(self.model):
+            return load_model(self.model, auto_class="AutoModel", dtype=self.dtype).config
+        from transformers import AutoConfig
+
+        return AutoConfig.from_pretrained(self.model, revision=self.revision, trust_remote_code=False)
+
+    def _length_limit(self, config: Any, tokenizer: Any) -> int | None:
         limits = [
             self.max_length,
-            self.tokenizer_.model_max_length,
+            tokenizer.model_max_length,
             getattr(config.get_text_config(), "max_position_embeddings", None),
         ]
         # Tokenizers without a limit of their own say 1e30.

@@ -1,0 +1,141 @@
+"""Which rows can be used, and why the others cannot."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Set
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemw2s._validation import check_option, check_text, shorten
+
+__all__ = ["RowCheck", "RowFilter", "check_labels", "holds_texts"]
+
+# Gets row numbers, and raises a TypeError or ValueError that names the first of them that cannot be used.
+RowCheck: TypeAlias = Callable[[NDArray[np.int64]], object]
+
+
+class RowFilter:
+    """Rows that have passed every check so far.
+
+    A check is any function that raises on rows that cannot be used. With ``on_bad_row="raise"`` its error goes to the
+    caller; with ``"skip"`` the rows are halved until each bad one is alone, and its message becomes the reason why it
+    is left out. So both settings refuse the same rows, with the same words.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows.
+    on_bad_row : {"raise", "skip"}
+        What to do with a row that cannot be used.
+
+    Examples
+    --------
+    >>> def check(rows):
+    ...     for row in rows.tolist():
+    ...         if row % 3 == 0:
+    ...             raise ValueError(f"X[{row}] is bad")
+    >>> rows = RowFilter(5, "skip")
+    >>> rows.apply(check)
+    >>> rows.kept, rows.skipped
+    (array([1, 2, 4]), [(0, 'X[0] is bad'), (3, 'X[3] is bad')])
+    """
+
+    def __init__(self, n_rows: int, on_bad_row: str) -> None:
+        check_option(on_bad_row, "on_bad_row", ("raise", "skip"))
+        self.n_rows, self._skips = n_rows, on_bad_row == "skip"
+        self.kept: NDArray[np.int64] = np.arange(n_rows)
+        self._reasons: dict[int, str] = {}
+
+    @property
+    def skipped(self) -> list[tuple[int, str]]:
+        """Number and reason of each row that was left out, in the order of the rows."""
+        return sorted(self._reasons.items())
+
+    def apply(self, check: RowCheck) -> None:
+        """Check the rows that are left.
+
+        Raises
+        ------
+        TypeError, ValueError
+            What `check` raises, unless bad rows are skipped; or if no row is left.
+        """
+        if not self._skips:
+            check(self.kept)
+            return
+        self._reasons.update(_refused(check, self.kept))
+        self.kept = np.setdiff1d(self.kept, list(self._reasons))
+        if not self.kept.size:
+            row, reason = self.skipped[0]
+            raise ValueError(f"No row can be used; all {self.n_rows} were skipped. The reason for row {row}: {reason}")
+
+
+def _refused(check: RowCheck, rows: NDArray[np.int64]) -> Iterator[tuple[int, str]]:
+    try:
+        check(rows)
+    except (TypeError, ValueError) as error:
+        if len(rows) == 1:
+            yield int(rows[0]), str(error)
+            return
+        for half in np.array_split(rows, 2):
+            yield from _refused(check, half)
+
+
+def check_labels(y: Any, name: str = "y") -> RowCheck:
+    """A check of class labels: none is missing, blank or no label at all, and all are texts or none is.
+
+    Where texts and other labels are mixed, those of the rarer kind are refused. An array would turn them all into
+    texts, and NaN into the class ``"nan"``. What is no column of labels, such as a table, passes.
+    """
+    labels = _column(y)
+    kinds = Counter(isinstance(label, str) for label in labels if not _is_missing(label))
+    usual = kinds.most_common(1)[0][0] if kinds else True
+
+    def check(rows: NDArray[np.int64]) -> None:
+        for row in rows.tolist() if labels else ():
+            label = labels[row]
+            if _is_missing(label):
+                raise ValueError(
+                    f"{name} must hold class labels. Got {name}[{row}] = {shorten(label)} instead; label the row or "
+                    f"drop it."
+                )
+            if isinstance(label, bytes | list | tuple | set | dict | np.ndarray):
+                raise TypeError(
+                    f"{name} must hold class labels, numbers or texts. Got {name}[{row}] = {shorten(label)} instead; "
+                    f"label the row or drop it."
+                )
+            if isinstance(label, str) != usual:
+                raise ValueError(
+                    f"{name} must hold labels of one kind, and most are {'texts' if usual else 'no texts'}. "
+                    f"Got {name}[{row}] = {shorten(label)} instead; label the row anew or drop it."
+                )
+            if usual:
+                check_text(label, name, row, what="label")
+
+    return check
+
+
+def _column(y: Any) -> list[Any]:
+    """The labels one by one, before an array is made of them; none where there is nothing to find."""
+    if isinstance(y, np.ndarray) and y.dtype.kind in "iub":
+        return []
+    if isinstance(y, str | bytes | Mapping | Set) or not hasattr(y, "__len__") or len(getattr(y, "shape", "1")) != 1:
+        return []
+    return list(y)
+
+
+def _is_missing(label: Any) -> bool:
+    if label is None or type(label).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(label, float | np.floating) and bool(np.isnan(label))
+
+
+def holds_texts(X: Any) -> bool:
+    """Whether rows are texts, judged by the first text among them."""
+    if isinstance(X, str) or getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__") or not hasattr(X, "__getitem__"):
+        return False
+    if hasattr(X, "keys") and not hasattr(X, "iloc"):  # a mapping
+        return False
+    return any(isinstance(row, str) for row in X)
