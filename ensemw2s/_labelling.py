@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ensemw2s._validation import shorten
-from ensemw2s.exceptions import WeakLearnerError
+from ensemw2s.exceptions import CheckpointError, WeakLearnerError
+from ensemw2s.storage import Steps, decode, encode, write_json
 
 __all__ = ["Labels", "label_shard"]
 
@@ -64,6 +65,7 @@ def label_shard(
     batch_size: int,
     random_state: int,
     verbose: bool,
+    kept: Steps | None = None,
 ) -> Labels:
     """Label contiguous rows, batch by batch.
 
@@ -90,6 +92,8 @@ def label_shard(
         Seed of sampled texts.
     verbose : bool
         Show a progress bar.
+    kept : Steps, optional
+        Where each batch is committed, or read if it has been.
 
     Raises
     ------
@@ -106,13 +110,42 @@ def label_shard(
     name = f"pseudo-labels from row {first_row}" if first_row else "pseudo-labels"
     for start in tqdm(range(0, n_rows, batch_size), desc=name, unit="batch", disable=not verbose):
         stop = min(start + batch_size, n_rows)
+        number = (first_row + start) // batch_size
+        known = None if kept is None else _read(kept, number, stop - start)
+        if known is not None:
+            parts.append(known)
+            continue
         rows = X if stop - start == n_rows else _safe_indexing(X, np.arange(start, stop))
-        seed = _seed(random_state, (first_row + start) // batch_size)
+        seed = _seed(random_state, number)
         try:
             parts.append(answer(teacher, rows, with_confidence, generation_kwargs, seed))
         except Exception as error:
             raise _located(error, first_row + start, first_row + stop) from error
+        if kept is not None:
+            _commit(kept, number, parts[-1])
     return Labels.concatenate(parts)
+
+
+_BATCH, _LABELS = "batch-{:06d}", "labels.json"
+
+
+def _read(kept: Steps, number: int, n_rows: int) -> Labels | None:
+    stored = kept.read(_BATCH.format(number))
+    if stored is None:
+        return None
+    try:
+        labels = Labels(**decode(stored.json(_LABELS)))
+        fits = len(labels.y) == n_rows
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{stored.file(_LABELS)} holds no labels ({error}). Delete {stored.path}.") from error
+    if not fits:
+        raise CheckpointError(f"{stored.file(_LABELS)} must hold {n_rows} labels. Delete {stored.path}.")
+    return labels
+
+
+def _commit(kept: Steps, number: int, labels: Labels) -> None:
+    with kept.commit(_BATCH.format(number)) as folder:
+        write_json(folder / _LABELS, encode(vars(labels), "labels"))
 
 
 def _options(teacher: Any, questions: Any, *_: Any) -> Labels:

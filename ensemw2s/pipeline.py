@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,11 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._estimators import as_booster, as_student
+from ensemw2s._fingerprint import row_digests
 from ensemw2s._inputs import check_questions, require_answers
+from ensemw2s._stages import Stages, open_stages
+from ensemw2s._validation import check_option
+from ensemw2s.datasets import QADataset
 from ensemw2s.metrics import chance_level
 from ensemw2s.pseudo import PseudoLabeler, PseudoLabels
 from ensemw2s.report import W2SReport
@@ -43,6 +48,11 @@ class W2SPipeline(BaseEstimator):
         A copy of the student if None.
     baseline : bool, default=True
         Whether the baseline is trained.
+    checkpoint_dir : path, optional
+        Folder where every round of the weak ensemble, every batch of pseudo-labels and every student is committed as it
+        ends. `fit` called again with the same data and parameters goes on after the last of them.
+    on_locked : {"raise", "wait"}, default="raise"
+        What to do while another process fits in `checkpoint_dir`.
 
     Attributes
     ----------
@@ -70,12 +80,16 @@ class W2SPipeline(BaseEstimator):
         labeler: PseudoLabeler | None = None,
         oracle: Any = None,
         baseline: bool = True,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        on_locked: str = "raise",
     ) -> None:
         self.weak = weak
         self.student = student
         self.labeler = labeler
         self.oracle = oracle
         self.baseline = baseline
+        self.checkpoint_dir = checkpoint_dir
+        self.on_locked = on_locked
 
     def fit(
         self,
@@ -116,6 +130,7 @@ class W2SPipeline(BaseEstimator):
         oracle = as_student(self.student if self.oracle is None else self.oracle)
         labeler = PseudoLabeler() if self.labeler is None else self.labeler
         labeler.check_parameters()
+        check_option(self.on_locked, "on_locked", ("raise", "wait"))
         if not is_classifier(weak):
             # All columns are checked before the first model is loaded.
             X, y = check_questions(X, y, choices), None
@@ -127,16 +142,22 @@ class W2SPipeline(BaseEstimator):
                     model.check_lengths(part)
 
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        logger.info("training the weak ensemble")
-        self.weak_ = clone(weak).fit(X, y, **weights)
-        logger.info("labelling the hard questions and training the student")
-        self.pseudo_labels_: PseudoLabels = labeler.label(self.weak_, X_hard)
-        self.student_ = self.pseudo_labels_.fit(clone(student))
-        self._fit_baseline(student, labeler, X_hard)
-        self.oracle_ = None
-        if y_hard is not None:
-            logger.info("training the oracle")
-            self.oracle_ = clone(oracle).fit(X_hard, y_hard)
+        with open_stages(self.checkpoint_dir, self.on_locked) as stages:
+            stages.begin(
+                {"weak": weak, "student": student, "oracle": oracle},
+                {"labeler": labeler, "baseline": self.baseline},
+                lambda: _row_digests(X=X, y=y, X_hard=X_hard, y_hard=y_hard, **weights),
+            )
+            logger.info("training the weak ensemble")
+            self.weak_ = stages.ensemble("weak", clone(weak), lambda model: model.fit(X, y, **weights))
+            logger.info("labelling the hard questions and training the student")
+            self.pseudo_labels_: PseudoLabels = stages.labels("labels", labeler, self.weak_, X_hard)
+            self.student_ = _taught(stages, "student", self.pseudo_labels_, student)
+            self._fit_baseline(student, labeler, X_hard, stages)
+            self.oracle_ = None
+            if y_hard is not None:
+                logger.info("training the oracle")
+                self.oracle_ = stages.model("oracle", clone(oracle), lambda model: model.fit(X_hard, y_hard))
         return self
 
     def predict(self, X: Any, **kwargs: Any) -> np.ndarray:
@@ -237,7 +258,7 @@ class W2SPipeline(BaseEstimator):
             confidence_level=confidence_level,
         )
 
-    def _fit_baseline(self, student: Any, labeler: PseudoLabeler, X_hard: Any) -> None:
+    def _fit_baseline(self, student: Any, labeler: PseudoLabeler, X_hard: Any, stages: Stages) -> None:
         self.baseline_ = self.baseline_labels_ = None
         if not self.baseline:
             return
@@ -246,8 +267,8 @@ class W2SPipeline(BaseEstimator):
             self.baseline_labels_, self.baseline_ = self.pseudo_labels_, self.student_
             return
         logger.info("training the baseline student")
-        self.baseline_labels_ = labeler.label(_first_members(self.weak_, 1), X_hard)
-        self.baseline_ = self.baseline_labels_.fit(clone(student))
+        self.baseline_labels_ = stages.labels("baseline-labels", labeler, _first_members(self.weak_, 1), X_hard)
+        self.baseline_ = _taught(stages, "baseline", self.baseline_labels_, student)
 
     def _judge_weak(self, X: Any, gold: np.ndarray) -> tuple[dict[str, np.ndarray], list[np.ndarray], dict[str, float]]:
         """Right or wrong for the weak side: by name, by number of members, and its token errors."""
@@ -267,6 +288,21 @@ class W2SPipeline(BaseEstimator):
             errors = weak.token_error_under(votes, X)
             token_errors = {"weak": errors[0], "ensemble": errors[-2], "uniform": errors[-1]}
         return correct, right_rows[:-1], token_errors
+
+
+def _taught(stages: Stages, name: str, labels: PseudoLabels, student: Any) -> Any:
+    return stages.model(name, labels._with_classes(clone(student)), labels.fit)
+
+
+def _row_digests(**columns: Any) -> dict[str, np.ndarray]:
+    """A hash for each row of each column that is given; of a `QADataset`, also of its answers and options."""
+    found: dict[str, np.ndarray] = {}
+    for name, column in columns.items():
+        parts = {name: column}
+        if isinstance(column, QADataset):
+            parts = {name: column.prompts, f"{name}.answers": column.answers, f"{name}.choices": column.choices}
+        found |= {part: row_digests(rows) for part, rows in parts.items() if rows is not None}
+    return found
 
 
 def _first_members(weak: Any, n_members: int) -> Any:

@@ -14,6 +14,7 @@ from sklearn.utils.validation import _num_samples
 
 from ensemw2s._labelling import Labels, label_shard
 from ensemw2s._validation import check_integer, check_option, check_real, shorten
+from ensemw2s.storage import Steps
 
 __all__ = ["PseudoLabeler", "PseudoLabels"]
 
@@ -87,12 +88,17 @@ class PseudoLabels:
             return student.fit(X, y)
         proba = self.proba[rows]
         if is_classifier(student):
-            if self.classes is not None and student.get_params().get("classes", ()) is None:
-                student.set_params(classes=list(self.classes))  # columns have no names of their own
-            return student.fit(X, proba)
+            return self._with_classes(student).fit(X, proba)
         question, option = np.nonzero(proba > 0)
         answers = [X.choices[q][k] for q, k in zip(question, option, strict=True)]
         return student.fit([X.prompts[q] for q in question], answers, sample_weight=proba[question, option])
+
+    def _with_classes(self, student: Any) -> Any:
+        """The student, told the classes if it is trained on probabilities, whose columns have no names of their own."""
+        soft = self.soft and self.proba is not None and is_classifier(student)
+        if soft and self.classes is not None and student.get_params().get("classes", ()) is None:
+            student.set_params(classes=list(self.classes))
+        return student
 
 
 class PseudoLabeler(BaseEstimator):
@@ -184,9 +190,13 @@ class PseudoLabeler(BaseEstimator):
         WeakLearnerError, TypeError, ValueError, RuntimeError
             What the teacher raised, or the nearest of these kinds; the message names the rows.
         """
+        return self._label(teacher, X, choices)
+
+    def _label(self, teacher: Any, X: Any, choices: Sequence | None = None, kept: Steps | None = None) -> PseudoLabels:
+        """`label`, with finished batches in `kept`, if that is a folder of steps."""
         self.check_parameters()
         if is_classifier(teacher):
-            return self._finish(X, self._answer("classes", teacher, X), classes=teacher.classes_)
+            return self._finish(X, self._answer("classes", teacher, X, kept), classes=teacher.classes_)
         from ensemw2s._inputs import check_questions
 
         questions = check_questions(X, choices=choices).drop_answers()
@@ -195,7 +205,8 @@ class PseudoLabeler(BaseEstimator):
             raise ValueError("method='options' needs choices for every question. Got None.")
         if not by_options and self.labels == "soft":
             raise ValueError("labels='soft' needs choices for every question; free text has no probabilities to learn.")
-        return self._finish(questions, self._answer("options" if by_options else "texts", teacher, questions))
+        kind = "options" if by_options else "texts"
+        return self._finish(questions, self._answer(kind, teacher, questions, kept))
 
     def check_parameters(self) -> None:
         """Raise a ValueError if a parameter is out of range; nothing is computed."""
@@ -209,7 +220,7 @@ class PseudoLabeler(BaseEstimator):
         if self.n_jobs is not None and (not is_count or self.n_jobs == 0):
             raise ValueError(f"n_jobs must be None or an integer other than 0. Got {shorten(self.n_jobs)} instead.")
 
-    def _answer(self, kind: str, teacher: Any, X: Any) -> Labels:
+    def _answer(self, kind: str, teacher: Any, X: Any, kept: Steps | None) -> Labels:
         """The teacher's answers to all questions, from one worker or several."""
         from joblib import Parallel, delayed, effective_n_jobs
 
@@ -227,6 +238,7 @@ class PseudoLabeler(BaseEstimator):
             "batch_size": self.batch_size,
             "random_state": self.random_state,
             "verbose": self.verbose,
+            "kept": kept,
         }
         if n_shards == 1:
             return label_shard(X, 0, **settings)

@@ -15,8 +15,8 @@ from peft import LoraConfig
 from sklearn.linear_model import LogisticRegression
 
 from ensemw2s import BigramLearner, CheckpointError, HFCausalLM, PseudoLabeler, QADataset, byte_tokenizer
+from ensemw2s._fingerprint import describe, describe_model, digest
 from ensemw2s.experiments._encoding import pack_bits, unpack_bits
-from ensemw2s.experiments._fingerprint import describe, describe_model, digest
 from ensemw2s.experiments._store import ResultStore
 
 

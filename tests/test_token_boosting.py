@@ -23,6 +23,7 @@ from ensemw2s import (
     TokenDataset,
     WeakLearnerError,
 )
+from ensemw2s.ensemble._checkpoint import Checkpoint
 from ensemw2s.ensemble._units import make_unit
 
 RNG = np.random.default_rng(0)
@@ -110,7 +111,7 @@ def test_one_token_answers_and_the_uniform_prior_give_scikit_learns_adaboost():
     weight = unit.initial_weight(np.full(60, 1 / 60))
     untrained = unit.errors(model.estimator)
     model.pretrained_error_ = float(untrained @ weight)
-    rounds, _ = model._boost(tokens, unit, weight, untrained, seed=0)
+    rounds, _ = model._boost(tokens, unit, weight, untrained, 0, Checkpoint(None))
     assert_allclose(rounds.votes, reference.estimator_weights_, atol=1e-9)
     assert_allclose(rounds.errors, reference.estimator_errors_, atol=1e-9)
 

@@ -33,6 +33,10 @@ class Rounds:
     errors: list[float] = field(default_factory=list)
     priors: list[float] = field(default_factory=list)
     stop_reason: str = "n_estimators"
+    ended: bool = False
+    """Whether no round follows, however many are asked for."""
+    warning: str = ""
+    """What the user was told when the rounds ended."""
 
     def keep(self, estimator: Any, vote: float, error: float, prior: float) -> None:
         """Add one member."""
@@ -41,16 +45,22 @@ class Rounds:
         self.errors.append(error)
         self.priors.append(prior)
 
+    def end(self, stop_reason: str, warning: str = "") -> None:
+        """Let no round follow."""
+        self.stop_reason, self.ended, self.warning = stop_reason, True, warning
+
+    def to_come(self, n_estimators: int) -> range:
+        """Numbers of the rounds that follow, from 0."""
+        return range(n_estimators if self.ended else len(self.estimators), n_estimators)
+
     def stop_diverged(self, failure: WeakLearnerError) -> None:
         """End with the rounds before the one that failed; without any, the failure is the booster's."""
         n_kept = len(self.estimators)
         if n_kept == 0:
             raise failure
-        warnings.warn(
-            f"Round {n_kept + 1} was discarded: {failure} The {n_kept} rounds before it are kept.",
-            EarlyStopWarning, stacklevel=4,
-        )  # fmt: skip
-        self.stop_reason = "diverged"
+        warning = f"Round {n_kept + 1} was discarded: {failure} The {n_kept} rounds before it are kept."
+        warnings.warn(warning, EarlyStopWarning, stacklevel=4)
+        self.end("diverged", warning)
 
 
 def vote_below_prior(error: float, prior: float, *, n_units: int, learning_rate: float) -> Verdict:

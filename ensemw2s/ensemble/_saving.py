@@ -26,6 +26,9 @@ _ON_HUB = ["*.bpe", "*.jinja", "*.json", "*.model", "*.safetensors", "*.skops", 
 class SavedEnsemble:
     """An ensemble that can be saved and loaded; it has the parameter ``estimator``, and ``estimators_`` when fitted."""
 
+    estimators_: list[Any]
+    token_weight_: np.ndarray
+
     def save_pretrained(self, save_directory: str | os.PathLike[str], *, include_base: bool = False) -> None:
         """Save the fitted ensemble as a folder of safetensors and JSON.
 
@@ -101,6 +104,7 @@ def _write(ensemble: Any, folder: Path, include_base: bool) -> None:
     parameters = {
         name: writer.estimator(value, name) if name == "estimator" else encode(value, name)
         for name, value in ensemble.get_params(deep=False).items()
+        if name not in ("checkpoint_dir", "on_locked")  # of this machine
     }
     fitted = fitted_attributes(ensemble, without=("estimators_", "token_weight_"))
     weight = getattr(ensemble, "token_weight_", None)

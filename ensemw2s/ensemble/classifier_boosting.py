@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from typing import Any, Literal, TypeAlias
 
@@ -10,9 +11,11 @@ import numpy as np
 from sklearn.base import clone, is_regressor
 from sklearn.utils import check_random_state
 
+from ensemw2s._fingerprint import row_digests
 from ensemw2s._validation import check_option, shorten
 from ensemw2s.boosting import reweight as updated_weight  # `reweight` is a parameter here
 from ensemw2s.boosting import weighted_error
+from ensemw2s.ensemble._checkpoint import Checkpoint, check_checkpoint, open_checkpoint
 from ensemw2s.ensemble._classifier_rows import check_labels, check_row_weight, check_rows
 from ensemw2s.ensemble._rounds import Rounds, Verdict, check_loop_parameters, seed_parameters, vote_below_prior
 from ensemw2s.ensemble._votes import class_columns
@@ -71,7 +74,13 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
     on_failure : {"raise", "keep"}, default="raise"
         What to do when the first round is no better than guessing: raise, or keep that learner and warn.
     random_state : int, RandomState or None, default=None
-        Seeds the learners, round by round, as scikit-learn does, and the draws.
+        Seeds the learners, round by round, as scikit-learn does, and the draws. With a `checkpoint_dir`, the state
+        after each round is kept there; with None, also a seed that the first call draws and the others take again.
+    checkpoint_dir : path, optional
+        Folder where each round is committed as it ends. `fit` called again with the same data and parameters goes on
+        after the last of them, and gives the same ensemble to the bit; `n_estimators` may have grown.
+    on_locked : {"raise", "wait"}, default="raise"
+        What to do while another process fits in `checkpoint_dir`.
     verbose : bool, default=False
         Show a progress bar over rounds.
 
@@ -96,6 +105,10 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
     ------
     WeakLearnerError
         If the first round fails, see `on_failure`.
+    CheckpointError
+        If `checkpoint_dir` was begun with other data or parameters, is damaged, or is in use; says what, or which file.
+    OSError
+        If a round cannot be written; names the file. The rounds before it stay.
 
     Notes
     -----
@@ -137,6 +150,8 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         reweight: bool = True,
         on_failure: str = "raise",
         random_state: Any = None,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        on_locked: str = "raise",
         verbose: bool = False,
     ) -> None:
         self.estimator = estimator
@@ -147,6 +162,8 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         self.reweight = reweight
         self.on_failure = on_failure
         self.random_state = random_state
+        self.checkpoint_dir = checkpoint_dir
+        self.on_locked = on_locked
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LLMAdaBoostClassifier:
@@ -179,7 +196,13 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         labels = check_labels(y, rows.shape[0])
         row_weight = check_row_weight(sample_weight, labels)
         classes = np.unique(labels)
-        rounds = self._boost(learner, rows, labels, classes, row_weight)
+        with open_checkpoint(self) as checkpoint:
+            random_state = checkpoint.begin(
+                self, clone(learner), lambda: {"X": row_digests(rows), "y": row_digests(labels),
+                                               "sample_weight": row_digests(row_weight)},
+            )  # fmt: skip
+            rng = check_random_state(random_state)
+            rounds = self._boost(learner, rows, labels, classes, row_weight, rng, checkpoint)
         self.classes_ = classes
         self.estimators_ = rounds.estimators
         self.estimator_weights_ = np.array(rounds.votes)
@@ -187,17 +210,27 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         self.stop_reason_ = rounds.stop_reason
         return self
 
-    def _boost(self, learner: Any, X: Any, y: np.ndarray, classes: np.ndarray, row_weight: np.ndarray) -> Rounds:
+    def _boost(
+        self,
+        learner: Any,
+        X: Any,
+        y: np.ndarray,
+        classes: np.ndarray,
+        row_weight: np.ndarray,
+        rng: np.random.RandomState,
+        checkpoint: Checkpoint,
+    ) -> Rounds:
         from tqdm.auto import tqdm
 
         rounds = Rounds()
         columns = np.searchsorted(classes, y)
         chance = 1.0 - 1.0 / len(classes)
-        rng = check_random_state(self.random_state)
         weighted = row_weight > 0
-        weight = row_weight / row_weight.sum()
+        weight = checkpoint.resume(
+            rounds, row_weight / row_weight.sum(), lambda: clone(learner), self.n_estimators, rng
+        )
         name = "boosting" if self.reweight else "bagging"
-        for t in tqdm(range(self.n_estimators), desc=name, unit="round", disable=not self.verbose):
+        for t in tqdm(rounds.to_come(self.n_estimators), desc=name, unit="round", disable=not self.verbose):
             # scikit-learn's floor: a weight that underflows to 0 would take its row out of training for good.
             weight = np.where(weighted, np.maximum(weight, _WEIGHT_FLOOR), 0.0)
             try:
@@ -205,20 +238,23 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
                 predicted = class_columns(member.predict(X), classes, member)
             except WeakLearnerError as failure:
                 rounds.stop_diverged(failure)
+                checkpoint.commit(rounds, weight, rng, kept=False)
                 break
             wrong = predicted != columns
             error = weighted_error(wrong, weight)
             vote, stop_reason = self._judge(t, error, chance, int(weighted.sum()))
-            rounds.stop_reason = stop_reason or rounds.stop_reason
             if vote is None:
-                self._refuse_round(rounds, member, error, chance, classes[predicted], y)
+                vote = self._vote_of_failed_round(rounds, member, error, chance, classes[predicted], y)
+            elif stop_reason:
+                rounds.end(stop_reason)
+            if vote is not None:
+                rounds.keep(member, vote, error, chance)
+                logger.info("round %d: error %.4f, vote %.4f", t + 1, error, vote)
+                if self.reweight and not rounds.ended:
+                    weight = updated_weight(weight, wrong, vote)
+            checkpoint.commit(rounds, weight, rng, kept=vote is not None)
+            if rounds.ended:
                 break
-            rounds.keep(member, vote, error, chance)
-            logger.info("round %d: error %.4f, vote %.4f", t + 1, error, vote)
-            if stop_reason:
-                break
-            if self.reweight:
-                weight = updated_weight(weight, wrong, vote)
         return rounds
 
     def _train_round(
@@ -245,10 +281,10 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
             return Verdict(1.0, "perfect_fit")
         return vote_below_prior(error, chance, n_units=n_rows, learning_rate=self.learning_rate)
 
-    def _refuse_round(
+    def _vote_of_failed_round(
         self, rounds: Rounds, member: Any, error: float, chance: float, predicted: np.ndarray, y: np.ndarray
-    ) -> None:
-        """Discard a round that is no better than guessing, and say so; keep it if it is all there is and wanted."""
+    ) -> float | None:
+        """End with the rounds before one no better than guessing; the first is refused, or kept with vote 1."""
         t = len(rounds.estimators)
         found = (
             f"its weighted error, {error:.4f}, is not below that of guessing, {chance:.4f} "
@@ -257,20 +293,19 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         if np.all(predicted == predicted[0]):
             found += f"; it predicts {predicted.tolist()[0]!r} for every row"
         found += ")"
-        if t > 0:
-            warnings.warn(
-                f"Round {t + 1} was discarded: {found}. The {t} rounds before it are kept.",
-                EarlyStopWarning, stacklevel=4,
-            )  # fmt: skip
-            return
         message = f"The first weak learner, {type(member).__name__}, failed: {found}. Train it longer, or use another."
-        if self.on_failure == "raise":
+        if t == 0 and self.on_failure == "raise":
             raise WeakLearnerError(message + " on_failure='keep' keeps it as a single member.")
-        warnings.warn(message + " It is kept as a single member with vote 1.", EarlyStopWarning, stacklevel=4)
-        rounds.keep(member, 1.0, error, chance)
+        message += " It is kept as a single member with vote 1."
+        if t > 0:
+            message = f"Round {t + 1} was discarded: {found}. The {t} rounds before it are kept."
+        rounds.end("error_above_prior", message)
+        warnings.warn(message, EarlyStopWarning, stacklevel=4)
+        return None if t > 0 else 1.0
 
     def _check_parameters(self) -> None:
         check_loop_parameters(self)
+        check_checkpoint(self)
         check_option(self.sampling, "sampling", ("weight", "resample"))
         check_option(self.voting, "voting", ("hard", "soft"))
         learner = self._weak_learner()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TypeAlias
@@ -11,11 +12,13 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._fingerprint import row_digests
 from ensemw2s._inputs import check_questions, check_sample_weight, require_answers, require_choices
 from ensemw2s._validation import check_option
 from ensemw2s.boosting import draw_tokens, weighted_error
 from ensemw2s.boosting import reweight as updated_weight  # `reweight` is a parameter here
 from ensemw2s.datasets import QADataset
+from ensemw2s.ensemble._checkpoint import Checkpoint, check_checkpoint, open_checkpoint
 from ensemw2s.ensemble._generator import BaseTokenGenerator
 from ensemw2s.ensemble._rounds import (
     Rounds,
@@ -79,7 +82,13 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
     on_failure : {"raise", "keep"}, default="raise"
         What to do when the first round is no better than the prior: raise, or keep that learner and warn.
     random_state : int, RandomState or None, default=None
-        Seeds the draws and the learners; round `t` depends on the seed and `t` alone.
+        Seeds the draws and the learners; round `t` depends on the seed and `t` alone. With None and a
+        `checkpoint_dir`, the seed that the first call has drawn is kept there and taken again.
+    checkpoint_dir : path, optional
+        Folder where each round is committed as it ends. `fit` called again with the same data and parameters goes on
+        after the last of them, and gives the same ensemble to the bit; `n_estimators` may have grown.
+    on_locked : {"raise", "wait"}, default="raise"
+        What to do while another process fits in `checkpoint_dir`.
     verbose : bool, default=False
         Show a progress bar over rounds.
 
@@ -106,6 +115,10 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
     ------
     WeakLearnerError
         If the first round fails, see `on_failure`.
+    CheckpointError
+        If `checkpoint_dir` was begun with other data or parameters, is damaged, or is in use; says what, or which file.
+    OSError
+        If a round cannot be written; names the file. The rounds before it stay.
 
     References
     ----------
@@ -139,6 +152,8 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         normalize: str = "sum",
         on_failure: str = "raise",
         random_state: Any = None,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        on_locked: str = "raise",
         verbose: bool = False,
     ) -> None:
         self.estimator = estimator
@@ -153,6 +168,8 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         self.normalize = normalize
         self.on_failure = on_failure
         self.random_state = random_state
+        self.checkpoint_dir = checkpoint_dir
+        self.on_locked = on_locked
         self.verbose = verbose
 
     def fit(
@@ -181,12 +198,16 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         untrained = self._base_estimator().initialize()
         tokens, unit = self._cut(untrained, questions)
         weight = unit.initial_weight(row_weight)
-        untrained_errors = unit.errors(untrained)
-        self.pretrained_error_ = weighted_error(untrained_errors, weight)
-        if self.reweight and self.prior != "uniform":
-            check_prior_error(self.pretrained_error_)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        rounds, weight = self._boost(tokens, unit, weight, untrained_errors, seed)
+        with open_checkpoint(self) as checkpoint:
+            random_state = checkpoint.begin(
+                self, self._base_estimator(), lambda: _row_digests(questions, tokens, sample_weight)
+            )
+            untrained_errors = checkpoint.once("untrained_errors", lambda: unit.errors(untrained))
+            self.pretrained_error_ = weighted_error(untrained_errors, weight)
+            if self.reweight and self.prior != "uniform":
+                check_prior_error(self.pretrained_error_)
+            seed = int(check_random_state(random_state).randint(2**31 - 1))
+            rounds, weight = self._boost(tokens, unit, weight, untrained_errors, seed, checkpoint)
 
         self.estimators_ = rounds.estimators
         self.estimator_weights_ = np.array(rounds.votes)
@@ -241,13 +262,20 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
             yield unit.spread(weight).copy()
 
     def _boost(
-        self, tokens: TokenDataset, unit: BoostingUnit, weight: np.ndarray, untrained_errors: np.ndarray, seed: int
+        self,
+        tokens: TokenDataset,
+        unit: BoostingUnit,
+        weight: np.ndarray,
+        untrained_errors: np.ndarray,
+        seed: int,
+        checkpoint: Checkpoint,
     ) -> tuple[Rounds, np.ndarray]:
         from tqdm.auto import tqdm
 
         rounds = Rounds()
+        weight = checkpoint.resume(rounds, weight, self._base_estimator, self.n_estimators)
         name = "boosting" if self.reweight else "bagging"
-        for t in tqdm(range(self.n_estimators), desc=name, unit="round", disable=not self.verbose):
+        for t in tqdm(rounds.to_come(self.n_estimators), desc=name, unit="round", disable=not self.verbose):
             rng = np.random.RandomState(np.random.SeedSequence([seed, t]).generate_state(4))
             prior = self._round_prior(unit, weight, untrained_errors)
             try:
@@ -255,20 +283,22 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
                 errors = unit.errors(learner)
             except WeakLearnerError as failure:
                 rounds.stop_diverged(failure)
+                checkpoint.commit(rounds, weight, kept=False)
                 break
             error = weighted_error(errors, weight)
             vote, stop_reason = self._judge(error, prior, unit.n_units)
-            rounds.stop_reason = stop_reason or rounds.stop_reason
             if vote is None:
-                if not rounds.estimators:
-                    self._keep_failed_round(rounds, learner, error, prior)
+                vote = self._vote_of_failed_round(rounds, error, prior)
+            elif stop_reason:
+                rounds.end(stop_reason)
+            if vote is not None:
+                rounds.keep(learner, vote, error, prior)
+                logger.info("round %d: error %.4f, prior %.4f, vote %.4f", t + 1, error, prior, vote)
+                if self.reweight and not rounds.ended:
+                    weight = updated_weight(weight, errors, vote)
+            checkpoint.commit(rounds, weight, kept=vote is not None)
+            if rounds.ended:
                 break
-            rounds.keep(learner, vote, error, prior)
-            logger.info("round %d: error %.4f, prior %.4f, vote %.4f", t + 1, error, prior, vote)
-            if stop_reason:
-                break
-            if self.reweight:
-                weight = updated_weight(weight, errors, vote)
         return rounds, weight
 
     def _train_round(
@@ -295,15 +325,20 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         edge = np.finfo(np.float64).eps
         return float(np.clip(weighted_error(untrained_errors, weight), edge, 1.0 - edge))
 
-    def _keep_failed_round(self, rounds: Rounds, learner: Any, error: float, prior: float) -> None:
+    def _vote_of_failed_round(self, rounds: Rounds, error: float, prior: float) -> float | None:
+        """End with the rounds before one no better than the prior; the first is refused, or kept with vote 1."""
+        if rounds.estimators:
+            rounds.end("error_above_prior")
+            return None
         message = (
             f"The first weak learner's weighted error, {error:.4f}, is not below the prior error, {prior:.4f} "
             f"(prior={self.prior!r}). Train it longer (epochs), raise its lr, or try another sampling or prior."
         )
         if self.on_failure == "raise":
             raise WeakLearnerError(message + " on_failure='keep' keeps it as a single member.")
-        warnings.warn(message + " It is kept as a single member with vote 1.", EarlyStopWarning, stacklevel=4)
-        rounds.keep(learner, 1.0, error, prior)
+        rounds.end("error_above_prior", message + " It is kept as a single member with vote 1.")
+        warnings.warn(rounds.warning, EarlyStopWarning, stacklevel=4)
+        return 1.0
 
     def _check_input(
         self, X: Any, y: Any, sample_weight: Any, choices: Sequence | None
@@ -320,10 +355,22 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
 
     def _check_parameters(self) -> None:
         check_loop_parameters(self)
+        check_checkpoint(self)
         check_option(self.sampling, "sampling", ("binary", "count", "weight"))
         check_option(self.prior, "prior", ("pretrained", "reweighted", "uniform"))
         check_unit(self.unit)
         self._check_choosing()
+
+
+def _row_digests(questions: QADataset, tokens: TokenDataset, sample_weight: Any) -> dict[str, np.ndarray]:
+    """A hash for each row of what `fit` was given, and of what the tokenizer made of it."""
+    columns: dict[str, Any] = {"X": questions.prompts, "y": require_answers(questions)}
+    if questions.choices is not None:
+        columns["choices"] = questions.choices
+    if sample_weight is not None:
+        columns["sample_weight"] = np.asarray(sample_weight, dtype=np.float64)
+    columns["tokens"] = [[ids.tolist() for ids in tokens.row_ids(row)] for row in range(len(tokens))]
+    return {name: row_digests(column) for name, column in columns.items()}
 
 
 def _no_better(error: float, prior: float) -> bool:

@@ -8,8 +8,8 @@ from typing import Any
 
 from sklearn.base import clone
 
+from ensemw2s._fingerprint import describe, describe_model, fingerprint_questions
 from ensemw2s._validation import check_integer, shorten
-from ensemw2s.experiments._fingerprint import describe, describe_model, fingerprint_questions
 from ensemw2s.experiments._tasks import Task
 from ensemw2s.pseudo import PseudoLabeler
 

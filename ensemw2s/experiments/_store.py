@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ensemw2s._fingerprint import digest
 from ensemw2s._version import __version__
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.experiments._fingerprint import digest
 from ensemw2s.storage import commit_text
 
 __all__ = ["ResultStore"]

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ensemw2s._fingerprint import digest
 from ensemw2s.experiments._encoding import pack_bits, unpack_labels
-from ensemw2s.experiments._fingerprint import digest
 from ensemw2s.experiments._parts import find_parts
 from ensemw2s.experiments._spec import Settings, Unit
 from ensemw2s.experiments._store import ResultStore

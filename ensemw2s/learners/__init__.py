@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from ensemw2s.learners._distributed import n_processes
 from ensemw2s.learners._model_cache import clear_model_cache
-from ensemw2s.learners._reading import LearnerReader, restore_attributes
+from ensemw2s.learners._reading import LearnerReader
 from ensemw2s.learners._rng import isolated_rng
-from ensemw2s.learners._saving import LearnerWriter, fitted_attributes
+from ensemw2s.learners._saving import LearnerWriter
+from ensemw2s.learners._state import (
+    check_can_be_written,
+    fitted_attributes,
+    learner_tokenizer,
+    read_state,
+    restore_attributes,
+    write_state,
+)
 from ensemw2s.learners.base import TokenLearner, check_weak_learner
 from ensemw2s.learners.bigram import BigramLearner
 from ensemw2s.learners.hf_causal_lm import HFCausalLM
@@ -22,9 +31,14 @@ __all__ = [
     "LogConfLoss",
     "ProductLoss",
     "TokenLearner",
+    "check_can_be_written",
     "check_weak_learner",
     "clear_model_cache",
     "fitted_attributes",
     "isolated_rng",
+    "learner_tokenizer",
+    "n_processes",
+    "read_state",
     "restore_attributes",
+    "write_state",
 ]

@@ -17,7 +17,10 @@ from ensemw2s.learners._loading import TokenizerSource
 if TYPE_CHECKING:
     from ensemw2s.learners._adapters import AdapterHost, AdapterState
 
-__all__ = ["HFLearner"]
+__all__ = ["BASE_PARAMETERS", "HFLearner"]
+
+# Parameters that say which base a learner starts from; they are replaced where a base is included in what is saved.
+BASE_PARAMETERS = ("model", "revision", "gguf_file")
 
 
 class HFLearner(BaseEstimator, ABC):

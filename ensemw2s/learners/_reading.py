@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from sklearn.base import BaseEstimator
 
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners._adapters import weights_digest
-from ensemw2s.learners._hf_learner import HFLearner
+from ensemw2s.learners._hf_learner import BASE_PARAMETERS, HFLearner
 from ensemw2s.learners._loading import load_tokenizer
 from ensemw2s.learners._peft_settings import build_peft_config
-from ensemw2s.learners._saving import BASE_PARAMETERS, LEARNERS, LOSSES
+from ensemw2s.learners._saving import LOSSES
 from ensemw2s.learners._skops import read_skops
+from ensemw2s.learners._state import LEARNERS, naming_model, read_training, refuse_adapter, set_attention
 from ensemw2s.learners.bigram import BigramLearner
 from ensemw2s.storage import StoredFolder, decode
 
-__all__ = ["LearnerReader", "restore_attributes"]
-
-
-def restore_attributes(estimator: Any, attributes: dict[str, Any]) -> None:
-    """Set what `fit` had set.
-
-    Raises
-    ------
-    ValueError
-        If a name is not one of `fit`'s.
-    """
-    for name, value in attributes.items():
-        if not name.endswith("_") or name.startswith("_") or hasattr(type(estimator), name):
-            raise ValueError(f"{name!r} is no fitted attribute of {type(estimator).__name__}")
-        setattr(estimator, name, value)
+__all__ = ["LearnerReader"]
 
 
 class LearnerReader:
@@ -63,26 +47,10 @@ class LearnerReader:
         if not isinstance(learner, HFLearner | BigramLearner):
             return learner
         learner.tokenizer_ = self._tokenizer(record["tokenizer"])
-        restore_attributes(learner, decode(record["fitted"]))
-        if isinstance(learner, BigramLearner):
-            file = f"{name}/log_proba.safetensors"
-            learner.log_proba_ = self._stored.arrays(file).get("log_proba")
-            shape = (len(learner.tokenizer_),) * 2
-            if learner.log_proba_ is None or learner.log_proba_.shape != shape:
-                raise CheckpointError(
-                    f"{self._stored.path / file} must hold log_proba of shape {shape}. Save it again."
-                )
-            return learner
-        learner.model_ = learner.adapter_ = None
-        learner._revive()
-        if record["weights"] == "full":
-            learner.model_ = self._full_model(learner, record, name)
-            return learner
-        if learner.peft_config is not None:
-            self._check_base(learner, record["learner"]["$learner"]["base"])
-        if record["weights"] == "adapter":
-            file = f"{name}/adapter_model.safetensors"
-            learner.adapter_ = learner._host().load(self._stored.tensors(file), self._stored.path / file)
+        read_training(
+            learner, record, self._stored, name,
+            lambda member: self._check_base(member, record["learner"]["$learner"]["base"]),
+        )  # fmt: skip
         return learner
 
     def estimator(self, encoded: Any) -> Any:
@@ -113,7 +81,7 @@ class LearnerReader:
         """The parameters that name a base."""
         record = self._shared["bases"][number]
         if record["included"]:
-            self._refuse_adapter(record["included"])
+            refuse_adapter(self._stored, record["included"])
             return {"model": str(self._stored.folder(record["included"]))}
         if self._other_base is not None:
             gguf_file = record["gguf_file"]
@@ -129,7 +97,7 @@ class LearnerReader:
         if number in self._checked:
             return
         record = self._shared["bases"][number]
-        with _reading(learner.model):
+        with naming_model(learner.model):
             host = learner._host()
         expected, found = record.get("sha256"), host.digest()
         if None not in (expected, found) and expected != found:
@@ -137,28 +105,8 @@ class LearnerReader:
                 f"{learner.model} is not the base model that the members were trained on: its weights differ. Pass "
                 f"base=, the folder or hub id of that model."
             )
-        _set_attention(host.model.get_base_model(), record.get("attention"))
+        set_attention(host.model.get_base_model(), record.get("attention"))
         self._checked.add(number)
-
-    def _full_model(self, learner: HFLearner, record: dict[str, Any], name: str) -> Any:
-        self._refuse_adapter(name)
-        folder = self._stored.folder(name)
-        start = {key: getattr(learner, key) for key in BASE_PARAMETERS if hasattr(learner, key)}
-        learner.set_params(**{**dict.fromkeys(start), "model": str(folder)})
-        try:
-            with _reading(str(folder)):
-                model, untrained = learner._load_untrained()
-        finally:
-            learner.set_params(**start)
-        if untrained or weights_digest(model.named_parameters()) != record["sha256"]:
-            raise CheckpointError(f"{folder} was read as other weights than were saved. Save it again.")
-        _set_attention(model, record["attention"])
-        return model.to(learner._device()).eval()
-
-    def _refuse_adapter(self, name: str) -> None:
-        # transformers would follow it to another model.
-        if f"{name}/adapter_config.json" in self._stored.files:
-            raise CheckpointError(f"{self._stored.path / name} holds an adapter beside a model. Do not use it.")
 
     def _tokenizer(self, number: int) -> Any:
         if number not in self._tokenizers:
@@ -176,22 +124,3 @@ def _build(kinds: dict[str, Any], name: Any, parameters: dict[str, Any]) -> Any:
     if name not in kinds:
         raise ValueError(f"{shorten(name)} is none of {', '.join(kinds)}")
     return kinds[name](**parameters)
-
-
-def _set_attention(model: Any, name: Any) -> None:
-    """Another implementation computes the same up to rounding, which is not equal to the bit."""
-    if isinstance(name, str) and name.replace("_", "").isalnum() and model.config._attn_implementation != name:
-        model.set_attn_implementation(name)
-
-
-@contextmanager
-def _reading(model: str) -> Iterator[None]:
-    """Name the folder in whatever transformers raises about its files; of a hub id it says enough itself."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, ImportError, SafetensorError) as error:
-        if not os.path.isdir(model):
-            raise
-        raise CheckpointError(f"{model} holds no model that can be read ({error}). Copy or save it again.") from error

@@ -6,37 +6,19 @@ import os
 from pathlib import Path
 from typing import Any
 
-from sklearn.base import BaseEstimator
-
 from ensemw2s._validation import shorten
-from ensemw2s.learners._adapters import weights_digest
 from ensemw2s.learners._distributed import n_processes
-from ensemw2s.learners._hf_learner import HFLearner
+from ensemw2s.learners._hf_learner import BASE_PARAMETERS, HFLearner
 from ensemw2s.learners._loading import loading_bar
 from ensemw2s.learners._peft_settings import encode_peft_config
-from ensemw2s.learners._skops import write_skops
+from ensemw2s.learners._state import LEARNERS, attention_of, write_scikit_learn, write_training
 from ensemw2s.learners.bigram import BigramLearner
-from ensemw2s.learners.hf_causal_lm import HFCausalLM
-from ensemw2s.learners.hf_classifier import HFClassifier
 from ensemw2s.learners.losses import CrossEntropyLoss, LogConfLoss, ProductLoss
-from ensemw2s.storage import encode, write_arrays, writing
+from ensemw2s.storage import encode, writing
 
-__all__ = ["BASE_PARAMETERS", "LEARNERS", "LOSSES", "LearnerWriter", "fitted_attributes"]
+__all__ = ["LOSSES", "LearnerWriter"]
 
-# Parameters that say which base a learner starts from; they are replaced where a base is included.
-BASE_PARAMETERS = ("model", "revision", "gguf_file")
-LEARNERS = {kind.__name__: kind for kind in (BigramLearner, HFCausalLM, HFClassifier)}
 LOSSES = {kind.__name__: kind for kind in (CrossEntropyLoss, LogConfLoss, ProductLoss)}
-_IN_FILES = ("tokenizer_", "model_", "adapter_", "log_proba_")
-
-
-def fitted_attributes(estimator: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What `fit` has set, by scikit-learn's naming rule."""
-    return {
-        name: value
-        for name, value in vars(estimator).items()
-        if name.endswith("_") and not name.startswith("_") and name not in without
-    }
 
 
 class LearnerWriter:
@@ -66,17 +48,15 @@ class LearnerWriter:
 
     def member(self, member: Any, name: str) -> dict[str, Any]:
         """Write a fitted learner into the folder `name`, and return its record."""
-        path = self._folder / name
-        path.mkdir(parents=True)
         if isinstance(member, HFLearner) and type(member) in LEARNERS.values():
             return self._hf_member(member, name)
         if type(member) is BigramLearner:
-            write_arrays(path / "log_proba.safetensors", {"log_proba": member.log_proba_})
             return {
                 "learner": self.estimator(member, "estimator"),
                 "tokenizer": self._tokenizer(member.tokenizer_, None),
-                "fitted": {},
+                **write_training(member, self._folder / name, name),
             }
+        (self._folder / name).mkdir(parents=True)
         return {"learner": self._skops(member, name, f"{name}/estimator.skops")}
 
     def estimator(self, estimator: Any, name: str) -> Any:
@@ -108,27 +88,11 @@ class LearnerWriter:
         base = self._base_of_member(member)
         given = member.tokenizer is None and self._bases[base][1]["included"]
         tokenizer = self._tokenizer(member.tokenizer_, given or None)
-        record = {
+        return {
             "learner": self.estimator(member, "estimator"),
             "tokenizer": tokenizer,
-            "fitted": encode(fitted_attributes(member, without=_IN_FILES), name),
-            "weights": "untrained",
+            **write_training(member, self._folder / name, name),
         }
-        path = self._folder / name
-        if member.model_ is not None:
-            digest = weights_digest(member.model_.named_parameters())
-            if digest is None:
-                raise ValueError(
-                    "estimators_ cannot be saved while their weights lie in parts on several processes (FSDP). Gather "
-                    "them, or train adapters (peft_config), which are whole everywhere."
-                )
-            with writing(path), loading_bar(member.verbose):
-                member.model_.save_pretrained(path)
-            return {**record, "weights": "full", "sha256": digest, "attention": _attention(member.model_)}
-        if member.adapter_ is not None:
-            member._host().save(member.adapter_, path)
-            record["weights"] = "adapter"
-        return record
 
     def _base(self, key: tuple, name: str) -> int:
         """Number of a base, by its `BASE_PARAMETERS`; one that no member has is referred to."""
@@ -166,7 +130,7 @@ class LearnerWriter:
         if member.peft_config is not None:
             host = member._host()
             model = host.model.get_base_model()
-            record["sha256"], record["attention"] = host.digest(), _attention(model)
+            record["sha256"], record["attention"] = host.digest(), attention_of(model)
         else:
             model = member.model_
         if record.get("folder") is False:
@@ -194,12 +158,7 @@ class LearnerWriter:
         return len(self._tokenizers) - 1
 
     def _skops(self, estimator: Any, name: str, file: str) -> Any:
-        if not isinstance(estimator, BaseEstimator) or isinstance(estimator, HFLearner | BigramLearner):
-            raise TypeError(
-                f"{name} cannot be saved. Got {shorten(estimator)}; HFCausalLM, HFClassifier, BigramLearner and "
-                f"estimators of scikit-learn are written."
-            )
-        write_skops(self._folder / file, estimator, name)
+        write_scikit_learn(estimator, self._folder / file, name)
         return {"$skops": file}
 
     def _special(self, value: Any, name: str) -> Any:
@@ -210,11 +169,6 @@ class LearnerWriter:
         if hasattr(value, "peft_type"):
             return {"$peft": encode_peft_config(value, name)}
         return None
-
-
-def _attention(model: Any) -> Any:
-    name = getattr(model.config, "_attn_implementation", None)
-    return name if isinstance(name, str) else None
 
 
 def _same_tokenizer(one: Any, other: Any) -> bool:

@@ -13,7 +13,7 @@ from ensemw2s.storage import writing
 __all__ = ["read_skops", "write_skops"]
 
 
-def write_skops(path: Path, estimator: Any, name: str) -> None:
+def write_skops(path: Path, estimator: Any, name: str, *, own: bool = False) -> None:
     """Write an estimator.
 
     Parameters
@@ -24,6 +24,8 @@ def write_skops(path: Path, estimator: Any, name: str) -> None:
         Of scikit-learn.
     name : str
         What to call it in an error.
+    own : bool, default=False
+        Whether the file stays where it is, see `read_skops`.
 
     Raises
     ------
@@ -35,7 +37,7 @@ def write_skops(path: Path, estimator: Any, name: str) -> None:
     skops = _skops(f"{name}, a {type(estimator).__name__}, is written")
     with writing(path):
         skops.dump(estimator, path, compression=zipfile.ZIP_STORED)
-    foreign = skops.get_untrusted_types(file=path)
+    foreign = _foreign(skops.get_untrusted_types(file=path), own)
     if foreign:
         raise TypeError(
             f"{name} cannot be saved: it holds objects of types that would not be trusted when loaded, {foreign}. "
@@ -43,8 +45,16 @@ def write_skops(path: Path, estimator: Any, name: str) -> None:
         )
 
 
-def read_skops(path: Path) -> Any:
+def read_skops(path: Path, *, own: bool = False) -> Any:
     """Read an estimator that holds nothing but types which skops trusts.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    own : bool, default=False
+        Whether this machine has written it, as in a checkpoint. All types of scikit-learn are trusted then, its trees
+        among them, which from another's file could crash the process.
 
     Raises
     ------
@@ -61,12 +71,17 @@ def read_skops(path: Path) -> Any:
             entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size for entry in entries
         ):
             raise CheckpointError(f"{path} is compressed, and could fill the memory; it was not opened.")
-        foreign = skops.get_untrusted_types(file=path)
+        untrusted = skops.get_untrusted_types(file=path)
+        foreign = _foreign(untrusted, own)
         if foreign:
             raise CheckpointError(f"{path} holds objects of types that are not trusted: {foreign}. Do not use it.")
-        return skops.load(path, trusted=[])
+        return skops.load(path, trusted=untrusted)
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, ImportError) as error:
         raise CheckpointError(f"{path} is no estimator that can be read ({error}). Save it again.") from error
+
+
+def _foreign(untrusted: list[str], own: bool) -> list[str]:
+    return [name for name in untrusted if not (own and name.startswith("sklearn."))]
 
 
 def _skops(what: str) -> Any:

@@ -1,22 +1,27 @@
-"""What a stored result was computed from, as plain JSON, and its hash."""
+"""What a stored result was computed from, as plain JSON, and its hash; and a hash for each row of data."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ensemw2s._validation import shorten
+from ensemw2s._version import __version__
 from ensemw2s.datasets import QADataset
 
-__all__ = ["describe", "describe_model", "digest", "fingerprint_questions"]
+__all__ = ["describe", "describe_model", "digest", "fingerprint_questions", "row_digests", "versions"]
 
 # Parameters of estimators that do not change a result.
-_WITHOUT_EFFECT = ("n_jobs", "verbose")
+_WITHOUT_EFFECT = ("n_jobs", "verbose", "checkpoint_dir", "on_locked")
+
+_PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "transformers", "peft", "accelerate")
 
 
 def digest(description: Any) -> str:
@@ -28,6 +33,43 @@ def digest(description: Any) -> str:
 def fingerprint_questions(questions: QADataset) -> str:
     """Hash of prompts, options and answers, in their order."""
     return digest([questions.prompts, questions.choices, questions.answers])
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes, of the packages that are installed."""
+    found = {}
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return {"ensemw2s": __version__, **found}
+
+
+def row_digests(rows: Any) -> np.ndarray:
+    """A hash for each row of texts, lists of texts, numbers, of a table or of a sparse matrix.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), uint64
+        Equal for equal rows, also in another process.
+    """
+    if hasattr(rows, "iloc"):
+        from pandas.util import hash_pandas_object
+
+        salt = int(digest([[str(name) for name in rows.columns], [str(kind) for kind in rows.dtypes]]), 16)
+        return np.asarray(hash_pandas_object(rows, index=False), dtype=np.uint64) ^ np.uint64(salt)
+    if hasattr(rows, "tocsr"):
+        table = rows.tocsr().sorted_indices()
+        pieces = zip(table.indptr[:-1], table.indptr[1:], strict=True)
+        contents = [table.indices[a:b].astype(np.int64).tobytes() + table.data[a:b].tobytes() for a, b in pieces]
+    elif isinstance(rows, np.ndarray) and not rows.dtype.hasobject and rows.dtype.kind != "U":
+        contents = [row.tobytes() + str(rows.dtype).encode() for row in np.ascontiguousarray(rows)]
+    else:
+        contents = [
+            row.encode() if isinstance(row, str) else json.dumps(describe(row, f"row {number}")).encode()
+            for number, row in enumerate(rows)
+        ]
+    hashes = b"".join(hashlib.sha256(content).digest()[:8] for content in contents)
+    return np.frombuffer(hashes, dtype="<u8").astype(np.uint64)
 
 
 def describe_model(model: Any, name: str = "model") -> Any:
@@ -67,6 +109,8 @@ def describe(value: Any, name: str) -> Any:
         return sorted(entries, key=repr) if isinstance(value, set | frozenset) else entries
     if isinstance(value, QADataset):
         return {"questions": fingerprint_questions(value)}
+    if isinstance(value, np.random.RandomState):
+        return {"random state": digest(describe(value.get_state(legacy=False), name))}
     return _describe_object(value, name)
 
 

@@ -1,0 +1,113 @@
+"""The stages of a pipeline, each committed as it ends, and read by the next call."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ensemw2s.exceptions import CheckpointError
+from ensemw2s.storage import Journal, write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ensemw2s.pseudo import PseudoLabeler, PseudoLabels
+
+__all__ = ["Stages", "open_stages"]
+
+
+@contextmanager
+def open_stages(checkpoint_dir: Any, on_locked: str) -> Iterator[Stages]:
+    """The stages in a folder, locked; if it is None, stages that nothing keeps."""
+    if checkpoint_dir is None:
+        yield Stages(None)
+        return
+    with Journal(checkpoint_dir, on_locked=on_locked) as journal:
+        yield Stages(journal)
+
+
+class Stages:
+    """Committed stages of one run of the pipeline.
+
+    Parameters
+    ----------
+    journal : Journal or None
+        Where they are; None keeps nothing.
+    """
+
+    def __init__(self, journal: Journal | None) -> None:
+        self._journal = journal
+
+    def begin(
+        self, models: Mapping[str, Any], settings: Mapping[str, Any], rows: Callable[[], Mapping[str, np.ndarray]]
+    ) -> None:
+        """Compare models, settings and data with those that the folder was begun with.
+
+        Raises
+        ------
+        CheckpointError
+            Says what differs.
+        TypeError
+            If a model cannot be written.
+        """
+        if self._journal is None:
+            return
+        from ensemw2s._fingerprint import describe, versions
+        from ensemw2s.ensemble import check_fitted_can_be_written, describe_estimator
+
+        for name, model in models.items():
+            check_fitted_can_be_written(model, name)
+        described = {name: describe_estimator(model, name) for name, model in models.items()}
+        others = {name: describe(value, name) for name, value in settings.items()}
+        self._journal.begin({**described, **others, "versions": versions()}, rows())
+
+    def ensemble(self, name: str, estimator: Any, train: Callable[[Any], Any]) -> Any:
+        """A weak ensemble: of a booster, each round is committed by itself."""
+        if self._journal is None:
+            return train(estimator)
+        if "checkpoint_dir" not in estimator.get_params(deep=False):
+            return self.model(name, estimator, train)
+        if estimator.checkpoint_dir is None:
+            estimator.set_params(checkpoint_dir=self._journal.folder / f"{name}-rounds")
+        estimator = train(estimator)
+        rounds = _digest_of_rounds(Path(estimator.checkpoint_dir))
+        stored = self._journal.read(name)
+        if stored is None:
+            with self._journal.commit(name) as folder:
+                write_json(folder / "rounds.json", rounds)
+        elif stored.json("rounds.json") != rounds:
+            raise CheckpointError(
+                f"{estimator.checkpoint_dir} does not hold the rounds that {stored.path} was made from. Put them back, "
+                f"or begin anew in another folder."
+            )
+        return estimator
+
+    def model(self, name: str, estimator: Any, train: Callable[[Any], Any]) -> Any:
+        """A fitted estimator, trained if it has not been committed."""
+        if self._journal is None:
+            return train(estimator)
+        from ensemw2s.ensemble import read_fitted, write_fitted
+
+        stored = self._journal.read(name)
+        if stored is not None:
+            return read_fitted(estimator, stored)
+        self._journal.require_writable()
+        estimator = train(estimator)
+        with self._journal.commit(name) as folder:
+            write_fitted(estimator, folder, name)
+        return estimator
+
+    def labels(self, name: str, labeler: PseudoLabeler, teacher: Any, X: Any) -> PseudoLabels:
+        """Pseudo-labels, of which each batch is committed by itself."""
+        if self._journal is None:
+            return labeler.label(teacher, X)
+        return labeler._label(teacher, X, kept=self._journal.independent(name))
+
+
+def _digest_of_rounds(folder: Path) -> dict[str, str]:
+    """Hash of each round's manifest."""
+    manifests = sorted(folder.glob("round-*/manifest.json"))
+    return {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in manifests}

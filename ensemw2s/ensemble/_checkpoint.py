@@ -1,0 +1,218 @@
+"""The rounds of a booster, each committed as it ends, and read by the next call."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from ensemw2s._fingerprint import versions
+from ensemw2s._validation import check_option, shorten
+from ensemw2s.ensemble._rounds import Rounds, seed_parameters
+from ensemw2s.ensemble._settings import describe_parameters
+from ensemw2s.exceptions import CheckpointError, EarlyStopWarning
+from ensemw2s.learners import check_can_be_written, n_processes, read_state, write_state
+from ensemw2s.storage import Journal, decode, encode, write_arrays, write_json
+
+__all__ = ["Checkpoint", "check_checkpoint", "open_checkpoint"]
+
+_START, _ROUND = "start", "round-{:04d}"
+_MEMBER = "member"
+
+
+def check_checkpoint(booster: Any) -> None:
+    """Raise where the parameters ``checkpoint_dir`` and ``on_locked`` are out of order."""
+    check_option(booster.on_locked, "on_locked", ("raise", "wait"))
+    if booster.checkpoint_dir is None:
+        return
+    if not isinstance(booster.checkpoint_dir, str) and not hasattr(booster.checkpoint_dir, "__fspath__"):
+        raise TypeError(f"checkpoint_dir must be a path or None. Got {shorten(booster.checkpoint_dir)} instead.")
+    if n_processes() > 1:
+        raise ValueError(
+            "checkpoint_dir must be None in a launch of several processes, which would write the same files. Got "
+            f"{shorten(booster.checkpoint_dir)} instead."
+        )
+
+
+@contextmanager
+def open_checkpoint(booster: Any) -> Iterator[Checkpoint]:
+    """The checkpoint in a booster's ``checkpoint_dir``, locked; one that keeps nothing if it is None."""
+    if booster.checkpoint_dir is None:
+        yield Checkpoint(None)
+        return
+    with Journal(booster.checkpoint_dir, on_locked=booster.on_locked) as journal:
+        yield Checkpoint(journal)
+
+
+class Checkpoint:
+    """The committed rounds of one fit.
+
+    Parameters
+    ----------
+    journal : Journal or None
+        Where they are; None keeps nothing.
+    """
+
+    def __init__(self, journal: Journal | None) -> None:
+        self._journal = journal
+
+    def begin(self, booster: Any, learner: Any, rows: Callable[[], Mapping[str, np.ndarray]]) -> Any:
+        """Compare parameters and data with those that the checkpoint was begun with.
+
+        Parameters
+        ----------
+        booster : estimator
+            Its parameters count, but for ``n_estimators``: more rounds go on where the last one ended.
+        learner : estimator
+            A clone of the weak learner.
+        rows : callable
+            Gives a hash for each row of each column of the data.
+
+        Returns
+        -------
+        int, RandomState or None
+            What to seed the fit with: the booster's ``random_state``, or, where that is None, a seed that the first
+            call has drawn.
+
+        Raises
+        ------
+        CheckpointError
+            Says what differs.
+        TypeError
+            If the learner cannot be written.
+        """
+        random_state = booster.random_state
+        if self._journal is None:
+            return random_state
+        check_can_be_written(learner, "estimator")
+        settings = {
+            "class": type(booster).__name__,
+            "parameters": describe_parameters(booster, learner, without=("n_estimators",)),
+            "versions": versions(),
+        }
+        drawn = int(check_random_state(None).randint(2**31 - 1)) if random_state is None else None
+        drawn = self._journal.begin(settings, rows(), drawn)
+        return drawn if random_state is None else random_state
+
+    def once(self, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        """An array that is computed before the first round, and kept."""
+        if self._journal is None:
+            return compute()
+        stored = self._journal.read(_START)
+        if stored is None:
+            array = compute()
+            with self._journal.commit(_START) as folder:
+                write_arrays(folder / f"{name}.safetensors", {name: array})
+            return array
+        return stored.arrays(f"{name}.safetensors")[name]
+
+    def resume(
+        self,
+        rounds: Rounds,
+        weight: np.ndarray,
+        make_member: Callable[[], Any],
+        n_estimators: int,
+        rng: np.random.RandomState | None = None,
+    ) -> np.ndarray:
+        """Add the committed rounds to `rounds`, as many as are asked for.
+
+        Parameters
+        ----------
+        rounds : Rounds
+            Without a member yet.
+        weight : ndarray of shape (n_units,)
+            :math:`D_1`.
+        make_member : callable
+            Gives an unfitted clone of the weak learner.
+        n_estimators : int
+            How many rounds are wanted.
+        rng : RandomState, optional
+            Is set to its state after the last of them.
+
+        Returns
+        -------
+        ndarray of shape (n_units,)
+            The weights after the last of them.
+
+        Raises
+        ------
+        CheckpointError
+            If a round is damaged, or another run's; it names the file.
+        OSError
+            If rounds are missing and the folder cannot be written.
+        """
+        if self._journal is None:
+            return weight
+        while len(rounds.estimators) < n_estimators and not rounds.ended:
+            name = _ROUND.format(len(rounds.estimators) + 1)
+            stored = self._journal.read(name)
+            if stored is None:
+                self._journal.require_writable()
+                break
+            path = stored.file("round.json")
+            try:
+                record = stored.json("round.json")
+                if record["member"] is not None:
+                    member = make_member().set_params(**record["seeds"])
+                    member = read_state(member, record["member"], stored, _MEMBER)
+                    rounds.keep(member, record["vote"], record["error"], record["prior"])
+                if record["stop_reason"]:
+                    rounds.end(record["stop_reason"], record["warning"])
+                next_weight = stored.arrays("weight.safetensors")["weight"]
+                if next_weight.shape != weight.shape or next_weight.dtype != weight.dtype:
+                    raise ValueError(f"weight has shape {next_weight.shape}, not {weight.shape}")
+                if rng is not None:
+                    rng.set_state(decode(record["rng"]))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise CheckpointError(
+                    f"{path} is no round that this version of ensemw2s can read ({error})."
+                ) from error
+            weight = next_weight
+        if rounds.warning:
+            warnings.warn(rounds.warning, EarlyStopWarning, stacklevel=4)
+        return weight
+
+    def commit(
+        self, rounds: Rounds, weight: np.ndarray, rng: np.random.RandomState | None = None, *, kept: bool = True
+    ) -> None:
+        """Keep the round that has just ended.
+
+        Parameters
+        ----------
+        rounds : Rounds
+            Its last member is the round's.
+        weight : ndarray of shape (n_units,)
+            The weights after it.
+        rng : RandomState, optional
+            What the next round draws from, where its seed does not follow from its number.
+        kept : bool
+            False if the round was discarded, and `rounds` has ended.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be written; it names it. The rounds before stay.
+        """
+        if self._journal is None:
+            return
+        number = len(rounds.estimators) + (not kept)
+        name = _ROUND.format(number)
+        with self._journal.commit(name) as folder:
+            record: dict[str, Any] = {
+                "number": number,
+                "member": None,
+                "stop_reason": rounds.stop_reason if rounds.ended else "",
+                "warning": rounds.warning,
+                "rng": None if rng is None else encode(rng.get_state(legacy=False), "random_state"),
+            }
+            if kept:
+                member = rounds.estimators[-1]
+                record["seeds"] = {key: int(member.get_params()[key]) for key in seed_parameters(member)}
+                record["member"] = write_state(member, folder / _MEMBER, f"{name}/{_MEMBER}")
+                record |= {"vote": rounds.votes[-1], "error": rounds.errors[-1], "prior": rounds.priors[-1]}
+            write_arrays(folder / "weight.safetensors", {"weight": weight})
+            write_json(folder / "round.json", record)

@@ -1,0 +1,75 @@
+"""All that a fitted estimator depends on beside the data, as JSON, for a checkpoint to be compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sklearn.base import clone
+
+from ensemw2s._fingerprint import describe, describe_model
+from ensemw2s.ensemble._rounds import seed_parameters
+from ensemw2s.learners import BigramLearner, HFCausalLM, HFClassifier, learner_tokenizer
+
+__all__ = ["describe_estimator", "describe_parameters"]
+
+_WITHOUT_EFFECT = ("checkpoint_dir", "on_locked", "n_jobs", "verbose")
+# What says where base and tokenizer are: these may move, as long as they stay what they are.
+_PLACES = ("model", "revision", "gguf_file", "tokenizer")
+
+
+def describe_parameters(booster: Any, learner: Any, *, without: tuple[str, ...]) -> dict[str, Any]:
+    """A booster's parameters and those of its learner, whose seeds it sets itself.
+
+    Parameters
+    ----------
+    booster : estimator
+    learner : estimator
+        A clone of the weak learner.
+    without : tuple of str
+        Parameters of the booster that may change.
+    """
+    parameters = booster.get_params(deep=False)
+    described = {
+        name: describe(value, name)
+        for name, value in parameters.items()
+        if name not in (*_WITHOUT_EFFECT, *without, "estimator")
+    }
+    unseeded = clone(learner).set_params(**dict.fromkeys(seed_parameters(learner)))
+    return {**described, "estimator": describe_estimator(unseeded, "estimator")}
+
+
+def describe_estimator(estimator: Any, name: str) -> Any:
+    """Any estimator with its parameters, a model id, or None.
+
+    Of a language model with adapters only the tokenizer and its settings are described: the weights of its base are
+    compared when the adapters are read.
+    """
+    if estimator is None or isinstance(estimator, str):
+        return estimator
+    if isinstance(estimator, HFCausalLM | HFClassifier | BigramLearner):
+        return _describe_learner(estimator, name)
+    parameters = estimator.get_params(deep=False)
+    if "estimator" not in parameters:
+        return describe(estimator, name)
+    inner = {"estimator": describe_estimator(parameters.pop("estimator"), f"{name}.estimator")}
+    return {"class": type(estimator).__name__, **_describe(parameters, name), **inner}
+
+
+def _describe_learner(learner: Any, name: str) -> dict[str, Any]:
+    parameters = learner.get_params(deep=False)
+    if "callbacks" in parameters:
+        parameters["callbacks"] = [type(callback).__name__ for callback in parameters["callbacks"]]
+    described = _describe({key: value for key, value in parameters.items() if key not in _PLACES}, name)
+    described["tokenizer"] = describe(learner_tokenizer(learner), f"{name}.tokenizer")
+    if parameters.get("peft_config", "default") is None:
+        # All its weights are trained, so no round keeps those that it started from.
+        model = parameters["model"]
+        named = f"{getattr(model, '__module__', '')}.{getattr(model, '__qualname__', type(model).__name__)}"
+        described["model"] = describe_model(model, f"{name}.model") if isinstance(model, str) else named
+        described["revision"] = parameters["revision"]
+    return {"class": type(learner).__name__, **described}
+
+
+def _describe(parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: describe(value, f"{name}.{key}") for key, value in parameters.items() if key not in _WITHOUT_EFFECT}

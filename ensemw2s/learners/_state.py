@@ -1,0 +1,252 @@
+"""What training made of one learner, as files; its parameters are written elsewhere, or known."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sklearn.base import BaseEstimator
+
+from ensemw2s._validation import shorten
+from ensemw2s.exceptions import CheckpointError
+from ensemw2s.learners._adapters import weights_digest
+from ensemw2s.learners._hf_learner import BASE_PARAMETERS, HFLearner
+from ensemw2s.learners._loading import load_tokenizer, loading_bar
+from ensemw2s.learners._skops import read_skops, write_skops
+from ensemw2s.learners.bigram import BigramLearner
+from ensemw2s.learners.hf_causal_lm import HFCausalLM
+from ensemw2s.learners.hf_classifier import HFClassifier
+from ensemw2s.storage import StoredFolder, decode, encode, write_arrays, writing
+from ensemw2s.tokenizers import byte_tokenizer
+
+__all__ = [
+    "LEARNERS",
+    "attention_of",
+    "check_can_be_written",
+    "fitted_attributes",
+    "learner_tokenizer",
+    "naming_model",
+    "read_state",
+    "read_training",
+    "refuse_adapter",
+    "restore_attributes",
+    "set_attention",
+    "write_scikit_learn",
+    "write_state",
+    "write_training",
+]
+
+LEARNERS = {kind.__name__: kind for kind in (BigramLearner, HFCausalLM, HFClassifier)}
+_IN_FILES = ("tokenizer_", "model_", "adapter_", "log_proba_")
+_SKOPS = "estimator.skops"
+
+
+def fitted_attributes(estimator: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What `fit` has set, by scikit-learn's naming rule."""
+    return {
+        name: value
+        for name, value in vars(estimator).items()
+        if name.endswith("_") and not name.startswith("_") and name not in without
+    }
+
+
+def restore_attributes(estimator: Any, attributes: dict[str, Any]) -> None:
+    """Set what `fit` had set.
+
+    Raises
+    ------
+    ValueError
+        If a name is not one of `fit`'s.
+    """
+    for name, value in attributes.items():
+        if not name.endswith("_") or name.startswith("_") or hasattr(type(estimator), name):
+            raise ValueError(f"{name!r} is no fitted attribute of {type(estimator).__name__}")
+        setattr(estimator, name, value)
+
+
+def learner_tokenizer(learner: Any) -> Any:
+    """The tokenizer that a learner with these parameters has."""
+    if isinstance(learner, BigramLearner):
+        return byte_tokenizer() if learner.tokenizer is None else learner.tokenizer
+    start = {name: getattr(learner, name, None) for name in ("revision", "gguf_file")}
+    return load_tokenizer(learner.tokenizer, learner.model, **start)
+
+
+def check_can_be_written(estimator: Any, name: str) -> None:
+    """Raise what `write_state` would raise when training is over.
+
+    Raises
+    ------
+    TypeError
+        If the estimator is of a kind, or holds objects of types, that cannot be written.
+    """
+    if type(estimator) not in LEARNERS.values():
+        with tempfile.TemporaryDirectory(prefix="ensemw2s-") as folder:
+            write_scikit_learn(estimator, Path(folder) / _SKOPS, name, own=True)
+
+
+def write_state(learner: Any, path: Path, name: str) -> dict[str, Any]:
+    """Write a fitted learner, or another estimator, into a new folder, without its parameters.
+
+    Returns
+    -------
+    dict
+        Its record, as JSON, for `read_state`.
+    """
+    if type(learner) in LEARNERS.values():
+        record = write_training(learner, path, name)
+        if isinstance(learner, HFLearner) and learner.adapter_ is not None:
+            record["base"] = learner._host().digest()
+        return record
+    path.mkdir(parents=True)
+    write_scikit_learn(learner, path / _SKOPS, name, own=True)
+    return {}
+
+
+def read_state(learner: Any, record: dict[str, Any], stored: StoredFolder, name: str) -> Any:
+    """The fitted estimator of `write_state`.
+
+    Parameters
+    ----------
+    learner : estimator
+        With the parameters it had, not fitted; of ensemw2s' learners it becomes the fitted one.
+    record : dict
+        From `write_state`.
+    stored : StoredFolder
+        Verified.
+    name : str
+        Folder in it.
+    """
+    if type(learner) not in LEARNERS.values():
+        return read_skops(stored.file(f"{name}/{_SKOPS}"), own=True)
+    learner.tokenizer_ = learner_tokenizer(learner)
+    expected = record.get("base")
+
+    def check_base(member: HFLearner) -> None:
+        found = member._host().digest()
+        if None not in (expected, found) and expected != found:
+            raise CheckpointError(
+                f"{stored.path / name} was trained on another base model than {shorten(member.model)}: its weights "
+                f"differ. Pass the model it was begun with, or begin anew in another folder."
+            )
+
+    read_training(learner, record, stored, name, check_base)
+    return learner
+
+
+def write_training(learner: Any, path: Path, name: str) -> dict[str, Any]:
+    """Write what training made of one of ensemw2s' learners into a new folder, and return its record."""
+    path.mkdir(parents=True)
+    if isinstance(learner, BigramLearner):
+        write_arrays(path / "log_proba.safetensors", {"log_proba": learner.log_proba_})
+        return {"fitted": {}}
+    record = {"fitted": encode(fitted_attributes(learner, without=_IN_FILES), name), "weights": "untrained"}
+    if learner.model_ is not None:
+        digest = weights_digest(learner.model_.named_parameters())
+        if digest is None:
+            raise ValueError(
+                "estimators_ cannot be saved while their weights lie in parts on several processes (FSDP). Gather "
+                "them, or train adapters (peft_config), which are whole everywhere."
+            )
+        with writing(path), loading_bar(learner.verbose):
+            learner.model_.save_pretrained(path)
+        return {**record, "weights": "full", "sha256": digest, "attention": attention_of(learner.model_)}
+    if learner.adapter_ is not None:
+        learner._host().save(learner.adapter_, path, cue_ids=getattr(learner, "cue_ids_", None))
+        record["weights"] = "adapter"
+    return record
+
+
+def read_training(learner: Any, record: dict[str, Any], stored: StoredFolder, name: str, check_base: Any) -> None:
+    """Put what `write_training` wrote into a learner that has its parameters and its tokenizer.
+
+    Parameters
+    ----------
+    check_base : callable
+        Called with a learner that has an adapter, before it is read.
+    """
+    restore_attributes(learner, decode(record["fitted"]))
+    if isinstance(learner, BigramLearner):
+        file = f"{name}/log_proba.safetensors"
+        learner.log_proba_ = stored.arrays(file).get("log_proba")
+        shape = (len(learner.tokenizer_),) * 2
+        if learner.log_proba_ is None or learner.log_proba_.shape != shape:
+            raise CheckpointError(f"{stored.path / file} must hold log_proba of shape {shape}. Save it again.")
+        return
+    learner.model_ = learner.adapter_ = None
+    learner._revive()
+    if record["weights"] == "full":
+        learner.model_ = _full_model(learner, record, stored, name)
+        return
+    if learner.peft_config is not None:
+        check_base(learner)
+    if record["weights"] == "adapter":
+        file = f"{name}/adapter_model.safetensors"
+        learner.adapter_ = learner._host().load(stored.tensors(file), stored.path / file)
+
+
+def write_scikit_learn(estimator: Any, path: Path, name: str, *, own: bool = False) -> None:
+    """Write an estimator of scikit-learn, with its parameters; `own` as in `write_skops`.
+
+    Raises
+    ------
+    TypeError
+        If it is none.
+    """
+    if not isinstance(estimator, BaseEstimator) or isinstance(estimator, HFLearner | BigramLearner):
+        raise TypeError(
+            f"{name} cannot be saved. Got {shorten(estimator)}; HFCausalLM, HFClassifier, BigramLearner and "
+            f"estimators of scikit-learn are written."
+        )
+    write_skops(path, estimator, name, own=own)
+
+
+def attention_of(model: Any) -> Any:
+    """Name of the attention implementation, None if it has none."""
+    name = getattr(model.config, "_attn_implementation", None)
+    return name if isinstance(name, str) else None
+
+
+def set_attention(model: Any, name: Any) -> None:
+    """Another implementation computes the same up to rounding, which is not equal to the bit."""
+    if isinstance(name, str) and name.replace("_", "").isalnum() and model.config._attn_implementation != name:
+        model.set_attn_implementation(name)
+
+
+def refuse_adapter(stored: StoredFolder, name: str) -> None:
+    """Raise a CheckpointError where an adapter lies beside a model: transformers would follow it to another model."""
+    if f"{name}/adapter_config.json" in stored.files:
+        raise CheckpointError(f"{stored.path / name} holds an adapter beside a model. Do not use it.")
+
+
+@contextmanager
+def naming_model(model: str) -> Iterator[None]:
+    """Name the folder in whatever transformers raises about its files; of a hub id it says enough itself."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, ImportError, SafetensorError) as error:
+        if not os.path.isdir(model):
+            raise
+        raise CheckpointError(f"{model} holds no model that can be read ({error}). Copy or save it again.") from error
+
+
+def _full_model(learner: Any, record: dict[str, Any], stored: StoredFolder, name: str) -> Any:
+    refuse_adapter(stored, name)
+    folder = stored.folder(name)
+    start = {key: getattr(learner, key) for key in BASE_PARAMETERS if hasattr(learner, key)}
+    learner.set_params(**{**dict.fromkeys(start), "model": str(folder)})
+    try:
+        with naming_model(str(folder)):
+            model, untrained = learner._load_untrained()
+    finally:
+        learner.set_params(**start)
+    if untrained or weights_digest(model.named_parameters()) != record["sha256"]:
+        raise CheckpointError(f"{folder} was read as other weights than were saved. Save it again.")
+    set_attention(model, record["attention"])
+    return model.to(learner._device()).eval()
