@@ -14,7 +14,19 @@ import pytest
 
 import ensemw2s
 
-HEAVY = ("torch", "transformers", "peft", "datasets", "accelerate", "pandas", "sklearn", "scipy", "matplotlib", "tqdm")
+HEAVY = (
+    "torch",
+    "transformers",
+    "peft",
+    "datasets",
+    "accelerate",
+    "pandas",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "tqdm",
+    "triton",
+)
 
 PROBE = """
 import json, sys, time

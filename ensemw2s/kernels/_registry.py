@@ -20,9 +20,15 @@ def _load_torch() -> KernelBackend:
     return TorchBackend()
 
 
-# What "auto" tries, best first, and ends with what runs everywhere. Loaders, as the packages behind are heavy.
-_AUTO = ("torch",)
-_LOADERS: dict[str, Callable[[], KernelBackend]] = {"torch": _load_torch}
+def _load_triton() -> KernelBackend:
+    from ensemw2s.kernels._triton import TritonBackend
+
+    return TritonBackend()
+
+
+# Loaders, as the packages behind them are heavy. One that fails is tried again when it is asked for again.
+_LOADERS: dict[str, Callable[[], KernelBackend]] = {"torch": _load_torch, "triton": _load_triton}
+_BUILT_IN = tuple(_LOADERS)
 
 
 def get_backend(name: str = "auto", *, device: Any = "cpu", dtype: Any = "float32") -> KernelBackend:
@@ -64,7 +70,8 @@ def get_backend(name: str = "auto", *, device: Any = "cpu", dtype: Any = "float3
     """
     place = _place(device, dtype)
     if name == "auto":
-        return next(_LOADERS[known]() for known in _AUTO if _refusal(known, *place) is None)
+        # On a CPU Triton would interpret its kernels, if anything.
+        name = "triton" if place[0].type == "cuda" and _refusal("triton", *place) is None else "torch"
     if not isinstance(name, str):
         raise ValueError(f"backend must be 'auto' or the name of a backend. Got {shorten(name)} instead.")
     reason = _refusal(name, *place)
@@ -139,7 +146,7 @@ def register_backend(backend: KernelBackend) -> None:
     if not isinstance(name, str) or missing:
         missing = missing if isinstance(name, str) else ["name", *missing]
         raise TypeError(f"backend must be a KernelBackend. Got {type(backend).__name__} without {', '.join(missing)}.")
-    if name == "auto" or name in _AUTO:
+    if name == "auto" or name in _BUILT_IN:
         raise ValueError(f"backend must have a name of its own. Got {name!r}, which the library uses itself.")
     _LOADERS[name] = lambda: backend
 
