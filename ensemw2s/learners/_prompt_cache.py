@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from ensemw2s.storage import write_tensors
 
@@ -33,6 +36,8 @@ class PromptCache:
     """
 
     def __init__(self) -> None:
+        self._folder = ""
+        self._remove_folder: Any = _nothing
         self.clear()
 
     def __len__(self) -> int:
@@ -42,8 +47,8 @@ class PromptCache:
         """Forget all prompts, and free their memory and files."""
         self._states: dict[bytes, PromptState] = {}
         self._memory, self._disk = _Tier(), _Tier()
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._random = random.Random(0)
+        self._remove_folder()
 
     def get(self, key: bytes) -> PromptState | None:
         """What is known of a prompt."""
@@ -79,11 +84,10 @@ class PromptCache:
         """The same tensors, memory-mapped."""
         from safetensors.torch import load_file
 
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="ensemw2s-prompts-")
-        handle, name = tempfile.mkstemp(suffix=".safetensors", dir=self._folder.name)
-        os.close(handle)
-        path = Path(name)
+        if not os.path.isdir(self._folder):
+            self._folder = tempfile.mkdtemp(prefix="ensemw2s-prompts-")
+            self._remove_folder = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        path = Path(self._folder) / f"{uuid4().hex}.safetensors"
         write_tensors(path, {
             f"{row}.{place}": tensor
             for row, state in enumerate(states.values())
@@ -96,6 +100,10 @@ class PromptCache:
             key: tuple(mapped[f"{row}.{place}"] for place in range(len(state)))
             for row, (key, state) in enumerate(states.items())
         }
+
+
+def _nothing() -> None:
+    """No folder has been made yet."""
 
 
 class _Tier:

@@ -70,6 +70,10 @@ class PromptReader:
         self._last: tuple[tuple[bytes, ...], int, PromptBatch] | None = None
         self._is_checked = False
 
+    def __len__(self) -> int:
+        """Prompts that are kept."""
+        return len(self._cache)
+
     def clear(self) -> None:
         """Forget all prompts."""
         self._cache.clear()
