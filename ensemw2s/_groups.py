@@ -50,20 +50,39 @@ class MemberGroup(Protocol):
         ...
 
 
-def group_members(members: Sequence[Any]) -> list[MemberGroup]:
+def group_members(members: Sequence[Any], *, together: bool = True) -> list[MemberGroup]:
     """Sort members into groups, in the order of their first places.
 
     Parameters
     ----------
     members : sequence of TokenLearner
-        Fitted or initialised.
+        Fitted or initialised. Those that offer ``stack_base`` and ``stack``, as `HFCausalLM` does, may be run as one
+        batch.
+    together : bool, default=True
+        False makes each member a group of its own.
 
     Returns
     -------
     list of MemberGroup
         Every member is in exactly one.
     """
-    return [_Single(member, place) for place, member in enumerate(members)]
+    places: dict[Any, list[int]] = {}
+    for place, member in enumerate(members):
+        base = member.stack_base() if together and hasattr(member, "stack_base") else None
+        places.setdefault(place if base is None else id(base), []).append(place)
+    groups: list[MemberGroup] = []
+    for several in places.values():
+        stack = members[several[0]].stack([members[place] for place in several]) if len(several) > 1 else None
+        groups += [_Single(members[place], place) for place in several] if stack is None else [_Stack(stack, several)]
+    return sorted(groups, key=lambda group: group.places)
+
+
+class _Stack:
+    """A group that shares a base model."""
+
+    def __init__(self, stack: Any, places: Sequence[int]) -> None:
+        self.places = tuple(places)
+        self.step = stack.step
 
 
 class _Single:

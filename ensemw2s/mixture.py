@@ -10,7 +10,7 @@ import torch
 from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from ensemw2s._groups import group_members
+from ensemw2s._groups import MemberGroup, group_members
 from ensemw2s._validation import check_option
 from ensemw2s.mixing import COMBINATIONS, mix, normalized_votes
 
@@ -43,14 +43,16 @@ class MixtureCache:
 
     Parameters
     ----------
-    groups : list
-        One cache per group; None before the first step.
+    groups : list of MemberGroup
+        They live as long as the cache: what a group has put together for its members is not kept between two calls
+        of ``generate``.
     """
 
     is_compileable = False
 
-    def __init__(self, groups: list[Any]) -> None:
+    def __init__(self, groups: list[MemberGroup]) -> None:
         self.groups = groups
+        self.caches: list[Any] = [None] * len(groups)  # None before the first step
         self._length = 0
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -63,7 +65,7 @@ class MixtureCache:
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         """Let each row continue from the beam that it stems from."""
-        for cache in self.groups:
+        for cache in self.caches:
             cache.reorder_cache(beam_idx)
 
 
@@ -112,7 +114,6 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         self.members = list(members)
         self._weights = weights.tolist()  # beside the buffer, which `half()` would round
         self.voters = tuple(np.flatnonzero(weights).tolist())
-        self._groups = group_members([self.members[place] for place in self.voters])
         self.register_buffer("votes", torch.tensor(weights, dtype=torch.float64, device=_device_of(members[0])))
 
     @classmethod
@@ -199,7 +200,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         transformers.modeling_outputs.CausalLMOutputWithPast
             ``logits`` of shape (B, logits_to_keep or L, V), float32.
         """
-        cache = MixtureCache([None] * len(self._groups)) if past_key_values is None else past_key_values
+        cache = self._new_cache(bool(use_cache)) if past_key_values is None else past_key_values
         n_last = logits_to_keep or input_ids.shape[1]
         mixed: torch.Tensor | None = None
         for places, logits in self._steps(input_ids, attention_mask, position_ids, cache, n_last, bool(use_cache)):
@@ -233,12 +234,16 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         cache : MixtureCache or None
             None without `use_cache`.
         """
-        cache = MixtureCache([None] * len(self._groups)) if past_key_values is None else past_key_values
+        cache = self._new_cache(use_cache) if past_key_values is None else past_key_values
         of_place: list[Any] = [None] * len(self.voters)
         for places, logits in self._steps(input_ids, attention_mask, position_ids, cache, n_last, use_cache):
             for place, z in zip(places, logits, strict=True):
                 of_place[place] = z
         return torch.stack(of_place), cache if use_cache else None
+
+    def _new_cache(self, use_cache: bool) -> MixtureCache:
+        # One after another where no cache is kept: such a pass is over all logits of long rows, and gains nothing.
+        return MixtureCache(group_members([self.members[place] for place in self.voters], together=use_cache))
 
     def _steps(
         self, input_ids: Any, attention_mask: Any, position_ids: Any, cache: MixtureCache, n_last: int, use_cache: bool
@@ -249,9 +254,9 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
             attention_mask = input_ids.new_ones((input_ids.shape[0], cache.get_seq_length() + n_new))
         if position_ids is None:
             position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)[:, -n_new:]
-        for number, group in enumerate(self._groups):
-            logits, cache.groups[number] = group.step(
-                input_ids, attention_mask, position_ids, cache.groups[number], n_last=n_last, use_cache=use_cache
+        for number, group in enumerate(cache.groups):
+            logits, cache.caches[number] = group.step(
+                input_ids, attention_mask, position_ids, cache.caches[number], n_last=n_last, use_cache=use_cache
             )
             yield group.places, logits.to(self.device).float()
         cache.advance(n_new)
