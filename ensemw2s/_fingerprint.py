@@ -20,6 +20,8 @@ __all__ = ["describe", "describe_model", "digest", "fingerprint_questions", "row
 
 # Parameters of estimators that do not change a result.
 _WITHOUT_EFFECT = ("n_jobs", "verbose", "checkpoint_dir", "on_locked")
+# Parameters that came later, with what was done before them: there they leave fingerprints of old results alone.
+_CAME_LATER = {"adapt": repr("all")}
 
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "transformers", "peft", "accelerate")
 
@@ -121,7 +123,7 @@ def _describe_object(value: Any, name: str) -> Any:
         described = {
             key: describe(entry, f"{name}.{key}")
             for key, entry in parameters.items()
-            if key not in ("model", *_WITHOUT_EFFECT)
+            if key not in ("model", *_WITHOUT_EFFECT) and _CAME_LATER.get(key) != repr(entry)
         }
         if "model" in parameters:
             described["model"] = describe_model(parameters["model"], f"{name}.model")

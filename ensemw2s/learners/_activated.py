@@ -19,6 +19,7 @@ __all__ = [
     "activated_answers",
     "activated_step",
     "answers_of_batch",
+    "cut_alike",
     "cut_at_cue",
     "find_cues",
     "remember",
@@ -120,6 +121,26 @@ def find_cues(input_ids: np.ndarray, attention_mask: np.ndarray, cue_ids: Sequen
     return found.shape[1] - 1 - np.argmax(found[:, ::-1], axis=1)
 
 
+def cut_alike(
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    cue_ids: Sequence[int],
+    n_last: int,
+    *,
+    starts: np.ndarray | None = None,
+) -> tuple[list[np.ndarray], int] | None:
+    """Prompts of left-padded rows and the column where all cues start, or None where they differ in that.
+
+    None, too, where the last `n_last` columns begin before the cue, or nothing stands before it.
+    """
+    ids, mask = input_ids.cpu().numpy(), attention_mask.cpu().numpy()
+    starts = find_cues(ids, mask, cue_ids) if starts is None else starts
+    begin, n_padding = int(starts[0]), ids.shape[1] - mask.sum(axis=1)
+    if (starts != begin).any() or n_last > ids.shape[1] - begin or (n_padding >= begin).all():
+        return None
+    return [row[padding:begin] for row, padding in zip(ids, n_padding, strict=True)], begin
+
+
 def activated_answers(
     model: Any, prompts: PromptReader, batch: CuedBatch, n_last: int, *, keep: bool = True
 ) -> torch.Tensor:
@@ -193,12 +214,9 @@ def activated_step(
     starts : ndarray of shape (B,), optional
         Columns of the cues, searched for if None.
     """
-    ids, mask = (tensor.cpu().numpy() for tensor in (input_ids, attention_mask))
-    starts = find_cues(ids, mask, cue_ids) if starts is None else starts
-    n_padding = ids.shape[1] - mask.sum(axis=1)
-    begin, n_behind = int(starts[0]), ids.shape[1] - starts
-    if (starts == begin).all() and n_last <= n_behind[0] and (n_padding < begin).any():
-        rows = [row[padding:begin] for row, padding in zip(ids, n_padding, strict=True)]
+    alike = cut_alike(input_ids, attention_mask, cue_ids, n_last, starts=starts)
+    if alike is not None:
+        rows, begin = alike
         cache = prompts.read(model, rows, width=begin, keep=False).cache()
         logits = model(
             input_ids=input_ids[:, begin:].to(model.device),
@@ -209,6 +227,9 @@ def activated_step(
             logits_to_keep=n_last,
         ).logits[:, -n_last:]
         return logits, cache if use_cache else None
+    ids, mask = input_ids.cpu().numpy(), attention_mask.cpu().numpy()
+    starts = find_cues(ids, mask, cue_ids) if starts is None else starts
+    n_padding = ids.shape[1] - mask.sum(axis=1)
     rows = [row[padding:] for row, padding in zip(ids, n_padding, strict=True)]
     batch = CuedBatch.from_rows(rows, (starts - n_padding).tolist())
     behind = activated_answers(model, prompts, batch, batch.input_ids.shape[1], keep=False)  # (B, S, V)
@@ -220,7 +241,7 @@ def activated_step(
             use_cache=False,
             logits_to_keep=n_last,
         ).logits[:, -n_last:].to(behind.dtype)  # fmt: skip
-    for row, count in enumerate(n_behind.tolist()):
+    for row, count in enumerate((ids.shape[1] - starts).tolist()):
         kept = min(count, n_last)
         logits[row, n_last - kept :] = behind[row, count - kept : count]
     return logits, CuedPrefixCache(input_ids, starts) if use_cache else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import torch
     from peft import PeftConfig
 
+    from ensemw2s.learners._activated_stack import ActivatedStack
     from ensemw2s.learners._stacked import StackedAdapters
 
 __all__ = ["HFCausalLM"]
@@ -151,6 +154,40 @@ class HFCausalLM(HFLearner):
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+
+    @classmethod
+    def from_peft(
+        cls, folder: str | os.PathLike[str], *, model: str | Callable[[], Any] | None = None, **parameters: Any
+    ) -> HFCausalLM:
+        """A fitted learner from an adapter that was trained and saved with PEFT.
+
+        Several of one base and one configuration share the base in memory, and decode as one batch. Ensembles write
+        their members' adapters in the same form, see ``save_pretrained``.
+
+        Parameters
+        ----------
+        folder : path
+            With ``adapter_config.json`` and ``adapter_model.safetensors``; pickled weights are not read.
+        model : str or callable, optional
+            The base: hub id, folder or function; what the adapter names if None.
+        **parameters
+            Other parameters of the learner. ``adapt`` and ``peft_config`` follow from the adapter.
+
+        Returns
+        -------
+        HFCausalLM
+            It can be scored and joined (`MixtureForCausalLM.from_members`), and fitted anew.
+
+        Raises
+        ------
+        CheckpointError
+            If the files are missing or damaged, or belong to another base.
+        ValueError
+            If the adapter is of a kind that members cannot share a base with, or no base is known.
+        """
+        from ensemw2s.learners._peft_folder import learner_from_peft
+
+        return learner_from_peft(cls, Path(folder), model, parameters)
 
     def initialize(self) -> HFCausalLM:
         """Become the untrained model, and return `self`.
@@ -326,15 +363,15 @@ class HFCausalLM(HFLearner):
         kept = getattr(output, "past_key_values", None)
         return logits, PrefixCache(input_ids) if kept is None else kept
 
-    def stack_base(self) -> AdapterHost | None:
+    def stack_base(self) -> object:
         """What members must have in common to be run as one batch, see `stack`; None if this one runs alone."""
         # In a launch the processes run in lock step, and a sharded base is used through its own forward functions.
-        if self.adapter_ is None or self._cue is not None or n_processes() > 1:
+        if self.adapter_ is None or n_processes() > 1:
             return None
-        return self._host()
+        return self._host() if self._cue is None else self._host().prompts
 
     @staticmethod
-    def stack(members: Sequence[HFCausalLM]) -> StackedAdapters | None:
+    def stack(members: Sequence[HFCausalLM]) -> StackedAdapters | ActivatedStack | None:
         """Adapters of members with one `stack_base`, to be run as one batch.
 
         Parameters
@@ -348,7 +385,13 @@ class HFCausalLM(HFLearner):
         """
         from ensemw2s.learners._stacked import StackedAdapters
 
-        return StackedAdapters.of(members[0]._host(), [member.adapter_ for member in members if member.adapter_])
+        host, cue = members[0]._host(), members[0]._cue
+        stack = StackedAdapters.of(host, [member.adapter_ for member in members if member.adapter_])
+        if cue is None or stack is None:
+            return stack
+        from ensemw2s.learners._activated_stack import ActivatedStack
+
+        return ActivatedStack(stack, host, members) if all(member._cue == cue for member in members) else None
 
     def remember_prompts(self, input_ids: Any, attention_mask: Any) -> None:
         """Read prompts that other members, or this one, will be asked about again; with ``adapt="answer"`` only.

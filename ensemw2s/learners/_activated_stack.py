@@ -1,0 +1,58 @@
+"""Members whose adapters act from the answer cue on, as one batch behind prompts that are read once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ensemw2s.learners._activated import cut_alike
+from ensemw2s.learners._adapters import AdapterHost
+from ensemw2s.learners._stacked import StackedAdapters, StackedCache
+from ensemw2s.learners.base import PrefixCache
+
+__all__ = ["ActivatedStack"]
+
+
+class ActivatedStack:
+    """Activated adapters of G members of one host.
+
+    A prompt is read once, in B rows, and its keys and values are handed to G*B rows, which go on from the cue.
+
+    Parameters
+    ----------
+    stack : StackedAdapters
+        Of the members.
+    host : AdapterHost
+        Of the members' base.
+    members : sequence of HFCausalLM
+        With one cue.
+    """
+
+    def __init__(self, stack: StackedAdapters, host: AdapterHost, members: Sequence[Any]) -> None:
+        self._stack, self._host, self._members = stack, host, members
+
+    @torch.inference_mode()
+    def step(
+        self, input_ids: Any, attention_mask: Any, position_ids: Any, cache: Any, *, n_last: int, use_cache: bool
+    ) -> tuple[torch.Tensor, Any]:
+        """As `StackedAdapters.step`; rows that cannot be cut alike are read by one member after another."""
+        alike = cut_alike(input_ids, attention_mask, self._members[0].cue_ids_, n_last) if cache is None else None
+        if isinstance(cache, PrefixCache) or (cache is None and alike is None):
+            steps = [
+                member.decode_step(
+                    input_ids, attention_mask, position_ids, cache=cache, n_last=n_last, use_cache=use_cache
+                )
+                for member in self._members
+            ]
+            return torch.stack([logits for logits, _ in steps]), steps[0][1]
+        if alike is not None:
+            prompts, begin = alike
+            n_rows, n_members = len(input_ids), len(self._members)
+            with self._host.held() as model:
+                rows = self._host.prompts.read(model, prompts, width=begin, keep=False).cache()
+            rows.reorder_cache(torch.arange(n_rows).repeat(n_members))  # (G*B,)
+            cache = StackedCache(rows, n_members, n_rows)
+            input_ids, position_ids = input_ids[:, begin:], position_ids[:, begin:]
+        return self._stack.step(input_ids, attention_mask, position_ids, cache, n_last=n_last, use_cache=use_cache)
