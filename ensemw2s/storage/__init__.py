@@ -5,7 +5,7 @@ from __future__ import annotations
 from ensemw2s.storage._commit import commit_folder, commit_text, writing
 from ensemw2s.storage._journal import Journal, Steps
 from ensemw2s.storage._manifest import StoredFolder, open_folder, write_json
-from ensemw2s.storage._tensors import write_arrays, write_tensors
+from ensemw2s.storage._tensors import read_tensors, write_arrays, write_tensors
 from ensemw2s.storage._values import decode, encode
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "decode",
     "encode",
     "open_folder",
+    "read_tensors",
     "write_arrays",
     "write_json",
     "write_tensors",
