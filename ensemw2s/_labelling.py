@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s._validation import shorten
+from ensemw2s._validation import is_blank, shorten
 from ensemw2s.exceptions import CheckpointError, WeakLearnerError
 from ensemw2s.storage import Steps, decode, encode, write_json
 
@@ -172,7 +172,7 @@ def _texts(teacher: Any, questions: Any, with_confidence: bool, generation_kwarg
         )
     y = np.empty(len(questions), dtype=object)
     y[:] = texts
-    written = np.array([bool(text.strip()) for text in y])
+    written = np.array([not is_blank(text) for text in y])
     confidence = None
     if with_confidence:
         confidence = np.zeros(len(y))

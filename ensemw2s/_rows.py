@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ensemw2s._validation import check_option, check_text, shorten
 
-__all__ = ["RowCheck", "RowFilter", "check_labels", "holds_texts"]
+__all__ = ["RowCheck", "RowFilter", "check_labels", "holds_texts", "is_missing"]
 
 # Gets row numbers, and raises a TypeError or ValueError that names the first of them that cannot be used.
 RowCheck: TypeAlias = Callable[[NDArray[np.int64]], object]
@@ -68,8 +68,7 @@ class RowFilter:
         self._reasons.update(_refused(check, self.kept))
         self.kept = np.setdiff1d(self.kept, list(self._reasons))
         if not self.kept.size:
-            row, reason = self.skipped[0]
-            raise ValueError(f"No row can be used; all {self.n_rows} were skipped. The reason for row {row}: {reason}")
+            raise ValueError(f"No row can be used, all {self.n_rows} were skipped; the first: {self.skipped[0][1]}")
 
 
 def _refused(check: RowCheck, rows: NDArray[np.int64]) -> Iterator[tuple[int, str]]:
@@ -90,13 +89,13 @@ def check_labels(y: Any, name: str = "y") -> RowCheck:
     texts, and NaN into the class ``"nan"``. What is no column of labels, such as a table, passes.
     """
     labels = _column(y)
-    kinds = Counter(isinstance(label, str) for label in labels if not _is_missing(label))
+    kinds = Counter(isinstance(label, str) for label in labels if not is_missing(label))
     usual = kinds.most_common(1)[0][0] if kinds else True
 
     def check(rows: NDArray[np.int64]) -> None:
         for row in rows.tolist() if labels else ():
             label = labels[row]
-            if _is_missing(label):
+            if is_missing(label):
                 raise ValueError(
                     f"{name} must hold class labels. Got {name}[{row}] = {shorten(label)} instead; label the row or "
                     f"drop it."
@@ -126,7 +125,8 @@ def _column(y: Any) -> list[Any]:
     return list(y)
 
 
-def _is_missing(label: Any) -> bool:
+def is_missing(label: Any) -> bool:
+    """Whether a label is None, NaN, or what pandas and NumPy put in their place."""
     if label is None or type(label).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(label, float | np.floating) and bool(np.isnan(label))

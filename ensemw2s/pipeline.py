@@ -13,8 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._estimators import as_booster, as_student
 from ensemw2s._fingerprint import row_digests
-from ensemw2s._inputs import check_questions, require_answers
+from ensemw2s._inputs import check_questions, require_answers, usable_questions
 from ensemw2s._stages import Stages, open_stages
+from ensemw2s._usable import UsableRows, usable_examples
 from ensemw2s._validation import check_option
 from ensemw2s.datasets import QADataset
 from ensemw2s.metrics import chance_level
@@ -48,6 +49,10 @@ class W2SPipeline(BaseEstimator):
         A copy of the student if None.
     baseline : bool, default=True
         Whether the baseline is trained.
+    on_bad_row : {"raise", "skip"}, default="raise"
+        What `fit` does with rows that cannot be used, such as a blank answer or a question that is too long for a
+        model: raise an error that names the first before any training starts, or leave them out. With ``"skip"`` the
+        student leaves out pseudo-answers that it cannot be trained on, too.
     checkpoint_dir : path, optional
         Folder where every round of the weak ensemble, every batch of pseudo-labels and every student is committed as it
         ends. `fit` called again with the same data and parameters goes on after the last of them.
@@ -60,6 +65,9 @@ class W2SPipeline(BaseEstimator):
         Fitted; `baseline_` and `oracle_` are None if they were not trained.
     pseudo_labels_, baseline_labels_ : PseudoLabels
         What `student_` and `baseline_` were trained on.
+    skipped_rows_ : dict of str to list of (int, str)
+        Number and reason of each row that was left out of ``"X"`` and ``"X_hard"``; under ``"y_hard"`` those that only
+        the oracle was trained without.
 
     Examples
     --------
@@ -80,6 +88,7 @@ class W2SPipeline(BaseEstimator):
         labeler: PseudoLabeler | None = None,
         oracle: Any = None,
         baseline: bool = True,
+        on_bad_row: str = "raise",
         checkpoint_dir: str | os.PathLike[str] | None = None,
         on_locked: str = "raise",
     ) -> None:
@@ -88,6 +97,7 @@ class W2SPipeline(BaseEstimator):
         self.labeler = labeler
         self.oracle = oracle
         self.baseline = baseline
+        self.on_bad_row = on_bad_row
         self.checkpoint_dir = checkpoint_dir
         self.on_locked = on_locked
 
@@ -125,28 +135,37 @@ class W2SPipeline(BaseEstimator):
             The fitted pipeline itself.
         """
         if X_hard is None:
-            raise ValueError("X_hard must hold the hard questions. Got None.")
+            raise ValueError("X_hard must hold the hard questions. Got None; pass them.")
         weak, student = as_booster(self.weak), as_student(self.student)
         oracle = as_student(self.student if self.oracle is None else self.oracle)
         labeler = PseudoLabeler() if self.labeler is None else self.labeler
         labeler.check_parameters()
         check_option(self.on_locked, "on_locked", ("raise", "wait"))
-        if not is_classifier(weak):
-            # All columns are checked before the first model is loaded.
-            X, y = check_questions(X, y, choices), None
-            require_answers(X)
-            hard = check_questions(X_hard, y_hard, choices_hard)
-            y_hard, X_hard = (None if y_hard is None else hard.answers), hard.drop_answers()
-            for model, part in ((weak, X), (weak, X_hard), (student, X_hard)):
-                if hasattr(model, "check_lengths"):
-                    model.check_lengths(part)
+        classify, X_hard = is_classifier(weak), _asked(X_hard)
+        # All columns are checked before the first model is loaded.
+        easy = self._usable(classify, X, y, choices)
+        if not classify:
+            require_answers(easy.X)
+        hard = self._usable(classify, X_hard, None, choices_hard, "_hard")
+        # True answers decide nothing about the rows that are labelled.
+        solved = None if y_hard is None else self._usable(classify, X_hard, y_hard, choices_hard, "_hard")
+        easy, hard = self._that_fit(easy, "X", weak), self._that_fit(hard, "X_hard", weak, student)
+        solved = None if solved is None else self._that_fit(solved, "X_hard", oracle)
+        X, y, X_hard = easy.X, easy.y, hard.X
+        unsolved = [] if solved is None else [row for row in solved.skipped if row[0] in hard.kept]
+        self.skipped_rows_ = {"X": easy.skipped, "X_hard": hard.skipped, "y_hard": unsolved}
+        if self.on_bad_row == "skip" and "on_bad_row" in student.get_params(deep=False):
+            student = clone(student).set_params(on_bad_row="skip")
 
+        sample_weight = easy.take(sample_weight, "sample_weight")
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         with open_stages(self.checkpoint_dir, self.on_locked) as stages:
             stages.begin(
                 {"weak": weak, "student": student, "oracle": oracle},
                 {"labeler": labeler, "baseline": self.baseline},
-                lambda: _row_digests(X=X, y=y, X_hard=X_hard, y_hard=y_hard, **weights),
+                lambda: _row_digests(
+                    X=X, y=y, X_hard=X_hard, y_hard=None if solved is None else solved.labels, **weights
+                ),
             )
             logger.info("training the weak ensemble")
             self.weak_ = stages.ensemble("weak", clone(weak), lambda model: model.fit(X, y, **weights))
@@ -155,9 +174,10 @@ class W2SPipeline(BaseEstimator):
             self.student_ = _taught(stages, "student", self.pseudo_labels_, student)
             self._fit_baseline(student, labeler, X_hard, stages)
             self.oracle_ = None
-            if y_hard is not None:
+            if solved is not None:
                 logger.info("training the oracle")
-                self.oracle_ = stages.model("oracle", clone(oracle), lambda model: model.fit(X_hard, y_hard))
+                X_solved, y_solved = _asked(solved.X), solved.labels
+                self.oracle_ = stages.model("oracle", clone(oracle), lambda model: model.fit(X_solved, y_solved))
         return self
 
     def predict(self, X: Any, **kwargs: Any) -> np.ndarray:
@@ -175,6 +195,8 @@ class W2SPipeline(BaseEstimator):
         ndarray of shape (n,)
         """
         check_is_fitted(self, "student_")
+        if is_classifier(self.student_):
+            usable_examples(X)
         return self.student_.predict(X, **kwargs)
 
     def generate(self, X: Any, **generation_kwargs: Any) -> list[Any]:
@@ -211,6 +233,8 @@ class W2SPipeline(BaseEstimator):
         float in [0, 1]
         """
         check_is_fitted(self, "student_")
+        if is_classifier(self.student_):
+            usable_examples(X, y)
         return self.student_.score(X, y, **kwargs)
 
     def evaluate(
@@ -235,6 +259,9 @@ class W2SPipeline(BaseEstimator):
         """
         check_is_fitted(self, "student_")
         if is_classifier(self.weak_):
+            if y is None:
+                raise ValueError("y must hold the true classes. Got None; pass them.")
+            usable_examples(X, y)
             gold, chance = np.asarray(y), 1.0 / len(self.weak_.classes_)
         else:
             X = check_questions(X, y, choices)
@@ -257,6 +284,18 @@ class W2SPipeline(BaseEstimator):
             stop_reason=getattr(self.weak_, "stop_reason_", ""),
             confidence_level=confidence_level,
         )
+
+    def _usable(self, classify: bool, X: Any, y: Any, choices: Sequence | None, suffix: str = "") -> UsableRows:
+        """The rows whose columns can be used; `suffix` is what the parameters' names end with."""
+        names = (f"X{suffix}", f"y{suffix}", f"choices{suffix}")
+        if classify:
+            return usable_examples(X, y, on_bad_row=self.on_bad_row, names=names[:2])
+        return usable_questions(X, y, choices, on_bad_row=self.on_bad_row, names=names)
+
+    def _that_fit(self, rows: UsableRows, name: str, *models: Any) -> UsableRows:
+        """The rows that fit into models, which are not trained yet."""
+        lengths = [clone(model).length_check for model in models if hasattr(model, "length_check")]
+        return rows.that_fit(lengths, self.on_bad_row, name)
 
     def _fit_baseline(self, student: Any, labeler: PseudoLabeler, X_hard: Any, stages: Stages) -> None:
         self.baseline_ = self.baseline_labels_ = None
@@ -292,6 +331,10 @@ class W2SPipeline(BaseEstimator):
 
 def _taught(stages: Stages, name: str, labels: PseudoLabels, student: Any) -> Any:
     return stages.model(name, labels._with_classes(clone(student)), labels.fit)
+
+
+def _asked(X: Any) -> Any:
+    return X.drop_answers() if isinstance(X, QADataset) else X
 
 
 def _row_digests(**columns: Any) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -12,8 +13,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.validation import _num_samples
 
+from ensemw2s._inputs import usable_questions
 from ensemw2s._labelling import Labels, label_shard
+from ensemw2s._usable import UsableRows, usable_examples
 from ensemw2s._validation import check_integer, check_option, check_real, shorten
+from ensemw2s.datasets import QADataset
 from ensemw2s.storage import Steps
 
 __all__ = ["PseudoLabeler", "PseudoLabels"]
@@ -28,7 +32,7 @@ class PseudoLabels:
     Attributes
     ----------
     X : object
-        The questions as they were given, without answers.
+        The questions as they were given, without answers and without the rows in `skipped_rows`.
     y : ndarray of shape (n,)
         The teacher's answer or class for each question.
     proba : ndarray of shape (n, K) or None
@@ -42,6 +46,9 @@ class PseudoLabels:
         Whether the student is trained on `proba` instead of `y`.
     classes : ndarray of shape (K,) or None
         A classifier's classes, in the order of the columns of `proba`.
+    skipped_rows : tuple of (int, str)
+        Number and reason of each row of what was given that the teacher could not be asked; none of the arrays has an
+        entry for them.
     """
 
     X: Any
@@ -51,6 +58,7 @@ class PseudoLabels:
     kept: np.ndarray
     soft: bool
     classes: np.ndarray | None = None
+    skipped_rows: tuple[tuple[int, str], ...] = ()
 
     def fit(self, student: Any) -> Any:
         r"""Train a student on the kept rows.
@@ -115,6 +123,9 @@ class PseudoLabeler(BaseEstimator):
         Rows with a lower confidence are left out.
     generation_kwargs : dict, optional
         For free text, passed to ``generate``; greedy by default, ``{"do_sample": True}`` draws from Eq. 1.
+    on_bad_row : {"raise", "skip"}, default="raise"
+        What to do with rows that the teacher cannot be asked, such as a blank question or one that is too long: raise
+        an error that names the first before any row is labelled, or leave them out.
     batch_size : int, default=256
         Questions that the teacher is given at a time, the smallest part of the work. Sampled texts depend on it, since
         every batch is drawn with a seed of its own.
@@ -153,6 +164,7 @@ class PseudoLabeler(BaseEstimator):
         labels: str = "hard",
         threshold: float | None = None,
         generation_kwargs: dict[str, Any] | None = None,
+        on_bad_row: str = "raise",
         batch_size: int = 256,
         random_state: int = 0,
         n_jobs: int | None = None,
@@ -162,6 +174,7 @@ class PseudoLabeler(BaseEstimator):
         self.labels = labels
         self.threshold = threshold
         self.generation_kwargs = generation_kwargs
+        self.on_bad_row = on_bad_row
         self.batch_size = batch_size
         self.random_state = random_state
         self.n_jobs = n_jobs
@@ -196,22 +209,31 @@ class PseudoLabeler(BaseEstimator):
         """`label`, with finished batches in `kept`, if that is a folder of steps."""
         self.check_parameters()
         if is_classifier(teacher):
-            return self._finish(X, self._answer("classes", teacher, X, kept), classes=teacher.classes_)
-        from ensemw2s._inputs import check_questions
-
-        questions = check_questions(X, choices=choices).drop_answers()
-        by_options = self.method == "options" or (self.method == "auto" and questions.choices is not None)
-        if by_options and questions.choices is None:
-            raise ValueError("method='options' needs choices for every question. Got None.")
+            lengths = [teacher.length_check] if hasattr(teacher, "length_check") else []
+            usable = usable_examples(X, on_bad_row=self.on_bad_row, lengths=lengths)
+            return self._finish(usable, self._answer("classes", teacher, usable.X, kept), classes=teacher.classes_)
+        if isinstance(X, QADataset):
+            X = X.drop_answers()
+            choices = X.choices if choices is None else choices
+        by_options = self.method == "options" or (self.method == "auto" and choices is not None)
+        if by_options and choices is None:
+            raise ValueError("method='options' needs choices for every question. Got None; pass choices.")
         if not by_options and self.labels == "soft":
             raise ValueError("labels='soft' needs choices for every question; free text has no probabilities to learn.")
+        if by_options:
+            lengths = [teacher.length_check] if hasattr(teacher, "length_check") else []
+        else:
+            settings = self.generation_kwargs or {}
+            lengths = [partial(teacher.room_check, **settings)] if hasattr(teacher, "room_check") else []
+        usable = usable_questions(X, choices=choices, on_bad_row=self.on_bad_row, lengths=lengths)
         kind = "options" if by_options else "texts"
-        return self._finish(questions, self._answer(kind, teacher, questions, kept))
+        return self._finish(usable, self._answer(kind, teacher, usable.X, kept))
 
     def check_parameters(self) -> None:
         """Raise a ValueError if a parameter is out of range; nothing is computed."""
         check_option(self.method, "method", ("auto", "options", "generate"))
         check_option(self.labels, "labels", ("hard", "soft"))
+        check_option(self.on_bad_row, "on_bad_row", ("raise", "skip"))
         if self.threshold is not None and not 0 <= check_real(self.threshold, "threshold") <= 1:
             raise ValueError(f"threshold must lie in [0, 1]. Got {self.threshold!r} instead.")
         check_integer(self.batch_size, "batch_size", minimum=1)
@@ -248,17 +270,20 @@ class PseudoLabeler(BaseEstimator):
             Parallel(n_jobs=n_shards)(delayed(label_shard)(_take(X, rows), int(rows[0]), **settings) for rows in shards)
         )
 
-    def _finish(self, X: Any, labels: Labels, classes: np.ndarray | None = None) -> PseudoLabels:
+    def _finish(self, usable: UsableRows, labels: Labels, classes: np.ndarray | None = None) -> PseudoLabels:
         kept = np.ones(len(labels.y), dtype=bool)
         if labels.written is not None:
             kept = labels.written
             if not kept.all():
                 logger.warning("%d of %d pseudo-answers are blank and left out.", (~kept).sum(), len(kept))
+        if usable.skipped:
+            logger.warning("%d rows cannot be labelled and are left out, see skipped_rows.", len(usable.skipped))
         if self.threshold is not None and labels.confidence is not None:
             kept = kept & (labels.confidence >= self.threshold)
         return PseudoLabels(
-            X, labels.y, labels.proba, labels.confidence, kept, soft=self.labels == "soft", classes=classes
-        )
+            usable.X, labels.y, labels.proba, labels.confidence, kept,
+            soft=self.labels == "soft", classes=classes, skipped_rows=tuple(usable.skipped),
+        )  # fmt: skip
 
 
 def _take(X: Any, rows: np.ndarray) -> Any:

@@ -29,6 +29,7 @@ FLOORS = {
     "mixing": 2,
     "storage": 2,
     "tokens": 2,
+    "_usable": 2,
     "datasets": 3,
     "learners.base": 3,
     "learners": 4,

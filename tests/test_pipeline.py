@@ -223,7 +223,7 @@ def test_an_unfitted_pipeline_says_so():
         ((EASY, None, None), "X_hard must hold the hard questions"),
         ((EASY.drop_answers(), None, HARD), "y must hold the answers"),
         ((EASY, None, HARD.drop_answers(), ["red"]), "same"),
-        ((EASY, None, HARD.drop_answers(), ["no option"] * len(HARD)), r"answers\[0\] must be one of"),
+        ((EASY, None, HARD.drop_answers(), ["no option"] * len(HARD)), r"y_hard\[0\] must be one of choices_hard\[0\]"),
     ],
 )
 def test_bad_columns_are_named_before_any_model_is_loaded(arguments, message):
@@ -248,7 +248,7 @@ def short_model(tmp_path):
 
 def test_a_hard_question_that_is_too_long_is_named_before_any_model_is_loaded(short_model):
     hard = QADataset(["red ?", "red " * 30], choices=[["red", "blue"]] * 2)
-    with pytest.raises(ValueError, match=r"prompts\[1\] and its answer are 3\d tokens long, more than max_length=24"):
+    with pytest.raises(ValueError, match=r"X_hard: prompts\[1\] and its answer are 3\d tokens long, more than max_length=24"):
         W2SPipeline(short_model, short_model).fit(EASY, None, hard)
 
 

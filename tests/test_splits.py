@@ -181,7 +181,7 @@ def test_a_threshold_out_of_range_is_refused(near_duplicates):
     [
         ([0], "X and groups must have the same length. Got 2 and 1"),
         ([[0], [1]], r"groups must have one dimension, one value per question. Got shape \(2, 1\)"),
-        ([0, np.nan], r"groups must not hold NaN. Got groups\[1\]"),
+        ([0, np.nan], r"groups must name a group for each row. Got groups\[1\] = nan"),
     ],
 )
 def test_groups_that_do_not_fit_are_refused(groups, message):

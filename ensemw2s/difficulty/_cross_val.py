@@ -16,6 +16,7 @@ from sklearn.utils import _safe_indexing
 
 from ensemw2s._estimators import as_student
 from ensemw2s._inputs import check_questions, require_answers
+from ensemw2s._usable import usable_examples
 from ensemw2s._validation import RandomState, as_generator, check_integer, check_same_length
 from ensemw2s.difficulty._ratings import DifficultyRatings
 from ensemw2s.splits import NEAR_DUPLICATES, fingerprints, question_groups
@@ -171,10 +172,17 @@ def _check_classes(estimator: Any, X: Any, y: Any) -> NDArray[Any]:
         )
     if y is None:
         raise ValueError("y must hold the classes. Got None.")
+    lengths = [estimator.length_check] if hasattr(estimator, "length_check") else []
+    usable_examples(X, y, lengths=lengths)
     classes = np.asarray(y)
     if classes.ndim != 1:
         raise ValueError(f"y must have one dimension, one class per row. Got shape {classes.shape} instead.")
     check_same_length(X, classes, "X", "y")
+    if len(set(classes.tolist())) < 2:
+        raise ValueError(
+            f"y must hold at least two classes. Got one class in all {len(classes)} rows, {classes.tolist()[0]!r}; add "
+            f"rows of another class."
+        )
     return classes
 
 
@@ -215,6 +223,11 @@ def _folds(
             raise ValueError(
                 f"Fold {number} of cv must have rows to train on and rows to score. Got {len(kept)} and {len(scored)}, "
                 f"after forms of scored questions were left out of training."
+            )
+        if y is not None and len(set(y[kept].tolist())) < 2:
+            raise ValueError(
+                f"Fold {number} of cv must train on at least two classes. Got {y[kept][0].item()!r} in all {len(kept)} "
+                f"rows; lower cv, or add rows of the other classes."
             )
         n_scores[scored] += 1
         folds.append((kept, scored))

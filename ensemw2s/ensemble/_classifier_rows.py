@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import assert_all_finite, column_or_1d, get_tags
 from sklearn.utils.multiclass import check_classification_targets
@@ -12,9 +13,19 @@ from sklearn.utils.validation import validate_data
 
 from ensemw2s._rows import check_labels as label_check
 from ensemw2s._rows import holds_texts
+from ensemw2s._usable import UsableRows, check_finite, usable_examples
 from ensemw2s._validation import as_texts, check_same_length, check_vector, check_weight
 
-__all__ = ["check_labels", "check_rows", "check_row_weight", "input_tags", "reads_texts", "take_rows"]
+__all__ = [
+    "check_labels",
+    "check_rows",
+    "check_row_weight",
+    "input_tags",
+    "reads_finite",
+    "reads_texts",
+    "take_rows",
+    "usable_rows",
+]
 
 
 def input_tags(estimator: Any) -> Any:
@@ -38,6 +49,12 @@ def reads_texts(estimator: Any, X: Any) -> bool:
     Wrappers such as `CalibratedClassifierCV` do not hand on the tags of what they wrap, so the rows are looked at too.
     """
     return bool(input_tags(estimator).string) or holds_texts(X)
+
+
+def reads_finite(estimator: Any) -> bool:
+    """Whether numbers have to be finite for a weak learner."""
+    tags = input_tags(estimator)
+    return bool(tags.two_d_array and not tags.allow_nan)
 
 
 def check_rows(owner: Any, estimator: Any, X: Any, *, fitting: bool = False) -> Any:
@@ -66,6 +83,8 @@ def check_rows(owner: Any, estimator: Any, X: Any, *, fitting: bool = False) -> 
     if hasattr(X, "iloc"):
         validate_data(owner, X, reset=fitting, skip_check_array=True)
         return X
+    if reads_finite(estimator):
+        check_finite(X)
     return validate_data(
         owner,
         X,
@@ -75,6 +94,13 @@ def check_rows(owner: Any, estimator: Any, X: Any, *, fitting: bool = False) -> 
         dtype=None,
         reset=fitting,
     )
+
+
+def usable_rows(estimator: Any, X: Any, y: Any, *, on_bad_row: str) -> UsableRows:
+    """The rows that a weak learner can be trained on, before a model is."""
+    lengths = [clone(estimator).length_check] if hasattr(estimator, "length_check") else []  # of what will be trained
+    texts, finite = reads_texts(estimator, X), reads_finite(estimator)
+    return usable_examples(X, y, texts=texts, finite=finite, on_bad_row=on_bad_row, lengths=lengths)
 
 
 def _object_rows(X: list[Any]) -> np.ndarray:

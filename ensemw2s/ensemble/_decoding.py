@@ -104,8 +104,8 @@ def encode_with_room(
     """
     limit = getattr(learner, "max_length_", None)
     encoded = encode_for_learner(learner, prompts, room=None if limit is None else limit - n_new)
-    for row, ids in enumerate(encoded if limit is not None else ()):
-        if len(ids) + n_new > limit:
+    for row, ids in enumerate(encoded):
+        if limit is not None and len(ids) + n_new > limit:
             raise ValueError(
                 f"X[{row if numbers is None else numbers[row]}] is {len(ids)} tokens long and leaves no room for "
                 f"max_new_tokens={n_new} in the model's {limit} tokens; shorten the question, drop the row, or pass a "

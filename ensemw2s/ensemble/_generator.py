@@ -12,8 +12,6 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._inputs import (
-    LengthCheck,
-    UsableRows,
     check_questions,
     check_sample_weight,
     require_answers,
@@ -21,6 +19,7 @@ from ensemw2s._inputs import (
     tokenize_answers,
     usable_questions,
 )
+from ensemw2s._usable import LengthCheck, UsableRows
 from ensemw2s._validation import check_option
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._decoding import encode_with_room, generate_texts, match_nll, n_new_tokens
@@ -482,14 +481,16 @@ def _chosen(nll: np.ndarray, choices: Sequence[Sequence[str]]) -> np.ndarray:
 
 
 def _check_fit(learner: Any) -> LengthCheck:
-    """Whether questions fit into a model, with each of their options, or the answer where there are none."""
+    """Whether questions fit into a model, with each of their options and with their answers, where there are any."""
 
     def check(questions: QADataset, numbers: np.ndarray) -> None:
+        if questions.answers is not None:
+            tokenize_answers(learner, questions, numbers)
         answers: Sequence[Sequence[str]] = [["."]] * len(questions)  # free text: room for a token, at the least
         if questions.choices is not None:
             answers = questions.choices
         elif questions.answers is not None:
-            answers = [[answer] for answer in questions.answers]
+            return
         rows = [row for row, several in enumerate(answers) for _ in several]
         TokenDataset.for_learner(
             learner,

@@ -12,8 +12,10 @@ from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import get_tags
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from ensemw2s._rows import check_labels
+from ensemw2s._usable import LengthCheck
 from ensemw2s.ensemble._classifier_rows import check_rows, input_tags
 from ensemw2s.ensemble._saving import SavedEnsemble
 from ensemw2s.ensemble._votes import member_opinion, running_mean
@@ -155,7 +157,35 @@ class BaseVotingClassifier(SavedEnsemble, ClassifierMixin, MetaEstimatorMixin, B
         ------
         float in [0, 1]
         """
+        check_labels(y)(np.arange(_num_samples(y)))
         return (float(accuracy_score(y, labels, sample_weight=sample_weight)) for labels in self.staged_predict(X))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy.
+
+        Parameters
+        ----------
+        X : sequence of str, array-like or sparse matrix, n rows
+            What the weak learner reads.
+        y : array-like of shape (n,)
+            True classes; one that `fit` has not seen counts as missed.
+        sample_weight : array-like of shape (n,), optional
+            Weights of the rows.
+
+        Returns
+        -------
+        float in [0, 1]
+        """
+        check_labels(y)(np.arange(_num_samples(y)))
+        return super().score(X, y, sample_weight)
+
+    def length_check(self) -> LengthCheck:
+        """A function of texts and their numbers that raises a ValueError where a text does not fit into the model.
+
+        It is that of the fitted members, or of the model that `fit` would train; other learners take all texts.
+        """
+        learner = self.estimators_[0] if hasattr(self, "estimators_") else self._weak_learner()
+        return learner.length_check() if hasattr(learner, "length_check") else lambda texts, numbers: None
 
     def predict_under(self, votes: Any, X: Any) -> list[np.ndarray]:
         """`predict` under several vote vectors, for the price of one pass per member.

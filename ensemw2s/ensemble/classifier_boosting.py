@@ -16,7 +16,7 @@ from ensemw2s._validation import check_option, shorten
 from ensemw2s.boosting import reweight as updated_weight  # `reweight` is a parameter here
 from ensemw2s.boosting import weighted_error
 from ensemw2s.ensemble._checkpoint import Checkpoint, check_checkpoint, open_checkpoint
-from ensemw2s.ensemble._classifier_rows import check_labels, check_row_weight, check_rows
+from ensemw2s.ensemble._classifier_rows import check_labels, check_row_weight, check_rows, usable_rows
 from ensemw2s.ensemble._rounds import Rounds, Verdict, check_loop_parameters, seed_parameters, vote_below_prior
 from ensemw2s.ensemble._votes import class_columns
 from ensemw2s.ensemble._voting import BaseVotingClassifier
@@ -73,6 +73,9 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         boosting's.
     on_failure : {"raise", "keep"}, default="raise"
         What to do when the first round is no better than guessing: raise, or keep that learner and warn.
+    on_bad_row : {"raise", "skip"}, default="raise"
+        What `fit` does with rows that cannot be used, such as a blank text or a missing label: raise an error that
+        names the first, or leave them out.
     random_state : int, RandomState or None, default=None
         Seeds the learners, round by round, as scikit-learn does, and the draws. With a `checkpoint_dir`, the state
         after each round is kept there; with None, also a seed that the first call draws and the others take again.
@@ -96,6 +99,8 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         Sorted classes.
     stop_reason_ : {"n_estimators", "perfect_fit", "error_above_prior", "diverged"}
         Why boosting ended.
+    skipped_rows_ : list of (int, str)
+        Number and reason of each row that was left out.
     n_features_in_ : int
         Only where rows have features.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -149,6 +154,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         voting: Voting = "hard",
         reweight: bool = True,
         on_failure: str = "raise",
+        on_bad_row: str = "raise",
         random_state: Any = None,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         on_locked: str = "raise",
@@ -161,6 +167,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         self.voting = voting
         self.reweight = reweight
         self.on_failure = on_failure
+        self.on_bad_row = on_bad_row
         self.random_state = random_state
         self.checkpoint_dir = checkpoint_dir
         self.on_locked = on_locked
@@ -192,9 +199,10 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         """
         self._check_parameters()
         learner = self._weak_learner()
-        rows = check_rows(self, learner, X, fitting=True)
-        labels = check_labels(y, rows.shape[0])
-        row_weight = check_row_weight(sample_weight, labels)
+        usable = usable_rows(learner, X, y, on_bad_row=self.on_bad_row)
+        rows = check_rows(self, learner, usable.X, fitting=True)
+        labels = check_labels(usable.y, rows.shape[0])
+        row_weight = check_row_weight(usable.take(sample_weight, "sample_weight"), labels)
         classes = np.unique(labels)
         with open_checkpoint(self) as checkpoint:
             random_state = checkpoint.begin(
@@ -208,6 +216,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         self.estimator_weights_ = np.array(rounds.votes)
         self.estimator_errors_ = np.array(rounds.errors)
         self.stop_reason_ = rounds.stop_reason
+        self.skipped_rows_ = usable.skipped
         return self
 
     def _boost(

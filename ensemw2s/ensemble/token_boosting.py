@@ -13,7 +13,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._fingerprint import row_digests
-from ensemw2s._inputs import check_questions, check_sample_weight, require_answers, require_choices
+from ensemw2s._inputs import check_sample_weight, require_answers, require_choices, tokenize_answers
+from ensemw2s._usable import UsableRows
 from ensemw2s._validation import check_option
 from ensemw2s.boosting import draw_tokens, weighted_error
 from ensemw2s.boosting import reweight as updated_weight  # `reweight` is a parameter here
@@ -81,6 +82,9 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         What an option's negative log-likelihood is divided by.
     on_failure : {"raise", "keep"}, default="raise"
         What to do when the first round is no better than the prior: raise, or keep that learner and warn.
+    on_bad_row : {"raise", "skip"}, default="raise"
+        What `fit` does with rows that cannot be used, such as a blank answer or a question longer than the model's
+        limit: raise an error that names the first, or leave them out.
     random_state : int, RandomState or None, default=None
         Seeds the draws and the learners; round `t` depends on the seed and `t` alone. With None and a
         `checkpoint_dir`, the seed that the first call has drawn is kept there and taken again.
@@ -110,6 +114,8 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         Why boosting ended.
     max_new_tokens_ : int
         Longest answer in `fit`, in tokens.
+    skipped_rows_ : list of (int, str)
+        Number and reason of each row that was left out.
 
     Raises
     ------
@@ -151,6 +157,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         choose: str = "likelihood",
         normalize: str = "sum",
         on_failure: str = "raise",
+        on_bad_row: str = "raise",
         random_state: Any = None,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         on_locked: str = "raise",
@@ -167,6 +174,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         self.choose = choose
         self.normalize = normalize
         self.on_failure = on_failure
+        self.on_bad_row = on_bad_row
         self.random_state = random_state
         self.checkpoint_dir = checkpoint_dir
         self.on_locked = on_locked
@@ -194,13 +202,16 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
             The fitted booster itself.
         """
         self._check_parameters()
-        questions, row_weight = self._check_input(X, y, sample_weight, choices)
+        usable, row_weight = self._check_input(X, y, sample_weight, choices)
+        questions = usable.X
         untrained = self._base_estimator().initialize()
         tokens, unit = self._cut(untrained, questions)
         weight = unit.initial_weight(row_weight)
         with open_checkpoint(self) as checkpoint:
             random_state = checkpoint.begin(
-                self, self._base_estimator(), lambda: _row_digests(questions, tokens, sample_weight)
+                self,
+                self._base_estimator(),
+                lambda: _row_digests(questions, tokens, usable.take(sample_weight, "sample_weight")),
             )
             untrained_errors = checkpoint.once("untrained_errors", lambda: unit.errors(untrained))
             self.pretrained_error_ = weighted_error(untrained_errors, weight)
@@ -216,6 +227,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         self.stop_reason_ = rounds.stop_reason
         self.token_weight_ = unit.spread(weight)
         self.max_new_tokens_ = int(tokens.answer_lengths.max())
+        self.skipped_rows_ = usable.skipped
         return self
 
     def staged_token_weight(
@@ -251,8 +263,8 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         'g'
         """
         check_is_fitted(self, "estimators_")
-        questions, row_weight = self._check_input(X, y, sample_weight, choices)
-        _, unit = self._cut(self.estimators_[0], questions)
+        usable, row_weight = self._check_input(X, y, sample_weight, choices)
+        _, unit = self._cut(self.estimators_[0], usable.X)
         weight = unit.initial_weight(row_weight)
         yield unit.spread(weight).copy()  # a copy: what the caller does to it must not reach the next round
         rounds = zip(self.estimator_errors_, self.prior_errors_, strict=True)
@@ -342,15 +354,15 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
 
     def _check_input(
         self, X: Any, y: Any, sample_weight: Any, choices: Sequence | None
-    ) -> tuple[QADataset, np.ndarray]:
-        questions = check_questions(X, y, choices)
-        row_weight = check_sample_weight(sample_weight, len(require_answers(questions)))
+    ) -> tuple[UsableRows, np.ndarray]:
+        usable = self._usable(X, y, choices, with_options=self.unit == "option")
+        require_answers(usable.X)
         if self.unit == "option":
-            require_choices(questions)
-        return questions, row_weight
+            require_choices(usable.X)
+        return usable, check_sample_weight(usable.take(sample_weight, "sample_weight"), len(usable.X))
 
     def _cut(self, learner: Any, questions: QADataset) -> tuple[TokenDataset, BoostingUnit]:
-        tokens = TokenDataset.for_learner(learner, questions.prompts, require_answers(questions))
+        tokens = tokenize_answers(learner, questions)
         return tokens, make_unit(self.unit, learner, tokens, questions, normalize=self.normalize)
 
     def _check_parameters(self) -> None:

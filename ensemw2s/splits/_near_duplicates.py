@@ -13,6 +13,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.feature_extraction.text import CountVectorizer
 
+from ensemw2s._rows import is_missing
 from ensemw2s._validation import as_texts, check_real, check_same_length
 from ensemw2s.datasets import QADataset
 
@@ -160,8 +161,8 @@ def _first_of_group(groups: Any, n_rows: int) -> NDArray[np.int64]:
     if values.ndim != 1:
         raise ValueError(f"groups must have one dimension, one value per question. Got shape {values.shape} instead.")
     check_same_length(range(n_rows), values, "X", "groups")
-    if (values != values).any():
-        row = int(np.argmax(values != values))
-        raise ValueError(f"groups must not hold NaN. Got groups[{row}] = {values[row]!r}; give the row a group.")
-    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
-    return first[inverse]
+    first: dict[Any, int] = {}
+    for row, value in enumerate(groups):
+        if is_missing(value):
+            raise ValueError(f"groups must name a group for each row. Got groups[{row}] = {value!r}; give it a group.")
+    return np.array([first.setdefault(value, row) for row, value in enumerate(values.tolist())])
