@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
 from ensemw2s._branches import branch_log_proba, share_prompts
+from ensemw2s._packed import can_pack, packed_log_proba
 from ensemw2s._validation import as_texts, check_option, check_same_length
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners.base import answer_logits
@@ -161,10 +162,13 @@ def _token_nll(
     # The score of a known token needs no mixture over the vocabulary: one number per member and token is enough.
     vote_rows = normalized_votes(votes, len(members))
     by_branches = bool((n_choices > 1).any()) and share_prompts(tokens, n_choices)
+    longest = int(tokens.lengths.max())
     log_proba = np.zeros((len(members), tokens.n_tokens))  # (T, n_tokens)
     for place in np.flatnonzero(vote_rows.any(axis=0)).tolist():
         member = members[place]
-        if by_branches and hasattr(member, "decode_step"):
+        if by_branches and can_pack(member, longest):
+            log_proba[place] = packed_log_proba(member, tokens, n_choices, batch_size)
+        elif by_branches and hasattr(member, "decode_step"):
             log_proba[place] = branch_log_proba(member, tokens, n_choices, batch_size)
         else:
             log_proba[place] = -score_answers([member], [1.0], tokens, batch_size=batch_size).nll[0]

@@ -14,6 +14,7 @@ from tiny_models import (
     PROMPTS,
     TEMPLATE,
     WithoutCache,
+    fit,
     fitted_bigrams,
     fitted_members,
     reference_mixture,
@@ -23,6 +24,7 @@ from tiny_models import (
 
 from ensemw2s import TokenDataset, WeakLearnerError, byte_tokenizer, scoring
 from ensemw2s._branches import branch_log_proba, share_prompts
+from ensemw2s._packed import can_pack, packed_log_proba
 from ensemw2s.scoring import option_nll, score_answers
 
 VOTES = [0.5, 2.0, 1.0]
@@ -205,15 +207,16 @@ def test_branches_equal_a_row_per_option(name, batch_size):
     assert_allclose(option_nll(members, VOTES, PROMPTS, CHOICES, batch_size=batch_size), rows, atol=3e-5)
 
 
-def test_options_of_a_question_are_read_as_branches(monkeypatch):
-    calls = []
+@pytest.mark.parametrize(("name", "way"), [("llama", "packed_log_proba"), ("gemma3", "branch_log_proba")])
+def test_prompts_are_read_once_per_question(monkeypatch, name, way):
+    calls, work = [], getattr(scoring, way)
 
     def spy(member, tokens, n_choices, batch_size):
         calls.append(n_choices.tolist())
-        return branch_log_proba(member, tokens, n_choices, batch_size)
+        return work(member, tokens, n_choices, batch_size)
 
-    monkeypatch.setattr(scoring, "branch_log_proba", spy)
-    option_nll(fitted_members("llama"), VOTES, PROMPTS, CHOICES)
+    monkeypatch.setattr(scoring, way, spy)
+    option_nll(fitted_members(name), VOTES, PROMPTS, CHOICES)
     assert calls == [[2, 3, 2, 1]] * 3
 
 
@@ -229,6 +232,51 @@ def test_branches_of_one_token_and_of_several(name, options):
     found = branch_log_proba(member, tokens, np.array([len(options)] * 2), 64)
     expected = -score_answers([row_per_option(member)], [1.0], tokens).nll[0]
     assert_allclose(found, expected, atol=1e-5)
+
+
+# --- packed rows ------------------------------------------------------------------------------------------------------
+
+
+def wide_gemma3():
+    """Every question fits into its window."""
+    model = FACTORIES["gemma3"]()
+    model.config.sliding_window = 64
+    return model
+
+
+@pytest.mark.parametrize("options", [["c", "d"], ["c", "de", "f"], ["cde", "f"]])
+@pytest.mark.parametrize("name", [*(name for name in ARCHITECTURES if name != "gemma3"), "wide gemma3"])
+def test_packed_rows_equal_a_row_per_option(name, options):
+    member = fit(tiny_learner(wide_gemma3)) if name == "wide gemma3" else fitted_members(name)[0]
+    assert can_pack(member, 20)
+    prompts = ["a longer question: ", "q: ", "r: "]  # the two short ones fit into one row
+    pairs = [(prompt, option) for prompt in prompts for option in options]
+    tokens = TokenDataset.from_text(
+        *zip(*pairs, strict=True), tokenizer=BYTES, prompt_template="{prompt}", end_of_answer=False
+    )
+    found = packed_log_proba(member, tokens, np.array([len(options)] * 3), 64)
+    expected = -score_answers([row_per_option(member)], [1.0], tokens).nll[0]
+    assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_question_longer_than_the_window_is_not_packed():
+    assert can_pack(fitted_members("gemma3")[0], 8)
+    assert not can_pack(fitted_members("gemma3")[0], 9)
+
+
+def test_learners_of_other_kinds_are_not_packed():
+    assert not can_pack(fitted_bigrams()[0], 20)
+    assert not can_pack(WithoutCache(fitted_members("llama")[0]), 20)
+
+
+def test_attention_with_another_mask_is_not_packed():
+    member = tiny_learner(lambda: FACTORIES["llama"]()).initialize()  # a base of its own
+    with member.lend_model() as model:
+        model.set_attn_implementation("eager")
+    assert not can_pack(member, 20)
+
+
+# --- prompts ----------------------------------------------------------------------------------------------------------
 
 
 def test_share_prompts_sees_one_prompt_that_differs():
