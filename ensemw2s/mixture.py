@@ -11,6 +11,7 @@ from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from ensemw2s._groups import MemberGroup, group_members
+from ensemw2s._sampling import sample
 from ensemw2s._validation import check_option
 from ensemw2s.mixing import COMBINATIONS, mix, normalized_votes
 
@@ -89,6 +90,16 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
     ----------
     voters : tuple of int
         Places of the members that have a vote.
+
+    Notes
+    -----
+    ``generate(do_sample=True)`` keeps the 50 most probable tokens, as transformers does by default; with ``top_k=0`` it
+    draws from Eq. 1 itself. Then the mixture is not formed, unless scores are asked for: a member is drawn for each
+    token and row, and the token from that member, which gives the same law. A model of its own that is not picked does
+    not run; it reads what it has missed when it is. In a batch, rows that wait for one member share a pass, but most
+    wait for another. With ``generate(..., share_picks=True)`` the prompts of a batch draw their members together: each
+    answer follows the same law, and a step is one pass, but the answers to different prompts are no longer independent
+    of each other. The sequences of one prompt (``num_return_sequences``) always are.
 
     Examples
     --------
@@ -174,6 +185,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         past_key_values: MixtureCache | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int = 0,
+        share_picks: bool = False,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Log mixture of the members' next-token distributions.
@@ -192,6 +204,9 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
             Whether a cache is returned.
         logits_to_keep : int, default=0
             Number of last positions to compute; all if 0.
+        share_picks : bool, default=False
+            For `generate`, which takes it from here: whether the prompts of a batch draw one member per step together
+            where it draws members, see the notes of the class. Not used by a single pass.
         **kwargs
             Accepted as `generate` passes them, and not used.
 
@@ -240,6 +255,11 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
             for place, z in zip(places, logits, strict=True):
                 of_place[place] = z
         return torch.stack(of_place), cache if use_cache else None
+
+    def _sample(self, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        # Where `generate` arrives for greedy decoding and for sampling.
+        weights = [self._weights[place] for place in self.voters]
+        return sample(self, weights, self._new_cache, super()._sample, input_ids, *args, **kwargs)
 
     def _new_cache(self, use_cache: bool) -> MixtureCache:
         # One after another where no cache is kept: such a pass is over all logits of long rows, and gains nothing.

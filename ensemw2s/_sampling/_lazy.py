@@ -1,0 +1,131 @@
+"""Members that run only where they are picked: rows advance by themselves and meet at the member they wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+
+from ensemw2s._sampling._draws import draw
+from ensemw2s._sampling._readers import PackedReader, PrefixReader, reads_packed
+
+__all__ = ["LazyMembers", "lazy_readers"]
+
+
+class Reader(Protocol):
+    """One member and how much of each row it has read."""
+
+    def is_fresh(self, row: int) -> bool:
+        """Whether the row's prompt has still to be read."""
+        ...
+
+    def read(self, rows: Sequence[int], texts: Sequence[list[int]]) -> torch.Tensor:
+        """Read what is new in some rows, all fresh or none; logits of the token after each, (k, V)."""
+        ...
+
+
+def lazy_readers(mixture: Any, groups: Sequence[Any], mask: torch.Tensor, max_length: int) -> list[Reader] | None:
+    """A reader for every member that has a vote, or None where all have to read all.
+
+    Parameters
+    ----------
+    mixture : MixtureForCausalLM
+        The ensemble.
+    groups : sequence of MemberGroup
+        A group of several runs as one batch and has nothing to leave out.
+    mask : torch.Tensor of shape (B, L)
+        Of the prompts.
+    max_length : int
+        Of a row, prompt and answer.
+    """
+    if len(groups) == 1 or any(len(group.places) > 1 for group in groups):
+        return None
+    left_padded = bool((mask.diff(dim=1) >= 0).all()) and bool(mask[:, -1].all())
+    # Processes that hold parts of one model must run the same passes in the same order.
+    if not left_padded or _several_processes():
+        return None
+    members = [mixture.members[place] for place in mixture.voters]
+    readers: list[Reader] = []
+    for member in members:
+        if not hasattr(member, "decode_step"):
+            readers.append(PrefixReader(member))
+        elif hasattr(member, "lend_model") and reads_packed(member, max_length):
+            readers.append(PackedReader(member))
+        else:
+            return None
+    return readers
+
+
+class LazyMembers:
+    """Tokens drawn from the member that was picked for them, which reads what it has missed just then.
+
+    The picks are known beforehand. A pass serves all rows that wait for one member; the member with the longest queue
+    is next, where a row counts by the steps that it has still to do.
+
+    Parameters
+    ----------
+    readers : sequence of Reader
+        One per member.
+    weights : sequence of float
+        Votes that sum to 1.
+    ids : torch.Tensor of shape (B, L + n)
+        Prompts, and room for the answers, which is filled.
+    mask : torch.Tensor of shape (B, L)
+        Of the prompts, padded on the left.
+    uniform : torch.Tensor of shape (n, B, 2), float64
+        Picks a member and a token for each step and row.
+    ends : sequence of torch.Tensor of int
+        Ids of tokens after which a row does not go on.
+    """
+
+    cache = None  # no member has read everything
+
+    def __init__(
+        self,
+        readers: Sequence[Reader],
+        weights: Sequence[float],
+        ids: torch.Tensor,
+        mask: torch.Tensor,
+        uniform: torch.Tensor,
+        ends: Sequence[torch.Tensor],
+    ) -> None:
+        cdf = torch.tensor(weights, dtype=torch.float64, device=uniform.device).cumsum(dim=0)
+        picks = torch.searchsorted(cdf, uniform[..., 0] * cdf[-1], right=True).clamp(max=len(readers) - 1)
+        self._picks: list[list[int]] = picks.tolist()  # (n, B)
+        self._readers, self._ids, self._uniform = readers, ids, uniform
+        self._n_prompt, self._n_steps = mask.shape[1], len(uniform)
+        self._texts = [row[real.bool()].tolist() for row, real in zip(ids[:, : self._n_prompt], mask, strict=True)]
+        self._n_drawn = [0] * len(ids)
+        self._ended = [False] * len(ids)
+        self._ends = {int(token) for end in ends for token in end.flatten().tolist()}
+
+    def fill(self, column: int, active: torch.Tensor) -> None:
+        """Serve members until every active row, bool of shape (B,), has its token of this column."""
+        rows, step = active.nonzero()[:, 0].tolist(), column - self._n_prompt
+        while any(self._n_drawn[row] <= step for row in rows):
+            self._serve(rows)
+
+    def _serve(self, active: Sequence[int]) -> None:
+        queues: dict[tuple[int, bool], list[int]] = {}
+        for row in active:
+            if not self._ended[row] and self._n_drawn[row] < self._n_steps:
+                member = self._picks[self._n_drawn[row]][row]
+                # A prompt beside a few tokens would be read with as much padding.
+                queues.setdefault((member, self._readers[member].is_fresh(row)), []).append(row)
+        (member, _), rows = max(
+            queues.items(), key=lambda queue: sum(self._n_steps - self._n_drawn[r] for r in queue[1])
+        )
+        logits = self._readers[member].read(rows, [self._texts[row] for row in rows])  # (k, V)
+        steps = [self._n_drawn[row] for row in rows]
+        tokens = draw(logits, self._uniform[steps, rows, 1].to(logits.device)).tolist()
+        for row, step, token in zip(rows, steps, tokens, strict=True):
+            self._ids[row, self._n_prompt + step] = token
+            self._texts[row].append(token)
+            self._n_drawn[row] += 1
+            self._ended[row] = token in self._ends
+
+
+def _several_processes() -> bool:
+    distributed = torch.distributed
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1

@@ -1,0 +1,187 @@
+"""One member reading some rows at a time, each from where it has stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from ensemw2s.tokens import pad_left
+
+__all__ = ["PackedReader", "PrefixReader", "reads_packed"]
+
+
+class PrefixReader:
+    """For a learner without ``decode_step``: all tokens of the rows are read again.
+
+    Parameters
+    ----------
+    member : TokenLearner
+        The learner.
+    """
+
+    def __init__(self, member: Any) -> None:
+        self._member = member
+
+    def is_fresh(self, row: int) -> bool:
+        """Always True: no row has a cache."""
+        return True
+
+    def read(self, rows: Sequence[int], texts: Sequence[list[int]]) -> torch.Tensor:
+        """Logits of the token after each text, float32 of shape (k, V)."""
+        ids, mask = pad_left([*texts], 0)
+        return torch.as_tensor(self._member.token_logits(ids, mask))[:, -1].float()
+
+
+class PackedReader:
+    """The new tokens of several rows in one packed row, so that rows that lag differently need no padding.
+
+    Prompts are read side by side. Afterwards the rows of a pass lie one behind the other in the cache, and a mask lets
+    a token see its own row alone. While the same rows come again the cache just grows; otherwise it is cut into
+    rows and joined anew.
+
+    Parameters
+    ----------
+    member : HFCausalLM
+        The learner, see `reads_packed`.
+    """
+
+    def __init__(self, member: Any) -> None:
+        self._member = member
+        self._n_read: dict[int, int] = {}
+        self._closed: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}  # row -> keys, values of each layer
+        self._rows: list[int] = []  # in the open cache
+        self._cache: Any = None
+        self._owner = self._position = torch.empty(0, dtype=torch.long)  # of the tokens in the open cache
+
+    def is_fresh(self, row: int) -> bool:
+        """Whether the row's prompt has still to be read."""
+        return row not in self._n_read
+
+    @torch.no_grad()
+    def read(self, rows: Sequence[int], texts: Sequence[list[int]]) -> torch.Tensor:
+        """Logits of the token after each text, float32 of shape (k, V); the rows are all fresh or all known."""
+        with self._member.lend_model() as model:
+            logits = (
+                self._read_prompts(model, rows, texts) if self.is_fresh(rows[0]) else self._go_on(model, rows, texts)
+            )
+        self._n_read.update((row, len(text)) for row, text in zip(rows, texts, strict=True))
+        return logits.float()
+
+    def _read_prompts(self, model: Any, rows: Sequence[int], texts: Sequence[list[int]]) -> torch.Tensor:
+        ids, mask = map(torch.from_numpy, pad_left([*texts], 0))  # (k, L)
+        cache = DynamicCache()  # made without the configuration, so that no layer forgets
+        output = model(
+            input_ids=ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0).to(model.device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        for place, (row, text) in enumerate(zip(rows, texts, strict=True)):
+            self._closed[row] = [
+                (layer.keys[place : place + 1, :, -len(text) :], layer.values[place : place + 1, :, -len(text) :])
+                for layer in cache.layers
+            ]  # (1, heads, n, d) each
+        return output.logits[:, -1]
+
+    def _go_on(self, model: Any, rows: Sequence[int], texts: Sequence[list[int]]) -> torch.Tensor:
+        if self._rows != list(rows):
+            self._close()
+            self._open(rows)
+        new = [text[self._n_read[row] :] for row, text in zip(rows, texts, strict=True)]
+        counts = torch.tensor([len(tokens) for tokens in new])
+        owner = torch.arange(len(rows)).repeat_interleave(counts)  # (n,)
+        spans = ((self._n_read[row], len(text)) for row, text in zip(rows, texts, strict=True))
+        position = torch.cat([torch.arange(*span) for span in spans])
+        self._owner, self._position = torch.cat([self._owner, owner]), torch.cat([self._position, position])
+        if len(rows) == 1:
+            mask = torch.ones((1, len(self._owner)), dtype=torch.long)
+        else:
+            visible = (owner[:, None] == self._owner) & (position[:, None] >= self._position)  # (n, cached + n)
+            hidden = torch.finfo(model.dtype).min
+            mask = torch.zeros(visible.shape, dtype=model.dtype).masked_fill(~visible, hidden)[None, None]
+        output = model(
+            input_ids=torch.tensor([[token for tokens in new for token in tokens]], device=model.device),
+            attention_mask=mask.to(model.device),
+            position_ids=position[None].to(model.device),
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=(counts.cumsum(dim=0) - 1).to(model.device),
+        )
+        return output.logits[0]  # (k, V)
+
+    def _close(self) -> None:
+        """Cut the open cache into its rows."""
+        for place, row in enumerate(self._rows):
+            if len(self._rows) == 1:
+                self._closed[row] = [(layer.keys, layer.values) for layer in self._cache.layers]
+                continue
+            of_row = (self._owner == place).nonzero()[:, 0]
+            self._closed[row] = [
+                (layer.keys[:, :, of_row.to(layer.keys.device)], layer.values[:, :, of_row.to(layer.keys.device)])
+                for layer in self._cache.layers
+            ]
+
+    def _open(self, rows: Sequence[int]) -> None:
+        """Join rows in one cache."""
+        self._rows, self._cache = list(rows), DynamicCache()
+        parts = [self._closed.pop(row) for row in rows]
+        for number, layers in enumerate(zip(*parts, strict=True)):
+            keys, values = (torch.cat(tensors, dim=2) for tensors in zip(*layers, strict=True))
+            self._cache.update(keys, values, number)
+        lengths = [self._n_read[row] for row in rows]
+        self._owner = torch.arange(len(rows)).repeat_interleave(torch.tensor(lengths))
+        self._position = torch.cat([torch.arange(length) for length in lengths])
+
+
+def reads_packed(member: Any, max_length: int) -> bool:
+    """Whether a packed row gives a learner's model the logits of separate rows.
+
+    Parameters
+    ----------
+    member : HFCausalLM
+        The learner.
+    max_length : int
+        Of a row. A model that looks back over a window only takes part in rows that are no longer.
+    """
+    if getattr(member, "cue_ids_", None) is not None:  # its adapter must not act on prompts
+        return False
+    with member.lend_model() as model:
+        config = model.config.get_text_config()
+        windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+        if any(window is not None and max_length > window for window in windows):
+            return False
+        attention = getattr(config, "_attn_implementation", None)
+        kinds = {"full_attention", "sliding_attention", "chunked_attention", "attention"}
+        if attention not in ("sdpa", "eager") or not kinds.issuperset(getattr(config, "layer_types", None) or ()):
+            return False
+        if not getattr(model, "_supports_attention_backend", False):  # or masks of a caller's own are not understood
+            return False
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        key = (type(base), config.to_json_string(), attention, model.dtype, str(model.device))
+    if key not in _VERDICTS:
+        _VERDICTS[key] = _agrees_with_separate_rows(member)
+    return _VERDICTS[key]
+
+
+_VERDICTS: dict[Any, bool] = {}
+
+
+def _agrees_with_separate_rows(member: Any) -> bool:
+    """Try it on three short rows: an architecture may add to attention what only a plain mask gives away."""
+    texts, reader = [[0, 1, 2, 1], [2, 0, 1, 1, 0], [1, 2, 2]], PackedReader(member)
+    found = torch.empty(0)
+    for n_tokens in (1, 2), (2, 3), (4, 4):
+        found = reader.read([0, 1], [text[:n] for text, n in zip(texts, n_tokens, strict=False)])
+    reader.read([2], [texts[2][:2]])
+    last = reader.read([2, 1], [texts[2], texts[1]])
+    ids, mask = pad_left([texts[0], texts[1][:4], texts[2], texts[1]], 0)
+    wanted = torch.as_tensor(member.token_logits(ids, mask))[:, -1].float().cpu()
+    error = (torch.cat([found, last]).cpu() - wanted).abs().max()
+    with member.lend_model() as model:
+        tolerance = 1e-3 if model.dtype in (torch.float32, torch.float64) else 0.05  # of the logits' spread
+    return bool(error <= tolerance * wanted.std() + 1e-5)
