@@ -53,15 +53,18 @@ def _score_rows(
         block = rows @ lm_head[start : start + N_COLUMNS].to(rows.dtype).T  # (n, columns)
         if bias is not None:
             block += bias[start : start + N_COLUMNS]
-        block *= scale
+        if scale != 1.0:
+            block *= scale
         if softcap is not None:
-            block = softcap * torch.tanh(block / softcap)
-        value, place = block.max(dim=1)
-        argmax = torch.where(value > highest, place + start, argmax)  # strict: of equals the first stays
-        highest = torch.maximum(highest, value)
-        log_total = torch.logaddexp(log_total, block.logsumexp(dim=1))
+            block.div_(softcap).tanh_().mul_(softcap)
         column = targets - start
         inside = (column >= 0) & (column < block.shape[1])
         at_target = block.gather(1, column.clamp(0, block.shape[1] - 1)[:, None])[:, 0]
         chosen = torch.where(inside, at_target, chosen)
+        top = block.amax(dim=1)
+        higher = (top > highest).nonzero()[:, 0]  # strict: of equals the first stays
+        argmax[higher] = block[higher].argmax(dim=1) + start  # slow, and after some blocks few rows rise
+        highest = torch.maximum(highest, top)
+        shift = top.clamp(min=torch.finfo(top.dtype).min)  # -inf minus -inf is no number
+        log_total = torch.logaddexp(log_total, shift + block.sub_(shift[:, None]).exp_().sum(dim=1).log())
     return log_total - chosen, argmax
