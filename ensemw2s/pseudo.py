@@ -122,7 +122,8 @@ class PseudoLabeler(BaseEstimator):
     threshold : float in [0, 1], optional
         Rows with a lower confidence are left out.
     generation_kwargs : dict, optional
-        For free text, passed to ``generate``; greedy by default, ``{"do_sample": True}`` draws from Eq. 1.
+        For free text, passed to ``generate``; greedy by default, ``{"do_sample": True, "top_k": 0}`` draws
+        from Eq. 1.
     on_bad_row : {"raise", "skip"}, default="raise"
         What to do with rows that the teacher cannot be asked, such as a blank question or one that is too long: raise
         an error that names the first before any row is labelled, or leave them out.

@@ -48,8 +48,9 @@ class BaseTokenGenerator(SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
     def generate(self, X: Any, **generation_kwargs: Any) -> list[Any]:
         """Write answers.
 
-        Greedy unless the keywords say otherwise. ``do_sample=True`` draws each token from the mixture, which is
-        Eq. 1 of the paper.
+        Greedy unless the keywords say otherwise. ``do_sample=True`` draws each token from the mixture, of which
+        transformers keeps the 50 most probable tokens unless told otherwise; with ``top_k=0`` that is Eq. 1 of the
+        paper, and members that are not picked for a token need not run, see `MixtureForCausalLM`.
 
         Parameters
         ----------
@@ -57,7 +58,8 @@ class BaseTokenGenerator(SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
             Questions.
         **generation_kwargs
             Passed to `transformers.GenerationMixin.generate`: ``max_new_tokens`` (default: the longest answer seen
-            in `fit`), ``do_sample``, ``temperature``, ``top_p``, ``num_beams``, ``num_return_sequences``, …
+            in `fit`), ``do_sample``, ``temperature``, ``top_p``, ``num_beams``, ``num_return_sequences``, …; and
+            ``share_picks=True``, with which the questions of a batch draw one member per step together.
 
         Returns
         -------
