@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from ensemw2s._estimators import as_booster, as_student
 from ensemw2s._fingerprint import row_digests
 from ensemw2s._inputs import check_questions, require_answers, usable_questions
+from ensemw2s._saved_pipeline import SavedPipeline
 from ensemw2s._stages import Stages, open_stages
 from ensemw2s._usable import UsableRows, usable_examples
 from ensemw2s._validation import check_option
@@ -27,7 +28,7 @@ __all__ = ["W2SPipeline"]
 logger = logging.getLogger("ensemw2s")
 
 
-class W2SPipeline(BaseEstimator):
+class W2SPipeline(SavedPipeline, BaseEstimator):
     """Let weak models trained on easy questions teach a strong student on hard ones.
 
     `fit` trains the weak ensemble on labelled easy questions, lets it answer the hard ones, and trains the student on

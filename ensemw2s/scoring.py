@@ -75,7 +75,7 @@ def score_answers(
     Raises
     ------
     WeakLearnerError
-        If a member's logits hold a NaN or +inf.
+        If a member's logits hold a NaN or +inf, or nothing but -inf at a position.
     """
     check_option(combine, "combine", COMBINATIONS)
     vote_rows = normalized_votes(votes, len(members))
@@ -194,7 +194,8 @@ def _batches(
             for place in np.flatnonzero(vote_rows.any(axis=0)).tolist():
                 logits = answer_logits(members[place], batch)
                 logits = logits[mask.to(logits.device)]  # (R, V)
-                if torch.isnan(logits).any() or torch.isposinf(logits).any():
+                # The largest of a row is NaN where one is, and -inf only where nothing can follow.
+                if not torch.isfinite(logits.amax(dim=-1)).all():
                     raise WeakLearnerError(
                         f"Member {place} gives logits that are not finite; its training diverged (lower lr)."
                     )

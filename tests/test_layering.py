@@ -49,6 +49,7 @@ FLOORS = {
     "difficulty": 9,
     "report": 9,
     "_stages": 9,
+    "_saved_pipeline": 9,
     "pipeline": 10,
     "plots": 11,
     "experiments": 12,

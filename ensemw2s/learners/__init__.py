@@ -11,8 +11,10 @@ from ensemw2s.learners._state import (
     check_can_be_written,
     fitted_attributes,
     learner_tokenizer,
+    read_scikit_learn,
     read_state,
     restore_attributes,
+    write_scikit_learn,
     write_state,
 )
 from ensemw2s.learners.base import TokenLearner, check_weak_learner
@@ -38,7 +40,9 @@ __all__ = [
     "isolated_rng",
     "learner_tokenizer",
     "n_processes",
+    "read_scikit_learn",
     "read_state",
     "restore_attributes",
+    "write_scikit_learn",
     "write_state",
 ]

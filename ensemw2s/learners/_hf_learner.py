@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._factories import factory_token, known_factory
 from ensemw2s.learners._loading import TokenizerSource
+from ensemw2s.learners._saved_learner import SavedLearner
 
 if TYPE_CHECKING:
     from ensemw2s.learners._adapters import AdapterHost, AdapterState
@@ -23,7 +24,7 @@ __all__ = ["BASE_PARAMETERS", "HFLearner"]
 BASE_PARAMETERS = ("model", "revision", "gguf_file")
 
 
-class HFLearner(BaseEstimator, ABC):
+class HFLearner(SavedLearner, BaseEstimator, ABC):
     """Base of `HFCausalLM` and `HFClassifier`, which have the parameters ``model``, ``tokenizer``, ``device``, …
 
     Attributes

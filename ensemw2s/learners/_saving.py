@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -88,11 +89,10 @@ class LearnerWriter:
         base = self._base_of_member(member)
         given = member.tokenizer is None and self._bases[base][1]["included"]
         tokenizer = self._tokenizer(member.tokenizer_, given or None)
-        return {
-            "learner": self.estimator(member, "estimator"),
-            "tokenizer": tokenizer,
-            **write_training(member, self._folder / name, name),
-        }
+        record = write_training(member, self._folder / name, name)
+        if self._bases[base][1]["included"] and record["weights"] == "adapter":
+            _forget_base(self._folder / name / "adapter_config.json")
+        return {"learner": self.estimator(member, "estimator"), "tokenizer": tokenizer, **record}
 
     def _base(self, key: tuple, name: str) -> int:
         """Number of a base, by its `BASE_PARAMETERS`; one that no member has is referred to."""
@@ -169,6 +169,12 @@ class LearnerWriter:
         if hasattr(value, "peft_type"):
             return {"$peft": encode_peft_config(value, name)}
         return None
+
+
+def _forget_base(path: Path) -> None:
+    """Take out of PEFT's configuration where on this machine the base was."""
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**settings, "base_model_name_or_path": None}, indent=2, sort_keys=True), "utf-8")
 
 
 def _same_tokenizer(one: Any, other: Any) -> bool:

@@ -30,6 +30,7 @@ __all__ = [
     "fitted_attributes",
     "learner_tokenizer",
     "naming_model",
+    "read_scikit_learn",
     "read_state",
     "read_training",
     "refuse_adapter",
@@ -203,6 +204,11 @@ def write_scikit_learn(estimator: Any, path: Path, name: str, *, own: bool = Fal
             f"estimators of scikit-learn are written."
         )
     write_skops(path, estimator, name, own=own)
+
+
+def read_scikit_learn(path: Path) -> Any:
+    """Read an estimator of `write_scikit_learn` that may come from another machine."""
+    return read_skops(path)
 
 
 def attention_of(model: Any) -> Any:

@@ -9,13 +9,14 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from ensemw2s._validation import as_texts, check_real, check_weight
+from ensemw2s.learners._saved_learner import SavedLearner
 from ensemw2s.tokenizers import byte_tokenizer
 from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, TokenDataset
 
 __all__ = ["BigramLearner"]
 
 
-class BigramLearner(BaseEstimator):
+class BigramLearner(SavedLearner, BaseEstimator):
     r"""Next token from the last one alone, by weighted counting.
 
     :math:`p(y \mid x) = (c_{xy} + \lambda q(y \mid x)) / (c_x + \lambda)`, where :math:`c_{xy}` is the weighted

@@ -64,6 +64,12 @@ class StoredFolder:
             raise CheckpointError(f"{self.path / name} is missing, and {MANIFEST} lists nothing in it. {_AGAIN}")
         return self.path / name
 
+    def part(self, name: str) -> StoredFolder:
+        """A folder in it, by itself."""
+        start = f"{name}/"
+        inside = {file.removeprefix(start) for file in self.files if file.startswith(start)}
+        return StoredFolder(self.folder(name), self.kind, frozenset(inside))
+
     def json(self, name: str) -> Any:
         """Content of a JSON file."""
         path = self.file(name)
@@ -98,6 +104,8 @@ def write_manifest(folder: Path, *, kind: str) -> None:
     files = {}
     for path in _files_in(folder):
         name = path.relative_to(folder).as_posix()
+        if name in _UNLISTED:
+            continue
         complaint = complaint_about_name(name)
         if complaint:
             raise ValueError(f"{name} cannot be saved: its name {complaint}.")
