@@ -68,5 +68,6 @@ def mix(mixed: torch.Tensor | None, logits: torch.Tensor, vote: float, combine: 
 
     if combine == "logits":
         return logits * vote if mixed is None else mixed + logits * vote
-    log_proba = logits.log_softmax(dim=-1) + float(np.log(vote))
+    log_proba = logits.log_softmax(dim=-1)
+    log_proba += float(np.log(vote))  # in place: one tensor over the vocabulary less
     return log_proba if mixed is None else torch.logaddexp(mixed, log_proba)
