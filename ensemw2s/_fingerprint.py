@@ -19,7 +19,7 @@ from ensemw2s.datasets import QADataset
 __all__ = ["describe", "describe_model", "digest", "fingerprint_questions", "row_digests", "versions"]
 
 # Parameters of estimators that do not change a result.
-_WITHOUT_EFFECT = ("n_jobs", "verbose", "checkpoint_dir", "on_locked")
+_WITHOUT_EFFECT = ("n_jobs", "verbose", "backend", "checkpoint_dir", "on_locked")
 # Parameters that came later, with what was done before them: there they leave fingerprints of old results alone.
 _CAME_LATER = {"adapt": repr("all")}
 

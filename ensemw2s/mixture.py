@@ -13,6 +13,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from ensemw2s._groups import MemberGroup, group_members
 from ensemw2s._sampling import sample
 from ensemw2s._validation import check_option
+from ensemw2s.kernels import get_backend
 from ensemw2s.mixing import COMBINATIONS, mix, normalized_votes
 
 __all__ = ["MixtureCache", "MixtureConfig", "MixtureForCausalLM"]
@@ -85,9 +86,13 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         Fitted, with one tokenizer.
     votes : array-like of shape (T,)
         Votes >= 0; only their ratios matter.
+    backend : str, default="auto"
+        What mixes and draws, see `get_backend`.
 
     Attributes
     ----------
+    backend : KernelBackend
+        What was found.
     voters : tuple of int
         Places of the members that have a vote.
 
@@ -117,7 +122,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
     main_input_name = "input_ids"
     _supports_sdpa = True
 
-    def __init__(self, config: MixtureConfig, members: Sequence[Any], votes: Any) -> None:
+    def __init__(self, config: MixtureConfig, members: Sequence[Any], votes: Any, *, backend: str = "auto") -> None:
         super().__init__(config)
         weights = _one_vote_vector(votes, members)
         check_option(config.combine, "combine", COMBINATIONS)
@@ -126,9 +131,12 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         self._weights = weights.tolist()  # beside the buffer, which `half()` would round
         self.voters = tuple(np.flatnonzero(weights).tolist())
         self.register_buffer("votes", torch.tensor(weights, dtype=torch.float64, device=_device_of(members[0])))
+        self.backend = get_backend(backend, device=self.device, dtype=self.dtype)
 
     @classmethod
-    def from_members(cls, members: Sequence[Any], votes: Any, *, combine: str = "probabilities") -> MixtureForCausalLM:
+    def from_members(
+        cls, members: Sequence[Any], votes: Any, *, combine: str = "probabilities", backend: str = "auto"
+    ) -> MixtureForCausalLM:
         """Join fitted learners.
 
         Parameters
@@ -139,6 +147,9 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
             Votes >= 0.
         combine : {"probabilities", "logits"}, default="probabilities"
             What is averaged.
+        backend : str, default="auto"
+            What mixes and draws at each step of `generate`: "auto" takes Triton's kernels on a GPU where Triton is
+            installed, else torch; a backend asked for by name is used or refused.
 
         Returns
         -------
@@ -149,6 +160,8 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         ValueError
             If there is no member, the members' vocabularies differ in size, or a vote is negative, not finite or
             missing.
+        BackendUnavailableError
+            If the backend that was asked for by name cannot serve.
         """
         _one_vote_vector(votes, members)
         _check_one_vocabulary(members)
@@ -161,7 +174,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=pad,
         )
-        return cls(config, members, votes).eval()
+        return cls(config, members, votes, backend=backend).eval()
 
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
@@ -217,6 +230,16 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         """
         cache = self._new_cache(bool(use_cache)) if past_key_values is None else past_key_values
         n_last = logits_to_keep or input_ids.shape[1]
+        if n_last == 1 and self.config.combine == "probabilities" and self.backend.name != "torch":
+            stacked, _ = self.member_logits(
+                input_ids, attention_mask, position_ids, cache, n_last=n_last, use_cache=bool(use_cache)
+            )  # (T', B, n_last, V)
+            weights = torch.tensor([self._weights[place] for place in self.voters], dtype=torch.float64)
+            log_weights = weights.log().to(self.device)  # (T',)
+            flat = self.backend.mixture_log_proba(stacked.flatten(1, 2), log_weights)  # (B * n_last, V)
+            logits = flat.unflatten(0, stacked.shape[1:3])
+            return CausalLMOutputWithPast(logits=logits, past_key_values=cache if use_cache else None)
+        # The same one member after another: of several positions the members' logits are never held together.
         mixed: torch.Tensor | None = None
         for places, logits in self._steps(input_ids, attention_mask, position_ids, cache, n_last, bool(use_cache)):
             for place, z in zip(places, logits, strict=True):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from ensemw2s import get_backend
 from ensemw2s._sampling import _draws
 from ensemw2s._sampling._draws import PartialTopP, draw, quick_draws
 
@@ -55,7 +56,7 @@ def test_clear_cases_need_no_full_sort():
 
 def test_the_processors_keep_their_order_and_leave_one_token():
     processors = LogitsProcessorList([TemperatureLogitsWarper(0.5), TopKLogitsWarper(3), TopPLogitsWarper(0.9)])
-    quick = quick_draws(processors)
+    quick = quick_draws(processors, get_backend())
     assert [type(each).__name__ for each in quick] == [
         "TemperatureLogitsWarper", "TopKLogitsWarper", "PartialTopP", "_Draw",
     ]  # fmt: skip
@@ -67,4 +68,4 @@ def test_a_draw_is_the_inverse_of_the_distribution_function():
     proba = np.array([0.1, 0.0, 0.4, 0.5])
     uniform = torch.tensor([0.0, 0.0999, 0.1001, 0.4999, 0.5001, 1.0 - 1e-12], dtype=torch.float64)
     rows = torch.tensor(proba).log().float().expand(len(uniform), -1)
-    assert draw(rows, uniform).tolist() == [0, 0, 2, 2, 3, 3]
+    assert draw(get_backend(), rows, uniform).tolist() == [0, 0, 2, 2, 3, 3]

@@ -11,7 +11,6 @@ from transformers.generation import GenerateDecoderOnlyOutput
 
 from ensemw2s._sampling._draws import quick_draws
 from ensemw2s._sampling._lazy import LazyMembers, lazy_readers
-from ensemw2s.kernels import get_backend
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
@@ -66,7 +65,9 @@ def sample(
     if logits_processor or not _may_pick(mixture, stopping_criteria, config, synced_gpus, model_kwargs):
         greedy = copy.copy(config)
         greedy.do_sample = False  # the last processor leaves the token that it has drawn
-        return standard(input_ids, quick_draws(logits_processor), stopping_criteria, greedy, **inherited)
+        return standard(
+            input_ids, quick_draws(logits_processor, mixture.backend), stopping_criteria, greedy, **inherited
+        )
 
     mask = model_kwargs.get("attention_mask")
     mask = torch.ones_like(input_ids) if mask is None else mask.to(input_ids.device)
@@ -86,7 +87,7 @@ def sample(
         source = _Lockstep(mixture, weights, cache, ids, mask, uniform, use_cache)
     else:
         ends = [criterion.eos_token_id for criterion in stopping_criteria if hasattr(criterion, "eos_token_id")]
-        source = LazyMembers(readers, weights, ids, mask, uniform, ends)
+        source = LazyMembers(readers, weights, ids, mask, uniform, ends, mixture.backend)
     n_columns = _write(source, ids, input_ids.shape[1], stopping_criteria, config, has_end, streamer)
     sequences = ids[:, :n_columns]
     if not config.return_dict_in_generate:
@@ -121,7 +122,6 @@ class _Lockstep:
         self._n_prompt, self._n_read = mask.shape[1], 0
         self._mask = torch.cat([mask, mask.new_ones((len(ids), len(uniform)))], dim=1)
         self._log_weights = torch.tensor(weights, dtype=torch.float64, device=mixture.device).log()
-        self._kernels = get_backend("auto", device=mixture.device, dtype=torch.float32)
         self.cache = cache
 
     def fill(self, column: int, active: torch.Tensor) -> None:
@@ -133,7 +133,7 @@ class _Lockstep:
             use_cache=self._use_cache,
         )
         uniform = self._uniform[column - self._n_prompt]
-        self._ids[:, column] = self._kernels.mixture_sample(logits[:, :, -1], self._log_weights, uniform)
+        self._ids[:, column] = self._mixture.backend.mixture_sample(logits[:, :, -1], self._log_weights, uniform)
         if self._use_cache:
             self._n_read = column
 

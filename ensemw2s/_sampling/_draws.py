@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from transformers import LogitsProcessor, LogitsProcessorList, TopPLogitsWarper
 
-from ensemw2s.kernels import get_backend
+from ensemw2s.kernels import KernelBackend
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,7 @@ N_SELECTED = 256  # most nuclei are far smaller
 MARGIN = 1e-4
 
 
-def quick_draws(processors: LogitsProcessorList) -> LogitsProcessorList:
+def quick_draws(processors: LogitsProcessorList, backend: KernelBackend) -> LogitsProcessorList:
     """The same processors, with top-p by partial selection, and the draw itself as the last of them.
 
     What follows may take the argmax: one token is left.
@@ -27,9 +27,11 @@ def quick_draws(processors: LogitsProcessorList) -> LogitsProcessorList:
     ----------
     processors : transformers.LogitsProcessorList
         Of `generate`.
+    backend : KernelBackend
+        What draws.
     """
     quick = [PartialTopP(each) if type(each) is TopPLogitsWarper else each for each in processors]
-    return LogitsProcessorList([*quick, _Draw()])
+    return LogitsProcessorList([*quick, _Draw(backend)])
 
 
 class PartialTopP(LogitsProcessor):
@@ -68,18 +70,23 @@ class PartialTopP(LogitsProcessor):
 class _Draw(LogitsProcessor):
     """Leaves the one token of each row that a uniform number picks."""
 
+    def __init__(self, backend: KernelBackend) -> None:
+        self.backend = backend
+
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         import torch
 
-        tokens = draw(scores, torch.rand(len(scores), dtype=torch.float64, device=scores.device))
+        tokens = draw(self.backend, scores, torch.rand(len(scores), dtype=torch.float64, device=scores.device))
         return torch.full_like(scores, -torch.inf).scatter_(1, tokens[:, None], 0.0)
 
 
-def draw(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+def draw(backend: KernelBackend, logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """One token per row by the inverse CDF.
 
     Parameters
     ----------
+    backend : KernelBackend
+        What draws.
     logits : torch.Tensor of shape (B, V)
         Of one distribution per row.
     uniform : torch.Tensor of shape (B,), float64
@@ -89,5 +96,4 @@ def draw(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     -------
     torch.Tensor of shape (B,), int64
     """
-    backend: Any = get_backend("auto", device=logits.device, dtype=logits.dtype)
     return backend.mixture_sample(logits[None], logits.new_zeros(1), uniform)

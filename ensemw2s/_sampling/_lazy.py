@@ -9,6 +9,7 @@ import torch
 
 from ensemw2s._sampling._draws import draw
 from ensemw2s._sampling._readers import PackedReader, PrefixReader, reads_packed
+from ensemw2s.kernels import KernelBackend
 
 __all__ = ["LazyMembers", "lazy_readers"]
 
@@ -77,6 +78,8 @@ class LazyMembers:
         Picks a member and a token for each step and row.
     ends : sequence of torch.Tensor of int
         Ids of tokens after which a row does not go on.
+    backend : KernelBackend
+        What draws.
     """
 
     cache = None  # no member has read everything
@@ -89,11 +92,12 @@ class LazyMembers:
         mask: torch.Tensor,
         uniform: torch.Tensor,
         ends: Sequence[torch.Tensor],
+        backend: KernelBackend,
     ) -> None:
         cdf = torch.tensor(weights, dtype=torch.float64, device=uniform.device).cumsum(dim=0)
         picks = torch.searchsorted(cdf, uniform[..., 0] * cdf[-1], right=True).clamp(max=len(readers) - 1)
         self._picks: list[list[int]] = picks.tolist()  # (n, B)
-        self._readers, self._ids, self._uniform = readers, ids, uniform
+        self._readers, self._ids, self._uniform, self._backend = readers, ids, uniform, backend
         self._n_prompt, self._n_steps = mask.shape[1], len(uniform)
         self._texts = [row[real.bool()].tolist() for row, real in zip(ids[:, : self._n_prompt], mask, strict=True)]
         self._n_drawn = [0] * len(ids)
@@ -118,7 +122,7 @@ class LazyMembers:
         )
         logits = self._readers[member].read(rows, [self._texts[row] for row in rows])  # (k, V)
         steps = [self._n_drawn[row] for row in rows]
-        tokens = draw(logits, self._uniform[steps, rows, 1].to(logits.device)).tolist()
+        tokens = draw(self._backend, logits.to(self._uniform.device), self._uniform[steps, rows, 1]).tolist()
         for row, step, token in zip(rows, steps, tokens, strict=True):
             self._ids[row, self._n_prompt + step] = token
             self._texts[row].append(token)

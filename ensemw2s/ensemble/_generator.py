@@ -23,6 +23,7 @@ from ensemw2s._usable import LengthCheck, UsableRows
 from ensemw2s._validation import check_option
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._decoding import encode_with_room, generate_texts, match_nll, n_new_tokens
+from ensemw2s.ensemble._kernel_choice import check_backend
 from ensemw2s.ensemble._saving import SavedEnsemble
 from ensemw2s.scoring import NORMALIZATIONS, option_nll, score_answers
 from ensemw2s.tokens import TokenDataset
@@ -36,10 +37,11 @@ __all__ = ["BaseTokenGenerator"]
 class BaseTokenGenerator(SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
     """Prediction half of the generators; `fit` sets ``estimators_`` and ``estimator_weights_``.
 
-    Subclasses have the parameters ``estimator``, ``choose``, ``normalize`` and ``on_bad_row``, and may have
-    ``combine``.
+    Subclasses have the parameters ``estimator``, ``choose``, ``normalize``, ``backend`` and ``on_bad_row``, and may
+    have ``combine``.
     """
 
+    backend: str
     estimators_: list[Any]
     estimator_weights_: np.ndarray
     max_new_tokens_: int
@@ -76,7 +78,9 @@ class BaseTokenGenerator(SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
         from ensemw2s.mixture import MixtureForCausalLM
 
         check_is_fitted(self, "estimators_")
-        return MixtureForCausalLM.from_members(self.estimators_, self.estimator_weights_, combine=self._combine())
+        return MixtureForCausalLM.from_members(
+            self.estimators_, self.estimator_weights_, combine=self._combine(), backend=self.backend
+        )
 
     def predict(self, X: Any, choices: Sequence | None = None) -> np.ndarray:
         """Choose an option for each question, or write an answer where there are no options.
@@ -370,6 +374,7 @@ class BaseTokenGenerator(SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
         check_option(self.choose, "choose", ("likelihood", "match"))
         check_option(self.normalize, "normalize", NORMALIZATIONS)
         check_option(self._combine(), "combine", ("probabilities", "logits"))
+        check_backend(self.backend, self.estimator)
 
     def _generation_settings(self, generation_kwargs: dict[str, Any]) -> dict[str, Any]:
         config = generation_kwargs.get("generation_config")
@@ -421,7 +426,7 @@ class BaseTokenGenerator(SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
         from ensemw2s.mixture import MixtureForCausalLM
 
         mixtures = [
-            MixtureForCausalLM.from_members(self.estimators_, row, combine=self._combine())
+            MixtureForCausalLM.from_members(self.estimators_, row, combine=self._combine(), backend=self.backend)
             for row in np.atleast_2d(votes)
         ]
         return np.stack(

@@ -27,6 +27,8 @@ class FineTunedGenerator(BaseTokenGenerator):
         greedy answer.
     normalize : {"sum", "token", "char"}, default="sum"
         What an option's negative log-likelihood is divided by.
+    backend : str, default="auto"
+        What mixes and draws, see `get_backend`; checked before anything is trained.
     on_bad_row : {"raise", "skip"}, default="raise"
         What `fit` does with rows that cannot be used, such as a blank answer or a question longer than the model's
         limit: raise an error that names the first, or leave them out.
@@ -49,11 +51,18 @@ class FineTunedGenerator(BaseTokenGenerator):
     """
 
     def __init__(
-        self, estimator: Any, *, choose: str = "likelihood", normalize: str = "sum", on_bad_row: str = "raise"
+        self,
+        estimator: Any,
+        *,
+        choose: str = "likelihood",
+        normalize: str = "sum",
+        backend: str = "auto",
+        on_bad_row: str = "raise",
     ) -> None:
         self.estimator = estimator
         self.choose = choose
         self.normalize = normalize
+        self.backend = backend
         self.on_bad_row = on_bad_row
 
     def fit(

@@ -82,6 +82,8 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         What an option's negative log-likelihood is divided by.
     on_failure : {"raise", "keep"}, default="raise"
         What to do when the first round is no better than the prior: raise, or keep that learner and warn.
+    backend : str, default="auto"
+        What mixes and draws when members answer together, see `get_backend`; checked before anything is trained.
     on_bad_row : {"raise", "skip"}, default="raise"
         What `fit` does with rows that cannot be used, such as a blank answer or a question longer than the model's
         limit: raise an error that names the first, or leave them out.
@@ -157,6 +159,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         choose: str = "likelihood",
         normalize: str = "sum",
         on_failure: str = "raise",
+        backend: str = "auto",
         on_bad_row: str = "raise",
         random_state: Any = None,
         checkpoint_dir: str | os.PathLike[str] | None = None,
@@ -174,6 +177,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         self.choose = choose
         self.normalize = normalize
         self.on_failure = on_failure
+        self.backend = backend
         self.on_bad_row = on_bad_row
         self.random_state = random_state
         self.checkpoint_dir = checkpoint_dir
