@@ -169,6 +169,29 @@ def test_a_killed_worker_loses_its_unit_and_a_second_call_completes(tmp_path):
     assert kept.items() <= files(tmp_path / "unit").items()
 
 
+def test_a_sweep_goes_on_within_a_weak_ensemble(result, tmp_path, monkeypatch):
+    fits = []
+    real = BigramLearner.fit
+
+    def fit(self, tokens, *, token_weight):
+        fits.append(1)
+        if len(fits) == stop_at:
+            raise MemoryError("the second round")
+        return real(self, tokens, token_weight=token_weight)
+
+    monkeypatch.setattr(BigramLearner, "fit", fit)
+    settings = {"seeds": 1, "splits": ["random"], "out_dir": tmp_path, "checkpoint_rounds": True, **SETTINGS}
+    stop_at = 2
+    with pytest.raises(SweepError, match="the second round"):
+        run_sweep([(WEAK, STRONG)], **settings)
+    assert [path.name for path in tmp_path.glob("rounds/*/round-*")] == ["round-0001"]
+    stop_at = 0
+    found, expected = run_sweep([(WEAK, STRONG)], **settings).frame, result.frame
+    expected = expected[(expected["split"] == "random") & (expected["seed"] == 0)]
+    pd.testing.assert_frame_equal(found.reset_index(drop=True), expected.reset_index(drop=True))
+    assert not list(tmp_path.glob("rounds/*"))
+
+
 def test_the_summary_is_mean_and_standard_error_over_seeds(result):
     row = result.summary().loc[("weak", "strong", "random", "boosting", "student")]
     scores = [r.student_score for r, k in zip(result.reports, result.records, strict=True) if k["split"] == "random"]

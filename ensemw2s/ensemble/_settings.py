@@ -13,7 +13,7 @@ from ensemw2s.learners import BigramLearner, HFCausalLM, HFClassifier, learner_t
 
 __all__ = ["describe_estimator", "describe_parameters"]
 
-_WITHOUT_EFFECT = ("checkpoint_dir", "on_locked", "n_jobs", "verbose")
+_WITHOUT_EFFECT = ("backend", "checkpoint_dir", "on_locked", "n_jobs", "verbose")
 # What says where base and tokenizer are: these may move, as long as they stay what they are.
 _PLACES = ("model", "revision", "gguf_file", "tokenizer")
 

@@ -124,6 +124,8 @@ class Settings:
         Whether students are trained after the first and last round, or after each.
     train_on_easy : bool
         Whether the strong model is also trained on the true answers of train-weak.
+    checkpoint_rounds : bool
+        Whether each round of a weak ensemble is committed as it ends.
     """
 
     task: Task
@@ -136,6 +138,7 @@ class Settings:
     validation_size: float = 0.0
     student_rounds: str = "last"
     train_on_easy: bool = False
+    checkpoint_rounds: bool = False
 
     def describe_questions(self) -> dict[str, Any]:
         """The pool and what is made of it, as JSON."""

@@ -41,6 +41,7 @@ def run_sweep(
     validation_size: float = 0.0,
     student_rounds: str = "last",
     train_on_easy: bool = False,
+    checkpoint_rounds: bool = False,
     rater: Any = None,
     cv: int = 5,
     data_dir: str | os.PathLike[str] | None = None,
@@ -95,6 +96,9 @@ def run_sweep(
         Whether a student is trained after the first and the last round, or after each.
     train_on_easy : bool, default=False
         Also train the strong model on the true answers of train-weak (the paper's comparison of easy and hard data).
+    checkpoint_rounds : bool, default=False
+        Commit each round of a weak ensemble to `out_dir` as it ends, so that a sweep that is killed loses at most a round
+        of each unit. Rounds are deleted when the ensemble's results are there. Learners of your own cannot be written.
     rater : model, optional
         Whose cross-validated errors rate the questions for "easy-hard"; the first weak model if None.
     cv : int, default=5
@@ -134,8 +138,8 @@ def run_sweep(
         dataset=dataset, task=task, splits=splits, seeds=seeds, n_estimators=n_estimators, variants=variants,
         weak_params=weak_params, student_params=student_params, booster_params=booster_params, labeler=labeler,
         n_questions=n_questions, sizes=sizes, near_duplicates=near_duplicates, validation_size=validation_size,
-        student_rounds=student_rounds, train_on_easy=train_on_easy, rater=rater, cv=cv, data_dir=data_dir,
-        out_dir=out_dir,
+        student_rounds=student_rounds, train_on_easy=train_on_easy, checkpoint_rounds=checkpoint_rounds, rater=rater, cv=cv,
+        data_dir=data_dir, out_dir=out_dir,
     ).run(n_jobs=n_jobs, verbose=verbose)  # fmt: skip
 
 
@@ -187,6 +191,7 @@ def plan_sweep(pairs: Sequence[tuple[Any, Any]], **arguments: Any) -> SweepPlan:
         validation_size=_check_validation_size(value["validation_size"]),
         student_rounds=check_option(value["student_rounds"], "student_rounds", ("last", "all")),
         train_on_easy=bool(value["train_on_easy"]),
+        checkpoint_rounds=bool(value["checkpoint_rounds"]),
     )
     settings.labeler.check_parameters()
     check_split(settings)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,16 +20,21 @@ __all__ = ["weak_result"]
 
 def weak_result(settings: Settings, unit: Unit, store: ResultStore) -> dict[str, Any]:
     """Votes, errors, pseudo-labels and what each prefix of the ensemble gets right, as JSON."""
-    return store.get("weak", settings.describe_weak(unit), lambda: _train(settings, unit, store))
+    description = settings.describe_weak(unit)
+    rounds = store.path("rounds", description).with_suffix("") if settings.checkpoint_rounds else None
+    result: dict[str, Any] = store.get("weak", description, lambda: _train(settings, unit, store, rounds))
+    if rounds is not None:
+        shutil.rmtree(rounds, ignore_errors=True)  # another process, which waited for the result, may do the same
+    return result
 
 
-def _train(settings: Settings, unit: Unit, store: ResultStore) -> dict[str, Any]:
+def _train(settings: Settings, unit: Unit, store: ResultStore, rounds: Path | None) -> dict[str, Any]:
     task, variant = settings.task, unit.variant
     rows = find_parts(settings, unit.split, unit.seed, store)
     easy, hard, test = task.part(rows.weak), task.part(rows.strong), task.part(rows.test)
     validation = task.part(rows.validation) if len(rows.validation) else None
     learner = unit.weak.build(task, unit.seed, variant.learner)
-    booster = task.booster(learner, {**variant.booster, "random_state": unit.seed})
+    booster = task.booster(learner, {**variant.booster, "random_state": unit.seed, "checkpoint_dir": rounds})
     for part in (hard, test) if hasattr(booster, "check_lengths") else ():
         booster.check_lengths(part.X)
     booster.fit(easy.X, easy.y)
