@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+sys.path.insert(0, str(Path(__file__).parent / "_scripts"))
+
+import rooms_picture
 
 from ensemw2s import __version__
 
@@ -23,7 +28,7 @@ extensions = [
     "numpydoc",
     "myst_parser",
 ]
-exclude_patterns = ["_build", "_templates"]
+exclude_patterns = ["_build", "_templates", "_scripts"]
 templates_path = ["_templates"]
 default_role = "autolink"
 
@@ -44,11 +49,24 @@ html_theme_options = {
 html_show_sourcelink = False
 
 
-def skip_generated_methods(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out scikit-learn's `set_<method>_request`: it documents them with links into its own guide."""
-    return True if re.fullmatch(r"set_\w+_request", name) else None
+def skip_foreign_members(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """List inherited members of our own classes only, and not what scikit-learn makes of their signatures.
+
+    The docstrings of other packages link into guides of their own, and `PreTrainedModel` has hundreds of members.
+    """
+    if re.fullmatch(r"set_\w+_request", name):
+        return True
+    source = getattr(obj, "fget", None) or getattr(obj, "__func__", None) or obj
+    module = getattr(source, "__module__", None)
+    return True if isinstance(module, str) and not module.startswith("ensemw2s") else None
+
+
+def draw_rooms(app: Any) -> None:
+    """Make the picture of docs/architecture.md from the table there."""
+    rooms_picture.draw(Path(app.srcdir) / "generated")
 
 
 def setup(app: Any) -> None:
     """Connect the hooks."""
-    app.connect("autodoc-skip-member", skip_generated_methods)
+    app.connect("autodoc-skip-member", skip_foreign_members)
+    app.connect("builder-inited", draw_rooms)
