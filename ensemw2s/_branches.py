@@ -61,15 +61,15 @@ def branch_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, b
         ids, mask = pad_left([tokens.row_ids(int(starts[q]))[0] for q in questions], pad)  # (Q, L)
         prompt_mask, lengths = torch.from_numpy(mask), torch.from_numpy(mask.sum(axis=1))
         positions = (prompt_mask.cumsum(dim=1) - 1).clamp(min=0)
-        if hasattr(member, "remember_prompts"):
-            member.remember_prompts(torch.from_numpy(ids), prompt_mask)
+        # The other members, and the next round, are asked about the same prompts.
+        start = member.kept_prompts() if hasattr(member, "kept_prompts") else None
         rows = np.concatenate([np.arange(starts[q], starts[q] + n_choices[q]) for q in questions])  # (R,)
         answers = [tokens.row_ids(int(row))[1] for row in rows]
         question_of_row = torch.from_numpy(np.repeat(np.arange(len(questions)), n_choices[questions]))
         n_rest = max(len(answer) for answer in answers) - 1
 
         logits, cache = member.decode_step(
-            torch.from_numpy(ids), prompt_mask, positions, n_last=1, use_cache=n_rest > 0
+            torch.from_numpy(ids), prompt_mask, positions, cache=start, n_last=1, use_cache=n_rest > 0
         )  # (Q, 1, V)
         first = torch.tensor([int(answer[0]) for answer in answers], device=logits.device)
         log_proba = logits[:, 0].float().log_softmax(dim=-1)

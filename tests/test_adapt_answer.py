@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from peft import LoraConfig, PeftModel, VeraConfig
+from peft.tuners.lora import LoraLayer
 from sklearn.base import clone
 from tiny_models import ANSWERS, CHOICES, FACTORIES, PROMPTS, fit, tiny_learner, tokens_for, untrained_model
 
@@ -21,6 +22,9 @@ from ensemw2s import (
     check_weak_learner,
     clear_model_cache,
 )
+from ensemw2s._fingerprint import describe
+from ensemw2s._groups import group_members
+from ensemw2s._sampling._readers import reads_packed
 from ensemw2s.learners._activated import activated_answers, cut_at_cue
 from ensemw2s.scoring import option_nll, score_answers
 from ensemw2s.tokens import encode_for_learner, pad_left
@@ -193,25 +197,25 @@ def test_a_step_of_training_is_pefts_gradient(tmp_path):
 
 
 class Readings:
-    """Counts the tokens that go through a host's embedding: of prompts, and of what follows them."""
+    """Counts the tokens, padding included, that a host's base reads without an adapter, and with one."""
 
     def __init__(self, learner):
         self.prompts = self.behind = 0
-        self._embedding = learner._host().model.get_base_model().get_input_embeddings()
+        self._base = learner._host().model.get_base_model()
 
     def __enter__(self):
-        self._handle = self._embedding.register_forward_hook(self._count)
+        self._handle = self._base.get_input_embeddings().register_forward_hook(self._count)
         return self
 
     def __exit__(self, *_):
         self._handle.remove()
 
     def _count(self, module, inputs, _):
-        # The base is in evaluation mode while it reads a prompt, and prompts are read one by one.
-        if module.training or len(inputs[0]) > 1:
-            self.behind += inputs[0].numel()
-        else:
+        # The layers are wrapped anew for each training.
+        if next(layer.disable_adapters for layer in self._base.modules() if isinstance(layer, LoraLayer)):
             self.prompts += inputs[0].numel()
+        else:
+            self.behind += inputs[0].numel()
 
 
 def prompt_tokens(learner, prompts=PROMPTS):
@@ -234,6 +238,7 @@ def test_training_reads_each_prompt_once():
 def test_members_read_each_prompt_once(what):
     members = [fitted(seed=0), fitted(seed=1)]
     members[0]._host().forget_prompts()
+    expected = prompt_tokens(members[0])
     with Readings(members[0]) as readings:
         if what == "answers":
             score_answers(members, [1.0, 1.0], tokens_for(members[0]), batch_size=2)
@@ -243,7 +248,46 @@ def test_members_read_each_prompt_once(what):
             ids, mask, _ = left_padded(members[0])
             mixture = MixtureForCausalLM.from_members(members, [1.0, 1.0])
             mixture.generate(input_ids=ids, attention_mask=mask, max_new_tokens=3, do_sample=False)
-    assert readings.prompts == prompt_tokens(members[0])
+            expected = ids[:, :-3].numel()  # read as one batch
+    assert readings.prompts == expected
+    assert readings.behind > 0
+
+
+def test_stacked_members_equal_one_after_another():
+    members = [fitted(seed=0), fitted(seed=1)]
+    alone = [group_members([member])[0] for member in members]
+    (stacked,) = group_members(members)
+    ids, mask, positions = left_padded(members[0])
+    for batch in ((ids, mask, positions), (ids[:2], mask[:2], positions[:2])):
+        ids, mask, positions = batch
+        caches = [None, None, None]
+        for _ in range(3):
+            steps = [
+                group.step(ids, mask, positions, kv, n_last=1, use_cache=True)
+                for group, kv in zip([stacked, *alone], caches, strict=True)
+            ]
+            caches = [kv for _, kv in steps]
+            assert_allclose(steps[0][0], torch.cat([steps[1][0], steps[2][0]]), atol=1e-5)
+            order = torch.arange(len(ids)).flip(0)
+            for kv in caches:
+                kv.reorder_cache(order)
+            ids = steps[0][0][0, :, -1].argmax(dim=-1)[order, None]
+            mask = torch.cat([mask[order], torch.ones_like(ids)], dim=1)
+            positions = mask.sum(dim=1, keepdim=True) - 1
+
+
+def test_stacked_members_read_unequal_rows_one_after_another():
+    members = [fitted(seed=0), fitted(seed=1)]
+    (stacked,) = group_members(members)
+    ids = torch.tensor([[*b"Q a\nA:bc"], [*b"\0Q a\nA:b"]])
+    mask = torch.tensor([[1] * 8, [0] + [1] * 7])
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    logits, kv = stacked.step(ids, mask, positions, None, n_last=1, use_cache=True)
+    new, longer = torch.tensor([[100], [101]]), torch.cat([mask, torch.ones(2, 1, dtype=torch.int64)], dim=1)
+    logits, _ = stacked.step(new, longer, longer.sum(dim=1)[:, None] - 1, kv, n_last=1, use_cache=True)
+    for place, member in enumerate(members):
+        whole = member.token_logits(torch.cat([ids, new], dim=1), longer)
+        assert_allclose(logits[place, :, 0], whole[:, -1], atol=1e-5)
 
 
 def test_what_was_read_before_does_not_change_a_bit():
@@ -333,6 +377,17 @@ def test_a_cue_in_the_answer_does_not_move_the_adapter():
 
 
 # --- a weak learner like others ---------------------------------------------------------------------------------------
+
+
+def test_results_without_it_are_found_under_their_old_description():
+    assert "adapt" not in describe(learner_for(adapt="all"), "learner")["parameters"]
+    assert describe(learner_for(), "learner")["parameters"]["adapt"] == "answer"
+
+
+def test_sampling_does_not_read_prompts_with_the_adapter():
+    assert reads_packed(learner_for(adapt="all").initialize(), max_length=50)
+    assert not reads_packed(learner_for().initialize(), max_length=50)
+    assert not reads_packed(fitted(), max_length=50)
 
 
 def test_it_is_a_complete_weak_learner():

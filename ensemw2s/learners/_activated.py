@@ -16,13 +16,13 @@ from ensemw2s.tokens import TokenBatch
 __all__ = [
     "CuedBatch",
     "CuedPrefixCache",
+    "KeptPrompts",
     "activated_answers",
     "activated_step",
     "answers_of_batch",
     "cut_alike",
     "cut_at_cue",
     "find_cues",
-    "remember",
 ]
 
 
@@ -53,6 +53,10 @@ class CuedBatch:
             ids[place, : len(row) - start] = row[start:]
             mask[place, : len(row) - start] = 1
         return cls([row[:start] for row, start in zip(rows, starts, strict=True)], ids, mask)
+
+
+class KeptPrompts:
+    """Stands for a cache in which nothing has been read: the prompts to come will be asked about again."""
 
 
 class CuedPrefixCache(PrefixCache):
@@ -182,16 +186,6 @@ def answers_of_batch(model: Any, prompts: PromptReader, batch: TokenBatch, cue_i
     return logits[torch.arange(len(logits), device=logits.device)[:, None], columns]
 
 
-def remember(
-    model: Any, prompts: PromptReader, cue_ids: Sequence[int], input_ids: torch.Tensor, attention_mask: torch.Tensor
-) -> None:
-    """Read what stands before the cues of left-padded rows, and keep it."""
-    ids, mask = input_ids.cpu().numpy(), attention_mask.cpu().numpy()
-    starts, n_padding = find_cues(ids, mask, cue_ids), ids.shape[1] - mask.sum(axis=1)
-    rows = [row[padding:start] for row, padding, start in zip(ids, n_padding, starts, strict=True)]
-    prompts.read(model, rows, keep=True)
-
-
 def activated_step(
     model: Any,
     prompts: PromptReader,
@@ -201,6 +195,7 @@ def activated_step(
     position_ids: torch.Tensor,
     *,
     starts: np.ndarray | None = None,
+    keep: bool = False,
     n_last: int,
     use_cache: bool,
 ) -> tuple[torch.Tensor, Any]:
@@ -213,11 +208,13 @@ def activated_step(
     ----------
     starts : ndarray of shape (B,), optional
         Columns of the cues, searched for if None.
+    keep : bool, default=False
+        Whether the prompts will be asked for again.
     """
     alike = cut_alike(input_ids, attention_mask, cue_ids, n_last, starts=starts)
     if alike is not None:
         rows, begin = alike
-        cache = prompts.read(model, rows, width=begin, keep=False).cache()
+        cache = prompts.read(model, rows, width=begin, keep=keep).cache()
         logits = model(
             input_ids=input_ids[:, begin:].to(model.device),
             attention_mask=attention_mask.to(model.device),
@@ -232,7 +229,7 @@ def activated_step(
     n_padding = ids.shape[1] - mask.sum(axis=1)
     rows = [row[padding:] for row, padding in zip(ids, n_padding, strict=True)]
     batch = CuedBatch.from_rows(rows, (starts - n_padding).tolist())
-    behind = activated_answers(model, prompts, batch, batch.input_ids.shape[1], keep=False)  # (B, S, V)
+    behind = activated_answers(model, prompts, batch, batch.input_ids.shape[1], keep=keep)  # (B, S, V)
     with model.disable_adapter():
         logits = model(
             input_ids=input_ids.to(model.device),

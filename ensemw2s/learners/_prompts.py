@@ -58,8 +58,9 @@ class PromptBatch:
 class PromptReader:
     """Reads prompts with a base model, or remembers what it made of them.
 
-    What comes of a prompt depends on its tokens alone: on a CPU, each is read by itself, so that it is the same to the
-    last bit whatever was read before or beside it. An accelerator reads those that are missing in one batch.
+    What is kept depends on the prompt's tokens alone: on a CPU, each is read by itself, so that it is the same to the
+    last bit whatever was read before or beside it. An accelerator reads those that are missing in one batch. A batch
+    that will not be asked for again is read as one, and depends on nothing else either.
 
     Sliding windows are left to the attention mask: the cache keeps whole prompts for every layer.
     """
@@ -67,7 +68,7 @@ class PromptReader:
     def __init__(self) -> None:
         self._cache = PromptCache()
         self._layout: _Layout = ()
-        self._last: tuple[tuple[bytes, ...], int, PromptBatch] | None = None
+        self._last: tuple[tuple[tuple[bytes, ...], int, bool], PromptBatch] | None = None
         self._is_checked = False
 
     def __len__(self) -> int:
@@ -91,7 +92,7 @@ class PromptReader:
         width : int, optional
             Length to pad to; that of the longest if None.
         keep : bool
-            Whether they will be asked for again, in another batch.
+            Whether they will be asked for again, in another batch, and may have been before.
 
         Returns
         -------
@@ -102,17 +103,19 @@ class PromptReader:
         keys = tuple(np.ascontiguousarray(prompt, dtype=np.int64).tobytes() for prompt in prompts)
         width = max(len(prompt) for prompt in prompts) if width is None else width
         # The members of an ensemble ask for the same batch one after the other.
-        if self._last is None or self._last[:2] != (keys, width):
-            known = {key: self._cache.get(key) for key in keys}
+        if self._last is None or self._last[0] != (keys, width, keep):
+            known = {key: self._cache.get(key) if keep else None for key in keys}
             missing = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if known[key] is None}
             missing = {key: prompt for key, prompt in missing.items() if len(prompt)}
             if missing:
-                states = dict(zip(missing, self._read(model, list(missing.values())), strict=True))
+                together = 1 if keep and model.device.type == "cpu" else len(missing)
+                states = dict(zip(missing, self._read(model, list(missing.values()), together), strict=True))
                 known.update(states)
                 if keep:
                     self._cache.add(states)
-            self._last = (keys, width, self._join([known[key] for key in keys], prompts, width, model.device))
-        return self._last[2]
+            batch = self._join([known[key] for key in keys], prompts, width, model.device)
+            self._last = ((keys, width, keep), batch)
+        return self._last[1]
 
     def check(self, model: Any) -> None:
         """Refuse a model that cannot go on from the keys and values of a prompt.
@@ -147,8 +150,7 @@ class PromptReader:
             raise ValueError(_refusal(base))
         self._is_checked = True
 
-    def _read(self, model: Any, prompts: list[np.ndarray]) -> Iterator[PromptState]:
-        together = 1 if model.device.type == "cpu" else len(prompts)
+    def _read(self, model: Any, prompts: list[np.ndarray], together: int) -> Iterator[PromptState]:
         with _bare_base(model) as base:
             for start in range(0, len(prompts), together):
                 part = prompts[start : start + together]

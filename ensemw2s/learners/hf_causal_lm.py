@@ -320,7 +320,7 @@ class HFCausalLM(HFLearner):
         attention_mask : torch.Tensor of shape (B, cached + L)
             Over all tokens so far.
         cache : transformers.Cache or PrefixCache, optional
-            What the last step returned; None at the start.
+            What the last step returned; None at the start, or `kept_prompts`.
         n_last : int, default=1
             Positions that go through the head.
         use_cache : bool, default=False
@@ -333,9 +333,11 @@ class HFCausalLM(HFLearner):
         """
         import torch
 
-        from ensemw2s.learners._activated import activated_step
+        from ensemw2s.learners._activated import KeptPrompts, activated_step
 
-        starts = None
+        starts, keep = None, isinstance(cache, KeptPrompts)
+        if keep:
+            cache = None
         if isinstance(cache, PrefixCache):
             input_ids = torch.cat([cache.input_ids, input_ids.to(cache.input_ids.device)], dim=1)
             position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
@@ -345,7 +347,7 @@ class HFCausalLM(HFLearner):
             if self._cue is not None and cache is None:
                 logits, cache = activated_step(
                     model, self._host().prompts, self._cue, input_ids, attention_mask, position_ids,
-                    starts=starts, n_last=n_last, use_cache=use_cache,
+                    starts=starts, keep=keep, n_last=n_last, use_cache=use_cache,
                 )  # fmt: skip
                 return launch.tensor_from_first(logits), cache
             output = model(
@@ -393,20 +395,16 @@ class HFCausalLM(HFLearner):
 
         return ActivatedStack(stack, host, members) if all(member._cue == cue for member in members) else None
 
-    def remember_prompts(self, input_ids: Any, attention_mask: Any) -> None:
-        """Read prompts that other members, or this one, will be asked about again; with ``adapt="answer"`` only.
+    def kept_prompts(self) -> Any:
+        """What to begin `decode_step` with, as its cache, where other steps will begin with the same prompts.
 
-        Parameters
-        ----------
-        input_ids, attention_mask : torch.Tensor of shape (B, L)
-            Left-padded prompts.
+        With ``adapt="answer"`` they are then kept; in any other case this is None.
         """
         if self._cue is None:
-            return
-        from ensemw2s.learners._activated import remember
+            return None
+        from ensemw2s.learners._activated import KeptPrompts
 
-        with current_launch(self._device()).no_grad(), self.lend_model() as model:
-            remember(model, self._host().prompts, self._cue, input_ids, attention_mask)
+        return KeptPrompts()
 
     def lend_model(self) -> AbstractContextManager[Any]:
         """Context manager that gives the `transformers` or PEFT model with this learner's weights in place.
