@@ -11,11 +11,12 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from peft import LoHaConfig, LoraConfig, PeftModel, get_peft_model
 from tiny_models import FACTORIES, PROMPTS, TEMPLATE, fit, tiny_learner, tiny_llama, untrained_model
-from transformers import MambaConfig, MambaForCausalLM
+from transformers import DynamicCache, MambaConfig, MambaForCausalLM
 
 from ensemw2s import HFCausalLM, MixtureForCausalLM, byte_tokenizer
 from ensemw2s._groups import group_members
 from ensemw2s.exceptions import CheckpointError
+from ensemw2s.learners._growing_cache import leave_room
 from ensemw2s.learners._stacked import _linear
 from ensemw2s.tokens import pad_left
 
@@ -298,3 +299,36 @@ def test_an_adapter_that_names_no_base_needs_one(tmp_path):
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     with pytest.raises(ValueError, match=r"model must be given, the base of .*, which names none. Got None"):
         HFCausalLM.from_peft(tmp_path, tokenizer=BYTES)
+
+
+# --- the cache --------------------------------------------------------------------------------------------------------
+
+
+def test_a_cache_with_room_holds_what_concatenation_holds():
+    generator = torch.Generator().manual_seed(0)
+    ours, theirs = leave_room(DynamicCache()), DynamicCache()
+    for n_new in (5, 1, 1, 70, 1, 0, 200, 3):
+        keys, values = torch.randn(2, 2, 3, n_new, 4, generator=generator)
+        for one in (ours, theirs):
+            one.update(keys, values, 0)
+        ours = leave_room(ours)
+        if n_new == 70:
+            for one in (ours, theirs):
+                one.reorder_cache(torch.tensor([1, 1]))
+        if n_new == 200:
+            for one in (ours, theirs):
+                one.crop(-100)
+    assert type(ours.layers[0]).__name__ == "GrowingLayer"
+    assert torch.equal(ours.layers[0].keys, theirs.layers[0].keys)
+    assert torch.equal(ours.layers[0].values, theirs.layers[0].values)
+    assert ours.get_seq_length() == theirs.get_seq_length() == 181
+
+
+def test_a_step_copies_no_earlier_token():
+    cache = DynamicCache()
+    cache.update(torch.zeros(1, 1, 5, 2), torch.zeros(1, 1, 5, 2), 0)
+    leave_room(cache).update(torch.ones(1, 1, 1, 2), torch.ones(1, 1, 1, 2), 0)
+    address = cache.layers[0].keys.data_ptr()
+    for _ in range(60):
+        cache.update(torch.ones(1, 1, 1, 2), torch.ones(1, 1, 1, 2), 0)
+    assert cache.layers[0].keys.data_ptr() == address

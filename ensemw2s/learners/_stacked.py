@@ -16,6 +16,7 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from ensemw2s.learners._adapters import AdapterHost, AdapterState
+from ensemw2s.learners._growing_cache import leave_room
 from ensemw2s.learners.base import PrefixCache
 
 __all__ = ["StackedAdapters", "why_not_stacked"]
@@ -121,7 +122,9 @@ class StackedAdapters:
         if not use_cache:
             return logits, None
         kept = getattr(output, "past_key_values", None)
-        return logits, PrefixCache(input_ids) if kept is None else StackedCache(kept, self._n_members, n_rows)
+        if kept is None:
+            return logits, PrefixCache(input_ids)
+        return logits, StackedCache(leave_room(kept), self._n_members, n_rows)
 
     def _layers(self, model: PeftModel) -> list[tuple[nn.Module, Forward]]:
         """Modules and their forwards, made anew where the base has been wrapped anew, as it is for each training."""
