@@ -12,9 +12,13 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from kill_server import WORDS, booster, fingerprint, questions
+from safetensors.torch import load_file, save_file
+from saved_ensembles import base_folder, classifier, from_folder
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
+from tiny_classifiers import OPINIONS, SENTENCES
+from tiny_models import ANSWERS, PROMPTS
 
 from ensemw2s import (
     BigramLearner,
@@ -236,6 +240,43 @@ def test_another_label_is_named(tmp_path):
     labels[3] = 1 - labels[3]
     with pytest.raises(CheckpointError, match="- y: row 3 is the first that differs"):
         stumps(tmp_path).fit(TABLE, labels)
+
+
+def change_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    name = next(name for name in sorted(tensors) if "norm" in name.lower() and name.endswith("weight"))
+    tensors[name] = tensors[name] + 0.125
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("peft_config", ["default", None])
+@pytest.mark.parametrize("n_rounds", [0, 1])
+def test_another_base_of_a_generator_is_refused(tmp_path, peft_config, n_rounds):
+    shutil.copytree(base_folder("lm"), tmp_path / "base")
+    learner = from_folder(peft_config=peft_config).set_params(model=str(tmp_path / "base"))
+
+    def fit():
+        model = TokenAdaBoostGenerator(learner, n_estimators=1, reweight=False, checkpoint_dir=tmp_path / "run")
+        return model.set_params(random_state=0).fit(PROMPTS, ANSWERS)
+
+    fit()
+    if n_rounds == 0:
+        shutil.rmtree(tmp_path / "run" / "round-0001")  # what the untrained model said is still there
+    change_weights(tmp_path / "base")
+    with pytest.raises(CheckpointError, match="- weights of the base model: '"):
+        fit()
+
+
+def test_another_base_of_a_classifier_is_refused(tmp_path):
+    shutil.copytree(base_folder("bert"), tmp_path / "base")
+    learner = classifier("bert").set_params(model=str(tmp_path / "base"))
+    model = LLMAdaBoostClassifier(learner, n_estimators=1, reweight=False, checkpoint_dir=tmp_path / "run")
+    first = model.set_params(random_state=0).fit(SENTENCES, OPINIONS).predict_proba(SENTENCES)
+    assert np.array_equal(clone(model).fit(SENTENCES, OPINIONS).predict_proba(SENTENCES), first)
+    change_weights(tmp_path / "base")
+    with pytest.raises(CheckpointError, match="round-0001/member was trained on another base model"):
+        clone(model).fit(SENTENCES, OPINIONS)
 
 
 # What may change, and what is drawn

@@ -122,7 +122,7 @@ def _add_experiment(parser: argparse.ArgumentParser) -> None:
     add("--validation-size", type=float, metavar="SHARE", help="of train-weak, to choose the number of rounds on")
     add("--student-rounds", metavar="WHICH", help="last (and first), or all")
     add("--train-on-easy", action="store_true", default=None, help="also train the strong model on easy true answers")
-    add("--checkpoint-rounds", action="store_true", default=None, help="keep each round in --out-dir until all are there")
+    add("--checkpoint-rounds", action="store_true", default=None, help="keep each round in --out-dir as it ends")
     add("--rater", metavar="MODEL", help="whose errors say what is hard (default: the first weak model)")
     add("--cv", type=int, metavar="K", help="folds of the rating")
 

@@ -60,7 +60,13 @@ class Checkpoint:
     def __init__(self, journal: Journal | None) -> None:
         self._journal = journal
 
-    def begin(self, booster: Any, learner: Any, rows: Callable[[], Mapping[str, np.ndarray]]) -> Any:
+    def begin(
+        self,
+        booster: Any,
+        learner: Any,
+        rows: Callable[[], Mapping[str, np.ndarray]],
+        base: Callable[[], str | None] = lambda: None,
+    ) -> Any:
         """Compare parameters and data with those that the checkpoint was begun with.
 
         Parameters
@@ -71,6 +77,8 @@ class Checkpoint:
             A clone of the weak learner.
         rows : callable
             Gives a hash for each row of each column of the data.
+        base : callable
+            Gives the hash of the base model's weights, if something is computed with them before the first round.
 
         Returns
         -------
@@ -92,6 +100,7 @@ class Checkpoint:
         settings = {
             "class": type(booster).__name__,
             "parameters": describe_parameters(booster, learner, without=("n_estimators",)),
+            "weights of the base model": base(),
             "versions": versions(),
         }
         drawn = int(check_random_state(None).randint(2**31 - 1)) if random_state is None else None

@@ -31,6 +31,7 @@ from ensemw2s.ensemble._rounds import (
 )
 from ensemw2s.ensemble._units import BoostingUnit, check_unit, make_unit
 from ensemw2s.exceptions import EarlyStopWarning, WeakLearnerError
+from ensemw2s.learners import base_digest
 from ensemw2s.tokens import TokenDataset
 
 __all__ = ["TokenAdaBoostGenerator"]
@@ -216,6 +217,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
                 self,
                 self._base_estimator(),
                 lambda: _row_digests(questions, tokens, usable.take(sample_weight, "sample_weight")),
+                lambda: base_digest(untrained),
             )
             untrained_errors = checkpoint.once("untrained_errors", lambda: unit.errors(untrained))
             self.pretrained_error_ = weighted_error(untrained_errors, weight)

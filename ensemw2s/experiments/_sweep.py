@@ -97,8 +97,8 @@ def run_sweep(
     train_on_easy : bool, default=False
         Also train the strong model on the true answers of train-weak (the paper's comparison of easy and hard data).
     checkpoint_rounds : bool, default=False
-        Commit each round of a weak ensemble to `out_dir` as it ends, so that a sweep that is killed loses at most a round
-        of each unit. Rounds are deleted when the ensemble's results are there. Learners of your own cannot be written.
+        Commit each round of a weak ensemble to `out_dir` as it ends, so that a sweep that is killed loses at most one
+        round of a unit. They are deleted when the ensemble's results are there. Learners of your own cannot be written.
     rater : model, optional
         Whose cross-validated errors rate the questions for "easy-hard"; the first weak model if None.
     cv : int, default=5
@@ -138,8 +138,8 @@ def run_sweep(
         dataset=dataset, task=task, splits=splits, seeds=seeds, n_estimators=n_estimators, variants=variants,
         weak_params=weak_params, student_params=student_params, booster_params=booster_params, labeler=labeler,
         n_questions=n_questions, sizes=sizes, near_duplicates=near_duplicates, validation_size=validation_size,
-        student_rounds=student_rounds, train_on_easy=train_on_easy, checkpoint_rounds=checkpoint_rounds, rater=rater, cv=cv,
-        data_dir=data_dir, out_dir=out_dir,
+        student_rounds=student_rounds, train_on_easy=train_on_easy, checkpoint_rounds=checkpoint_rounds,
+        rater=rater, cv=cv, data_dir=data_dir, out_dir=out_dir,
     ).run(n_jobs=n_jobs, verbose=verbose)  # fmt: skip
 
 

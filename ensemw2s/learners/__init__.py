@@ -8,6 +8,7 @@ from ensemw2s.learners._reading import LearnerReader
 from ensemw2s.learners._rng import isolated_rng
 from ensemw2s.learners._saving import LearnerWriter
 from ensemw2s.learners._state import (
+    base_digest,
     check_can_be_written,
     fitted_attributes,
     learner_tokenizer,
@@ -33,6 +34,7 @@ __all__ = [
     "LogConfLoss",
     "ProductLoss",
     "TokenLearner",
+    "base_digest",
     "check_can_be_written",
     "check_weak_learner",
     "clear_model_cache",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sklearn.base import BaseEstimator
 
@@ -26,6 +27,7 @@ from ensemw2s.tokenizers import byte_tokenizer
 __all__ = [
     "LEARNERS",
     "attention_of",
+    "base_digest",
     "check_can_be_written",
     "fitted_attributes",
     "learner_tokenizer",
@@ -69,6 +71,25 @@ def restore_attributes(estimator: Any, attributes: dict[str, Any]) -> None:
         setattr(estimator, name, value)
 
 
+_DIGESTS: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
+
+
+def base_digest(learner: Any) -> str | None:
+    """Hash of the weights that an initialised learner on a Hugging Face model starts from; None for other learners.
+
+    The base under adapters is hashed once: its weights stay as they are.
+    """
+    if not isinstance(learner, HFLearner):
+        return None
+    if learner.peft_config is None:
+        with learner.lend_model() as model:
+            return weights_digest(model.named_parameters())
+    host = learner._host()
+    if host not in _DIGESTS:
+        _DIGESTS[host] = host.digest()
+    return _DIGESTS[host]
+
+
 def learner_tokenizer(learner: Any) -> Any:
     """The tokenizer that a learner with these parameters has."""
     if isinstance(learner, BigramLearner):
@@ -101,7 +122,7 @@ def write_state(learner: Any, path: Path, name: str) -> dict[str, Any]:
     if type(learner) in LEARNERS.values():
         record = write_training(learner, path, name)
         if isinstance(learner, HFLearner) and learner.adapter_ is not None:
-            record["base"] = learner._host().digest()
+            record["base"] = base_digest(learner)
         return record
     path.mkdir(parents=True)
     write_scikit_learn(learner, path / _SKOPS, name, own=True)
@@ -128,7 +149,7 @@ def read_state(learner: Any, record: dict[str, Any], stored: StoredFolder, name:
     expected = record.get("base")
 
     def check_base(member: HFLearner) -> None:
-        found = member._host().digest()
+        found = base_digest(member)
         if None not in (expected, found) and expected != found:
             raise CheckpointError(
                 f"{stored.path / name} was trained on another base model than {shorten(member.model)}: its weights "
