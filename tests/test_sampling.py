@@ -252,6 +252,12 @@ def test_windows_shorter_than_the_rows_make_all_members_read_everything(ways, lo
     assert ways == ["LazyMembers", "_Lockstep"]
 
 
+def test_adapters_are_not_run_as_models_of_their_own(ways):
+    members = [fitted_members("llama")[0], fitted_members("llama", None)[1]]
+    sampled(MixtureForCausalLM.from_members(members, [1.0, 1.0]), [[3]], n_new=1)
+    assert ways == ["_Lockstep"]
+
+
 def test_a_model_whose_packed_rows_differ_is_not_packed(monkeypatch):
     learner = tiny_learner(FACTORIES["llama"], peft_config=None, device="cpu").initialize()
 

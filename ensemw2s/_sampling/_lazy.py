@@ -13,6 +13,8 @@ from ensemw2s.kernels import KernelBackend
 
 __all__ = ["LazyMembers", "lazy_readers"]
 
+N_ROWS = 32  # in one pass: the attention within a packed row grows with their square
+
 
 class Reader(Protocol):
     """One member and how much of each row it has read."""
@@ -120,6 +122,7 @@ class LazyMembers:
         (member, _), rows = max(
             queues.items(), key=lambda queue: sum(self._n_steps - self._n_drawn[r] for r in queue[1])
         )
+        rows = rows[:N_ROWS]
         logits = self._readers[member].read(rows, [self._texts[row] for row in rows])  # (k, V)
         steps = [self._n_drawn[row] for row in rows]
         tokens = draw(self._backend, logits.to(self._uniform.device), self._uniform[steps, rows, 1]).tolist()

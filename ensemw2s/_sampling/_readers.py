@@ -139,7 +139,7 @@ class PackedReader:
 
 
 def reads_packed(member: Any, max_length: int) -> bool:
-    """Whether a packed row gives a learner's model the logits of separate rows.
+    """Whether a learner has a model of its own, to which a packed row gives the logits of separate rows.
 
     Parameters
     ----------
@@ -149,6 +149,8 @@ def reads_packed(member: Any, max_length: int) -> bool:
         Of a row. A model that looks back over a window only takes part in rows that are no longer.
     """
     if getattr(member, "cue_ids_", None) is not None:  # its adapter must not act on prompts
+        return False
+    if getattr(member, "adapter_", None) is not None:  # which may act on a part of the tokens only
         return False
     with member.lend_model() as model:
         config = model.config.get_text_config()
@@ -161,8 +163,7 @@ def reads_packed(member: Any, max_length: int) -> bool:
             return False
         if not getattr(model, "_supports_attention_backend", False):  # or masks of a caller's own are not understood
             return False
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        key = (type(base), config.to_json_string(), attention, model.dtype, str(model.device))
+        key = (type(model), config.to_json_string(), attention, model.dtype, str(model.device))
     if key not in _VERDICTS:
         _VERDICTS[key] = _agrees_with_separate_rows(member)
     return _VERDICTS[key]
