@@ -17,6 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch.overrides import TorchFunctionMode
 
 from ensemw2s import get_backend
+from ensemw2s.kernels import _token_nll
 
 if os.environ.get("TRITON_INTERPRET") == "1":
     PLACES = [pytest.param(("triton", "cpu"), id="interpreted")]
@@ -229,7 +230,19 @@ def test_scores_equal_the_loop_in_any_shape(place, n_rows, width, n_tokens, seed
     assert_allclose(z[np.arange(n_rows), argmax], z.max(axis=1), atol=1e-4)
 
 
-def test_first_of_equal_tokens_is_predicted(place):
+def test_tokens_that_the_bias_forbids_have_no_share(place, monkeypatch):
+    monkeypatch.setattr(_token_nll, "N_COLUMNS", 64)
+    hidden, head, bias = some(place, 3, 5, scale=1.0), some(place, 300, 5, seed=1), torch.zeros(300)
+    bias[:140] = -torch.inf  # whole blocks, and some
+    nll, argmax = place.score(hidden, head, [140, 200, 7], bias=place.put(bias))
+    allowed = numbers(hidden) @ numbers(head[140:]).T
+    assert_allclose(nll[:2], [-np.log(softmax_loop(allowed[row])[t]) for row, t in ((0, 0), (1, 60))], atol=1e-5)
+    assert nll[2] == np.inf
+    assert_array_equal(argmax, 140 + allowed.argmax(axis=1))
+
+
+def test_first_of_equal_tokens_is_predicted(place, monkeypatch):
+    monkeypatch.setattr(_token_nll, "N_COLUMNS", 64)
     head = torch.zeros(300, 4)
     head[[5, 140, 299]] = 1.0
     _, argmax = place.score(place.put(torch.ones(3, 4)), place.put(head), [0, 1, 2])
@@ -254,8 +267,6 @@ class Largest(TorchFunctionMode):
 
 
 def test_logits_of_all_tokens_are_never_in_memory(place, monkeypatch):
-    from ensemw2s.kernels import _token_nll
-
     monkeypatch.setattr(_token_nll, "N_ROWS", 16)
     monkeypatch.setattr(_token_nll, "N_COLUMNS", 32)
     hidden, head = some(place, 60, 2, dtype=torch.float16), some(place, 600, 2, dtype=torch.float16)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["token_nll"]
 
 N_ROWS, N_COLUMNS = 1024, 4096  # of the logits held at a time: 16 MB in float32
+# Beside e^0 a million e^-80 are nothing; what is smaller than a normal float32 takes a CPU ten times as long.
+LEAST_EXPONENT = -80.0
 
 
 def token_nll(
@@ -66,5 +68,6 @@ def _score_rows(
         argmax[higher] = block[higher].argmax(dim=1) + start  # slow, and after some blocks few rows rise
         highest = torch.maximum(highest, top)
         shift = top.clamp(min=torch.finfo(top.dtype).min)  # -inf minus -inf is no number
-        log_total = torch.logaddexp(log_total, shift + block.sub_(shift[:, None]).exp_().sum(dim=1).log())
+        block.sub_(shift[:, None]).clamp_(min=LEAST_EXPONENT).exp_()
+        log_total = torch.logaddexp(log_total, shift + block.sum(dim=1).log())
     return log_total - chosen, argmax
