@@ -10,6 +10,8 @@ from ensemw2s.learners.base import PrefixCache
 if TYPE_CHECKING:
     import torch
 
+    from ensemw2s.kernels import KernelBackend
+
 __all__ = ["MemberGroup", "group_members"]
 
 
@@ -50,7 +52,9 @@ class MemberGroup(Protocol):
         ...
 
 
-def group_members(members: Sequence[Any], *, together: bool = True) -> list[MemberGroup]:
+def group_members(
+    members: Sequence[Any], *, together: bool = True, backend: KernelBackend | None = None
+) -> list[MemberGroup]:
     """Sort members into groups, in the order of their first places.
 
     Parameters
@@ -60,6 +64,8 @@ def group_members(members: Sequence[Any], *, together: bool = True) -> list[Memb
         batch.
     together : bool, default=True
         False makes each member a group of its own.
+    backend : KernelBackend, optional
+        What computes the updates of adapters that run as one batch.
 
     Returns
     -------
@@ -72,7 +78,7 @@ def group_members(members: Sequence[Any], *, together: bool = True) -> list[Memb
         places.setdefault(place if base is None else id(base), []).append(place)
     groups: list[MemberGroup] = []
     for several in places.values():
-        stack = members[several[0]].stack([members[place] for place in several]) if len(several) > 1 else None
+        stack = members[several[0]].stack([members[place] for place in several], backend) if len(several) > 1 else None
         groups += [_Single(members[place], place) for place in several] if stack is None else [_Stack(stack, several)]
     return sorted(groups, key=lambda group: group.places)
 

@@ -286,7 +286,8 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
 
     def _new_cache(self, use_cache: bool) -> MixtureCache:
         # One after another where no cache is kept: such a pass is over all logits of long rows, and gains nothing.
-        return MixtureCache(group_members([self.members[place] for place in self.voters], together=use_cache))
+        voters = [self.members[place] for place in self.voters]
+        return MixtureCache(group_members(voters, together=use_cache, backend=self.backend))
 
     def _steps(
         self, input_ids: Any, attention_mask: Any, position_ids: Any, cache: MixtureCache, n_last: int, use_cache: bool

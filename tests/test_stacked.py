@@ -13,7 +13,7 @@ from peft import LoHaConfig, LoraConfig, PeftModel, get_peft_model
 from tiny_models import FACTORIES, PROMPTS, TEMPLATE, fit, tiny_learner, tiny_llama, untrained_model
 from transformers import DynamicCache, MambaConfig, MambaForCausalLM
 
-from ensemw2s import HFCausalLM, MixtureForCausalLM, byte_tokenizer
+from ensemw2s import HFCausalLM, MixtureForCausalLM, byte_tokenizer, get_backend
 from ensemw2s._groups import group_members
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._growing_cache import leave_room
@@ -102,6 +102,21 @@ def test_steps_equal_pefts_forward_for_other_settings_of_lora(kind):
 
 def test_steps_equal_pefts_forward_in_half_precision():
     assert_steps_equal(members_of("llama", dtype="bfloat16"), atol=0.05)
+
+
+def test_updates_come_from_the_backend_that_was_asked_for():
+    class Counting:
+        name, n_asked = "counting", 0
+
+        def stacked_lora(self, *args):
+            self.n_asked += 1
+            return get_backend("torch").stacked_lora(*args)
+
+    members, backend = members_of(), Counting()
+    found, _ = step(group_members(members, backend=backend), *padded(), n_last=1, use_cache=True)
+    assert backend.n_asked == 14  # layers of two blocks
+    expected, _ = step(group_members(members, together=False), *padded(), n_last=1, use_cache=True)
+    assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("n_members", [2, 5])
@@ -325,10 +340,13 @@ def test_a_cache_with_room_holds_what_concatenation_holds():
 
 
 def test_a_step_copies_no_earlier_token():
-    cache = DynamicCache()
-    cache.update(torch.zeros(1, 1, 5, 2), torch.zeros(1, 1, 5, 2), 0)
-    leave_room(cache).update(torch.ones(1, 1, 1, 2), torch.ones(1, 1, 1, 2), 0)
-    address = cache.layers[0].keys.data_ptr()
+    kept, one = DynamicCache(), torch.ones(1, 1, 1, 2)
+    kept.update(torch.zeros(1, 1, 5, 2), torch.zeros(1, 1, 5, 2), 0)
+    leave_room(kept).update(one, one, 0)
+    address = kept.layers[0].keys.data_ptr()
     for _ in range(60):
-        cache.update(torch.ones(1, 1, 1, 2), torch.ones(1, 1, 1, 2), 0)
-    assert cache.layers[0].keys.data_ptr() == address
+        kept.update(one, one, 0)
+        kept.crop(-1)  # as where a guess is not accepted
+        kept.update(one, one, 0)
+    assert kept.layers[0].keys.data_ptr() == address
+    assert kept.get_seq_length() == 66

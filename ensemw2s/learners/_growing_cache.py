@@ -35,11 +35,14 @@ def leave_room(cache: Any) -> Any:
 class GrowingLayer(DynamicLayer):
     """Keys and values as the beginning of larger tensors."""
 
+    keys: Any
+    values: Any
+
     @classmethod
     def of(cls, layer: DynamicLayer) -> GrowingLayer:
         """A layer with the content of another."""
         growing = cls()
-        vars(growing).update(vars(layer))
+        growing.__dict__.update(layer.__dict__)
         return growing
 
     def __init__(self) -> None:
@@ -65,11 +68,13 @@ class _Room:
         self._used: torch.Tensor | None = None
 
     def append(self, kept: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-        n_kept, n_all = kept.shape[-2], kept.shape[-2] + new.shape[-2]
-        if self._whole is None or kept is not self._used or n_all > self._whole.shape[-2]:
-            n_rows, n_heads, _, width = kept.shape
-            self._whole = kept.new_empty((n_rows, n_heads, n_all + max(_N_TOKENS, n_all // 8), width))
-            self._whole[:, :, :n_kept] = kept
-        self._whole[:, :, n_kept:n_all] = new
-        self._used = self._whole[:, :, :n_all]
-        return self._used
+        n_rows, n_heads, n_kept, width = kept.shape
+        n_all, whole = n_kept + new.shape[-2], self._whole
+        # Whoever reorders rows puts another tensor in the place of what was returned; who crops, a part of it.
+        is_beginning = whole is not None and kept.data_ptr() == whole.data_ptr() and len(kept) == len(whole)
+        if whole is None or not is_beginning or n_all > whole.shape[-2]:
+            whole = kept.new_empty((n_rows, n_heads, n_all + max(_N_TOKENS, n_all // 8), width))
+            whole[:, :, :n_kept] = kept
+            self._whole = whole
+        whole[:, :, n_kept:n_all] = new
+        return whole[:, :, :n_all]

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
+from ensemw2s.kernels import KernelBackend, get_backend
 from ensemw2s.learners._adapters import AdapterHost, AdapterState
 from ensemw2s.learners._growing_cache import leave_room
 from ensemw2s.learners.base import PrefixCache
@@ -59,21 +60,26 @@ class StackedAdapters:
         Of the members' base.
     states : sequence of dict of str to torch.Tensor
         The members' adapters.
+    backend : KernelBackend, optional
+        What computes the low-rank updates; torch if None.
     """
 
-    def __init__(self, host: AdapterHost, states: Sequence[AdapterState]) -> None:
+    def __init__(self, host: AdapterHost, states: Sequence[AdapterState], backend: KernelBackend | None = None) -> None:
         self._host, self._states, self._n_members = host, states, len(states)
+        self._backend = None if backend is None or backend.name == "torch" else backend
         self._stacks: dict[str, torch.Tensor] = {}
         self._model: PeftModel | None = None  # whose layers `_forwards` are for
         self._forwards: list[tuple[nn.Module, Forward]] = []
 
     @classmethod
-    def of(cls, host: AdapterHost, states: Sequence[AdapterState]) -> StackedAdapters | None:
+    def of(
+        cls, host: AdapterHost, states: Sequence[AdapterState], backend: KernelBackend | None = None
+    ) -> StackedAdapters | None:
         """The members' adapters, or None, with a message in the log, if they can only be used one after another."""
         with host.held() as model:
             reason = why_not_stacked(model)
         if reason is None:
-            return cls(host, states)
+            return cls(host, states, backend)
         if host not in _REFUSED:
             _REFUSED.add(host)
             logger.warning("The members run one after another, not as one batch: %s.", reason)
@@ -142,19 +148,22 @@ class StackedAdapters:
 
     def _adapted(self, name: str, layer: LoraLinear) -> Forward:
         """Forward of an adapted layer."""
-        base, n_members, scaling = layer.base_layer, self._n_members, layer.scaling["default"]
+        base, backend, n_members, scaling = layer.base_layer, self._backend, self._n_members, layer.scaling["default"]
+        stacked_lora = (get_backend("torch") if backend is None else backend).stacked_lora
         base_forward = _linear(base) if type(base) is nn.Linear else base.forward
-        down = self._stack(_slot(name, "A"), layer).mT  # (G, in, r)
-        up = self._stack(_slot(name, "B"), layer).mT  # (G, r, out)
+        a = self._stack(_slot(name, "A"), layer)  # (G, r, in)
+        b = self._stack(_slot(name, "B"), layer)  # (G, out, r)
 
         def forward(x: torch.Tensor) -> torch.Tensor:
             y = base_forward(x)  # (G*B, L, out)
-            narrow = torch.bmm(x.reshape(n_members, -1, x.shape[-1]).to(down.dtype), down)  # (G, B*L, r)
-            if y.dtype == up.dtype:
-                y.view(n_members, -1, y.shape[-1]).baddbmm_(narrow, up, alpha=scaling)
+            rows = x.reshape(n_members, -1, x.shape[-1]).to(a.dtype)  # (G, B*L, in)
+            if backend is None and y.dtype == b.dtype:
+                # In place: for one row of five members a sum of its own takes a twentieth of the step.
+                y.view(n_members, -1, y.shape[-1]).baddbmm_(torch.bmm(rows, a.mT), b.mT, alpha=scaling)
                 return y
+            update = stacked_lora(rows, a, b, scaling)  # (G, B*L, out)
             # PEFT keeps adapters of a half-precision base in float32, and adds there.
-            return (y + torch.bmm(narrow, up).mul_(scaling).view(y.shape)).to(y.dtype)
+            return (y + update.view(y.shape)).to(y.dtype)
 
         return forward
 
@@ -185,6 +194,10 @@ class StackedCache:
         first = torch.arange(self._n_members, device=beam_idx.device) * self._n_rows  # (G,)
         self.rows.reorder_cache((first[:, None] + beam_idx).flatten())
         self._n_rows = len(beam_idx)
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last tokens; their number is given as a negative one."""
+        self.rows.crop(tokens_to_remove)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
     from peft import PeftConfig
 
+    from ensemw2s.kernels import KernelBackend
     from ensemw2s.learners._activated_stack import ActivatedStack
     from ensemw2s.learners._stacked import StackedAdapters
 
@@ -373,13 +374,17 @@ class HFCausalLM(HFLearner):
         return self._host() if self._cue is None else self._host().prompts
 
     @staticmethod
-    def stack(members: Sequence[HFCausalLM]) -> StackedAdapters | ActivatedStack | None:
+    def stack(
+        members: Sequence[HFCausalLM], backend: KernelBackend | None = None
+    ) -> StackedAdapters | ActivatedStack | None:
         """Adapters of members with one `stack_base`, to be run as one batch.
 
         Parameters
         ----------
         members : sequence of HFCausalLM
             Fitted.
+        backend : KernelBackend, optional
+            What computes their updates; torch if None.
 
         Returns
         -------
@@ -388,7 +393,8 @@ class HFCausalLM(HFLearner):
         from ensemw2s.learners._stacked import StackedAdapters
 
         host, cue = members[0]._host(), members[0]._cue
-        stack = StackedAdapters.of(host, [member.adapter_ for member in members if member.adapter_])
+        states = [member.adapter_ for member in members if member.adapter_]
+        stack = StackedAdapters.of(host, states, backend)
         if cue is None or stack is None:
             return stack
         from ensemw2s.learners._activated_stack import ActivatedStack
