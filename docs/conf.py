@@ -33,6 +33,7 @@ templates_path = ["_templates"]
 default_role = "autolink"
 
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"  # "fit" and not "TokenAdaBoostGenerator.fit" in the margin
 autodoc_typehints = "none"  # numpydoc sections carry the types, with shapes and ranges
 numpydoc_show_class_members = False  # the class template lists them
 
@@ -47,6 +48,8 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
 }
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["pictures.css"]
 
 
 def skip_foreign_members(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:

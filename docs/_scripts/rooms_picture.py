@@ -13,7 +13,7 @@ from idea_picture import DARK, FONT, LIGHT, Palette
 
 PAGE = Path(__file__).parents[1] / "architecture.md"
 ROW = re.compile(r"^\| (\d+) \| `([^`]+)` \| (.+) \|$", re.MULTILINE)
-WIDTH, LEFT, GAP, HEIGHT = 880, 64, 8, 30
+WIDTH, LEFT, GAP, HEIGHT = 720, 56, 8, 30
 MONOSPACE = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
 
@@ -39,7 +39,7 @@ def picture(table: str, colours: Palette) -> str:
     y = 8
     for floor, modules in sorted(floors(table).items(), reverse=True):
         parts.append(
-            f'<text x="34" y="{y + 20}" text-anchor="middle" font-size="13" fill="{colours.quiet}">{floor}</text>'
+            f'<text x="28" y="{y + 20}" text-anchor="middle" font-size="13" fill="{colours.quiet}">{floor}</text>'
         )
         x = LEFT
         for module in modules:
