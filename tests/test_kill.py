@@ -115,7 +115,7 @@ def test_adapters_go_on(server, whole, tmp_path, number):
 @pytest.mark.parametrize("case", range(20))
 def test_a_run_killed_at_a_random_time_goes_on(server, whole, tmp_path, case):
     run = "pipeline" if case % 2 else "tokens"
-    after = random.Random(case).uniform(0, whole(run)["seconds"])
+    after = random.Random(case).uniform(0, 0.8 * whole(run)["seconds"])
     server.run(run, tmp_path / "run", after=after)
     assert_resumed(server, whole, run, tmp_path / "run")
 
