@@ -23,8 +23,9 @@ PACKAGES = ("numpy", "torch", "transformers", "peft")
 
 
 def names() -> list[str]:
-    """All scripts of this folder."""
-    return sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
+    """All scripts of this folder that measure speed; others have no ``run``."""
+    scripts = FOLDER.glob("[!_]*.py")
+    return sorted(path.stem for path in scripts if "\ndef run(" in path.read_text(encoding="utf-8"))
 
 
 def run_all(chosen: list[str], repeats: int) -> tuple[list[Row], dict[str, str]]:
