@@ -12,7 +12,7 @@ from ensemw2s._validation import shorten
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["COMBINATIONS", "mix", "normalized_votes"]
+__all__ = ["COMBINATIONS", "add_member", "member_terms", "mix", "normalized_votes"]
 
 COMBINATIONS = ("probabilities", "logits")
 
@@ -64,10 +64,19 @@ def mix(mixed: torch.Tensor | None, logits: torch.Tensor, vote: float, combine: 
     -------
     torch.Tensor of shape (..., V)
     """
+    return add_member(mixed, member_terms(logits, combine), vote, combine)
+
+
+def member_terms(logits: torch.Tensor, combine: str) -> torch.Tensor:
+    """What of a member is mixed, whatever its vote: its log-probabilities, or its logits, of shape (..., V)."""
+    return logits if combine == "logits" else logits.log_softmax(dim=-1)
+
+
+def add_member(mixed: torch.Tensor | None, terms: torch.Tensor, vote: float, combine: str) -> torch.Tensor:
+    """`mix` for what `member_terms` gives, so that mixtures with other votes can share it."""
     import torch
 
     if combine == "logits":
-        return logits * vote if mixed is None else mixed + logits * vote
-    log_proba = logits.log_softmax(dim=-1)
-    log_proba += float(np.log(vote))  # in place: one tensor over the vocabulary less
+        return terms * vote if mixed is None else mixed + terms * vote
+    log_proba = terms + float(np.log(vote))
     return log_proba if mixed is None else torch.logaddexp(mixed, log_proba)

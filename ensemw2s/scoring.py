@@ -15,7 +15,7 @@ from ensemw2s._packed import can_pack, packed_log_proba
 from ensemw2s._validation import as_texts, check_option, check_same_length
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners.base import answer_logits
-from ensemw2s.mixing import COMBINATIONS, mix, normalized_votes
+from ensemw2s.mixing import COMBINATIONS, add_member, member_terms, normalized_votes
 from ensemw2s.tokens import TokenDataset
 
 if TYPE_CHECKING:
@@ -84,9 +84,10 @@ def score_answers(
     for index, labels, logits_of_members in _batches(members, vote_rows, tokens, batch_size):
         mixed: list[torch.Tensor | None] = [None] * len(vote_rows)
         for place, logits in logits_of_members:  # (R, V)
+            terms = member_terms(logits, combine)  # once, however many vote vectors there are
             for stage, row in enumerate(vote_rows):
                 if row[place] > 0:
-                    mixed[stage] = mix(mixed[stage], logits, float(row[place]), combine)
+                    mixed[stage] = add_member(mixed[stage], terms, float(row[place]), combine)
         for stage, values in enumerate(mixed):
             log_proba = values if combine == "probabilities" else values.log_softmax(dim=-1)  # type: ignore[union-attr]
             nll[stage, index] = -_pick(log_proba, labels)
