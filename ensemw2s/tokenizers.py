@@ -75,15 +75,15 @@ def word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
     if isinstance(texts, str):
-        raise TypeError("texts must be an iterable of str; got one str. Wrap it in a list.")
+        raise TypeError("texts must be an iterable of str. Got one str instead; wrap it in a list.")
     words: set[str] = set()
     for row, text in enumerate(texts):
         if not isinstance(text, str):
-            raise TypeError(f"texts[{row}] must be a str; got {text!r} ({type(text).__name__}). Drop that entry.")
+            raise TypeError(f"texts[{row}] must be a str. Got {text!r} ({type(text).__name__}); drop that entry.")
         words.update(text.split())
     words -= {_UNK, _EOS, _PAD}  # they have their ids already
     if not words:
-        raise ValueError("texts must hold at least one word; got none. Pass the prompts, answers and options.")
+        raise ValueError("texts must hold at least one word. Got none instead; pass the prompts, answers and options.")
     vocab = {word: index for index, word in enumerate([_UNK, _EOS, _PAD, *sorted(words)])}
     tokenizer = Tokenizer(models.WordLevel(vocab=vocab, unk_token=_UNK))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

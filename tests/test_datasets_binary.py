@@ -91,12 +91,12 @@ def test_repr_tells_size_and_first_text() -> None:
     [(QADataset(["q"], ["a"]), "choices"), (make(3).drop_answers(), "answers")],
 )
 def test_missing_column_is_refused(qa: QADataset, missing: str) -> None:
-    with pytest.raises(ValueError, match=f"dataset must have choices and answers; got no {missing}"):
+    with pytest.raises(ValueError, match=rf"dataset must have choices and answers. Got no {missing}"):
         to_binary(qa)
 
 
 def test_other_objects_are_refused() -> None:
-    with pytest.raises(TypeError, match="dataset must be a QADataset; got list"):
+    with pytest.raises(TypeError, match=r"dataset must be a QADataset. Got list"):
         to_binary(["q"])
 
 

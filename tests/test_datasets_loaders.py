@@ -265,7 +265,7 @@ def test_sciq_null_answer_is_refused(tmp_path) -> None:
 def test_arc_key_outside_the_labels_is_refused_with_its_row(tmp_path) -> None:
     rows = [ARC_RELEASE[0], ARC_RELEASE[1] | {"answerKey": "B"}]
     with pytest.raises(
-        ValueError, match=r"arc_easy/train row 1: answerKey must be one of .*\['1', '2', '3'\]; got 'B'"
+        ValueError, match=r"arc_easy/train row 1: answerKey must be one of .*\['1', '2', '3'\]. Got 'B'"
     ):
         load_arc("train", data_dir=write(tmp_path, "arc_easy", "train", rows))
 
@@ -279,7 +279,7 @@ def test_broken_line_is_refused_with_its_number(tmp_path) -> None:
 
 
 def test_line_that_is_no_object_is_refused(tmp_path) -> None:
-    with pytest.raises(ValueError, match=r"line 1 must be a JSON object; got '\[1\]'"):
+    with pytest.raises(ValueError, match=r"line 1 must be a JSON object. Got '\[1\]'"):
         load_arc("train", data_dir=write(tmp_path, "arc_easy", "train", [[1]], ".jsonl"))
 
 

@@ -199,7 +199,7 @@ def test_labels_without_choices_are_refused() -> None:
 
 def test_answers_that_contradict_labels_are_refused() -> None:
     with pytest.raises(
-        ValueError, match=r"answers\[2\] must be the option that labels\[2\]=0 names, 'ruby'; got 'opal'"
+        ValueError, match=r"answers\[2\] must be the option that labels\[2\]=0 names, 'ruby'. Got 'opal'"
     ):
         QADataset(PROMPTS, ["mercury", "carbon dioxide", "opal", "tiger"], CHOICES, LABELS)
 
@@ -269,7 +269,7 @@ def test_index_out_of_range_is_refused(key: object) -> None:
 
 
 def test_mask_of_another_length_is_refused() -> None:
-    with pytest.raises(IndexError, match=r"a boolean mask must have shape \(4,\); got \(2,\)"):
+    with pytest.raises(IndexError, match=r"a boolean mask must have shape \(4,\). Got \(2,\)"):
         make()[[True, False]]
 
 
@@ -299,7 +299,7 @@ def test_concat_refuses_different_columns() -> None:
 
 
 def test_concat_refuses_other_objects() -> None:
-    with pytest.raises(TypeError, match="concat takes QADataset objects; got list"):
+    with pytest.raises(TypeError, match=r"concat takes QADataset objects. Got list"):
         make().concat(["a"])
 
 

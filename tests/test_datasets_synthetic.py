@@ -202,7 +202,7 @@ def test_range_that_is_none_is_refused(make, difficulty: object, message: str) -
 
 
 def test_more_options_than_orders_are_refused() -> None:
-    with pytest.raises(ValueError, match="n_choices must be at most 2, the orders of 2 animals; got 4"):
+    with pytest.raises(ValueError, match=r"n_choices must be at most 2, the orders of 2 animals. Got 4"):
         make_qa(5, difficulty=(2, 4))
 
 
@@ -213,6 +213,6 @@ def test_one_option_is_refused() -> None:
 
 def test_more_questions_than_there_are_is_refused() -> None:
     with pytest.raises(
-        ValueError, match="n_samples must be at most 1140, half of the questions with 2 animals; got 1141"
+        ValueError, match=r"n_samples must be at most 1140, half of the questions with 2 animals. Got 1141"
     ):
         make_qa(1141, difficulty=(2, 3), n_choices=2)

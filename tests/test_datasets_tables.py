@@ -77,7 +77,7 @@ def test_from_dataset_with_a_format_is_read_plainly() -> None:
 
 
 def test_from_dataset_unknown_column_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"answer must name a column of the table, one of \['question'\]; got 'gold'"):
+    with pytest.raises(ValueError, match=r"answer must name a column of the table, one of \['question'\]. Got 'gold'"):
         QADataset.from_dataset(Dataset.from_dict({"question": ["a"]}), answer="gold")
 
 
@@ -88,23 +88,23 @@ def test_from_dataset_without_a_question_column_is_refused() -> None:
 
 def test_from_dataset_key_outside_the_labels_is_refused() -> None:
     arc = Dataset.from_dict(ARC | {"answerKey": ["B", "C"]})
-    with pytest.raises(ValueError, match=r"label\[1\] must be one of .*\['1', '2', '3'\]; got 'C'"):
+    with pytest.raises(ValueError, match=r"label\[1\] must be one of .*\['1', '2', '3'\]. Got 'C'"):
         QADataset.from_dataset(arc, label="answerKey")
 
 
 def test_from_dataset_refuses_several_splits() -> None:
     splits = DatasetDict({"train": Dataset.from_dict({"prompt": ["a"]})})
-    with pytest.raises(TypeError, match=r"must be one split; got a DatasetDict with \['train'\]"):
+    with pytest.raises(TypeError, match=r"must be one split. Got a DatasetDict with \['train'\]"):
         QADataset.from_dataset(splits)
 
 
 def test_from_dataset_refuses_other_tables() -> None:
-    with pytest.raises(TypeError, match=r"must be a datasets\.Dataset; got DataFrame\. Use from_list or from_pandas"):
+    with pytest.raises(TypeError, match=r"must be a datasets\.Dataset. Got DataFrame instead; use from_list or"):
         QADataset.from_dataset(pd.DataFrame({"prompt": ["a"]}))
 
 
 def test_from_pandas_refuses_other_tables() -> None:
-    with pytest.raises(TypeError, match=r"must be a pandas\.DataFrame; got Dataset"):
+    with pytest.raises(TypeError, match=r"must be a pandas\.DataFrame. Got Dataset"):
         QADataset.from_pandas(Dataset.from_dict({"prompt": ["a"]}))
 
 
@@ -134,12 +134,12 @@ def test_from_list_empty_list_is_refused() -> None:
 
 
 def test_from_list_row_that_is_no_dict_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"rows\[1\] must be a dict; got 'b'"):
+    with pytest.raises(TypeError, match=r"rows\[1\] must be a dict. Got 'b'"):
         QADataset.from_list([{"prompt": "a"}, "b"])
 
 
 def test_from_list_unknown_key_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"rows\[0\] must have keys among .*got \['question'\]"):
+    with pytest.raises(ValueError, match=r"rows\[0\] must have keys among .*Got \['question'\]"):
         QADataset.from_list([{"question": "a"}])
 
 

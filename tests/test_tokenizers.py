@@ -99,12 +99,12 @@ def test_word_tokenizer_unknown_word_is_unk() -> None:
 
 
 def test_word_tokenizer_refuses_one_str() -> None:
-    with pytest.raises(TypeError, match="texts must be an iterable of str; got one str"):
+    with pytest.raises(TypeError, match=r"texts must be an iterable of str. Got one str"):
         word_tokenizer("red green")
 
 
 def test_word_tokenizer_refuses_an_entry_that_is_not_text() -> None:
-    with pytest.raises(TypeError, match=r"texts\[1\] must be a str; got None"):
+    with pytest.raises(TypeError, match=r"texts\[1\] must be a str. Got None"):
         word_tokenizer(["red", None])
 
 

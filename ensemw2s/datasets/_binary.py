@@ -85,11 +85,11 @@ def to_binary(dataset: QADataset, *, both: bool = False, random_state: RandomSta
     """
     if not isinstance(dataset, QADataset):
         raise TypeError(
-            f"dataset must be a QADataset; got {type(dataset).__name__}. Build one with QADataset.from_list."
+            f"dataset must be a QADataset. Got {type(dataset).__name__} instead; build one with QADataset.from_list."
         )
     if dataset.choices is None or dataset.labels is None:
         missing = "choices" if dataset.choices is None else "answers"
-        raise ValueError(f"dataset must have choices and answers; got no {missing}. Build it with both.")
+        raise ValueError(f"dataset must have choices and answers. Got no {missing} instead; build it with both.")
     rng = as_generator(random_state)
     n = len(dataset)
     right = np.zeros(n, dtype=bool)

@@ -233,7 +233,7 @@ def _read_folder(folder: Path, split: str) -> list[dict[str, Any]]:
                     f"{path} line {number} must be a JSON object; {error}. Fetch the file again."
                 ) from error
             if not isinstance(row, dict):
-                raise ValueError(f"{path} line {number} must be a JSON object; got {line.strip()[:60]!r}.")
+                raise ValueError(f"{path} line {number} must be a JSON object. Got {line.strip()[:60]!r} instead.")
             rows.append(row)
     if not rows:
         raise ValueError(f"{path} must hold at least one question; it is empty. Fetch the file again.")
@@ -243,7 +243,7 @@ def _read_folder(folder: Path, split: str) -> list[dict[str, Any]]:
 def _field(row: Mapping[str, Any], name: str, where: str) -> Any:
     if name not in row:
         raise ValueError(
-            f"{where} must have the field {name!r}; got {sorted(row)}. Check which data set the file holds."
+            f"{where} must have the field {name!r}. Got {sorted(row)} instead; check which data set the file holds."
         )
     value = row[name]
     return value.strip() if isinstance(value, str) else value
@@ -263,7 +263,7 @@ def _keyed(row: Mapping[str, Any], where: str) -> tuple[str, str, list[str], str
     key = _field(row, "answerKey", where)
     if key not in keys or len(texts) != len(keys):
         raise ValueError(
-            f"{where}: answerKey must be one of the labels of its {len(texts)} options, {keys}; got {key!r}."
+            f"{where}: answerKey must be one of the labels of its {len(texts)} options, {keys}. Got {key!r} instead."
         )
     return str(_field(row, "id", where)), question, texts, texts[keys.index(key)]
 

@@ -115,15 +115,15 @@ class QADataset:
         self._labels: NDArray[np.int64] | None = None
         if labels is not None:
             if self._choices is None:
-                raise ValueError("labels must come with choices, which they index; got choices=None. Pass choices too.")
+                raise ValueError("labels must come with choices, which they index. Got choices=None; pass choices too.")
             self._labels = check_labels(labels, self._choices, self._prompts)
         if self._choices is not None and self._labels is not None:
             gold = tuple(options[k] for options, k in zip(self._choices, self._labels, strict=True))
             if self._answers is not None and self._answers != gold:
                 row = next(row for row, answer in enumerate(self._answers) if answer != gold[row])
                 raise ValueError(
-                    f"answers[{row}] must be the option that labels[{row}]={self._labels[row]} names, {gold[row]!r}; "
-                    f"got {self._answers[row]!r}. Pass answers or labels, not both."
+                    f"answers[{row}] must be the option that labels[{row}]={self._labels[row]} names, {gold[row]!r}. "
+                    f"Got {self._answers[row]!r} instead; pass answers or labels, not both."
                 )
             self._answers = gold
         elif self._choices is not None and self._answers is not None:
@@ -131,7 +131,7 @@ class QADataset:
         self._ids = None if ids is None else check_ids(ids, self._prompts)
         self._difficulty = None if difficulty is None else check_difficulty(difficulty, self._prompts)
         if name is not None and not isinstance(name, str):
-            raise TypeError(f"name must be a str or None; got {name!r}.")
+            raise TypeError(f"name must be a str or None. Got {name!r} instead.")
         self._name = name
 
     @property
@@ -196,22 +196,22 @@ class QADataset:
             key = key[0]
         if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
             if not -len(self) <= key < len(self):
-                raise IndexError(f"index must lie in [{-len(self)}, {len(self)}); got {key}.")
+                raise IndexError(f"index must lie in [{-len(self)}, {len(self)}). Got {key} instead.")
             return self._example(int(key) % len(self))
         if isinstance(key, slice):
             return self._take(np.arange(len(self))[key])
         rows = np.asarray(key)
         if rows.ndim != 1 or (rows.dtype.kind not in "biu" and rows.size):
             raise TypeError(
-                "index must be an int, a slice, a 1-d array of ints or a boolean mask; "
-                f"got {key!r}. Columns are attributes: prompts, answers, choices, labels, ids, difficulty."
+                "index must be an int, a slice, a 1-d array of ints or a boolean mask. "
+                f"Got {key!r} instead; columns are attributes: prompts, answers, choices, labels, ids, difficulty."
             )
         if rows.dtype.kind == "b":
             if rows.shape != self.shape:
-                raise IndexError(f"a boolean mask must have shape {self.shape}; got {rows.shape}.")
+                raise IndexError(f"a boolean mask must have shape {self.shape}. Got {rows.shape} instead.")
             rows = np.flatnonzero(rows)
         elif rows.size and (rows.min() < -len(self) or rows.max() >= len(self)):
-            raise IndexError(f"indices must lie in [{-len(self)}, {len(self)}); got {rows.min()} to {rows.max()}.")
+            raise IndexError(f"indices must lie in [{-len(self)}, {len(self)}). Got {rows.min()} to {rows.max()}.")
         return self._take(rows)
 
     def __eq__(self, other: object) -> bool:
@@ -262,7 +262,7 @@ class QADataset:
         parts = (self, *others)
         for part in parts:
             if not isinstance(part, QADataset):
-                raise TypeError(f"concat takes QADataset objects; got {type(part).__name__}.")
+                raise TypeError(f"concat takes QADataset objects. Got {type(part).__name__} instead.")
         columns: dict[str, Any] = {}
         for column in ("prompts", "answers", "choices", "ids", "difficulty"):
             values = [getattr(part, column) for part in parts]

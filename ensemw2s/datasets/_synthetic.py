@@ -102,14 +102,14 @@ def make_qa(
     low, high = _check_difficulty(difficulty)
     if n_choices > factorial(low):
         raise ValueError(
-            f"n_choices must be at most {factorial(low)}, the orders of {low} animals; got {n_choices}. "
-            "Raise the lower end of difficulty."
+            f"n_choices must be at most {factorial(low)}, the orders of {low} animals. Got {n_choices} instead; "
+            "raise the lower end of difficulty."
         )
     n_questions = len(_RULES) * perm(len(_ANIMALS), low)
     if n_samples > n_questions // 2:
         raise ValueError(
-            f"n_samples must be at most {n_questions // 2}, half of the questions with {low} animals; got {n_samples}. "
-            "Raise the lower end of difficulty."
+            f"n_samples must be at most {n_questions // 2}, half of the questions with {low} animals. Got {n_samples} "
+            "instead; raise the lower end of difficulty."
         )
     rng = as_generator(random_state)
     drawn: dict[str, tuple[list[str], list[str]]] = {}

@@ -27,17 +27,17 @@ def columns_from_list(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     rows = list(rows)
     for row, values in enumerate(rows):
         if not isinstance(values, Mapping):
-            raise TypeError(f"rows[{row}] must be a dict; got {values!r}. Give one dict per question.")
+            raise TypeError(f"rows[{row}] must be a dict. Got {values!r} instead; give one dict per question.")
         if unknown := sorted(set(values) - set(_PARAMETERS)):
             raise ValueError(
-                f"rows[{row}] must have keys among {list(_PARAMETERS)}; got {unknown}. Rename or drop them."
+                f"rows[{row}] must have keys among {list(_PARAMETERS)}. Got {unknown} instead; rename or drop them."
             )
         if "prompt" not in values:
-            raise ValueError(f"rows[{row}] must have the key 'prompt'; got {list(values)}. Add the question.")
+            raise ValueError(f"rows[{row}] must have the key 'prompt'. Got {list(values)} instead; add the question.")
         if set(values) != set(rows[0]):
             raise ValueError(
-                f"rows[{row}] must have the keys of rows[0], {list(rows[0])}; got {list(values)}. "
-                "Give every question the same keys."
+                f"rows[{row}] must have the keys of rows[0], {list(rows[0])}. Got {list(values)} instead; "
+                "give every question the same keys."
             )
     keys = rows[0] if rows else ("prompt",)
     return {_PARAMETERS[key]: [values[key] for values in rows] for key in _PARAMETERS if key in keys}
@@ -48,10 +48,12 @@ def columns_from_dataset(dataset: datasets.Dataset, names: Mapping[str, str | Se
     import datasets
 
     if isinstance(dataset, datasets.DatasetDict):
-        raise TypeError(f"dataset must be one split; got a DatasetDict with {list(dataset)}. Pass dataset['train'].")
+        raise TypeError(
+            f"dataset must be one split. Got a DatasetDict with {list(dataset)} instead; pass dataset['train']."
+        )
     if not isinstance(dataset, datasets.Dataset):
         raise TypeError(
-            f"dataset must be a datasets.Dataset; got {type(dataset).__name__}. Use from_list or from_pandas."
+            f"dataset must be a datasets.Dataset. Got {type(dataset).__name__} instead; use from_list or from_pandas."
         )
     plain = dataset.with_format(None)  # no tensors
     return _columns(plain.column_names, lambda column: list(plain[column]), names)
@@ -62,7 +64,9 @@ def columns_from_pandas(frame: pandas.DataFrame, names: Mapping[str, str | Seque
     import pandas
 
     if not isinstance(frame, pandas.DataFrame):
-        raise TypeError(f"frame must be a pandas.DataFrame; got {type(frame).__name__}. Use from_list or from_dataset.")
+        raise TypeError(
+            f"frame must be a pandas.DataFrame. Got {type(frame).__name__} instead; use from_list or from_dataset."
+        )
     return _columns(list(frame.columns), lambda column: list(frame[column]), names)
 
 
@@ -111,14 +115,16 @@ def _columns(
                 _check_column(key, part, available)
             found[key] = [list(options) for options in zip(*(read(part) for part in column), strict=True)]
         else:
-            raise TypeError(f"{key} must name one column; got {column!r}. Only choices may be a list of columns.")
+            raise TypeError(
+                f"{key} must name one column. Got {column!r} instead; only choices may be a list of columns."
+            )
     _unfold_choices(found)
     return {_PARAMETERS[key]: values for key, values in found.items()}
 
 
 def _check_column(key: str, column: str, available: Sequence[str]) -> None:
     if column not in available:
-        raise ValueError(f"{key} must name a column of the table, one of {list(available)}; got {column!r}.")
+        raise ValueError(f"{key} must name a column of the table, one of {list(available)}. Got {column!r} instead.")
 
 
 def _unfold_choices(found: dict[str, Any]) -> None:
@@ -127,7 +133,9 @@ def _unfold_choices(found: dict[str, Any]) -> None:
         return
     for row, entry in enumerate(choices):
         if not isinstance(entry, Mapping) or not {"text", "label"} <= set(entry):
-            raise ValueError(f"choices[{row}] must have the keys 'text' and 'label'; got {entry!r}. Correct that row.")
+            raise ValueError(
+                f"choices[{row}] must have the keys 'text' and 'label'. Got {entry!r} instead; correct that row."
+            )
     found["choices"] = [list(entry["text"]) for entry in choices]
     if "label" in found:
         found["label"] = [
@@ -139,6 +147,6 @@ def _unfold_choices(found: dict[str, Any]) -> None:
 def _index_of_key(row: int, key: str, keys: Sequence[str]) -> int:
     if key not in keys:
         raise ValueError(
-            f"label[{row}] must be one of that question's option labels {keys}; got {key!r}. Correct that row."
+            f"label[{row}] must be one of that question's option labels {keys}. Got {key!r} instead; correct that row."
         )
     return keys.index(key)
