@@ -70,6 +70,21 @@ class MixtureCache:
         for cache in self.caches:
             cache.reorder_cache(beam_idx)
 
+    def activate_past_recording(self) -> None:
+        """Nothing to do before the first step: asked for by assisted generation, which makes the cache anew."""
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last tokens, which assisted generation has not accepted.
+
+        Parameters
+        ----------
+        tokens_to_remove : int
+            Their number, negative or 0.
+        """
+        for cache in self.caches:
+            cache.crop(tokens_to_remove)
+        self._length += tokens_to_remove
+
 
 class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
     r"""An ensemble whose logits are the log of the mixed probabilities (EnsemW2S, Eq. 1).
@@ -105,6 +120,10 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
     wait for another. With ``generate(..., share_picks=True)`` the prompts of a batch draw their members together: each
     answer follows the same law, and a step is one pass, but the answers to different prompts are no longer independent
     of each other. The sequences of one prompt (``num_return_sequences``) always are.
+
+    For members with models of their own, ``generate(..., assistant_model=model)`` with the model of one of them (what
+    ``lend_model`` gives) lets it draft tokens that every member then reads in one pass: the same greedy answers and the
+    same law of sampled ones, for one prompt at a time. It pays where the members agree often.
 
     Examples
     --------
@@ -283,6 +302,12 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         # Where `generate` arrives for greedy decoding and for sampling.
         weights = [self._weights[place] for place in self.voters]
         return sample(self, weights, self._new_cache, super()._sample, input_ids, *args, **kwargs)
+
+    def _assisted_decoding(self, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        # Where `generate` arrives with an assistant; it needs a cache from the start, which it will cut back.
+        if kwargs.get("past_key_values") is None:
+            kwargs["past_key_values"] = self._new_cache(True)
+        return super()._assisted_decoding(input_ids, *args, **kwargs)
 
     def _new_cache(self, use_cache: bool) -> MixtureCache:
         # One after another where no cache is kept: such a pass is over all logits of long rows, and gains nothing.

@@ -367,3 +367,28 @@ def test_greedy_answers_are_as_before(ways):
     output = sampled(mixture_of(), [[3, 4]], n_new=4, do_sample=False, top_k=None, eos_token_id=[])
     assert output[0].tolist() == ids
     assert ways == []
+
+
+# --- speculation ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["models", "bigrams"])
+def test_an_assistant_changes_no_greedy_answer(kind):
+    greedy = {"do_sample": False, "top_k": None, "eos_token_id": []}
+    expected = sampled(mixture_of(kind), [[3, 4, 3]], n_new=12, **greedy)
+    drafter = word_members("models")[1].model_
+    found = sampled(mixture_of(kind), [[3, 4, 3]], n_new=12, assistant_model=drafter, **greedy)
+    assert_array_equal(found, expected)
+
+
+def test_with_an_assistant_tokens_are_drawn_from_the_mixture():
+    drafter = word_members("models")[1].model_
+    output = sampled(
+        mixture_of(), [[3, 4]], n_new=12, top_k=2, eos_token_id=[], assistant_model=drafter,
+        return_dict_in_generate=True, output_logits=True,
+    )  # fmt: skip
+    ids = output.sequences[0].tolist()
+    assert len(output.logits) == 12
+    for step, logits in enumerate(output.logits):
+        assert_allclose(logits[0].exp(), next_proba(word_members("models"), VOTES, ids[: 2 + step]), atol=1e-5)
+        assert ids[2 + step] in logits[0].topk(2).indices.tolist()

@@ -69,6 +69,10 @@ class PrefixCache:
         """Let each row continue from the row that it stems from."""
         self.input_ids = self.input_ids.index_select(0, beam_idx.to(self.input_ids.device))
 
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last tokens; their number is negative or 0."""
+        self.input_ids = self.input_ids[:, : self.input_ids.shape[1] + tokens_to_remove]
+
 
 def answer_logits(learner: Any, batch: TokenBatch) -> torch.Tensor:
     """Logits that predict the answer tokens of a batch, float32 of shape (B, K, V).
