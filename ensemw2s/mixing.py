@@ -78,5 +78,5 @@ def add_member(mixed: torch.Tensor | None, terms: torch.Tensor, vote: float, com
 
     if combine == "logits":
         return terms * vote if mixed is None else mixed + terms * vote
-    log_proba = terms + float(np.log(vote))
+    log_proba = terms if vote == 1.0 else terms + float(np.log(vote))  # alone: one tensor over the vocabulary less
     return log_proba if mixed is None else torch.logaddexp(mixed, log_proba)
