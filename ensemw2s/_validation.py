@@ -37,7 +37,7 @@ def as_column(values: Any, name: str, *, what: str = "text") -> list[Any]:
         )
     rows = list(values)
     if not rows:
-        raise ValueError(f"{name} must not be empty.")
+        raise ValueError(f"{name} must not be empty; pass at least one {what}.")
     return rows
 
 
@@ -92,7 +92,7 @@ def check_vector(values: ArrayLike, name: str, *, length: int | None = None, per
     if length is not None and vector.shape != (length,):
         raise ValueError(f"{name} must have shape ({length},), one per {per}. Got shape {vector.shape} instead.")
     if vector.size == 0:
-        raise ValueError(f"{name} must not be empty.")
+        raise ValueError(f"{name} must not be empty; pass at least one number.")
     _refuse_where(vector, name, ~np.isfinite(vector), "finite numbers")
     return vector
 

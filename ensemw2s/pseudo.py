@@ -220,7 +220,10 @@ class PseudoLabeler(BaseEstimator):
         if by_options and choices is None:
             raise ValueError("method='options' needs choices for every question. Got None; pass choices.")
         if not by_options and self.labels == "soft":
-            raise ValueError("labels='soft' needs choices for every question; free text has no probabilities to learn.")
+            raise ValueError(
+                "labels='soft' needs choices for every question; free text has no probabilities to learn. Pass "
+                "choices, or labels='hard'."
+            )
         if by_options:
             lengths = [teacher.length_check] if hasattr(teacher, "length_check") else []
         else:

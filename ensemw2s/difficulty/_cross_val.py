@@ -214,7 +214,7 @@ def _folds(
         if both.size:
             raise ValueError(
                 f"A question must be scored only by models that never saw it. Fold {number} of cv trains on row "
-                f"{both[0]} and scores it."
+                f"{both[0]} and scores it; take a splitter that keeps the two apart."
             )
         kept = train[~np.isin(labels[train], labels[scored])]
         if len(kept) < len(train):

@@ -47,7 +47,9 @@ def member_opinion(member: Any, X: Any, classes: np.ndarray, voting: str) -> np.
     opinion[:, known] = member.predict_proba(X)
     if not np.isfinite(opinion).all():
         row = int(np.argmax(~np.isfinite(opinion).all(axis=1)))
-        raise WeakLearnerError(f"{type(member).__name__}.predict_proba is not finite in row {row}.")
+        raise WeakLearnerError(
+            f"{type(member).__name__}.predict_proba is not finite in row {row}; drop the row, or lower its lr."
+        )
     return opinion
 
 
