@@ -74,9 +74,10 @@ def test_answers_do_not_depend_on_the_backend(listening, kwargs):
     assert set(listening.asked) == {"mixture_log_proba"}
 
 
+@pytest.mark.parametrize("votes", [[1.0, 3.0], [1.0, 0.0]])  # read where they are picked, and in lock step
 @pytest.mark.parametrize("kwargs", [{"top_k": 0}, {"top_k": 5}])
-def test_tokens_are_drawn_by_the_backend(listening, kwargs):
-    model = mixture("listening")
+def test_tokens_are_drawn_by_the_backend(listening, votes, kwargs):
+    model = MixtureForCausalLM.from_members(fitted_bigrams(), votes, backend="listening")
     model.generate(IDS, attention_mask=MASK, max_new_tokens=2, do_sample=True, **kwargs)
     assert "mixture_sample" in listening.asked
 
