@@ -248,7 +248,9 @@ def short_model(tmp_path):
 
 def test_a_hard_question_that_is_too_long_is_named_before_any_model_is_loaded(short_model):
     hard = QADataset(["red ?", "red " * 30], choices=[["red", "blue"]] * 2)
-    with pytest.raises(ValueError, match=r"X_hard: prompts\[1\] and its answer are 3\d tokens long, more than max_length=24"):
+    with pytest.raises(
+        ValueError, match=r"X_hard: prompts\[1\] and its answer are 3\d tokens long, more than max_length=24"
+    ):
         W2SPipeline(short_model, short_model).fit(EASY, None, hard)
 
 
