@@ -27,7 +27,7 @@ TARGETS = {
 }
 
 
-def run(repeats: int = 5, n_members: int = 5, n_prompt: int = 64, n_new: int = 4) -> list[Row]:
+def run(repeats: int = 5, n_members: int = 5, n_prompt: int = 64, n_new: int = 8) -> list[Row]:
     """Rows of one prompt and of eight."""
     mixtures = candidates(n_members)
     return [row for n_rows in TARGETS for row in decode(mixtures, repeats, n_members, n_rows, n_prompt, n_new)]

@@ -74,10 +74,11 @@ def assert_steps_equal(members, atol=1e-5, n_rows=4):
     expected, caches = step(alone, ids, mask, positions, n_last=ids.shape[1], use_cache=True)
     real = mask.bool()
     assert_allclose(found[:, real].float(), expected[:, real].float(), atol=atol)
-    order = torch.arange(n_rows).flip(0).repeat_interleave(2)
-    for several in (kept, caches):
-        for one in several:
-            one.reorder_cache(order)
+    more, order = torch.arange(n_rows).repeat_interleave(2), torch.arange(2 * n_rows).flip(0)
+    for one in (*kept, *caches):
+        one.reorder_cache(more)
+        one.reorder_cache(order)
+    order = more[order]
     tokens = torch.randint(0, 256, (2 * n_rows, 2), generator=torch.Generator().manual_seed(1))
     mask = torch.cat([mask[order], torch.ones_like(tokens)], dim=1)
     last = positions[order, -1:]

@@ -153,13 +153,14 @@ class StackedAdapters:
         base_forward = _linear(base) if type(base) is nn.Linear else base.forward
         a = self._stack(_slot(name, "A"), layer)  # (G, r, in)
         b = self._stack(_slot(name, "B"), layer)  # (G, out, r)
+        down, up = a.mT, b.mT
 
         def forward(x: torch.Tensor) -> torch.Tensor:
             y = base_forward(x)  # (G*B, L, out)
             rows = x.reshape(n_members, -1, x.shape[-1]).to(a.dtype)  # (G, B*L, in)
             if backend is None and y.dtype == b.dtype:
                 # In place: for one row of five members a sum of its own takes a twentieth of the step.
-                y.view(n_members, -1, y.shape[-1]).baddbmm_(torch.bmm(rows, a.mT), b.mT, alpha=scaling)
+                y.view(n_members, -1, y.shape[-1]).baddbmm_(torch.bmm(rows, down), up, alpha=scaling)
                 return y
             update = stacked_lora(rows, a, b, scaling)  # (G, B*L, out)
             # PEFT keeps adapters of a half-precision base in float32, and adds there.
