@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -81,6 +82,7 @@ def usable_examples(
     y: Any = None,
     *,
     texts: bool | None = None,
+    table: bool = False,
     finite: bool = False,
     on_bad_row: str = "raise",
     lengths: Sequence[Callable[[], LengthCheck]] = (),
@@ -96,6 +98,8 @@ def usable_examples(
         Labels. Columns of probabilities are not looked at.
     texts : bool, optional
         Whether the rows are texts; judged by the rows themselves if None.
+    table : bool, default=False
+        Whether lists have to be rows of one length.
     finite : bool, default=False
         Whether numbers have to be finite.
     on_bad_row, names
@@ -113,6 +117,10 @@ def usable_examples(
         Names parameter and row.
     """
     texts = holds_texts(X) if texts is None else texts
+    if isinstance(X, Set | Mapping) or not (
+        texts or hasattr(X, "__len__") or hasattr(X, "shape") or hasattr(X, "__array__")
+    ):
+        raise TypeError(f"{names[0]} must be a sequence of rows. Got {shorten(X)} instead; pass a list or an array.")
     column = as_column(X, names[0]) if texts else X
     X = X if hasattr(X, "__len__") else column  # an iterator has been read now
     n_rows = _num_samples(column)
@@ -121,7 +129,9 @@ def usable_examples(
     rows = RowFilter(n_rows, on_bad_row)
     if texts:
         rows.apply(lambda numbers: _check_texts(column, numbers, names[0]))
-    elif finite:
+    elif table and isinstance(X, list | tuple):
+        rows.apply(_check_widths(X, names[0]))
+    if finite and not texts:
         rows.apply(lambda numbers: check_finite(X, numbers, names[0]))
     if y is not None:
         rows.apply(check_labels(y, names[1]))
@@ -134,22 +144,37 @@ def check_finite(X: Any, numbers: NDArray[np.int64] | None = None, name: str = "
     """Refuse rows of a table of numbers that hold NaN or an infinity; a learner knows better of all other kinds."""
     if hasattr(X, "iloc") or hasattr(X, "toarray") or not hasattr(X, "__len__"):
         return
-    values = np.asarray(X) if hasattr(X, "dtype") else _table(X)
+    numbers = np.arange(len(X)) if numbers is None else numbers
+    values = np.asarray(X)[numbers] if hasattr(X, "dtype") else _table([X[row] for row in numbers.tolist()])
     if values.dtype.kind != "f" or values.ndim != 2:
         return
-    numbers = np.arange(len(values)) if numbers is None else numbers
-    bad = ~np.isfinite(values[numbers]).all(axis=1)
+    bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
-        row = int(numbers[np.argmax(bad)])
+        place = int(np.argmax(bad))
         raise ValueError(
-            f"{name} must hold finite numbers, no NaN and no infinity. Got {name}[{row}] = "
-            f"{shorten(values[row].tolist())} instead; fill or drop the row."
+            f"{name} must hold finite numbers, no NaN and no infinity. Got {name}[{numbers[place]}] = "
+            f"{shorten(values[place].tolist())} instead; fill or drop the row."
         )
 
 
 def _check_texts(X: Sequence[Any], numbers: NDArray[np.int64], name: str) -> None:
     for row in numbers.tolist():
         check_text(X[row], name, row)
+
+
+def _check_widths(X: Sequence[Any], name: str) -> RowCheck:
+    widths = [len(row) if isinstance(row, list | tuple) else None for row in X]
+    usual = Counter(widths).most_common(1)[0][0]
+
+    def check(numbers: NDArray[np.int64]) -> None:
+        for row in numbers.tolist():
+            if widths[row] != usual:
+                raise ValueError(
+                    f"{name} must hold rows of one length, {usual} as most have. Got {name}[{row}] = {shorten(X[row])} "
+                    f"instead; fill or drop the row."
+                )
+
+    return check
 
 
 def _table(X: Any) -> NDArray[Any]:

@@ -486,6 +486,21 @@ def test_numbers_that_are_not_finite_are_named(call, bad):
         getattr(model, call)(*((spoiled, labels) if call == "fit" else (spoiled,)))
 
 
+@pytest.mark.parametrize("learner", [LogisticRegression(), DecisionTreeClassifier(max_depth=1, random_state=0)])
+def test_ragged_rows_of_numbers_are_named_or_skipped(learner):
+    numbers, labels = [[0.0, 1.0], [0.0], [1.0, 1.0], [2.0, 1.0], 7.0], [0, 0, 1, 1, 1]
+    booster = LLMAdaBoostClassifier(learner, n_estimators=1, reweight=False)
+    with pytest.raises(ValueError, match=r"X must hold rows of one length, 2 as most have. Got X\[1\] = \[0.0\]"):
+        booster.fit(numbers, labels)
+    assert [row for row, _ in booster.set_params(on_bad_row="skip").fit(numbers, labels).skipped_rows_] == [1, 4]
+
+
+@pytest.mark.parametrize("column", [None, 7, {"a text"}, {"a": 1}])
+def test_what_is_no_column_of_rows_is_refused_by_a_pipeline_of_classifiers(column):
+    with pytest.raises(TypeError, match=r"X must be a sequence of rows. Got .* instead; pass a list or an array"):
+        classifiers(of_counts(NeverFitted()))["pipeline"].fit(column, LABELS, TEXTS)
+
+
 @pytest.mark.parametrize("value", [None, pd.NA, float("nan")])
 def test_a_missing_group_is_named(value):
     with pytest.raises(

@@ -100,7 +100,8 @@ def usable_rows(estimator: Any, X: Any, y: Any, *, on_bad_row: str) -> UsableRow
     """The rows that a weak learner can be trained on, before a model is."""
     lengths = [clone(estimator).length_check] if hasattr(estimator, "length_check") else []  # of what will be trained
     texts, finite = reads_texts(estimator, X), reads_finite(estimator)
-    return usable_examples(X, y, texts=texts, finite=finite, on_bad_row=on_bad_row, lengths=lengths)
+    table = input_tags(estimator).two_d_array
+    return usable_examples(X, y, texts=texts, table=table, finite=finite, on_bad_row=on_bad_row, lengths=lengths)
 
 
 def _object_rows(X: list[Any]) -> np.ndarray:
