@@ -49,7 +49,7 @@ def word_members(kind):
             tiny_learner(other_gpt2(seed), tokenizer=WORDS, peft_config=None, device="cpu").initialize()
             for seed in range(4)
         ]
-    corpora = ("a b a", "b b a a b", "a a a a", "b a b b")
+    corpora = ("a " * 9, "b " * 9, "a b b " * 3, "b a " * 6)
     return [BigramLearner(WORDS, corpus=[corpus]).initialize() for corpus in corpora]
 
 
