@@ -14,7 +14,7 @@ from ensemw2s.learners._loading import load_tokenizer
 from ensemw2s.learners._peft_settings import build_peft_config
 from ensemw2s.learners._saving import LOSSES
 from ensemw2s.learners._skops import read_skops
-from ensemw2s.learners._state import LEARNERS, naming_model, read_training, refuse_adapter, set_attention
+from ensemw2s.learners._state import LEARNERS, attention_of, naming_model, read_training, refuse_adapter, set_attention
 from ensemw2s.learners.bigram import BigramLearner
 from ensemw2s.storage import StoredFolder, decode
 
@@ -105,7 +105,11 @@ class LearnerReader:
                 f"{learner.model} is not the base model that the members were trained on: its weights differ. Pass "
                 f"base=, the folder or hub id of that model."
             )
-        set_attention(host.model.get_base_model(), record.get("attention"))
+        base = host.model.get_base_model()
+        before = attention_of(base)
+        set_attention(base, record.get("attention"))
+        if attention_of(base) != before:
+            host.forget_prompts()  # equal up to rounding only
         self._checked.add(number)
 
     def _tokenizer(self, number: int) -> Any:
