@@ -21,6 +21,7 @@ PAGES = [
     "howto_student_loss",
     "howto_rounds",
     "howto_gpus",
+    "howto_kernels",
 ]
 # Code to be run, and what it prints, if it does. Code that needs a download or a GPU is fenced as {code-block}.
 EXAMPLE = re.compile(r"^```python\n(.*?)^```(?:\s*^```text\n(.*?)^```)?", re.DOTALL | re.MULTILINE)
