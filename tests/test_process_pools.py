@@ -163,7 +163,7 @@ def test_pickle_holds_the_adapters_alone(folder):
     with booster.estimators_[0].lend_model():
         rest = len(cloudpickle.dumps(booster)) - adapters
     # Names of 28 tensors a member, settings and the log of training.
-    assert rest < 24_000 < min(base, tokenizer + 20_000)
+    assert rest < 25_000 < min(base, tokenizer + 23_000)
 
 
 def test_tokenizer_that_was_read_by_name_is_read_where_it_arrives(folder):
@@ -247,7 +247,10 @@ def test_learners_go_on_after_their_base_was_cleared():
 
 
 class Host:
-    """Anything that can be held weakly."""
+    """Anything that can be held weakly and has prompts to forget."""
+
+    def forget_prompts(self):
+        self.forgotten = True
 
 
 def test_two_bases_are_kept_and_the_least_recently_asked_for_goes_first():
