@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,17 @@ def fingerprint_questions(questions: QADataset) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what computes, of the packages that are installed."""
-    found = {}
-    for package in _PACKAGES:
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return {"ensemw2s": __version__, **found}
+    found = {package: _version(package) for package in _PACKAGES}
+    return {"ensemw2s": __version__, **{package: number for package, number in found.items() if number is not None}}
+
+
+@cache
+def _version(package: str) -> str | None:
+    """What the running process has loaded, or would load; an upgrade beside it changes nothing in it."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def row_digests(rows: Any) -> np.ndarray:

@@ -36,6 +36,7 @@ from ensemw2s import (
     W2SPipeline,
     word_tokenizer,
 )
+from ensemw2s._fingerprint import versions
 
 WORDS = word_tokenizer(["what is 0 1 2 3 4 5 6 7 8 9 + - ? Question: Answer: = odd even zero"])
 N_QUESTIONS = 24
@@ -291,6 +292,7 @@ def attempt_one(case: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     WORDS("warm")
+    versions()  # a child without privileges may not read where the packages are
     import tiny_models  # noqa: F401
 
     gc.freeze()
