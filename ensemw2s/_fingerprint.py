@@ -68,7 +68,8 @@ def row_digests(rows: Any) -> np.ndarray:
     if hasattr(rows, "tocsr"):
         table = rows.tocsr().sorted_indices()
         pieces = zip(table.indptr[:-1], table.indptr[1:], strict=True)
-        contents = [table.indices[a:b].astype(np.int64).tobytes() + table.data[a:b].tobytes() for a, b in pieces]
+        kind = f"{table.shape[1]} {table.dtype}".encode()  # columns without an entry count too
+        contents = [table.indices[a:b].astype(np.int64).tobytes() + table.data[a:b].tobytes() + kind for a, b in pieces]
     elif isinstance(rows, np.ndarray) and not rows.dtype.hasobject and rows.dtype.kind != "U":
         contents = [row.tobytes() + str(rows.dtype).encode() for row in np.ascontiguousarray(rows)]
     else:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage import Journal, write_json
 
@@ -16,7 +18,39 @@ if TYPE_CHECKING:
 
     from ensemw2s.pseudo import PseudoLabeler, PseudoLabels
 
-__all__ = ["Stages", "open_stages"]
+__all__ = ["Stages", "check_folders", "open_stages"]
+
+
+def check_folders(pipeline: Any, models: Mapping[str, Any], shared: bool) -> None:
+    """Raise where two fits of a pipeline would have one folder, which is found only when the second begins.
+
+    Parameters
+    ----------
+    pipeline : W2SPipeline
+    models : mapping of str to estimator
+        Models by parameter, ``"student"`` among them.
+    shared : bool
+        Whether copies of the student are trained, too.
+    """
+    from ensemw2s.ensemble import check_checkpoint
+
+    check_checkpoint(pipeline)
+    folders = {name: getattr(model, "checkpoint_dir", None) for name, model in models.items()}
+    if shared and folders["student"] is not None:
+        raise ValueError(
+            f"student.checkpoint_dir must be None where a baseline or an oracle is a copy of the student: one folder "
+            f"holds one fit. Got {shorten(folders['student'])} instead; pass checkpoint_dir to the pipeline."
+        )
+    for name, folder in folders.items():
+        if None not in (folder, pipeline.checkpoint_dir) and _is_in(folder, pipeline.checkpoint_dir):
+            raise ValueError(
+                f"{name}.checkpoint_dir must lie outside the pipeline's, {shorten(pipeline.checkpoint_dir)}, where the "
+                f"pipeline keeps its own files. Got {shorten(folder)} instead; pass another folder, or None."
+            )
+
+
+def _is_in(folder: Any, other: Any) -> bool:
+    return Path(os.path.abspath(folder)).is_relative_to(os.path.abspath(other))
 
 
 @contextmanager

@@ -76,6 +76,15 @@ class UsableRows:
         check_same_length(range(len(self.kept) + len(self.skipped)), values, "X", name)
         return _safe_indexing(values, self.kept)
 
+    def in_place(self, hashes: Mapping[str, NDArray[np.uint64]]) -> dict[str, NDArray[np.uint64]]:
+        """Hashes of the rows kept, by column, where the rows were in what was passed; 0 for the others."""
+        if not self.skipped:
+            return dict(hashes)
+        placed = {name: np.zeros(len(self.kept) + len(self.skipped), dtype=np.uint64) for name in hashes}
+        for name, column in hashes.items():
+            placed[name][self.kept] = column
+        return placed
+
 
 def usable_examples(
     X: Any,

@@ -15,9 +15,8 @@ from ensemw2s._estimators import as_booster, as_student
 from ensemw2s._fingerprint import row_digests
 from ensemw2s._inputs import check_questions, require_answers, usable_questions
 from ensemw2s._saved_pipeline import SavedPipeline
-from ensemw2s._stages import Stages, open_stages
+from ensemw2s._stages import Stages, check_folders, open_stages
 from ensemw2s._usable import UsableRows, usable_examples
-from ensemw2s._validation import check_option
 from ensemw2s.datasets import QADataset
 from ensemw2s.metrics import chance_level
 from ensemw2s.pseudo import PseudoLabeler, PseudoLabels
@@ -141,7 +140,8 @@ class W2SPipeline(SavedPipeline, BaseEstimator):
         oracle = as_student(self.student if self.oracle is None else self.oracle)
         labeler = PseudoLabeler() if self.labeler is None else self.labeler
         labeler.check_parameters()
-        check_option(self.on_locked, "on_locked", ("raise", "wait"))
+        shares = self.baseline or (y_hard is not None and self.oracle is None)
+        check_folders(self, {"weak": weak, "student": student, "oracle": oracle}, shares)
         classify, X_hard = is_classifier(weak), _asked(X_hard)
         # All columns are checked before the first model is loaded.
         easy = self._usable(classify, X, y, choices)
@@ -164,9 +164,11 @@ class W2SPipeline(SavedPipeline, BaseEstimator):
             stages.begin(
                 {"weak": weak, "student": student, "oracle": oracle},
                 {"labeler": labeler, "baseline": self.baseline},
-                lambda: _row_digests(
-                    X=X, y=y, X_hard=X_hard, y_hard=None if solved is None else solved.labels, **weights
-                ),
+                lambda: {
+                    **easy.in_place(_row_digests(X=X, y=y, **weights)),
+                    **hard.in_place(_row_digests(X_hard=X_hard)),
+                    **({} if solved is None else solved.in_place(_row_digests(y_hard=solved.labels))),
+                },
             )
             logger.info("training the weak ensemble")
             self.weak_ = stages.ensemble("weak", clone(weak), lambda model: model.fit(X, y, **weights))

@@ -167,6 +167,23 @@ def test_the_first_row_that_differs_is_named(one, column):
         booster(one).fit(changed(column))
 
 
+def fit_skipping(kind: str, folder: Path, changed: dict[int, Any]) -> Any:
+    """A fit that leaves out row 2, with the rows of `changed` in their places."""
+    changed = {2: None, **changed}
+    if kind == "classes":
+        labels = [changed.get(row, label) for row, label in enumerate(LABELS.tolist())]
+        return stumps(folder, on_bad_row="skip").fit(TABLE, labels)
+    prompts = [changed.get(row, prompt) for row, prompt in enumerate(DATA.prompts)]
+    return booster(folder, n_estimators=1, on_bad_row="skip").fit(prompts, list(DATA.answers))
+
+
+@pytest.mark.parametrize("kind", ["tokens", "classes"])
+def test_rows_have_their_own_numbers_where_others_were_skipped(tmp_path, kind):
+    fit_skipping(kind, tmp_path, {})
+    with pytest.raises(CheckpointError, match=r"- (X|y): row 10 is the first that differs"):
+        fit_skipping(kind, tmp_path, {10: "what is 8 ?" if kind == "tokens" else 1 - int(LABELS[10])})
+
+
 def test_a_missing_row_is_counted(one):
     with pytest.raises(CheckpointError, match="- X: 24 rows in the checkpoint, 23 now"):
         booster(one).fit(DATA[:23])
@@ -232,6 +249,13 @@ def test_rows_of_any_kind_are_compared(tmp_path, kind):
     other[17, 2] += 1e-9
     with pytest.raises(CheckpointError, match="- X: row 17 is the first that differs"):
         stumps(tmp_path).fit(kind(other), LABELS)
+
+
+def test_columns_without_an_entry_are_compared(tmp_path):
+    stumps(tmp_path).fit(sp.csr_array(TABLE), LABELS)
+    wider = sp.csr_array(np.hstack([TABLE, np.zeros((30, 2))]))
+    with pytest.raises(CheckpointError, match="- X: row 0 is the first that differs"):
+        stumps(tmp_path).fit(wider, LABELS)
 
 
 def test_another_label_is_named(tmp_path):
@@ -497,6 +521,46 @@ def test_what_differs_in_a_pipeline_is_named(stages, parameters, hard, message):
     model = pipeline(stages).set_params(**parameters)
     with pytest.raises(CheckpointError, match=message):
         model.fit(DATA, None, hard.drop_answers(), hard.answers)
+
+
+def test_hard_rows_have_their_own_numbers_where_others_were_skipped(tmp_path):
+    def fit(prompt):
+        prompts = [" " if row == 2 else prompt if row == 10 else text for row, text in enumerate(HARD.prompts)]
+        return pipeline(tmp_path, on_bad_row="skip", baseline=False).fit(DATA, None, prompts)
+
+    fit(HARD.prompts[10])
+    with pytest.raises(CheckpointError, match="- X_hard: row 10 is the first that differs"):
+        fit("what is 8 ?")
+
+
+@pytest.mark.parametrize("inside", [".", "weak", "some/where"])
+def test_an_ensemble_in_the_folder_of_its_pipeline_is_refused(tmp_path, inside):
+    model = pipeline(tmp_path).set_params(weak=booster(tmp_path / inside))
+    with pytest.raises(ValueError, match=r"weak\.checkpoint_dir must lie outside the pipeline's, .* pass another"):
+        model.fit(DATA, None, HARD)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("baseline", "gold"), [(True, None), (False, HARD.answers)])
+def test_a_folder_for_several_students_is_refused(tmp_path, baseline, gold):
+    model = pipeline(None, baseline=baseline).set_params(student=booster(tmp_path))
+    with pytest.raises(ValueError, match=r"student\.checkpoint_dir must be None where a baseline or an oracle"):
+        model.fit(DATA, None, HARD.drop_answers(), gold)
+
+
+def test_a_folder_for_one_student_is_used(tmp_path):
+    model = pipeline(None, baseline=False).set_params(student=booster(tmp_path, n_estimators=1))
+    model.fit(DATA, None, HARD.drop_answers())
+    assert (tmp_path / "round-0001").is_dir()
+
+
+def test_checkpoint_dir_of_a_pipeline_is_checked(tmp_path, monkeypatch):
+    with pytest.raises(TypeError, match=r"checkpoint_dir must be a path or None\. Got 3 instead"):
+        pipeline(3).fit(DATA, None, HARD)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(ValueError, match="checkpoint_dir must be None in a launch of several processes"):
+        pipeline(tmp_path).set_params(weak=FineTunedGenerator(BigramLearner(WORDS))).fit(DATA, None, HARD)
 
 
 def test_workers_share_the_batches_of_a_checkpoint(taught, stages):

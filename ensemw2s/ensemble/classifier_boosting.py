@@ -204,11 +204,13 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         labels = check_labels(usable.y, rows.shape[0])
         row_weight = check_row_weight(usable.take(sample_weight, "sample_weight"), labels)
         classes = np.unique(labels)
+        columns = {"X": rows, "y": labels, "sample_weight": row_weight}
         with open_checkpoint(self) as checkpoint:
             random_state = checkpoint.begin(
-                self, clone(learner), lambda: {"X": row_digests(rows), "y": row_digests(labels),
-                                               "sample_weight": row_digests(row_weight)},
-            )  # fmt: skip
+                self,
+                clone(learner),
+                lambda: usable.in_place({name: row_digests(column) for name, column in columns.items()}),
+            )
             rng = check_random_state(random_state)
             rounds = self._boost(learner, rows, labels, classes, row_weight, rng, checkpoint)
         self.classes_ = classes

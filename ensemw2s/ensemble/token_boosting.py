@@ -216,7 +216,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
             random_state = checkpoint.begin(
                 self,
                 self._base_estimator(),
-                lambda: _row_digests(questions, tokens, usable.take(sample_weight, "sample_weight")),
+                lambda: usable.in_place(_row_digests(questions, tokens, usable.take(sample_weight, "sample_weight"))),
                 lambda: base_digest(untrained),
             )
             untrained_errors = checkpoint.once("untrained_errors", lambda: unit.errors(untrained))
