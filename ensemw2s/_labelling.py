@@ -122,7 +122,7 @@ def label_shard(
         except Exception as error:
             raise _located(error, first_row + start, first_row + stop) from error
         if kept is not None:
-            _commit(kept, number, parts[-1])
+            parts[-1] = _commit(kept, number, parts[-1])
     return Labels.concatenate(parts)
 
 
@@ -143,9 +143,16 @@ def _read(kept: Steps, number: int, n_rows: int) -> Labels | None:
     return labels
 
 
-def _commit(kept: Steps, number: int, labels: Labels) -> None:
-    with kept.commit(_BATCH.format(number)) as folder:
-        write_json(folder / _LABELS, encode(vars(labels), "labels"))
+def _commit(kept: Steps, number: int, labels: Labels) -> Labels:
+    try:
+        with kept.commit(_BATCH.format(number)) as folder:
+            write_json(folder / _LABELS, encode(vars(labels), "labels"))
+    except FileExistsError:  # by a worker that has outlived its killed parent
+        known = _read(kept, number, len(labels.y))
+        if known is None:
+            raise
+        return known
+    return labels
 
 
 def _options(teacher: Any, questions: Any, *_: Any) -> Labels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -33,7 +34,8 @@ from ensemw2s import (
     WeakLearnerError,
     word_tokenizer,
 )
-from ensemw2s.storage import Journal
+from ensemw2s._labelling import label_shard
+from ensemw2s.storage import Journal, Steps
 
 DATA = questions(0)
 
@@ -573,6 +575,44 @@ def test_workers_share_the_batches_of_a_checkpoint(taught, stages):
 
     with joblib.parallel_config(backend="threading"):
         assert fingerprint(model.fit(DATA, None, HARD.drop_answers(), HARD.answers)) == taught[1]
+
+
+class Teacher:
+    """Answers 1, and may be told to let another worker commit the batch while it does."""
+
+    def __init__(self, other: Steps | None = None) -> None:
+        self.other = other
+
+    def predict(self, X):
+        if self.other is not None:
+            label_ones(X, Teacher(), self.other)
+        return np.ones(len(X), dtype=int)
+
+
+def label_ones(X: Any, teacher: Teacher, kept: Steps) -> Any:
+    return label_shard(
+        X, 0, kind="classes", teacher=teacher, generation_kwargs={}, with_confidence=False, batch_size=4,
+        random_state=0, verbose=False, kept=kept,
+    )  # fmt: skip
+
+
+def test_a_batch_of_a_worker_that_outlives_a_killed_fit_is_taken(tmp_path):
+    with Journal(tmp_path, on_locked="raise") as journal:
+        kept = journal.independent("labels")
+        assert label_ones(np.zeros((4, 1)), Teacher(kept), kept).y.tolist() == [1, 1, 1, 1]
+    assert [entry.name for entry in (tmp_path / "labels").iterdir()] == ["batch-000000"]
+
+
+def test_a_worker_that_outlives_a_killed_fit_may_commit_before_its_traces_are_deleted(tmp_path, monkeypatch):
+    (tmp_path / ".batch-000000.0123456789ab.tmp").mkdir()
+
+    def commit_meanwhile(path):  # the last that is asked about a leftover
+        os.rename(path, tmp_path / "batch-000000")
+        return False
+
+    monkeypatch.setattr(Path, "is_symlink", commit_meanwhile)
+    with Journal(tmp_path, on_locked="raise"):
+        assert (tmp_path / "batch-000000").is_dir()
 
 
 def test_a_weak_model_that_is_no_booster_is_a_stage(tmp_path):

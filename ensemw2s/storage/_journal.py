@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage._commit import commit_folder, writing
@@ -234,9 +235,16 @@ class Journal:
 
 def _remove_leftovers(folder: Path) -> None:
     """Delete what killed processes were writing; whoever calls this has the lock."""
-    for entry in folder.iterdir():
-        if _LEFTOVER.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
+    for entry in list(folder.iterdir()):
+        if not _LEFTOVER.fullmatch(entry.name) or not entry.is_dir() or entry.is_symlink():
+            continue
+        # A worker that has outlived its killed parent may still write it. Moved away, it is not committed half deleted.
+        gone = entry.with_name(f".gone.{uuid4().hex[:12]}.tmp")
+        try:
+            entry.rename(gone)
+        except FileNotFoundError:  # that worker has committed it
+            continue
+        shutil.rmtree(gone)
 
 
 def _manifest_hash(folder: Path) -> str:
