@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from damaged_files import DAMAGES, spoil
 from kill_server import WORDS, booster, fingerprint, questions
 from safetensors.torch import load_file, save_file
 from saved_ensembles import base_folder, classifier, from_folder
@@ -71,24 +72,13 @@ def test_every_file_is_in_the_matrix(one):
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("damage", ["cut", "bit", "deleted", "emptied", "swapped"])
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_named_with_its_round(pair, one, name, damage):
     path = one / name
-    content = bytearray(path.read_bytes())
-    path.unlink()
-    if damage == "cut":
-        path.write_bytes(content[: len(content) // 2])
-    elif damage == "bit":
-        content[len(content) // 2] ^= 16
-        path.write_bytes(content)
-    elif damage == "emptied":
-        path.write_bytes(b"")
-    elif damage == "swapped":
-        shutil.copy(pair[0] / "two" / name, path)
-        if path.read_bytes() == content:  # what does not depend on the seed
-            assert name in ("begin/rows.safetensors", "start/untrained_errors.safetensors")
-            assert fingerprint(booster(one).fit(DATA)) == pair[1]
-            return
+    if not spoil(path, damage, pair[0] / "two" / name):  # what does not depend on the seed
+        assert name in ("begin/rows.safetensors", "start/untrained_errors.safetensors")
+        assert fingerprint(booster(one).fit(DATA)) == pair[1]
+        return
     # A manifest of another run blames the first file that is not in its list as it should be.
     blamed = f"{name.split('/')[0]}/" if (damage, path.name) == ("swapped", "manifest.json") else name
     with pytest.raises(CheckpointError, match=blamed):
@@ -487,14 +477,7 @@ STAGE_FILES = [
 @pytest.mark.parametrize("name", STAGE_FILES)
 @pytest.mark.parametrize("damage", ["cut", "bit", "deleted"])
 def test_a_damaged_stage_is_named(stages, name, damage):
-    path = stages / name
-    content = bytearray(path.read_bytes())
-    path.unlink()
-    if damage == "cut":
-        path.write_bytes(content[:-3])
-    elif damage == "bit":
-        content[len(content) // 3] ^= 1
-        path.write_bytes(content)
+    spoil(stages / name, damage)
     with pytest.raises(CheckpointError, match=name):
         pipeline(stages).fit(DATA, None, HARD.drop_answers(), HARD.answers)
 

@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from damaged_files import DAMAGES, spoil
 from saved_ensembles import bagged, base_folder, open_ensemble, relist, saved, voting
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -53,24 +54,13 @@ def test_every_file_is_in_the_matrix(pair):
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("damage", ["cut", "bit", "deleted", "emptied", "swapped"])
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_named(pair, tmp_path, name, damage):
     shutil.copytree(pair / "one", tmp_path / "copy")
     path = tmp_path / "copy" / name
-    content = bytearray(path.read_bytes())
-    path.unlink()
-    if damage == "cut":
-        path.write_bytes(content[: len(content) // 2])
-    elif damage == "bit":
-        content[len(content) // 2] ^= 16
-        path.write_bytes(content)
-    elif damage == "emptied":
-        path.write_bytes(b"")
-    elif damage == "swapped":
-        shutil.copy(pair / "two" / name, path)
-        if path.read_bytes() == content:  # both runs have the same tokenizer and base: nothing has been damaged
-            assert not name.endswith(("manifest.json", "ensemble.json", "adapter_model.safetensors"))
-            return
+    if not spoil(path, damage, pair / "two" / name):  # both runs have the same tokenizer and base
+        assert not name.endswith(("manifest.json", "ensemble.json", "adapter_model.safetensors"))
+        return
     blamed = "manifest.json|ensemble.json" if (damage, name) == ("swapped", "manifest.json") else path.name
     with pytest.raises(CheckpointError, match=blamed):
         TokenAdaBoostGenerator.from_pretrained(tmp_path / "copy")
