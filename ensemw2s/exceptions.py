@@ -55,11 +55,13 @@ class EarlyStopWarning(UserWarning):
 class SweepError(RuntimeError):
     """Some units of a sweep failed, or a worker died; what was finished is kept.
 
-    Attributes
+    Parameters
     ----------
-    failures : list
+    message : str
+        What happened, and what to do.
+    failures : list, optional
         Name, reason and traceback of each unit that failed.
-    result : SweepResult or None
+    result : SweepResult, optional
         The units that did not; None where a worker died.
 
     Examples

@@ -279,10 +279,12 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
 
         Parameters
         ----------
-        input_ids, attention_mask, position_ids, past_key_values, use_cache
+        input_ids, attention_mask, position_ids, past_key_values
             As in `forward`.
         n_last : int, default=1
             Number of last positions to compute.
+        use_cache : bool, default=False
+            As in `forward`.
 
         Returns
         -------

@@ -49,6 +49,17 @@ class PseudoLabels:
     skipped_rows : tuple of (int, str)
         Number and reason of each row of what was given that the teacher could not be asked; none of the arrays has an
         entry for them.
+
+    Examples
+    --------
+    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> from ensemw2s import LLMAdaBoostClassifier, PseudoLabeler
+    >>> teacher = LLMAdaBoostClassifier(DecisionTreeClassifier(max_depth=1)).fit([[0], [1], [2], [3]], [0, 0, 1, 1])
+    >>> labels = PseudoLabeler().label(teacher, [[0.5], [2.5]])
+    >>> labels.y
+    array([0, 1])
+    >>> labels.fit(DecisionTreeClassifier()).predict([[9]])
+    array([1])
     """
 
     X: Any

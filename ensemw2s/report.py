@@ -76,7 +76,17 @@ class W2SReport:
         return len(next(iter(self.correct.values())))
 
     def score(self, name: str) -> float:
-        """Accuracy of one model; nan if it was not trained."""
+        """Accuracy of one model; nan if it was not trained.
+
+        Parameters
+        ----------
+        name : str
+            Key of `correct`.
+
+        Returns
+        -------
+        float
+        """
         return float(self.correct[name].mean()) if name in self.correct else float("nan")
 
     @property
@@ -110,7 +120,17 @@ class W2SReport:
         return [float(stage.mean()) for stage in self.staged]
 
     def interval(self, name: str) -> tuple[float, float]:
-        """Bootstrap confidence interval of one model's accuracy over test items."""
+        """Bootstrap confidence interval of one model's accuracy over test items.
+
+        Parameters
+        ----------
+        name : str
+            Key of `correct`.
+
+        Returns
+        -------
+        low, high : float
+        """
         return bootstrap_interval(
             self.correct[name].astype(float), confidence_level=self.confidence_level, random_state=0
         )
@@ -142,7 +162,7 @@ class W2SReport:
         Returns
         -------
         pgr : float
-            nan where the oracle is not better than the weak model beyond the noise, the interval of their
+            Or nan, where the oracle is not better than the weak model beyond the noise, the interval of their
             difference.
         reason : str
             Empty where there is a PGR.

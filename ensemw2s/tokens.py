@@ -253,18 +253,48 @@ class TokenDataset:
         return np.repeat(np.arange(len(self)), self.answer_lengths)
 
     def row_ids(self, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """Prompt and answer tokens of one row."""
+        """Prompt and answer tokens of one row.
+
+        Parameters
+        ----------
+        row : int
+            Its number; negative ones count from the end.
+
+        Returns
+        -------
+        prompt, answer : ndarray of int64
+        """
         row = range(len(self))[row]  # counts from the end below 0, and raises an IndexError out of range
         prompt = self.prompt_ids[self.prompt_indptr[row] : self.prompt_indptr[row + 1]]
         return prompt, self.labels[self.indptr[row] : self.indptr[row + 1]]
 
     def spread(self, values: np.ndarray) -> np.ndarray:
-        """Repeat one value per row for each of the row's answer tokens, (n_rows,) -> (n_tokens,)."""
+        """Repeat one value per row for each of the row's answer tokens, (n_rows,) -> (n_tokens,).
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_rows,)
+            One value per row.
+
+        Returns
+        -------
+        ndarray of shape (n_tokens,)
+        """
         self._check_length(values, len(self), "row")
         return np.repeat(values, self.answer_lengths)
 
     def sum_rows(self, values: np.ndarray) -> np.ndarray:
-        """Sum one value per answer token over each row's answer, (n_tokens,) -> (n_rows,)."""
+        """Sum one value per answer token over each row's answer, (n_tokens,) -> (n_rows,).
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_tokens,)
+            One value per answer token.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+        """
         self._check_length(values, self.n_tokens, "answer token")
         return np.add.reduceat(np.asarray(values), self.indptr[:-1])
 
@@ -296,6 +326,11 @@ class TokenDataset:
 
     def iter_batches(self, batch_size: int) -> Iterator[np.ndarray]:
         """Row numbers in batches of rows of like length, so that little is padded.
+
+        Parameters
+        ----------
+        batch_size : int
+            Rows of a batch, at most.
 
         Yields
         ------

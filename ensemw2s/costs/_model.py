@@ -81,7 +81,7 @@ class ModelCost:
             Whether a configuration stands for a language model, or for a classifier without a head over the vocabulary.
             A model that a function builds is taken as it is.
         dtype : str, default="float32"
-            torch dtype that the weights will have.
+            Name of the torch dtype that the weights will have.
         revision, gguf_file : str, optional
             Passed to ``AutoConfig.from_pretrained``.
 

@@ -32,9 +32,9 @@ def measure_flops(
     seconds : float, default=1.0
         Time to spend, about; at least two rounds over all shapes are run.
     device : str, default="cpu"
-        torch device.
+        Name of the torch device.
     dtype : str, default="float32"
-        torch dtype.
+        Name of the torch dtype.
     clock : callable, default=time.perf_counter
         Clock in seconds. ``time.process_time`` ignores other processes, and counts all threads together.
 
@@ -91,7 +91,7 @@ def measure_bandwidth(
     seconds : float, default=1.0
         Time to spend, about.
     device : str, default="cpu"
-        torch device.
+        Name of the torch device.
     clock : callable, default=time.perf_counter
         Clock in seconds, see `measure_flops`.
 

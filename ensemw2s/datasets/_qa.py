@@ -245,6 +245,10 @@ class QADataset:
         name : str or None, default=None
             Name of the result; None keeps this one's.
 
+        Returns
+        -------
+        QADataset
+
         Raises
         ------
         TypeError
@@ -283,6 +287,10 @@ class QADataset:
         random_state : int, RandomState, Generator or None, default=None
             Seed of the order.
 
+        Returns
+        -------
+        QADataset
+
         Examples
         --------
         >>> QADataset(["one", "two", "three"]).shuffle(random_state=0).prompts
@@ -294,6 +302,10 @@ class QADataset:
         """Return prompts, options and ids alone: what may be seen of questions that have no label.
 
         Difficulties go too, since ratings may have been made with the answers.
+
+        Returns
+        -------
+        QADataset
 
         Examples
         --------
@@ -377,6 +389,10 @@ class QADataset:
 
         Columns that this data set does not have are left out. `from_dataset` reads it back.
 
+        Returns
+        -------
+        datasets.Dataset
+
         Examples
         --------
         >>> QADataset(["Liquid metal?"], ["mercury"]).to_dataset().column_names
@@ -397,7 +413,23 @@ class QADataset:
         difficulty: str | None = None,
         name: str | None = None,
     ) -> QADataset:
-        """Return a data set from the columns of a pandas frame; parameters and errors as in `from_dataset`.
+        """Return a data set from the columns of a pandas frame.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame
+            One row per question.
+        prompt, answer, choices, label, id, difficulty, name
+            As in `from_dataset`.
+
+        Returns
+        -------
+        QADataset
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `from_dataset`.
 
         Examples
         --------
@@ -412,6 +444,10 @@ class QADataset:
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return a pandas frame with the columns prompt, answer, choices, label, id, difficulty (those that exist).
+
+        Returns
+        -------
+        pandas.DataFrame
 
         Examples
         --------

@@ -318,11 +318,25 @@ class BaseTokenGenerator(SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
         """`check_lengths` as a function of questions and the numbers by which messages call them.
 
         It is that of the fitted model, or of the model that `fit` would train.
+
+        Returns
+        -------
+        callable
         """
         return _check_fit(self.estimators_[0] if hasattr(self, "estimators_") else self._base_estimator().initialize())
 
     def room_check(self, **generation_kwargs: Any) -> LengthCheck:
-        """A function of questions and their numbers that raises a ValueError where `generate` would have no room."""
+        """A function of questions and their numbers that raises a ValueError where `generate` would have no room.
+
+        Parameters
+        ----------
+        **generation_kwargs : object
+            As in `generate`.
+
+        Returns
+        -------
+        callable
+        """
         check_is_fitted(self, "estimators_")
         n_new = n_new_tokens(self._generation_settings(generation_kwargs))
         return lambda questions, numbers: encode_with_room(self.estimators_[0], questions.prompts, n_new, numbers)

@@ -183,6 +183,10 @@ class BaseVotingClassifier(SavedEnsemble, ClassifierMixin, MetaEstimatorMixin, B
         """A function of texts and their numbers that raises a ValueError where a text does not fit into the model.
 
         It is that of the fitted members, or of the model that `fit` would train; other learners take all texts.
+
+        Returns
+        -------
+        callable
         """
         learner = self.estimators_[0] if hasattr(self, "estimators_") else self._weak_learner()
         return learner.length_check() if hasattr(learner, "length_check") else lambda texts, numbers: None

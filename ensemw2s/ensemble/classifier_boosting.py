@@ -57,7 +57,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
     n_estimators : int, default=10
         Largest number of rounds.
     learning_rate : float, default=1.0
-        Shrinkage of the votes. (The optimiser's rate is ``estimator__lr``.)
+        Shrinkage of the votes; the optimiser's rate is ``estimator__lr``.
     sampling : {"weight", "resample"}, default="weight"
         How a learner comes to know the weights: ``fit(..., sample_weight=...)``, or as many rows as there are, drawn
         by their weights with replacement, plus one of each class that the draw has missed. Weights for a `Pipeline`

@@ -60,7 +60,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
     n_estimators : int, default=5
         Largest number of rounds.
     learning_rate : float, default=1.0
-        Shrinkage of the votes. (The optimiser's rate is ``estimator__lr``.)
+        Shrinkage of the votes; the optimiser's rate is ``estimator__lr``.
     sampling : {"binary", "count", "weight"}, default="binary"
         What the learner is trained on: the tokens drawn at least once (the paper's label mask), every token as often
         as it was drawn, or all tokens by their weights, without a draw.

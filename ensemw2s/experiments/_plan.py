@@ -38,6 +38,14 @@ class SweepPlan:
         In the order of their results.
     out_dir : str or None
         Where results are kept.
+
+    Examples
+    --------
+    >>> from ensemw2s import BigramLearner, make_qa, plan_sweep
+    >>> models = ("weak", BigramLearner()), ("strong", BigramLearner(smoothing=0.1))
+    >>> plan = plan_sweep([models], dataset=make_qa(60, random_state=0), splits=["random"], seeds=[3, 5])
+    >>> plan.to_frame()[["weak", "strong", "seed", "finished"]].values.tolist()
+    [['weak', 'strong', 3, False], ['weak', 'strong', 5, False]]
     """
 
     settings: Settings
@@ -45,14 +53,24 @@ class SweepPlan:
     out_dir: str | None = None
 
     def paths(self) -> list[Path]:
-        """Where each unit's result is, or will be; empty without an `out_dir`."""
+        """Where each unit's result is, or will be; empty without an `out_dir`.
+
+        Returns
+        -------
+        list of Path
+        """
         if self.out_dir is None:
             return []
         store = ResultStore(self.out_dir)
         return [store.path("unit", describe_unit(self.settings, unit)) for unit in self.units]
 
     def finished(self) -> list[bool]:
-        """Whether each unit's result is there."""
+        """Whether each unit's result is there.
+
+        Returns
+        -------
+        list of bool
+        """
         return [path.exists() for path in self.paths()] or [False] * len(self.units)
 
     def to_frame(self) -> pandas.DataFrame:

@@ -30,6 +30,15 @@ class SweepResult:
         One per unit, as stored.
     confidence_level : float in (0, 1), default=0.95
         Of all intervals.
+
+    Examples
+    --------
+    >>> from ensemw2s import BigramLearner, make_qa, run_sweep
+    >>> models = ("weak", BigramLearner()), ("strong", BigramLearner(smoothing=0.1))
+    >>> result = run_sweep([models], dataset=make_qa(60, random_state=0), splits=["random"], seeds=1, n_estimators=1,
+    ...                    booster_params={"prior": "uniform"})
+    >>> len(result), result.reports[0].n
+    (1, 12)
     """
 
     def __init__(self, records: Sequence[dict[str, Any]], *, confidence_level: float = 0.95) -> None:

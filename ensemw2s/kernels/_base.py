@@ -40,7 +40,19 @@ class KernelBackend(Protocol):
     requires: str
 
     def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
-        """Whether tensors of this dtype on this device can be served."""
+        """Whether tensors of this dtype on this device can be served.
+
+        Parameters
+        ----------
+        device : torch.device
+            Where the tensors lie.
+        dtype : torch.dtype
+            Of the logits and hidden states.
+
+        Returns
+        -------
+        bool
+        """
         ...
 
     def mixture_log_proba(self, logits: torch.Tensor, log_weights: torch.Tensor) -> torch.Tensor:

@@ -29,12 +29,24 @@ class TokenLearner(Protocol):
     ----------
     tokenizer_ : transformers.PreTrainedTokenizerBase
         Set by ``initialize``. (``tokenizer`` without the underscore is free for a constructor parameter.)
+
+    Examples
+    --------
+    >>> from ensemw2s import BigramLearner, TokenLearner
+    >>> learner: TokenLearner = BigramLearner().initialize()
+    >>> len(learner.tokenizer_)
+    258
     """
 
     tokenizer_: Any
 
     def initialize(self) -> Any:
-        """Become the untrained model :math:`h^0`, whose error is the prior, and return `self`."""
+        """Become the untrained model :math:`h^0`, whose error is the prior, and return `self`.
+
+        Returns
+        -------
+        TokenLearner
+        """
         ...
 
     def fit(self, tokens: TokenDataset, *, token_weight: np.ndarray) -> Any:
@@ -42,6 +54,18 @@ class TokenLearner(Protocol):
 
         Only the ratios of the weights matter; a token of weight 0 must have no influence. Training starts from the
         untrained model, whatever was fitted before.
+
+        Parameters
+        ----------
+        tokens : TokenDataset
+            Tokenised by `TokenDataset.for_learner`.
+        token_weight : ndarray of shape (n_tokens,), float64
+            Non-negative, with a positive sum.
+
+        Returns
+        -------
+        TokenLearner
+            This one.
         """
         ...
 
@@ -49,6 +73,17 @@ class TokenLearner(Protocol):
         """Logits of the next token at each position, (B, L) -> (B, L, V), as an array or a tensor.
 
         Rows are padded on the left; the values at padded positions do not matter.
+
+        Parameters
+        ----------
+        input_ids : ndarray of shape (B, L), int64
+            Prompts with their answers, all but the last token.
+        attention_mask : ndarray of shape (B, L), int64
+            0 where padded, else 1.
+
+        Returns
+        -------
+        array-like or torch.Tensor of shape (B, L, V)
         """
         ...
 

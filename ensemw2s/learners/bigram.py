@@ -71,7 +71,12 @@ class BigramLearner(SavedLearner, BaseEstimator):
         self.prompt_template = prompt_template
 
     def initialize(self) -> BigramLearner:
-        """Become the untrained model and return `self`."""
+        """Become the untrained model and return `self`.
+
+        Returns
+        -------
+        BigramLearner
+        """
         if not check_real(self.smoothing, "smoothing") > 0:
             raise ValueError(f"smoothing must be > 0. Got {self.smoothing!r} instead.")
         self.tokenizer_ = byte_tokenizer() if self.tokenizer is None else self.tokenizer

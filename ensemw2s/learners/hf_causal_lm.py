@@ -78,7 +78,7 @@ class HFCausalLM(HFLearner):
     gguf_file, revision : str, optional
         Passed to ``from_pretrained``.
     dtype : str, default="float32"
-        torch dtype of the weights.
+        Name of the torch dtype of the weights.
     device : str, optional
         "cuda" where there is one, else "cpu", if None.
     random_state : int, RandomState or None, default=None
@@ -195,6 +195,10 @@ class HFCausalLM(HFLearner):
 
         Tokenizer and configuration are read at once, so that data can be checked against them; the weights of a hub
         id or folder are loaded where they are first used.
+
+        Returns
+        -------
+        HFCausalLM
 
         Raises
         ------
@@ -316,10 +320,12 @@ class HFCausalLM(HFLearner):
 
         Parameters
         ----------
-        input_ids, position_ids : torch.Tensor of shape (B, L)
+        input_ids : torch.Tensor of shape (B, L)
             Tokens not yet in the cache.
         attention_mask : torch.Tensor of shape (B, cached + L)
             Over all tokens so far.
+        position_ids : torch.Tensor of shape (B, L)
+            Places of the tokens in their rows.
         cache : transformers.Cache or PrefixCache, optional
             What the last step returned; None at the start, or `kept_prompts`.
         n_last : int, default=1
@@ -367,7 +373,12 @@ class HFCausalLM(HFLearner):
         return logits, PrefixCache(input_ids) if kept is None else kept
 
     def stack_base(self) -> object:
-        """What members must have in common to be run as one batch, see `stack`; None if this one runs alone."""
+        """What members must have in common to be run as one batch, see `stack`; None if this one runs alone.
+
+        Returns
+        -------
+        object
+        """
         # In a launch the processes run in lock step, and a sharded base is used through its own forward functions.
         if self.adapter_ is None or n_processes() > 1:
             return None
@@ -405,6 +416,10 @@ class HFCausalLM(HFLearner):
         """What to begin `decode_step` with, as its cache, where other steps will begin with the same prompts.
 
         With ``adapt="answer"`` they are then kept; in any other case this is None.
+
+        Returns
+        -------
+        object or None
         """
         if self._cue is None:
             return None
@@ -417,6 +432,10 @@ class HFCausalLM(HFLearner):
 
         Other learners share the base: use the model inside the ``with`` block only. With ``adapt="answer"`` the
         adapter acts on all that this model is given to read; `decode_step` and `answer_logits` keep it from prompts.
+
+        Returns
+        -------
+        context manager of transformers.PreTrainedModel or peft.PeftModel
         """
         check_is_fitted(self, "tokenizer_")
         if self._trains_all_weights and self.model_ is None:

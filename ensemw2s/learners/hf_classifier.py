@@ -84,7 +84,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
     revision : str, optional
         Passed to ``from_pretrained``; only with a hub id.
     dtype : str, default="float32"
-        torch dtype of the weights.
+        Name of the torch dtype of the weights.
     device : str, optional
         "cuda" where there is one, else "cpu", if None.
     random_state : int, RandomState or None, default=None
@@ -292,6 +292,10 @@ class HFClassifier(ClassifierMixin, HFLearner):
 
         It is that of the fitted model, or of the model that `fit` would train. Nothing is trained, and no weights of a
         hub id or folder are loaded.
+
+        Returns
+        -------
+        callable
         """
         if hasattr(self, "history_"):
             head, limit = self._head, self.max_length_

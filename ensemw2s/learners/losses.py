@@ -44,7 +44,18 @@ class CrossEntropyLoss(BaseEstimator):
     """
 
     def start(self, n_steps: int) -> RunningLoss:
-        """Begin a training of `n_steps` steps; this loss is the same in each."""
+        """Begin a training of `n_steps` steps; this loss is the same in each.
+
+        Parameters
+        ----------
+        n_steps : int
+            Optimiser steps of the training.
+
+        Returns
+        -------
+        callable
+            Gets logits, targets and the number of finished steps, and returns the loss, a scalar tensor.
+        """
         return lambda logits, targets, step: _cross_entropy(logits, targets)
 
 
@@ -84,12 +95,34 @@ class LogConfLoss(BaseEstimator):
         self.buffer_size = buffer_size
 
     def coefficient(self, step: int, n_steps: int) -> float:
-        """Coefficient `a` of the step after `step` finished ones out of `n_steps`."""
+        """Coefficient `a` of the step after `step` finished ones out of `n_steps`.
+
+        Parameters
+        ----------
+        step : int
+            Finished steps.
+        n_steps : int
+            Steps of the whole training.
+
+        Returns
+        -------
+        float
+        """
         n_warmup = round(self.warmup * n_steps)
         return float(self.alpha if step >= n_warmup else self.alpha * step / n_warmup)
 
     def start(self, n_steps: int) -> RunningLoss:
         """Begin a training of `n_steps` steps, with an empty buffer.
+
+        Parameters
+        ----------
+        n_steps : int
+            Optimiser steps of the training.
+
+        Returns
+        -------
+        callable
+            Gets logits, targets and the number of finished steps, and returns the loss, a scalar tensor.
 
         Raises
         ------
@@ -159,6 +192,16 @@ class ProductLoss(BaseEstimator):
 
     def start(self, n_steps: int) -> RunningLoss:
         """Begin a training of `n_steps` steps; this loss is the same in each.
+
+        Parameters
+        ----------
+        n_steps : int
+            Optimiser steps of the training.
+
+        Returns
+        -------
+        callable
+            Gets logits, targets and the number of finished steps, and returns the loss, a scalar tensor.
 
         Raises
         ------

@@ -48,6 +48,20 @@ class PaperTable:
         ``x_low`` and ``x_high``, its interval over test items.
     remarks : tuple of str
         Sentences below the table.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from ensemw2s.paper import PaperTable
+    >>> frame = pd.DataFrame({"accuracy": [0.5], "accuracy_sem": [0.01]}, index=pd.Index(["weak"], name="model"))
+    >>> print(PaperTable("Table 1. An example.", frame, remarks=("2 seeds.",)))
+    **Table 1. An example.**
+    <BLANKLINE>
+    | model | accuracy |
+    | --- | --- |
+    | weak | 0.500 ± 0.010 |
+    <BLANKLINE>
+    2 seeds.
     """
 
     title: str
