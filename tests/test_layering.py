@@ -16,6 +16,7 @@ PACKAGE = Path(ensemw2s.__file__).parent
 # Room -> floor. A room is a module, or a folder with all that no longer entry names. Add a new module here.
 FLOORS = {
     "_version": 0,
+    "_progress": 0,
     "_validation": 0,
     "exceptions": 0,
     "_encoding": 1,

@@ -24,6 +24,7 @@ from ensemw2s import (
     WeakLearnerError,
 )
 from ensemw2s.ensemble._checkpoint import Checkpoint
+from ensemw2s.ensemble._rounds import Rounds
 from ensemw2s.ensemble._units import make_unit
 
 RNG = np.random.default_rng(0)
@@ -110,8 +111,8 @@ def test_one_token_answers_and_the_uniform_prior_give_scikit_learns_adaboost():
     unit = make_unit("token", model.estimator.initialize(), tokens, None, normalize="sum")
     weight = unit.initial_weight(np.full(60, 1 / 60))
     untrained = unit.errors(model.estimator)
-    model.pretrained_error_ = float(untrained @ weight)
-    rounds, _ = model._boost(tokens, unit, weight, untrained, 0, Checkpoint(None))
+    rounds = Rounds(weight)
+    model._boost(tokens, unit, untrained, float(untrained @ weight), 0, rounds, Checkpoint(None))
     assert_allclose(rounds.votes, reference.estimator_weights_, atol=1e-9)
     assert_allclose(rounds.errors, reference.estimator_errors_, atol=1e-9)
 

@@ -122,30 +122,22 @@ class Checkpoint:
     def resume(
         self,
         rounds: Rounds,
-        weight: np.ndarray,
         make_member: Callable[[], Any],
         n_estimators: int,
         rng: np.random.RandomState | None = None,
-    ) -> np.ndarray:
+    ) -> None:
         """Add the committed rounds to `rounds`, as many as are asked for.
 
         Parameters
         ----------
         rounds : Rounds
             Without a member yet.
-        weight : ndarray of shape (n_units,)
-            :math:`D_1`.
         make_member : callable
             Gives an unfitted clone of the weak learner.
         n_estimators : int
             How many rounds are wanted.
         rng : RandomState, optional
             Is set to its state after the last of them.
-
-        Returns
-        -------
-        ndarray of shape (n_units,)
-            The weights after the last of them.
 
         Raises
         ------
@@ -155,9 +147,9 @@ class Checkpoint:
             If rounds are missing and the folder cannot be written.
         """
         if self._journal is None:
-            return weight
-        while len(rounds.estimators) < n_estimators and not rounds.ended:
-            name = _ROUND.format(len(rounds.estimators) + 1)
+            return
+        while len(rounds) < n_estimators and not rounds.ended:
+            name = _ROUND.format(len(rounds) + 1)
             stored = self._journal.read(name)
             if stored is None:
                 self._journal.require_writable()
@@ -165,37 +157,31 @@ class Checkpoint:
             path = stored.file("round.json")
             try:
                 record = stored.json("round.json")
+                weight = stored.arrays("weight.safetensors")["weight"]
+                if weight.shape != rounds.weight.shape or weight.dtype != rounds.weight.dtype:
+                    raise ValueError(f"weight has shape {weight.shape}, not {rounds.weight.shape}")
                 if record["member"] is not None:
                     member = make_member().set_params(**record["seeds"])
                     member = read_state(member, record["member"], stored, _MEMBER)
-                    rounds.keep(member, record["vote"], record["error"], record["prior"])
+                    rounds.keep(member, record["vote"], record["error"], record["prior"], weight)
                 if record["stop_reason"]:
                     rounds.end(record["stop_reason"], record["warning"])
-                next_weight = stored.arrays("weight.safetensors")["weight"]
-                if next_weight.shape != weight.shape or next_weight.dtype != weight.dtype:
-                    raise ValueError(f"weight has shape {next_weight.shape}, not {weight.shape}")
                 if rng is not None:
                     rng.set_state(decode(record["rng"]))
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise CheckpointError(
                     f"{path} is no round that this version of ensemw2s can read ({error})."
                 ) from error
-            weight = next_weight
         if rounds.warning:
             warnings.warn(rounds.warning, EarlyStopWarning, stacklevel=4)
-        return weight
 
-    def commit(
-        self, rounds: Rounds, weight: np.ndarray, rng: np.random.RandomState | None = None, *, kept: bool = True
-    ) -> None:
+    def commit(self, rounds: Rounds, rng: np.random.RandomState | None = None, *, kept: bool = True) -> None:
         """Keep the round that has just ended.
 
         Parameters
         ----------
         rounds : Rounds
-            Its last member is the round's.
-        weight : ndarray of shape (n_units,)
-            The weights after it.
+            Its last member is the round's, and its weights are those after it.
         rng : RandomState, optional
             What the next round draws from, where its seed does not follow from its number.
         kept : bool
@@ -208,7 +194,7 @@ class Checkpoint:
         """
         if self._journal is None:
             return
-        number = len(rounds.estimators) + (not kept)
+        number = len(rounds) + (not kept)
         name = _ROUND.format(number)
         with self._journal.commit(name) as folder:
             record: dict[str, Any] = {
@@ -223,5 +209,5 @@ class Checkpoint:
                 record["seeds"] = {key: int(member.get_params()[key]) for key in seed_parameters(member)}
                 record["member"] = write_state(member, folder / _MEMBER, f"{name}/{_MEMBER}")
                 record |= {"vote": rounds.votes[-1], "error": rounds.errors[-1], "prior": rounds.priors[-1]}
-            write_arrays(folder / "weight.safetensors", {"weight": weight})
+            write_arrays(folder / "weight.safetensors", {"weight": rounds.weight})
             write_json(folder / "round.json", record)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ensemw2s._progress import progress_bar
 from ensemw2s._validation import check_integer, check_option, check_real, shorten
 from ensemw2s.boosting import estimator_weight
 from ensemw2s.exceptions import EarlyStopWarning, WeakLearnerError
@@ -24,42 +26,125 @@ class Verdict(NamedTuple):
     """Why no round follows; "" if one may."""
 
 
-@dataclass
-class Rounds:
-    """Members kept so far, with their votes, weighted errors and the priors these stayed below."""
+class Round(NamedTuple):
+    """A member that was kept."""
 
-    estimators: list[Any] = field(default_factory=list)
-    votes: list[float] = field(default_factory=list)
-    errors: list[float] = field(default_factory=list)
-    priors: list[float] = field(default_factory=list)
+    estimator: Any
+    vote: float
+    error: float
+    prior: float
+
+
+class Rounds:
+    """Members kept so far, with their votes, weighted errors and the priors these stayed below.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (n_units,)
+        :math:`D_1`.
+    """
+
     stop_reason: str = "n_estimators"
     ended: bool = False
     """Whether no round follows, however many are asked for."""
     warning: str = ""
     """What the user was told when the rounds ended."""
 
-    def keep(self, estimator: Any, vote: float, error: float, prior: float) -> None:
-        """Add one member."""
-        self.estimators.append(estimator)
-        self.votes.append(vote)
-        self.errors.append(error)
-        self.priors.append(prior)
+    def __init__(self, weight: np.ndarray) -> None:
+        # One object, replaced in one step: Ctrl-C finds either all of a round or nothing of it.
+        self._kept: tuple[tuple[Round, ...], np.ndarray] = ((), weight)
+
+    def __len__(self) -> int:
+        return len(self._kept[0])
+
+    @property
+    def estimators(self) -> list[Any]:
+        """The members."""
+        return [each.estimator for each in self._kept[0]]
+
+    @property
+    def votes(self) -> list[float]:
+        """Their votes."""
+        return [each.vote for each in self._kept[0]]
+
+    @property
+    def errors(self) -> list[float]:
+        """Their weighted errors."""
+        return [each.error for each in self._kept[0]]
+
+    @property
+    def priors(self) -> list[float]:
+        """What each error stayed below."""
+        return [each.prior for each in self._kept[0]]
+
+    @property
+    def weight(self) -> np.ndarray:
+        """Weights of the units after the last of them."""
+        return self._kept[1]
+
+    def keep(self, estimator: Any, vote: float, error: float, prior: float, weight: np.ndarray) -> None:
+        """Add one member, and the weights after it."""
+        self._kept = ((*self._kept[0], Round(estimator, vote, error, prior)), weight)
 
     def end(self, stop_reason: str, warning: str = "") -> None:
         """Let no round follow."""
         self.stop_reason, self.ended, self.warning = stop_reason, True, warning
 
-    def to_come(self, n_estimators: int) -> range:
-        """Numbers of the rounds that follow, from 0."""
-        return range(n_estimators if self.ended else len(self.estimators), n_estimators)
+    @contextmanager
+    def finished_by(self, finish: Callable[[], None], booster: Any) -> Iterator[None]:
+        """Let a function make the fitted attributes when the block has ended, or Ctrl-C has ended it.
+
+        The KeyboardInterrupt is passed on, or what follows would run as if all rounds were there; it says what is kept.
+        """
+        try:
+            yield
+            finish()
+        except KeyboardInterrupt as interrupt:
+            n_kept, complete = len(self), self.ended or len(self) >= booster.n_estimators
+            text = "Interrupted before the first round had ended: the booster is as it was before fit."
+            if n_kept:
+                self.stop_reason = self.stop_reason if complete else "interrupted"
+                finish()
+                where = "after the last round" if complete else f"in round {n_kept + 1} of {booster.n_estimators}"
+                again = "fit goes on after them when it is called again with the same data and parameters"
+                if booster.checkpoint_dir is None:
+                    again = "with a checkpoint_dir, fit could go on after them"
+                text = f"Interrupted {where}. The ensemble is fitted with the {n_kept} rounds before it; {again}."
+            interrupt.args = (f"{interrupt} {text}".strip(),)
+            raise
+
+    def run(self, booster: Any, one_round: Callable[[int], None]) -> None:
+        """Call a function with the number of each round that follows, from 0, until the rounds end.
+
+        Parameters
+        ----------
+        booster : estimator
+            Its ``n_estimators`` and ``verbose`` count, and ``reweight`` names the progress bar.
+        one_round : callable
+            Keeps a member, or ends the rounds.
+        """
+        name, total = "boosting" if booster.reweight else "bagging", booster.n_estimators
+        with progress_bar(total=total, desc=name, unit="round", visible=booster.verbose, initial=len(self)) as bar:
+            bar.set_postfix_str(self._last())
+            for t in range(total if self.ended else len(self), total):
+                one_round(t)
+                bar.n = len(self)
+                bar.set_postfix_str(self._last())
+                if self.ended:
+                    break
+
+    def _last(self) -> str:
+        """The last round that was kept, and what ended them."""
+        found = [f"error {each.error:.4f}, vote {each.vote:.4f}" for each in self._kept[0][-1:]]
+        return ", ".join([*found, *([self.stop_reason] if self.ended else [])])
 
     def stop_diverged(self, failure: WeakLearnerError) -> None:
         """End with the rounds before the one that failed; without any, the failure is the booster's."""
-        n_kept = len(self.estimators)
+        n_kept = len(self)
         if n_kept == 0:
             raise failure
         warning = f"Round {n_kept + 1} was discarded: {failure} The {n_kept} rounds before it are kept."
-        warnings.warn(warning, EarlyStopWarning, stacklevel=4)
+        warnings.warn(warning, EarlyStopWarning, stacklevel=6)
         self.end("diverged", warning)
 
 

@@ -85,7 +85,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
     on_locked : {"raise", "wait"}, default="raise"
         What to do while another process fits in `checkpoint_dir`.
     verbose : bool, default=False
-        Show a progress bar over rounds.
+        Show a progress bar over rounds, with the last one's error and vote. The learner's own bars are below it.
 
     Attributes
     ----------
@@ -97,8 +97,9 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         :math:`\epsilon_t` under :math:`D_t`.
     classes_ : ndarray of shape (K,)
         Sorted classes.
-    stop_reason_ : {"n_estimators", "perfect_fit", "error_above_prior", "diverged"}
-        Why boosting ended.
+    stop_reason_ : {"n_estimators", "perfect_fit", "error_above_prior", "diverged", "interrupted"}
+        Why boosting ended. "interrupted" by Ctrl-C: the members are those of the rounds before, and the
+        KeyboardInterrupt has been passed on.
     skipped_rows_ : list of (int, str)
         Number and reason of each row that was left out.
     n_features_in_ : int
@@ -205,20 +206,24 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         row_weight = check_row_weight(usable.take(sample_weight, "sample_weight"), labels)
         classes = np.unique(labels)
         columns = {"X": rows, "y": labels, "sample_weight": row_weight}
-        with open_checkpoint(self) as checkpoint:
+        rounds = Rounds(row_weight / row_weight.sum())
+
+        def finish() -> None:
+            self.classes_ = classes
+            self.estimators_ = rounds.estimators
+            self.estimator_weights_ = np.array(rounds.votes)
+            self.estimator_errors_ = np.array(rounds.errors)
+            self.stop_reason_ = rounds.stop_reason
+            self.skipped_rows_ = usable.skipped
+
+        with rounds.finished_by(finish, self), open_checkpoint(self) as checkpoint:
             random_state = checkpoint.begin(
                 self,
                 clone(learner),
                 lambda: usable.in_place({name: row_digests(column) for name, column in columns.items()}),
             )
             rng = check_random_state(random_state)
-            rounds = self._boost(learner, rows, labels, classes, row_weight, rng, checkpoint)
-        self.classes_ = classes
-        self.estimators_ = rounds.estimators
-        self.estimator_weights_ = np.array(rounds.votes)
-        self.estimator_errors_ = np.array(rounds.errors)
-        self.stop_reason_ = rounds.stop_reason
-        self.skipped_rows_ = usable.skipped
+            self._boost(learner, rows, labels, classes, row_weight, rng, rounds, checkpoint)
         return self
 
     def _boost(
@@ -229,28 +234,24 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         classes: np.ndarray,
         row_weight: np.ndarray,
         rng: np.random.RandomState,
+        rounds: Rounds,
         checkpoint: Checkpoint,
-    ) -> Rounds:
-        from tqdm.auto import tqdm
-
-        rounds = Rounds()
+    ) -> None:
         columns = np.searchsorted(classes, y)
         chance = 1.0 - 1.0 / len(classes)
         weighted = row_weight > 0
-        weight = checkpoint.resume(
-            rounds, row_weight / row_weight.sum(), lambda: clone(learner), self.n_estimators, rng
-        )
-        name = "boosting" if self.reweight else "bagging"
-        for t in tqdm(rounds.to_come(self.n_estimators), desc=name, unit="round", disable=not self.verbose):
+        checkpoint.resume(rounds, lambda: clone(learner), self.n_estimators, rng)
+
+        def one_round(t: int) -> None:
             # scikit-learn's floor: a weight that underflows to 0 would take its row out of training for good.
-            weight = np.where(weighted, np.maximum(weight, _WEIGHT_FLOOR), 0.0)
+            weight = np.where(weighted, np.maximum(rounds.weight, _WEIGHT_FLOOR), 0.0)
             try:
                 member = self._train_round(learner, X, y, weight, row_weight, rng)
                 predicted = class_columns(member.predict(X), classes, member)
             except WeakLearnerError as failure:
                 rounds.stop_diverged(failure)
-                checkpoint.commit(rounds, weight, rng, kept=False)
-                break
+                checkpoint.commit(rounds, rng, kept=False)
+                return
             wrong = predicted != columns
             error = weighted_error(wrong, weight)
             vote, stop_reason = self._judge(t, error, chance, int(weighted.sum()))
@@ -259,14 +260,13 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
             elif stop_reason:
                 rounds.end(stop_reason)
             if vote is not None:
-                rounds.keep(member, vote, error, chance)
-                logger.info("round %d: error %.4f, vote %.4f", t + 1, error, vote)
                 if self.reweight and not rounds.ended:
                     weight = updated_weight(weight, wrong, vote)
-            checkpoint.commit(rounds, weight, rng, kept=vote is not None)
-            if rounds.ended:
-                break
-        return rounds
+                rounds.keep(member, vote, error, chance, weight)
+                logger.info("round %d: error %.4f, vote %.4f", t + 1, error, vote)
+            checkpoint.commit(rounds, rng, kept=vote is not None)
+
+        rounds.run(self, one_round)
 
     def _train_round(
         self,
@@ -296,7 +296,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         self, rounds: Rounds, member: Any, error: float, chance: float, predicted: np.ndarray, y: np.ndarray
     ) -> float | None:
         """End with the rounds before one no better than guessing; the first is refused, or kept with vote 1."""
-        t = len(rounds.estimators)
+        t = len(rounds)
         found = (
             f"its weighted error, {error:.4f}, is not below that of guessing, {chance:.4f} "
             f"(unweighted accuracy {np.mean(predicted == y):.4f}"
@@ -311,7 +311,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         if t > 0:
             message = f"Round {t + 1} was discarded: {found}. The {t} rounds before it are kept."
         rounds.end("error_above_prior", message)
-        warnings.warn(message, EarlyStopWarning, stacklevel=4)
+        warnings.warn(message, EarlyStopWarning, stacklevel=6)
         return None if t > 0 else 1.0
 
     def _check_parameters(self) -> None:

@@ -97,7 +97,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
     on_locked : {"raise", "wait"}, default="raise"
         What to do while another process fits in `checkpoint_dir`.
     verbose : bool, default=False
-        Show a progress bar over rounds.
+        Show a progress bar over rounds, with the last one's error and vote. The learner's own bars are below it.
 
     Attributes
     ----------
@@ -113,8 +113,9 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         Error of the untrained model under the initial weights.
     token_weight_ : ndarray of shape (n_tokens,)
         Weight of each answer token after the last round.
-    stop_reason_ : {"n_estimators", "perfect_fit", "error_above_prior", "diverged"}
-        Why boosting ended.
+    stop_reason_ : {"n_estimators", "perfect_fit", "error_above_prior", "diverged", "interrupted"}
+        Why boosting ended. "interrupted" by Ctrl-C: the members are those of the rounds before, and the
+        KeyboardInterrupt has been passed on.
     max_new_tokens_ : int
         Longest answer in `fit`, in tokens.
     skipped_rows_ : list of (int, str)
@@ -211,8 +212,20 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         questions = usable.X
         untrained = self._base_estimator().initialize()
         tokens, unit = self._cut(untrained, questions)
-        weight = unit.initial_weight(row_weight)
-        with open_checkpoint(self) as checkpoint:
+        rounds = Rounds(unit.initial_weight(row_weight))
+
+        def finish() -> None:
+            self.pretrained_error_ = pretrained_error
+            self.estimators_ = rounds.estimators
+            self.estimator_weights_ = np.array(rounds.votes)
+            self.estimator_errors_ = np.array(rounds.errors)
+            self.prior_errors_ = np.array(rounds.priors)
+            self.stop_reason_ = rounds.stop_reason
+            self.token_weight_ = unit.spread(rounds.weight)
+            self.max_new_tokens_ = int(tokens.answer_lengths.max())
+            self.skipped_rows_ = usable.skipped
+
+        with rounds.finished_by(finish, self), open_checkpoint(self) as checkpoint:
             random_state = checkpoint.begin(
                 self,
                 self._base_estimator(),
@@ -220,20 +233,11 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
                 lambda: base_digest(untrained),
             )
             untrained_errors = checkpoint.once("untrained_errors", lambda: unit.errors(untrained))
-            self.pretrained_error_ = weighted_error(untrained_errors, weight)
+            pretrained_error = weighted_error(untrained_errors, rounds.weight)
             if self.reweight and self.prior != "uniform":
-                check_prior_error(self.pretrained_error_)
+                check_prior_error(pretrained_error)
             seed = int(check_random_state(random_state).randint(2**31 - 1))
-            rounds, weight = self._boost(tokens, unit, weight, untrained_errors, seed, checkpoint)
-
-        self.estimators_ = rounds.estimators
-        self.estimator_weights_ = np.array(rounds.votes)
-        self.estimator_errors_ = np.array(rounds.errors)
-        self.prior_errors_ = np.array(rounds.priors)
-        self.stop_reason_ = rounds.stop_reason
-        self.token_weight_ = unit.spread(weight)
-        self.max_new_tokens_ = int(tokens.answer_lengths.max())
-        self.skipped_rows_ = usable.skipped
+            self._boost(tokens, unit, untrained_errors, pretrained_error, seed, rounds, checkpoint)
         return self
 
     def staged_token_weight(
@@ -283,26 +287,25 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         self,
         tokens: TokenDataset,
         unit: BoostingUnit,
-        weight: np.ndarray,
         untrained_errors: np.ndarray,
+        pretrained_error: float,
         seed: int,
+        rounds: Rounds,
         checkpoint: Checkpoint,
-    ) -> tuple[Rounds, np.ndarray]:
-        from tqdm.auto import tqdm
+    ) -> None:
+        checkpoint.resume(rounds, self._base_estimator, self.n_estimators)
 
-        rounds = Rounds()
-        weight = checkpoint.resume(rounds, weight, self._base_estimator, self.n_estimators)
-        name = "boosting" if self.reweight else "bagging"
-        for t in tqdm(rounds.to_come(self.n_estimators), desc=name, unit="round", disable=not self.verbose):
+        def one_round(t: int) -> None:
+            weight = rounds.weight
             rng = np.random.RandomState(np.random.SeedSequence([seed, t]).generate_state(4))
-            prior = self._round_prior(unit, weight, untrained_errors)
+            prior = self._round_prior(unit, weight, untrained_errors, pretrained_error)
             try:
                 learner = self._train_round(tokens, unit, weight, rng)
                 errors = unit.errors(learner)
             except WeakLearnerError as failure:
                 rounds.stop_diverged(failure)
-                checkpoint.commit(rounds, weight, kept=False)
-                break
+                checkpoint.commit(rounds, kept=False)
+                return
             error = weighted_error(errors, weight)
             vote, stop_reason = self._judge(error, prior, unit.n_units)
             if vote is None:
@@ -310,14 +313,13 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
             elif stop_reason:
                 rounds.end(stop_reason)
             if vote is not None:
-                rounds.keep(learner, vote, error, prior)
-                logger.info("round %d: error %.4f, prior %.4f, vote %.4f", t + 1, error, prior, vote)
                 if self.reweight and not rounds.ended:
                     weight = updated_weight(weight, errors, vote)
-            checkpoint.commit(rounds, weight, kept=vote is not None)
-            if rounds.ended:
-                break
-        return rounds, weight
+                rounds.keep(learner, vote, error, prior, weight)
+                logger.info("round %d: error %.4f, prior %.4f, vote %.4f", t + 1, error, prior, vote)
+            checkpoint.commit(rounds, kept=vote is not None)
+
+        rounds.run(self, one_round)
 
     def _train_round(
         self, tokens: TokenDataset, unit: BoostingUnit, weight: np.ndarray, rng: np.random.RandomState
@@ -334,9 +336,11 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
             return Verdict(None, "error_above_prior")
         return vote_below_prior(error, prior, n_units=n_units, learning_rate=self.learning_rate)
 
-    def _round_prior(self, unit: BoostingUnit, weight: np.ndarray, untrained_errors: np.ndarray) -> float:
+    def _round_prior(
+        self, unit: BoostingUnit, weight: np.ndarray, untrained_errors: np.ndarray, pretrained_error: float
+    ) -> float:
         if self.prior == "pretrained":
-            return self.pretrained_error_
+            return pretrained_error
         if self.prior == "uniform":
             return unit.chance_error
         # Rounding can make this 0 or 1 in a late round, where the vote would be infinite.
@@ -345,7 +349,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
 
     def _vote_of_failed_round(self, rounds: Rounds, error: float, prior: float) -> float | None:
         """End with the rounds before one no better than the prior; the first is refused, or kept with vote 1."""
-        if rounds.estimators:
+        if len(rounds):
             rounds.end("error_above_prior")
             return None
         message = (
@@ -355,7 +359,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         if self.on_failure == "raise":
             raise WeakLearnerError(message + " on_failure='keep' keeps it as a single member.")
         rounds.end("error_above_prior", message + " It is kept as a single member with vote 1.")
-        warnings.warn(rounds.warning, EarlyStopWarning, stacklevel=4)
+        warnings.warn(rounds.warning, EarlyStopWarning, stacklevel=6)
         return 1.0
 
     def _check_input(

@@ -1,0 +1,86 @@
+"""Progress bars that nest, and can be read in a terminal, in a notebook and in a log."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any
+
+__all__ = ["progress_bar"]
+
+_N_OPEN: ContextVar[int] = ContextVar("ensemw2s_open_progress_bars", default=0)
+_LOG_INTERVAL = 10.0  # seconds between two lines of a log that nobody asked for
+
+
+@contextmanager
+def progress_bar(*, total: int, desc: str, unit: str, visible: bool, initial: int = 0) -> Iterator[Any]:
+    """A `tqdm.auto` bar on standard error, closed whatever happens.
+
+    A bar inside another is below it and disappears when it has ended. Where neither a terminal nor a notebook with
+    widgets shows it, a bar is a line for each ``refresh()``, and at most one in ten seconds besides; and bars inside it
+    are left out.
+
+    Parameters
+    ----------
+    total : int
+        Largest number of units. With fewer the bar ends at those that were done.
+    desc, unit : str
+        What is done, and the name of one unit.
+    visible : bool
+        False shows nothing.
+    initial : int, default=0
+        Units that were done before.
+
+    Yields
+    ------
+    tqdm.tqdm
+        With ``update(n)`` and ``set_postfix_str(text)``.
+    """
+    from tqdm.auto import tqdm
+
+    nested = _N_OPEN.get() > 0
+    settings: dict[str, Any] = {"total": total, "desc": desc, "unit": unit, "initial": initial}
+    if not visible:
+        yield tqdm(**settings, disable=True)
+        return
+    widgets = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
+    if widgets or (sys.stderr is not None and sys.stderr.isatty()):
+        bar = tqdm(**settings, leave=not nested, dynamic_ncols=True)
+    else:
+        bar = _log_lines()(**settings, leave=False, miniters=1, mininterval=_LOG_INTERVAL, disable=nested)
+    _N_OPEN.set(_N_OPEN.get() + 1)
+    try:
+        yield bar
+        bar.total = bar.n  # or a notebook would show what has ended early as failed
+    finally:
+        _N_OPEN.set(_N_OPEN.get() - 1)
+        bar.close()
+
+
+@lru_cache(maxsize=1)
+def _log_lines() -> Any:
+    from tqdm.std import tqdm
+
+    class LogLines(tqdm):
+        """A bar that writes lines."""
+
+        _shown: Any = None
+
+        def display(self, msg: str | None = None, pos: int | None = None) -> None:
+            state = (self.n, self.postfix or "")
+            if state != self._shown:  # closing shows what is there once more
+                self._shown = state
+                self.fp.write(f"{self}\n")
+                self.fp.flush()
+
+        def clear(self, nolock: bool = False) -> None:
+            """Leave lines where they are."""
+
+        def __str__(self) -> str:
+            count = {**self.format_dict, "bar_format": "{desc}: {unit} {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"}
+            return self.format_meter(**count) + (f" {self.postfix}" if self.postfix else "")
+
+    return LogLines

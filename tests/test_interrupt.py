@@ -1,0 +1,169 @@
+"""Ctrl-C: what is kept of a fit that it ends, and how it goes on."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.exceptions import NotFittedError
+from sklearn.tree import DecisionTreeClassifier
+
+import ensemw2s.ensemble
+from ensemw2s import BigramLearner, LLMAdaBoostClassifier, TokenAdaBoostGenerator, make_qa, word_tokenizer
+
+QUESTIONS = make_qa(24, random_state=0)
+WORDS = word_tokenizer([*QUESTIONS.prompts, *QUESTIONS.answers, "Question: Answer:"])
+FEATURES = np.random.RandomState(0).normal(size=(60, 3))
+CLASSES = (FEATURES[:, 0] + FEATURES[:, 1] > 0).astype(int)
+
+interrupt_in: list[int] = []  # the number of the fit that Ctrl-C ends, counted from 1, if any
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c(monkeypatch):
+    """Let Ctrl-C be pressed in a training; learners of the test's own could not be kept in a checkpoint."""
+    for learner in (BigramLearner, DecisionTreeClassifier):
+        real = learner.fit
+
+        def fit(self, *args, real=real, **kwargs):
+            if interrupt_in:
+                interrupt_in[0] -= 1
+                if interrupt_in[0] == 0:
+                    interrupt_in.clear()
+                    signal.raise_signal(signal.SIGINT)
+            return real(self, *args, **kwargs)
+
+        functools.update_wrapper(fit, real)  # scikit-learn looks for sample_weight
+        monkeypatch.setattr(learner, "fit", fit)
+
+
+def booster(kind: str, n_estimators: int = 4, **parameters: Any) -> Any:
+    if kind == "tokens":
+        settings = {"prior": "uniform", "sampling": "count", "random_state": 0, **parameters}
+        return TokenAdaBoostGenerator(BigramLearner(WORDS), n_estimators=n_estimators, **settings)
+    settings = {"sampling": "resample", "random_state": 0, **parameters}
+    return LLMAdaBoostClassifier(
+        DecisionTreeClassifier(max_depth=1, splitter="random"), n_estimators=n_estimators, **settings
+    )
+
+
+def fit(model: Any, in_round: int | None = None) -> Any:
+    interrupt_in[:] = [] if in_round is None else [in_round]
+    if isinstance(model, TokenAdaBoostGenerator):
+        return model.fit(QUESTIONS)
+    return model.fit(FEATURES, CLASSES)
+
+
+def learned(model: Any) -> list[np.ndarray]:
+    """All that was learned, as arrays."""
+    tables = [getattr(member, "log_proba_", None) for member in model.estimators_]
+    if tables[0] is None:
+        tables = [member.tree_.threshold for member in model.estimators_]
+    names = ("estimator_weights_", "estimator_errors_", "prior_errors_", "token_weight_")
+    return [*tables, *(getattr(model, name) for name in names if hasattr(model, name))]
+
+
+def assert_same(model: Any, other: Any) -> None:
+    for array, expected in zip(learned(model), learned(other), strict=True):
+        assert_array_equal(array, expected)
+
+
+kinds = pytest.mark.parametrize("kind", ["tokens", "classes"])
+
+
+@kinds
+def test_the_rounds_before_are_a_fitted_ensemble(kind):
+    model = booster(kind)
+    with pytest.raises(KeyboardInterrupt, match=r"in round 3 of 4\. The ensemble is fitted with the 2 rounds before"):
+        fit(model, in_round=3)
+    assert model.stop_reason_ == "interrupted"
+    assert_same(model, fit(booster(kind, n_estimators=2)))
+
+
+@kinds
+def test_what_is_kept_can_be_used(kind):
+    model = booster(kind)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, in_round=3)
+    rows = (QUESTIONS,) if kind == "tokens" else (FEATURES, CLASSES)
+    assert model.score(*rows) == fit(booster(kind, n_estimators=2)).score(*rows)
+
+
+@kinds
+def test_nothing_is_fitted_before_a_round_has_ended(kind):
+    model = booster(kind)
+    with pytest.raises(KeyboardInterrupt, match="before the first round had ended"):
+        fit(model, in_round=1)
+    with pytest.raises(NotFittedError):
+        model.predict(QUESTIONS if kind == "tokens" else FEATURES)
+
+
+@kinds
+def test_an_interrupted_refit_without_a_round_leaves_the_ensemble_as_it_was(kind):
+    model = fit(booster(kind, n_estimators=2))
+    before = learned(model)
+    with pytest.raises(KeyboardInterrupt, match="as it was before fit"):
+        fit(model, in_round=1)
+    for array, expected in zip(learned(model), before, strict=True):
+        assert_array_equal(array, expected)
+
+
+@kinds
+@pytest.mark.parametrize("in_round", [1, 3])
+def test_fit_goes_on_to_the_bit(tmp_path, kind, in_round):
+    expected = "as it was before" if in_round == 1 else "fit goes on after them when it is called again"
+    with pytest.raises(KeyboardInterrupt, match=expected):
+        fit(booster(kind, checkpoint_dir=tmp_path), in_round=in_round)
+    model = fit(booster(kind, checkpoint_dir=tmp_path))  # on_locked="raise": the lock was released
+    assert model.stop_reason_ == "n_estimators"
+    assert_same(model, fit(booster(kind)))
+
+
+def test_a_checkpoint_dir_is_recommended_to_those_who_have_none():
+    with pytest.raises(KeyboardInterrupt, match="with a checkpoint_dir, fit could go on"):
+        fit(booster("tokens"), in_round=2)
+
+
+def fit_until(model: Any, step: int | None) -> int:
+    """Fit, with Ctrl-C at the given line of ensemw2s.ensemble, counted from 1; gives the number of lines."""
+    folder, seen = str(Path(ensemw2s.ensemble.__file__).parent), 0
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        nonlocal seen
+        if not frame.f_code.co_filename.startswith(folder):
+            return None
+        if event == "line":
+            seen += 1
+            if seen == step:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        fit(model)
+    finally:
+        sys.settrace(before)
+    return seen
+
+
+@kinds
+def test_it_may_come_at_any_line(kind):
+    by_length = {n: fit(booster(kind, n_estimators=n)) for n in (1, 2)}
+    kept = set()
+    for step in range(1, fit_until(booster(kind, n_estimators=2), None) + 1, 3):
+        model = booster(kind, n_estimators=2)
+        with pytest.raises(KeyboardInterrupt):
+            fit_until(model, step)
+        n_kept = len(getattr(model, "estimators_", ()))
+        kept.add(n_kept)
+        if n_kept:
+            assert model.stop_reason_ == ("interrupted" if n_kept < 2 else "n_estimators"), step
+            assert_same(model, by_length[n_kept])
+    assert kept == {0, 1, 2}
