@@ -186,10 +186,15 @@ _PUBLIC: dict[str, str] = {
     "run_sweep": "experiments",
 }
 
+# Public modules with names of their own.
+_MODULES = ("paper",)
+
 __all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"ensemw2s.{name}")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'ensemw2s' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"ensemw2s.{_PUBLIC[name]}"), name)
@@ -198,4 +203,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, *_MODULES])

@@ -36,6 +36,8 @@ from ensemw2s._validation import (
     check_weight,
 )
 
+__all__ = ["draw_tokens", "estimator_weight", "reweight", "training_error_bound", "weighted_error", "window_error"]
+
 _SAMPLING = ("binary", "count", "weight")
 _BLOCK = 1 << 16  # tokens per step where a whole-array temporary would cost memory; they fit in a core's cache
 

@@ -16,6 +16,15 @@ from ensemw2s._validation import (
     check_vector,
 )
 
+__all__ = [
+    "bootstrap_interval",
+    "chance_level",
+    "option_accuracy",
+    "paired_bootstrap_interval",
+    "performance_gap_recovered",
+    "token_error",
+]
+
 # BCa's jackknife costs O(n^2): beyond this many values it takes seconds, and its correction, O(1/sqrt(n)), is not seen.
 _BCA_LIMIT = 10_000
 # Entries of one block of resamples: 32 MB of float64.

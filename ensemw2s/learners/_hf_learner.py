@@ -44,6 +44,10 @@ class HFLearner(SavedLearner, BaseEstimator, ABC):
         """Context manager that gives the `transformers` or PEFT model with this learner's weights in place.
 
         Other learners share the base: use the model inside the ``with`` block only.
+
+        Returns
+        -------
+        context manager of transformers.PreTrainedModel or peft.PeftModel
         """
         check_is_fitted(self, "tokenizer_")
         if self.model_ is not None:

@@ -1,0 +1,194 @@
+"""What is public: one list, its place in the API reference, its docstrings, and nothing by accident."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from numpydoc.docscrape import get_doc_object
+from numpydoc.validate import validate
+
+import ensemw2s
+from ensemw2s import paper
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "ensemw2s"
+PUBLIC = [*ensemw2s._PUBLIC, *(f"paper.{name}" for name in paper.__all__)]
+DOCSTRINGS = [name for name in PUBLIC if not name.removeprefix("paper.").isupper()]
+
+# Modules without an underscore; all other code can be reached through a private name only.
+MODULES = sorted(
+    path
+    for path in PACKAGE.rglob("*.py")
+    if not any(part.startswith("_") and part != "__init__.py" for part in path.relative_to(PACKAGE).parts)
+)
+
+# numpydoc's checks that are not ours, and why; all others must pass.
+NOT_OURS = {
+    "ES01": "a summary that says everything needs no second one",
+    "SA01": "related names stand in backquotes where they matter",
+    "RT02": "the parts of a tuple have names",
+    "RT03": "a value whose type says all needs no more words",
+    "SS05": "it takes plurals for verbs",
+}
+
+
+def resolve(name: str) -> Any:
+    value: Any = ensemw2s
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def public_members(name: str) -> Iterator[str]:
+    """A class's methods and properties; those that another package wrote are for it to document."""
+    value = resolve(name)
+    for member in dir(value) if inspect.isclass(value) else ():
+        owner = next((base for base in value.__mro__ if member in vars(base)), None)
+        ours = owner is not None and owner.__module__.startswith("ensemw2s.")
+        made_by_sklearn = re.fullmatch(r"set_\w+_request", member)
+        if ours and not member.startswith("_") and not made_by_sklearn and hasattr(vars(owner)[member], "__get__"):
+            yield f"{name}.{member}"
+
+
+def complaints(name: str) -> list[str]:
+    """What numpydoc says of one docstring, except where the missing thing stands where numpydoc does not look."""
+    found = [error for error in validate(f"ensemw2s.{name}")["errors"] if error[0] not in NOT_OURS]
+    if not found:
+        return []
+    doc = get_doc_object(resolve(name))
+    pointing = {  # "X, y", "As in `predict`."
+        parameter.strip()
+        for group in doc["Parameters"]
+        if group.desc and group.desc[0].startswith(("As in ", "Not used"))
+        for parameter in group.name.split(",")
+    }
+    fields = {part.strip() for group in doc["Attributes"] for part in group.name.split(",")}  # of a dataclass
+    excused = {
+        "EX01": lambda text: "." in name.removeprefix("paper."),  # the class has an example
+        "RT01": lambda text: bool(doc["Yields"]),
+        "PR01": lambda text: set(re.findall(r"'([*\w]+)'", text)) <= {*fields, *pointing, *_of_protocol(name)},
+        "PR04": lambda text: text.split('"')[1] in pointing,
+    }
+    return [f"{name}: {code} {text}" for code, text in found if not excused.get(code, lambda text: False)(text)]
+
+
+def _of_protocol(name: str) -> set[str]:
+    """Parameters of the constructor that a protocol does not have."""
+    return {"*args", "**kwargs"} if getattr(resolve(name), "_is_protocol", False) else set()
+
+
+@pytest.mark.parametrize("name", DOCSTRINGS)
+def test_docstring_has_the_sections_of_numpydoc(name):
+    found = [complaint for each in (name, *public_members(name)) for complaint in complaints(each)]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("docstring", "code"),
+    [
+        ("Add.\n\nParameters\n----------\na : int\n    One.\n", "PR01"),
+        ("Add.\n\nParameters\n----------\na : int\n    One.\nb\n    Two.\n\nReturns\n-------\nint\n", "PR04"),
+        ("Add.\n\nParameters\n----------\na : int\n    One.\nb : int\n    Two.\n", "RT01"),
+        ("Add.\n\nParameters\n----------\na, b : int\n    Both.\n\nReturns\n-------\nint\n", "EX01"),
+        ("add numbers", "SS02"),
+        (None, "GL08"),
+    ],
+)
+def test_a_docstring_that_lacks_something_is_seen(monkeypatch, docstring, code):
+    def add(a, b):
+        return a + b
+
+    add.__doc__ = docstring
+    monkeypatch.setattr(ensemw2s, "add", add, raising=False)
+    assert code in {complaint.split()[1] for complaint in complaints("add")}
+
+
+def test_methods_and_properties_of_ours_alone_are_looked_at():
+    members = set(public_members("TokenAdaBoostGenerator"))
+    assert {"TokenAdaBoostGenerator.fit", "TokenAdaBoostGenerator.staged_score"} <= members
+    assert not members & {"TokenAdaBoostGenerator.get_params", "TokenAdaBoostGenerator.set_fit_request"}
+
+
+@pytest.mark.parametrize("name", ensemw2s._PUBLIC)
+def test_public_name_is_the_name_of_the_thing(name):
+    assert getattr(ensemw2s, name).__name__ == name
+
+
+def test_api_reference_has_every_public_name_and_no_other():
+    reference = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^   ([\w.]+)$", reference, re.MULTILINE)
+    in_a_sentence = re.findall(r"`(paper\.[A-Z]+)`", reference)
+    assert sorted([*listed, *in_a_sentence]) == sorted(PUBLIC)
+
+
+def test_dir_is_the_public_list():
+    assert dir(ensemw2s) == sorted([*ensemw2s.__all__, "paper"])
+
+
+def test_type_checkers_see_the_public_list():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    declared = {alias.asname: node.module.partition(".")[2] for node in block.body for alias in node.names}
+    assert declared == ensemw2s._PUBLIC
+
+
+def test_star_import_brings_the_public_list():
+    namespace: dict[str, object] = {}
+    exec("from ensemw2s import *", namespace)
+    assert set(namespace) - {"__builtins__"} == set(ensemw2s.__all__)
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'ensemw2s' has no attribute 'AdaBoost'"):
+        _ = ensemw2s.AdaBoost
+
+
+def defined_names(tree: ast.Module) -> Iterator[str]:
+    """Classes, functions and constants of a module, without aliases of types and the logger."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            yield node.name
+        elif isinstance(node, ast.Assign) or (isinstance(node, ast.AnnAssign) and "TypeAlias" not in ast.unparse(node)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (target.id for target in targets if isinstance(target, ast.Name) and target.id != "logger")
+
+
+def imported_names(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            yield from (alias.asname or alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if path != PACKAGE / "__init__.py"],
+    ids=lambda path: ".".join(path.relative_to(PACKAGE).with_suffix("").parts),
+)  # fmt: skip
+def test_module_gives_away_what_it_lists(path):
+    """``__all__`` has all that a module defines, or a folder's ``__init__`` imports, and nothing that is not there."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    (listed,) = (
+        set(ast.literal_eval(node.value))
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    )
+    defined, imported = set(defined_names(tree)), set(imported_names(tree))
+    given = imported if path.name == "__init__.py" else {name for name in defined if not name.startswith("_")}
+    assert given <= listed <= defined | imported
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("docs/guide/*.md"), *ROOT.glob("examples/*.py")],
+    ids=lambda path: path.stem,
+)  # fmt: skip
+def test_documentation_and_examples_use_public_names_only(path):
+    text = path.read_text(encoding="utf-8")
+    used = re.findall(r"\b(?:from|import) ensemw2s\.(\w+)", text)
+    for names in re.findall(r"from ensemw2s import (\([^)]*\)|[^\n]*)", text):
+        used += re.findall(r"\w+", names.split("#")[0])
+    assert set(used) <= {*ensemw2s.__all__, "paper"}
