@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ensemw2s._encoding import is_chat
 from ensemw2s._validation import shorten
 from ensemw2s._version import __version__
 from ensemw2s.datasets import QADataset
@@ -134,6 +135,9 @@ def _describe_object(value: Any, name: str) -> Any:
         }
         if "model" in parameters:
             described["model"] = describe_model(parameters["model"], f"{name}.model")
+        tokenizer = parameters.get("tokenizer")
+        if hasattr(tokenizer, "chat_template") and is_chat(parameters.get("prompt_template", "")):
+            described["chat_template"] = digest(tokenizer.chat_template)
         return {"class": f"{kind.__module__}.{kind.__qualname__}", "parameters": described}
     if hasattr(value, "backend_tokenizer"):
         return {"tokenizer": digest(value.backend_tokenizer.to_str())}

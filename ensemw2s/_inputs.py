@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
+from ensemw2s._encoding import answer_ends
 from ensemw2s._rows import RowCheck, RowFilter
 from ensemw2s._usable import LengthCheck, UsableRows
 from ensemw2s._validation import as_column, check_same_length, check_text, check_weight, shorten
@@ -116,17 +117,18 @@ def tokenize_answers(
     Raises
     ------
     ValueError
-        If a row is too long, or an answer holds the end-of-answer token as a text: a model would learn to stop there.
+        If a row is too long, or an answer holds an end-of-answer token as a text: a model would learn to stop there.
     """
     numbers = range(len(questions)) if row_numbers is None else [int(row) for row in row_numbers]
     tokens = TokenDataset.for_learner(learner, questions.prompts, require_answers(questions), row_numbers=numbers)
-    early = tokens.labels == learner.tokenizer_.eos_token_id
+    early = np.isin(tokens.labels, answer_ends(learner))
     early[tokens.indptr[1:] - 1] = False
     if early.any():
-        row = int(tokens.row_of_token[np.argmax(early)])
+        row, token = int(tokens.row_of_token[np.argmax(early)]), int(tokens.labels[np.argmax(early)])
         raise ValueError(
-            f"answers[{numbers[row]}] must not hold the end-of-answer token {learner.tokenizer_.eos_token!r}, which is "
-            f"put behind every answer. Got {shorten(require_answers(questions)[row])}; remove it, or drop the row."
+            f"answers[{numbers[row]}] must not hold the end-of-answer token "
+            f"{learner.tokenizer_.convert_ids_to_tokens(token)!r}, at which generation stops. Got "
+            f"{shorten(require_answers(questions)[row])}; remove it, or drop the row."
         )
     return tokens
 

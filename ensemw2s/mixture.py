@@ -10,6 +10,7 @@ import torch
 from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from ensemw2s._encoding import answer_ends
 from ensemw2s._groups import MemberGroup, group_members
 from ensemw2s._sampling import sample
 from ensemw2s._validation import check_option
@@ -186,11 +187,12 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         _check_one_vocabulary(members)
         tokenizer = members[0].tokenizer_
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        ends = answer_ends(members[0])
         config = MixtureConfig(
             vocab_size=_n_logits(members[0]),
             combine=combine,
             bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=ends if len(ends) > 1 else tokenizer.eos_token_id,
             pad_token_id=pad,
         )
         return cls(config, members, votes, backend=backend).eval()

@@ -8,28 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s._encoding import (
-    DEFAULT_PROMPT_TEMPLATE,
-    cut_prompt,
-    encode_cue,
-    encode_for_learner,
-    encode_prompts,
-    encode_rows,
-    fill_template,
-)
+from ensemw2s._encoding import DEFAULT_PROMPT_TEMPLATE, PromptTemplate, encode_rows, frame_of
 from ensemw2s._validation import as_texts, check_integer, check_option, check_same_length, shorten
 
-__all__ = [
-    "DEFAULT_PROMPT_TEMPLATE",
-    "TokenBatch",
-    "TokenDataset",
-    "cut_prompt",
-    "encode_cue",
-    "encode_for_learner",
-    "encode_prompts",
-    "fill_template",
-    "pad_left",
-]
+__all__ = ["DEFAULT_PROMPT_TEMPLATE", "TokenBatch", "TokenDataset", "pad_left"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +108,7 @@ class TokenDataset:
         answers: Sequence[str],
         *,
         tokenizer: Any,
-        prompt_template: str = DEFAULT_PROMPT_TEMPLATE,
+        prompt_template: PromptTemplate = DEFAULT_PROMPT_TEMPLATE,
         max_length: int | None = None,
         truncation: str = "error",
         end_of_answer: bool = True,
@@ -143,13 +125,15 @@ class TokenDataset:
         prompts, answers : sequence of str, shape (n_rows,)
             Questions and their answers, none of them blank.
         tokenizer : transformers.PreTrainedTokenizerBase
-            Its ``eos_token_id`` ends an answer.
-        prompt_template : str
-            Text around the question; must contain ``{prompt}``.
+            Its ``eos_token_id`` ends an answer, or in a chat the token that ends a turn.
+        prompt_template : str or list of dict
+            Text around the question, with ``{prompt}`` in its place; "chat" for the tokenizer's chat template, or
+            chat messages, see `HFCausalLM`. The texts are then those of ``apply_chat_template``.
         max_length : int, optional
             Longest row, prompt and answer together, in tokens.
         truncation : {"error", "prompt"}, default="error"
-            What to do with a longer row: refuse it, or cut its prompt on the left. An answer is never cut.
+            What to do with a longer row: refuse it, or cut its prompt on the left, of a chat the question. An answer is
+            never cut.
         end_of_answer : bool, default=True
             Whether the end-of-answer token is appended.
         row_numbers : sequence of int, optional
@@ -165,22 +149,22 @@ class TokenDataset:
         Raises
         ------
         TypeError, ValueError
-            If a row is no text, blank, or too long; the message names the row.
+            If a row is no text, blank, or too long; the message names the row. Or if there is no such template.
         """
         prompts, answers = as_texts(prompts, "prompts", what="prompt"), as_texts(answers, "answers", what="answer")
         check_same_length(prompts, answers, "prompts", "answers")
         check_option(truncation, "truncation", ("error", "prompt"))
         if max_length is not None:
             check_integer(max_length, "max_length", minimum=2)
-        eos = tokenizer.eos_token_id
-        if end_of_answer and eos is None:
+        frame = frame_of(prompt_template, tokenizer)
+        if end_of_answer and frame.end_id is None:
             raise ValueError(
                 "tokenizer must have an end-of-sequence token, which ends an answer. "
                 "Set tokenizer.eos_token, or pass end_of_answer=False."
             )
         rows = encode_rows(
-            prompts, answers, tokenizer, prompt_template=prompt_template, max_length=max_length, truncation=truncation,
-            eos=[eos] if end_of_answer else [], row_numbers=row_numbers, cue_ids=cue_ids,
+            prompts, answers, tokenizer, frame, max_length=max_length, truncation=truncation,
+            end_of_answer=end_of_answer, row_numbers=row_numbers, cue_ids=cue_ids,
         )  # fmt: skip
         return cls(*_flatten(rows[0]), *_flatten(rows[1]))
 

@@ -13,8 +13,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, processors
 from transformers import PreTrainedTokenizerFast
 
 from ensemw2s import TokenDataset, byte_tokenizer, word_tokenizer
+from ensemw2s._encoding import encode
 from ensemw2s._validation import is_blank
-from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, encode_prompts
+from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE
 
 BYTES = byte_tokenizer()
 EOS, BOS = 256, 258
@@ -119,7 +120,7 @@ def test_answer_ids_follow_the_prompt_that_generation_starts_from():
     tokens = TokenDataset.from_text(["q"], ["y"], tokenizer=tokenizer, prompt_template="{prompt}:")
     prompt, answer = tokens.row_ids(0)
     assert joined[:2] != prompt.tolist()  # the tokenizer does merge over the boundary
-    assert_array_equal(prompt, encode_prompts(["q:"], tokenizer)[0])
+    assert_array_equal(prompt, encode(["q:"], tokenizer)[0])
     assert tokenizer.convert_ids_to_tokens(answer.tolist()) == [" y", "</s>"]
 
 
@@ -146,13 +147,13 @@ def test_special_tokens_stand_once_whatever_the_tokenizer_adds(bos, eos, merges)
 
 def test_prompt_that_ends_with_a_literal_eos_keeps_it():
     tokenizer = letters_tokenizer(eos=True)
-    assert encode_prompts(["a</s>"], tokenizer)[0][-1] == tokenizer.eos_token_id
+    assert encode(["a</s>"], tokenizer)[0][-1] == tokenizer.eos_token_id
 
 
 def test_unknown_word_that_is_encoded_as_eos_stays():
     tokenizer = word_tokenizer(["q"])
     tokenizer.backend_tokenizer.model.unk_token = "<eos>"  # as GPT-2's is
-    assert encode_prompts(["q q unheard"], tokenizer) == [[3, 3, tokenizer.eos_token_id]]
+    assert encode(["q q unheard"], tokenizer) == [[3, 3, tokenizer.eos_token_id]]
 
 
 def test_tokenizer_without_eos_is_refused():
@@ -251,8 +252,8 @@ def test_truncation_keeps_the_last_prompt_token_rather_than_bos_alone():
         ({"truncation": "left"}, ValueError, r"truncation must be one of 'error', 'prompt'. Got 'left'"),
         ({"max_length": 0}, ValueError, r"max_length must be an integer of at least 2. Got 0"),
         ({"max_length": "9"}, ValueError, r"max_length must be an integer of at least 2. Got '9'"),
-        ({"prompt_template": "Q:"}, ValueError, r"prompt_template must contain '\{prompt\}'. Got 'Q:'"),
-        ({"prompt_template": 5}, TypeError, r"prompt_template must be a text. Got 5"),
+        ({"prompt_template": "Q:"}, ValueError, r"prompt_template must contain '\{prompt\}', or be 'chat'. Got 'Q:'"),
+        ({"prompt_template": 5}, TypeError, r"prompt_template must be a text or a list of chat messages. Got 5"),
     ],
 )
 def test_from_text_refuses_bad_input(changes, error, message):

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s.tokens import TokenDataset, encode_for_learner, pad_left
+from ensemw2s._encoding import encode_for_learner
+from ensemw2s.tokens import TokenDataset, pad_left
 
 __all__ = ["encode_with_room", "generate_texts", "match_nll", "n_new_tokens"]
 

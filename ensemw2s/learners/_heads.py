@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ensemw2s._encoding import PromptTemplate, cut_prompt, encode_questions, frame_of
 from ensemw2s._validation import as_texts, shorten
 from ensemw2s.learners._head_weights import load_with_head
 from ensemw2s.learners._loading import load_model
-from ensemw2s.tokens import encode_prompts, fill_template, pad_left
+from ensemw2s.tokens import pad_left
 
 if TYPE_CHECKING:
     import torch
@@ -112,12 +113,12 @@ class VerbalizerHead:
 
     task_type = "CAUSAL_LM"
 
-    def __init__(self, tokenizer: Any, label_words: Sequence[str], prompt_template: str) -> None:
+    def __init__(self, tokenizer: Any, label_words: Sequence[str], prompt_template: PromptTemplate) -> None:
         self.tokenizer, self.prompt_template = tokenizer, prompt_template
         self.n_classes = len(label_words)
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         self.pad_token_id = 0 if pad is None else int(pad)  # hidden by mask and positions
-        separator = "" if prompt_template[-1:].isspace() else " "
+        separator = frame_of(prompt_template, tokenizer).separator
         words = [tokenizer(separator + word.strip(), add_special_tokens=False)["input_ids"] for word in label_words]
         self.common = _common_prefix(words)
         firsts = [word[len(self.common) :][:1] for word in words]
@@ -146,15 +147,15 @@ class VerbalizerHead:
     def encode(
         self, texts: Sequence[str], max_length: int | None, truncation: str, numbers: Sequence[int] | None = None
     ) -> list[list[int]]:
-        contexts = [fill_template(self.prompt_template, text) for text in texts]
-        rows = [[*row, *self.common] for row in encode_prompts(contexts, self.tokenizer)]
+        frame = frame_of(self.prompt_template, self.tokenizer)
+        rows = [[*row, *self.common] for row in encode_questions(texts, self.tokenizer, frame, numbers=numbers)]
         _refuse_empty(rows, texts, numbers)
         if max_length is None:
             return rows
         if truncation == "error":
             _refuse_long(rows, max_length, numbers)
-        bos = self.tokenizer.bos_token_id
-        return [_cut_left(row, max_length, bos) for row in rows]
+        cue_ids = [*frame.cue_ids, *self.common] if frame.keeps_head else []
+        return [cut_prompt(row, max_length, frame, cue_ids) for row in rows]
 
     def pad(self, ids: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
         import torch
@@ -217,11 +218,3 @@ def _refuse_long(rows: Sequence[Sequence[int]], max_length: int, numbers: Sequen
                 f"max_length={max_length}; raise max_length as far as the model allows, pass truncation='cut', or drop "
                 f"the row."
             )
-
-
-def _cut_left(row: list[int], max_length: int, bos: int | None) -> list[int]:
-    if len(row) <= max_length:
-        return row
-    if row[0] == bos and max_length > 1:
-        return [row[0], *row[len(row) - max_length + 1 :]]
-    return row[len(row) - max_length :]

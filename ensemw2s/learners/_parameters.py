@@ -8,9 +8,9 @@ from typing import Any
 
 from sklearn.utils import check_random_state
 
+from ensemw2s._encoding import check_template
 from ensemw2s._validation import check_integer, check_option, check_real, shorten
 from ensemw2s.learners._adapters import check_adapter_config
-from ensemw2s.tokens import fill_template
 
 __all__ = ["check_parameters"]
 
@@ -37,7 +37,7 @@ def check_parameters(learner: Any, *, truncations: tuple[str, ...] = ("error", "
         Names the parameter.
     """
     _check_model(learner)
-    fill_template(learner.prompt_template, "")
+    check_template(learner.prompt_template)
     _check_peft_config(learner.peft_config)
     _check_adapt(learner)
     for name in ("lr", "epochs"):
@@ -91,7 +91,7 @@ def _check_adapt(learner: Any) -> None:
             f"adapt must be 'all' with peft_config.{settings[0]}, for which there is no activated LoRA. Got 'answer' "
             f"instead."
         )
-    if learner.prompt_template.endswith("{prompt}"):
+    if isinstance(learner.prompt_template, str) and learner.prompt_template.endswith("{prompt}"):
         raise ValueError(
             f"prompt_template must have text behind '{{prompt}}', the cue from which on adapt='answer' acts, such as "
             f"'\\nAnswer:'. Got {learner.prompt_template!r} instead."

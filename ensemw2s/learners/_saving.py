@@ -182,4 +182,4 @@ def _same_tokenizer(one: Any, other: Any) -> bool:
     first, second = (getattr(tokenizer, "backend_tokenizer", None) for tokenizer in (one, other))
     if first is None or second is None:
         return False
-    return repr(one) == repr(other) and bool(first.to_str() == second.to_str())
+    return repr(one) == repr(other) and one.chat_template == other.chat_template and first.to_str() == second.to_str()

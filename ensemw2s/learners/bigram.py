@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from ensemw2s._encoding import DEFAULT_PROMPT_TEMPLATE, PromptTemplate, frame_of
 from ensemw2s._validation import as_texts, check_real, check_weight
 from ensemw2s.learners._saved_learner import SavedLearner
 from ensemw2s.tokenizers import byte_tokenizer
-from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, TokenDataset
+from ensemw2s.tokens import TokenDataset
 
 __all__ = ["BigramLearner"]
 
@@ -35,8 +36,8 @@ class BigramLearner(SavedLearner, BaseEstimator):
         everywhere: boost with ``prior="uniform"`` then.
     smoothing : float, default=1.0
         Weight :math:`\lambda > 0` of the untrained model, in tokens.
-    prompt_template : str
-        Text around a question.
+    prompt_template : str or list of dict
+        Text around a question, or a chat, see `HFCausalLM`.
 
     Attributes
     ----------
@@ -63,7 +64,7 @@ class BigramLearner(SavedLearner, BaseEstimator):
         *,
         corpus: Sequence[str] | None = None,
         smoothing: float = 1.0,
-        prompt_template: str = DEFAULT_PROMPT_TEMPLATE,
+        prompt_template: PromptTemplate = DEFAULT_PROMPT_TEMPLATE,
     ) -> None:
         self.tokenizer = tokenizer
         self.corpus = corpus
@@ -80,6 +81,7 @@ class BigramLearner(SavedLearner, BaseEstimator):
         if not check_real(self.smoothing, "smoothing") > 0:
             raise ValueError(f"smoothing must be > 0. Got {self.smoothing!r} instead.")
         self.tokenizer_ = byte_tokenizer() if self.tokenizer is None else self.tokenizer
+        frame_of(self.prompt_template, self.tokenizer_)  # which a tokenizer without a chat template refuses
         n_vocabulary = len(self.tokenizer_)
         counts = np.ones((n_vocabulary, n_vocabulary))  # (V, V)
         if self.corpus is not None:

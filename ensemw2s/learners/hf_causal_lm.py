@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._encoding import PromptTemplate, encode_cue, frame_of
 from ensemw2s.learners._adapters import AdapterHost, default_lora
 from ensemw2s.learners._distributed import current_launch, n_processes
 from ensemw2s.learners._fit_checks import check_fit_input, check_tokens
@@ -20,7 +21,7 @@ from ensemw2s.learners._loading import folder_stamp, load_model, load_tokenizer
 from ensemw2s.learners._model_cache import shared_host
 from ensemw2s.learners._parameters import check_parameters
 from ensemw2s.learners.base import PrefixCache
-from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, TokenBatch, TokenDataset, encode_cue
+from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, TokenBatch, TokenDataset
 
 if TYPE_CHECKING:
     import torch
@@ -69,8 +70,11 @@ class HFCausalLM(HFLearner):
         Longest row in tokens; the model's own limit if None.
     truncation : {"error", "prompt"}, default="error"
         Refuse longer rows, or cut their prompts on the left. Answers are never cut.
-    prompt_template : str, default="Question: {prompt}\\nAnswer:"
-        Text around a question; the answer follows after a space.
+    prompt_template : str or list of dict, default="Question: {prompt}\\nAnswer:"
+        Text around a question; the answer follows after a space. "chat" asks in the chat template of an
+        instruction-tuned model's tokenizer: the question is the user's message, the answer the assistant's, and the
+        token that ends a turn ends it. Chat messages, of which the last holds the question, add a system prompt or
+        examples: ``[{"role": "system", "content": "Answer in one word."}, {"role": "user", "content": "{prompt}"}]``.
     training_args : dict, optional
         Further `transformers.TrainingArguments`, such as ``{"warmup_steps": 20, "weight_decay": 0.01}``.
     callbacks : sequence of transformers.TrainerCallback, default=()
@@ -126,7 +130,7 @@ class HFCausalLM(HFLearner):
         eval_batch_size: int = 64,
         max_length: int | None = None,
         truncation: str = "error",
-        prompt_template: str = DEFAULT_PROMPT_TEMPLATE,
+        prompt_template: PromptTemplate = DEFAULT_PROMPT_TEMPLATE,
         training_args: dict[str, Any] | None = None,
         callbacks: Sequence[Any] = (),
         gguf_file: str | None = None,
@@ -449,6 +453,7 @@ class HFCausalLM(HFLearner):
 
     def _set_cue(self) -> None:
         self.__dict__.pop("cue_ids_", None)
+        frame = frame_of(self.prompt_template, self.tokenizer_)  # which a tokenizer without a chat template refuses
         if self.adapt == "all":
             return
         if current_launch(self._device()).sharded:
@@ -456,7 +461,7 @@ class HFCausalLM(HFLearner):
                 "adapt must be 'all' where the base is sharded (FSDP): the processes would read different prompts. "
                 "Got 'answer' instead."
             )
-        self.cue_ids_ = encode_cue(self.prompt_template, self.tokenizer_)
+        self.cue_ids_ = encode_cue(frame, self.tokenizer_)
         if not self.cue_ids_:
             raise ValueError(
                 f"prompt_template must have text behind '{{prompt}}' that the tokenizer does not drop. Got "

@@ -1,0 +1,209 @@
+"""Questions and answers in their frame, as token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ensemw2s._encoding._frame import Frame
+from ensemw2s._encoding._ids import encode
+from ensemw2s._encoding._template import frame_of
+from ensemw2s._encoding._text import DEFAULT_PROMPT_TEMPLATE
+
+__all__ = ["cut_prompt", "encode_cue", "encode_for_learner", "encode_questions", "encode_rows"]
+
+_ANY_TEXT = "a"  # stands before a cue, since many tokenizers treat the start of a text in a way of its own
+
+
+def encode_rows(
+    prompts: Sequence[str],
+    answers: Sequence[str],
+    tokenizer: Any,
+    frame: Frame,
+    *,
+    max_length: int | None,
+    truncation: str,
+    end_of_answer: bool,
+    row_numbers: Sequence[int] | None,
+    cue_ids: Sequence[int] | None,
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Tokens of prompts and of their answers, see `TokenDataset.from_text`."""
+    numbers = range(len(prompts)) if row_numbers is None else row_numbers
+    questions = _in_frame(frame, prompts, numbers)
+    contexts = [question + frame.cue for question in questions]
+    closing = frame.closing if end_of_answer else ""
+    texts = [
+        frame.answer(prompt, answer, context, int(number)) + closing
+        for prompt, answer, context, number in zip(prompts, answers, contexts, numbers, strict=True)
+    ]
+    if cue_ids is None:
+        prompt_rows = context_rows = _encode(contexts, tokenizer, frame)
+    else:  # the question must have no say in the tokens behind the cue either
+        prompt_rows = [[*row, *cue_ids] for row in _encode(questions, tokenizer, frame)]
+        contexts = [_ANY_TEXT + frame.cue] * len(prompts)
+        context_rows = _encode(contexts[:1], tokenizer, frame) * len(prompts)
+    answer_rows = _encode_behind(contexts, context_rows, texts, tokenizer, frame)
+    if end_of_answer and not closing and frame.end_id is not None:
+        answer_rows = [[*row, frame.end_id] for row in answer_rows]
+    if max_length is not None:
+        prompt_rows = [
+            _fit_length(prompt, answer, max_length, truncation, number, frame, cue_ids)
+            for number, prompt, answer in zip(numbers, prompt_rows, answer_rows, strict=True)
+        ]
+    return prompt_rows, answer_rows
+
+
+def encode_questions(
+    prompts: Sequence[str],
+    tokenizer: Any,
+    frame: Frame,
+    *,
+    numbers: Sequence[int] | None = None,
+    cue_ids: Sequence[int] | None = None,
+) -> list[list[int]]:
+    """Tokens that answers start from, special tokens included; with `cue_ids`, question and cue apart."""
+    numbers = range(len(prompts)) if numbers is None else numbers
+    questions = _in_frame(frame, prompts, numbers)
+    if cue_ids is None:
+        return _encode([question + frame.cue for question in questions], tokenizer, frame)
+    return [[*row, *cue_ids] for row in _encode(questions, tokenizer, frame)]
+
+
+def encode_cue(frame: Frame, tokenizer: Any) -> list[int]:
+    """Tokens of the answer cue, the text behind ``{prompt}``, as they stand behind a question.
+
+    Parameters
+    ----------
+    frame : Frame
+        From `frame_of`.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        The model's tokenizer.
+
+    Returns
+    -------
+    list of int
+        Empty where no text follows the question.
+    """
+    before, both = _encode([_ANY_TEXT, _ANY_TEXT + frame.cue], tokenizer, frame)
+    if both[: len(before)] == before:
+        return both[len(before) :]
+    return encode([frame.cue], tokenizer, add_special_tokens=False)[0]
+
+
+def encode_for_learner(learner: Any, prompts: Sequence[str], *, room: int | None = None) -> list[list[int]]:
+    """Tokens from which a learner starts to answer: its tokenizer, template, cue and truncation.
+
+    Parameters
+    ----------
+    learner : TokenLearner
+        After ``initialize()`` or ``fit``.
+    prompts : sequence of str
+        Questions.
+    room : int, optional
+        Tokens that a prompt may have; a longer one is cut where the learner's ``truncation`` is "prompt".
+
+    Returns
+    -------
+    list of list of int
+    """
+    frame = frame_of(getattr(learner, "prompt_template", DEFAULT_PROMPT_TEMPLATE), learner.tokenizer_)
+    cue_ids = getattr(learner, "cue_ids_", None)
+    rows = encode_questions(prompts, learner.tokenizer_, frame, cue_ids=cue_ids)
+    if room is None or room < 1 or getattr(learner, "truncation", "error") != "prompt":
+        return rows
+    return [cut_prompt(ids, room, frame, cue_ids) for ids in rows]
+
+
+def cut_prompt(prompt: list[int], length: int, frame: Frame, cue_ids: Sequence[int] | None = None) -> list[int]:
+    """Cut a question on the left; its cue stays, and a BOS token if there is room for another token beside it.
+
+    Parameters
+    ----------
+    prompt : list of int
+        Tokens.
+    length : int
+        Tokens to keep, at least 1; more are kept where the frame has more that must stay.
+    frame : Frame
+        Of the prompt.
+    cue_ids : sequence of int, optional
+        Tokens at the prompt's end that stay; those of the frame if None.
+
+    Returns
+    -------
+    list of int
+    """
+    n_head, n_cue = _n_kept(prompt, frame, cue_ids)
+    length = max(length, n_cue + n_head if frame.keeps_head else n_cue)
+    if len(prompt) <= length:
+        return prompt
+    if not frame.keeps_head and length <= n_head + n_cue:
+        n_head = 0
+    return prompt[:n_head] + prompt[len(prompt) - length + n_head :]
+
+
+def _n_kept(prompt: list[int], frame: Frame, cue_ids: Sequence[int] | None) -> tuple[int, int]:
+    """Tokens of a prompt's head and of its cue; a tokenizer may have merged the question with some of them."""
+    n_head = _n_common(prompt, frame.head_ids)
+    n_cue = _n_common(prompt[::-1], frame.cue_ids[::-1]) if cue_ids is None else len(cue_ids)
+    return min(n_head, len(prompt) - n_cue), n_cue
+
+
+def _n_common(ids: Sequence[int], others: Sequence[int]) -> int:
+    return next(
+        (place for place, (one, other) in enumerate(zip(ids, others, strict=False)) if one != other),
+        min(len(ids), len(others)),
+    )
+
+
+def _in_frame(frame: Frame, prompts: Sequence[str], numbers: Sequence[int]) -> list[str]:
+    texts: dict[str, str] = {}  # a question stands in one row for each of its options
+    for prompt, number in zip(prompts, numbers, strict=True):
+        if prompt not in texts:
+            texts[prompt] = frame.question(prompt, int(number))
+    return [texts[prompt] for prompt in prompts]
+
+
+def _encode(texts: Sequence[str], tokenizer: Any, frame: Frame) -> list[list[int]]:
+    return encode(texts, tokenizer, add_special_tokens=frame.adds_special_tokens)
+
+
+def _encode_behind(
+    contexts: Sequence[str], context_rows: Sequence[list[int]], texts: Sequence[str], tokenizer: Any, frame: Frame
+) -> list[list[int]]:
+    """Tokens of texts behind their contexts."""
+    full_rows = _encode([context + text for context, text in zip(contexts, texts, strict=True)], tokenizer, frame)
+    rows = []
+    for context, full, text in zip(context_rows, full_rows, texts, strict=True):
+        ids = full[len(context) :]
+        if full[: len(context)] != context or not ids:
+            # The tokenizer merged over the boundary: generation could never produce those ids.
+            ids = encode([text], tokenizer, add_special_tokens=False)[0]
+        rows.append(ids)
+    return rows
+
+
+def _fit_length(
+    prompt: list[int],
+    answer: list[int],
+    max_length: int,
+    truncation: str,
+    number: int,
+    frame: Frame,
+    cue_ids: Sequence[int] | None,
+) -> list[int]:
+    excess = len(prompt) + len(answer) - max_length
+    if excess <= 0:
+        return prompt
+    n_head, n_cue = _n_kept(prompt, frame, cue_ids)
+    if len(answer) + n_cue + (n_head if frame.keeps_head else 0) >= max_length:
+        raise ValueError(
+            f"answers[{number}] is {len(answer)} tokens long, which leaves no room for its prompt in "
+            f"max_length={max_length}; raise max_length or drop the row. An answer is never cut."
+        )
+    if truncation == "error":
+        raise ValueError(
+            f"prompts[{number}] and its answer are {len(prompt) + len(answer)} tokens long, more than "
+            f"max_length={max_length}; raise max_length, pass truncation='prompt' to cut the prompt on the left, "
+            f"or drop the row."
+        )
+    return cut_prompt(prompt, len(prompt) - excess, frame, cue_ids)

@@ -1,0 +1,76 @@
+"""What ``prompt_template`` may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from ensemw2s._encoding._chat import ChatFrame, check_messages
+from ensemw2s._encoding._frame import Frame
+from ensemw2s._encoding._text import DEFAULT_PROMPT_TEMPLATE, TextFrame
+
+__all__ = ["PromptTemplate", "answer_ends", "check_template", "frame_of", "is_chat"]
+
+PromptTemplate: TypeAlias = "str | Sequence[Mapping[str, str]]"
+
+_CHAT = ({"role": "user", "content": "{prompt}"},)
+
+
+def is_chat(prompt_template: Any) -> bool:
+    """Whether a template is the tokenizer's chat template."""
+    return not isinstance(prompt_template, str) or prompt_template == "chat"
+
+
+def check_template(prompt_template: Any) -> None:
+    """Refuse what is no template; whether a tokenizer has a chat template shows in `frame_of`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither a text nor a list of messages, or has no place for the question.
+    """
+    if not isinstance(prompt_template, str):
+        check_messages(prompt_template)
+    elif prompt_template != "chat" and "{prompt}" not in prompt_template:
+        raise ValueError(f"prompt_template must contain '{{prompt}}', or be 'chat'. Got {prompt_template!r} instead.")
+
+
+def frame_of(prompt_template: PromptTemplate, tokenizer: Any) -> Frame:
+    """What a template puts around questions and answers.
+
+    Parameters
+    ----------
+    prompt_template : str or list of dict
+        A text with ``{prompt}``, "chat", or chat messages of which the last holds ``{prompt}``.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        The model's tokenizer.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no template, or the tokenizer has no chat template, or one that cannot be taken apart.
+    """
+    check_template(prompt_template)
+    if not isinstance(prompt_template, str):
+        return ChatFrame.of(prompt_template, tokenizer)
+    if prompt_template == "chat":
+        return ChatFrame.of(_CHAT, tokenizer)
+    return TextFrame.of(prompt_template, tokenizer)
+
+
+def answer_ends(learner: Any) -> list[int]:
+    """Tokens that end what a learner writes: the end-of-answer token, and the tokenizer's end of a text.
+
+    Parameters
+    ----------
+    learner : TokenLearner
+        After ``initialize()`` or ``fit``.
+
+    Returns
+    -------
+    list of int
+        The end-of-answer token first; empty where there is none.
+    """
+    frame = frame_of(getattr(learner, "prompt_template", DEFAULT_PROMPT_TEMPLATE), learner.tokenizer_)
+    ends = dict.fromkeys([frame.end_id, learner.tokenizer_.eos_token_id])
+    return [int(token) for token in ends if token is not None]

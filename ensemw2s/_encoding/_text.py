@@ -1,0 +1,53 @@
+"""A text around the question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ensemw2s._encoding._frame import Frame
+
+__all__ = ["DEFAULT_PROMPT_TEMPLATE", "TextFrame"]
+
+DEFAULT_PROMPT_TEMPLATE = "Question: {prompt}\nAnswer:"
+
+
+@dataclass(frozen=True)
+class TextFrame(Frame):
+    """A text with ``{prompt}``; the answer follows after a space, and the tokenizer's EOS ends it.
+
+    Attributes
+    ----------
+    before : str
+        The template up to its last ``{prompt}``.
+    """
+
+    before: str
+
+    @classmethod
+    def of(cls, template: str, tokenizer: Any) -> TextFrame:
+        """The frame of a template."""
+        before, place, cue = template.rpartition("{prompt}")
+        bos = tokenizer.bos_token_id
+        return cls(
+            cue=cue,
+            separator=_separator(cue),
+            closing="",
+            end_id=tokenizer.eos_token_id,
+            head_ids=() if bos is None else (bos,),
+            cue_ids=(),
+            keeps_head=False,
+            adds_special_tokens=True,
+            before=before + place,
+        )
+
+    def question(self, question: str, number: int) -> str:
+        # Not str.format: a question or a template may hold braces of its own.
+        return self.before.replace("{prompt}", question)
+
+    def answer(self, question: str, answer: str, prompt: str, number: int) -> str:
+        return answer if answer[0].isspace() else _separator(prompt) + answer
+
+
+def _separator(text: str) -> str:
+    return "" if text[-1:].isspace() else " "
