@@ -22,7 +22,7 @@ __all__ = ["describe", "describe_model", "digest", "fingerprint_questions", "row
 # Parameters of estimators that do not change a result.
 _WITHOUT_EFFECT = ("n_jobs", "verbose", "backend", "checkpoint_dir", "on_locked")
 # Parameters that came later, with what was done before them: there they leave fingerprints of old results alone.
-_CAME_LATER = {"adapt": repr("all")}
+_CAME_LATER = {"adapt": repr("all"), "estimators": repr(None), "pick": repr("cycle")}
 
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "transformers", "peft", "accelerate")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from ensemw2s._validation import shorten
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["COMBINATIONS", "add_member", "member_terms", "mix", "normalized_votes"]
+__all__ = ["COMBINATIONS", "add_member", "align_widths", "member_terms", "mix", "normalized_votes"]
 
 COMBINATIONS = ("probabilities", "logits")
 
@@ -76,7 +77,22 @@ def add_member(mixed: torch.Tensor | None, terms: torch.Tensor, vote: float, com
     """`mix` for what `member_terms` gives, so that mixtures with other votes can share it."""
     import torch
 
+    if mixed is not None and mixed.shape[-1] != terms.shape[-1]:
+        mixed, terms = align_widths([mixed, terms])
     if combine == "logits":
         return terms * vote if mixed is None else mixed + terms * vote
     log_proba = terms if vote == 1.0 else terms + float(np.log(vote))  # alone: one tensor over the vocabulary less
     return log_proba if mixed is None else torch.logaddexp(mixed, log_proba)
+
+
+def align_widths(logits: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Tensors (..., V) over one vocabulary; a model that has no embedding for an id never says it.
+
+    Bases with one tokenizer may have spare embeddings, and not the same number of them.
+    """
+    import torch
+
+    width = max(each.shape[-1] for each in logits)
+    if all(each.shape[-1] == width for each in logits):
+        return list(logits)
+    return [torch.nn.functional.pad(each, (0, width - each.shape[-1]), value=-torch.inf) for each in logits]

@@ -10,12 +10,13 @@ import torch
 from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from ensemw2s._alike import same_tokenizer
 from ensemw2s._encoding import answer_ends
 from ensemw2s._groups import MemberGroup, group_members
 from ensemw2s._sampling import sample
 from ensemw2s._validation import check_option
 from ensemw2s.kernels import get_backend
-from ensemw2s.mixing import COMBINATIONS, mix, normalized_votes
+from ensemw2s.mixing import COMBINATIONS, align_widths, mix, normalized_votes
 
 __all__ = ["MixtureCache", "MixtureConfig", "MixtureForCausalLM"]
 
@@ -178,18 +179,18 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         Raises
         ------
         ValueError
-            If there is no member, the members' vocabularies differ in size, or a vote is negative, not finite or
-            missing.
+            If there is no member, the members' tokenizers differ, in whatever they hold, or a vote is negative, not
+            finite or missing.
         BackendUnavailableError
             If the backend that was asked for by name cannot serve.
         """
-        _one_vote_vector(votes, members)
-        _check_one_vocabulary(members)
+        weights = _one_vote_vector(votes, members)
+        _check_one_tokenizer(members)
         tokenizer = members[0].tokenizer_
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         ends = answer_ends(members[0])
         config = MixtureConfig(
-            vocab_size=_n_logits(members[0]),
+            vocab_size=max(_n_logits(member) for member, weight in zip(members, weights, strict=True) if weight > 0),
             combine=combine,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=ends if len(ends) > 1 else tokenizer.eos_token_id,
@@ -300,7 +301,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         for places, logits in self._steps(input_ids, attention_mask, position_ids, cache, n_last, use_cache):
             for place, z in zip(places, logits, strict=True):
                 of_place[place] = z
-        return torch.stack(of_place), cache if use_cache else None
+        return torch.stack(align_widths(of_place)), cache if use_cache else None
 
     def _sample(self, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         # Where `generate` arrives for greedy decoding and for sampling.
@@ -344,10 +345,15 @@ def _one_vote_vector(votes: Any, members: Sequence[Any]) -> np.ndarray:
     return rows[0]
 
 
-def _check_one_vocabulary(members: Sequence[Any]) -> None:
-    sizes = [len(member.tokenizer_) for member in members]
-    if len(set(sizes)) > 1:
-        raise ValueError(f"The members must have one tokenizer. Got vocabularies of {sizes} tokens instead.")
+def _check_one_tokenizer(members: Sequence[Any]) -> None:
+    tokenizers = [member.tokenizer_ for member in members]
+    for place, tokenizer in enumerate(tokenizers):
+        if not same_tokenizer(tokenizers[0], tokenizer):
+            raise ValueError(
+                f"The members must have one tokenizer. Got vocabularies of {[len(each) for each in tokenizers]} tokens "
+                f"instead, and that of member {place} is not that of member 0, so that their tokens cannot be mixed. "
+                f"A TokenAdaBoostGenerator of such members lets them vote on whole answers."
+            )
 
 
 def _n_logits(member: Any) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
+from ensemw2s._alike import narrowest
 from ensemw2s._branches import branch_log_proba, share_prompts
 from ensemw2s._packed import can_pack, packed_log_proba
 from ensemw2s._validation import as_texts, check_option, check_same_length
@@ -113,7 +114,7 @@ def option_nll(
     Parameters
     ----------
     members, votes, combine, batch_size
-        As in `score_answers`.
+        As in `score_answers`; the members read alike, see `difference`.
     prompts : sequence of str, shape (n,)
         Questions.
     choices : sequence of sequences of str, shape (n,)
@@ -135,7 +136,8 @@ def option_nll(
     n_choices = np.array([len(options) for options in choices])
     rows = np.repeat(np.arange(len(choices)), n_choices)
     flat = [option for options in choices for option in options]
-    tokens = TokenDataset.for_learner(members[0], [prompts[int(row)] for row in rows], flat, row_numbers=rows.tolist())
+    asked = [prompts[int(row)] for row in rows]
+    tokens = TokenDataset.for_learner(narrowest(members), asked, flat, row_numbers=rows.tolist())
     token_nll = _token_nll(members, votes, tokens, n_choices, combine=combine, batch_size=batch_size)
     sums = np.stack([tokens.sum_rows(stage) for stage in token_nll])  # (S, n_pairs)
     if normalize == "token":

@@ -31,6 +31,7 @@ FLOORS = {
     "storage": 2,
     "tokens": 2,
     "_usable": 2,
+    "_alike": 3,
     "datasets": 3,
     "learners.base": 3,
     "learners": 4,

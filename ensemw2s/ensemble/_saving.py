@@ -18,10 +18,11 @@ __all__ = ["SavedEnsemble"]
 
 _ENSEMBLE = "ensemble.json"
 _WEIGHT = "token_weight.safetensors"
+_LEARNERS = ("estimator", "estimators")
 
 
 class SavedEnsemble(Pretrained):
-    """An ensemble that can be saved and loaded; it has the parameter ``estimator``, and ``estimators_`` when fitted."""
+    """An ensemble that can be saved and loaded; its learners are the parameters ``estimator`` or ``estimators``."""
 
     estimators_: list[Any]
     estimator_weights_: np.ndarray
@@ -57,7 +58,7 @@ def _write(ensemble: Any, folder: Path, include_base: bool) -> list[dict[str, An
     writer = LearnerWriter(folder, include_base=include_base)
     members = [writer.member(member, f"members/{row}") for row, member in enumerate(ensemble.estimators_)]
     parameters = {
-        name: writer.estimator(value, name) if name == "estimator" else encode(value, name)
+        name: _encoded(writer, name, value)
         for name, value in ensemble.get_params(deep=False).items()
         if name not in ("checkpoint_dir", "on_locked")  # of this machine
     }
@@ -80,13 +81,21 @@ def _write(ensemble: Any, folder: Path, include_base: bool) -> list[dict[str, An
     return shared["bases"]
 
 
-def _read(cls: Any, stored: StoredFolder, base: str | None) -> Any:
+def _encoded(writer: LearnerWriter, name: str, value: Any) -> Any:
+    if name not in _LEARNERS or value is None:
+        return encode(value, name)
+    if name == "estimator":
+        return writer.estimator(value, name)
+    return [writer.estimator(each, f"{name}[{place}]", f"estimator_{place}.skops") for place, each in enumerate(value)]
+
+
+def _read(cls: Any, stored: StoredFolder, base: Any) -> Any:
     path = stored.file(_ENSEMBLE)
     content = stored.json(_ENSEMBLE)
     try:
         reader = LearnerReader(stored, content, base=base)
         parameters = {
-            name: reader.estimator(value) if name == "estimator" else decode(value)
+            name: reader.estimator(value) if name in _LEARNERS else decode(value)
             for name, value in content["parameters"].items()
         }
         ensemble = cls(**parameters)

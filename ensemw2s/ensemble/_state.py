@@ -21,7 +21,8 @@ _RECORD, _WEIGHT = "fitted.json", "token_weight.safetensors"
 def check_fitted_can_be_written(estimator: Any, name: str) -> None:
     """Raise a TypeError before training where `write_fitted` would raise it afterwards."""
     if isinstance(estimator, SavedEnsemble):
-        check_can_be_written(_new_member(estimator), f"{name}.estimator")
+        for learner in _learners(estimator):
+            check_can_be_written(learner, f"{name}.estimator")
     else:
         check_can_be_written(estimator, name)
 
@@ -55,8 +56,9 @@ def read_fitted(estimator: Any, stored: StoredFolder) -> Any:
         if not isinstance(estimator, SavedEnsemble):
             return _read(estimator, record["members"][0], stored, "member")
         restore_attributes(estimator, decode(record["fitted"]))
+        picks = getattr(estimator, "picks_", None)
         estimator.estimators_ = [
-            _read(_new_member(estimator), member, stored, f"members/{row}")
+            _read(_learners(estimator)[0 if picks is None else picks[row]], member, stored, f"members/{row}")
             for row, member in enumerate(record["members"])
         ]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -69,8 +71,9 @@ def read_fitted(estimator: Any, stored: StoredFolder) -> Any:
     return estimator
 
 
-def _new_member(ensemble: Any) -> Any:
-    return clone(ensemble._weak_learner()) if is_classifier(ensemble) else ensemble._base_estimator()
+def _learners(ensemble: Any) -> list[Any]:
+    """Clones of what its members are trained from."""
+    return [clone(ensemble._weak_learner())] if is_classifier(ensemble) else ensemble._base_estimators()
 
 
 def _write(member: Any, folder: Path, place: str, name: str) -> dict[str, Any]:

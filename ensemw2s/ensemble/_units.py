@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from ensemw2s._inputs import require_choices
+from ensemw2s._alike import difference, group_alike, narrowest
+from ensemw2s._inputs import require_choices, tokenize_answers
 from ensemw2s.boosting import window_error
 from ensemw2s.datasets import QADataset
 from ensemw2s.metrics import chance_level
 from ensemw2s.scoring import option_nll, score_answers
 from ensemw2s.tokens import TokenDataset
 
-__all__ = ["BoostingUnit", "check_unit", "make_unit"]
+__all__ = ["BoostingUnit", "check_unit", "make_unit", "make_units"]
 
 _NAMES = ("token", "sample", "option")
 
@@ -21,6 +23,7 @@ _NAMES = ("token", "sample", "option")
 class BoostingUnit(Protocol):
     """How errors are counted and weights are spread over answer tokens."""
 
+    tokens: TokenDataset
     n_units: int
     chance_error: float
 
@@ -52,6 +55,34 @@ def make_unit(unit: Any, learner: Any, tokens: TokenDataset, questions: QADatase
     if unit == "sample":
         return _SampleUnit(tokens, n_vocabulary, batch_size)
     return _TokenUnit(tokens, 1 if unit == "token" else int(unit), n_vocabulary, batch_size)
+
+
+def make_units(unit: Any, learners: Sequence[Any], questions: QADataset, *, normalize: str) -> list[BoostingUnit]:
+    """The unit that the parameter ``unit`` names as each learner reads it, one object for those that read alike.
+
+    Weights over answers or questions belong to all of them: :math:`D_t` is one array, and each learner's unit spreads
+    it over tokens of its own.
+
+    Raises
+    ------
+    ValueError
+        If tokens are to have weights, and the learners have none in common.
+    """
+    groups = group_alike(learners)
+    if unit not in ("sample", "option") and len(groups) > 1:
+        first, other = groups[0][0], groups[1][0]
+        what = difference(learners[first], learners[other])
+        raise ValueError(
+            f"unit must be 'sample' or 'option' where weak learners cut answers into different tokens: there is no "
+            f"token that could have a weight for all. Got {unit!r}, and estimators[{other}] has another {what} than "
+            f"estimators[{first}]."
+        )
+    units: dict[int, BoostingUnit] = {}
+    for group in groups:
+        reader = narrowest([learners[place] for place in group])
+        made = make_unit(unit, reader, tokenize_answers(reader, questions), questions, normalize=normalize)
+        units |= dict.fromkeys(group, made)
+    return [units[place] for place in range(len(learners))]
 
 
 def _token_mistakes(learner: Any, tokens: TokenDataset, batch_size: int) -> np.ndarray:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from ensemw2s._inputs import check_sample_weight, require_answers, tokenize_answers
-from ensemw2s.ensemble._generator import BaseTokenGenerator
+from ensemw2s.ensemble._staged import StagedTokenGenerator
 
 __all__ = ["FineTunedGenerator"]
 
 
-class FineTunedGenerator(BaseTokenGenerator):
+class FineTunedGenerator(StagedTokenGenerator):
     """A single learner trained on questions and answers: a student, an oracle, or an ensemble's yardstick.
 
     It predicts exactly as an ensemble of one does, so that the two can be compared.

@@ -20,7 +20,6 @@ from ensemw2s.boosting import draw_tokens, weighted_error
 from ensemw2s.boosting import reweight as updated_weight  # `reweight` is a parameter here
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._checkpoint import Checkpoint, check_checkpoint, open_checkpoint
-from ensemw2s.ensemble._generator import BaseTokenGenerator
 from ensemw2s.ensemble._rounds import (
     Rounds,
     Verdict,
@@ -29,6 +28,7 @@ from ensemw2s.ensemble._rounds import (
     seed_parameters,
     vote_below_prior,
 )
+from ensemw2s.ensemble._staged import StagedTokenGenerator
 from ensemw2s.ensemble._units import BoostingUnit, check_unit, make_unit
 from ensemw2s.exceptions import EarlyStopWarning, WeakLearnerError
 from ensemw2s.learners import base_digest
@@ -41,7 +41,7 @@ Sampling: TypeAlias = Literal["binary", "count", "weight"]
 logger = logging.getLogger("ensemw2s")
 
 
-class TokenAdaBoostGenerator(BaseTokenGenerator):
+class TokenAdaBoostGenerator(StagedTokenGenerator):
     r"""Boost language models at the level of single answer tokens (EnsemW2S-AdaBoost, Algorithm 1).
 
     Every answer token is a sample with a weight :math:`D_t`. A round draws tokens from :math:`D_t`, trains a fresh

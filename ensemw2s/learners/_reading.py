@@ -30,11 +30,13 @@ class LearnerReader:
         The ensemble's, verified.
     shared : dict
         From `LearnerWriter.shared`.
-    base : str, optional
-        Folder or hub id to use in place of the base that was referred to.
+    base : str or dict of str to str, optional
+        Folder or hub id to use in place of the base that was referred to; by the latter where there are several.
     """
 
-    def __init__(self, stored: StoredFolder, shared: dict[str, Any], *, base: str | None = None) -> None:
+    def __init__(
+        self, stored: StoredFolder, shared: dict[str, Any], *, base: str | dict[str, str] | None = None
+    ) -> None:
         self._stored, self._shared, self._other_base = stored, shared, base
         self._tokenizers: dict[int, Any] = {}
         self._checked: set[int] = set()
@@ -83,9 +85,10 @@ class LearnerReader:
         if record["included"]:
             refuse_adapter(self._stored, record["included"])
             return {"model": str(self._stored.folder(record["included"]))}
-        if self._other_base is not None:
+        other = self._other_base.get(record["model"]) if isinstance(self._other_base, dict) else self._other_base
+        if other is not None:
             gguf_file = record["gguf_file"]
-            return {"model": self._other_base, **({} if gguf_file is None else {"gguf_file": gguf_file})}
+            return {"model": other, **({} if gguf_file is None else {"gguf_file": gguf_file})}
         if record["folder"] and not os.path.isdir(record["model"]):
             raise CheckpointError(
                 f"{record['model']}, the folder of the base model, is missing. Pass base=, its new folder or a hub id; "

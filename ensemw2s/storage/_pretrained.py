@@ -72,9 +72,9 @@ class Pretrained:
             Folder; what is none is taken for the id of a repository of the Hugging Face hub.
         revision : str, optional
             Branch, tag or commit of the repository.
-        base : str, optional
-            Folder or hub id of the base model, where it is no longer where it was; its weights must be the same. For a
-            pipeline a dict, such as ``{"weak": ..., "student": ...}``.
+        base : str or dict, optional
+            Folder or hub id of the base model, where it is no longer where it was; its weights must be the same. Of
+            several bases a dict from where they were; for a pipeline a dict, such as ``{"weak": ..., "student": ...}``.
 
         Returns
         -------

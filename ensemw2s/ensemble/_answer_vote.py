@@ -1,0 +1,161 @@
+"""Members that read differently, answering together by a vote on whole answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax
+
+from ensemw2s._alike import difference, group_alike
+from ensemw2s._validation import is_blank
+from ensemw2s.datasets import QADataset
+from ensemw2s.ensemble._token_mixture import TokenMixture
+from ensemw2s.mixing import normalized_votes
+
+__all__ = ["AnswerVote", "join_members"]
+
+
+def join_members(members: list[Any], **settings: str) -> TokenMixture | AnswerVote:
+    """What lets fitted members answer together: Eq. 1 where they all read alike, else a vote on whole answers.
+
+    Parameters
+    ----------
+    members : list of TokenLearner
+        Fitted.
+    **settings : str
+        ``combine``, ``backend``, ``choose`` and ``normalize`` of the ensemble.
+    """
+    groups = group_alike(members)
+    return TokenMixture(members, **settings) if len(groups) == 1 else AnswerVote(members, groups, settings)
+
+
+class AnswerVote:
+    r"""Fitted members of which not all have one tokenizer.
+
+    Members that read alike are one voice, which mixes their tokens by Eq. 1; :math:`\beta_g`, the votes of its members,
+    is its share. Distributions over tokens of different vocabularies cannot be added, those over the same texts can:
+    from the options `o` of a question the voices choose by
+
+    .. math:: p(o) = \sum_g \beta_g \operatorname{softmax}_o(-s_g(o)),
+
+    where :math:`s_g(o)` is the option's negative log-likelihood under voice `g`, normalised as `normalize` says.
+    Without options each voice proposes an answer, and the proposals are the options.
+
+    Parameters
+    ----------
+    members : list of TokenLearner
+        Fitted.
+    groups : list of list of int
+        Their places by voice, from `group_alike`.
+    settings : dict
+        ``combine``, ``backend``, ``choose`` and ``normalize``.
+    """
+
+    def __init__(self, members: list[Any], groups: list[list[int]], settings: dict[str, str]) -> None:
+        self._n_members, self._groups, self._normalize = len(members), groups, settings["normalize"]
+        self._voices = [TokenMixture([members[place] for place in group], **settings) for group in groups]
+
+    @property
+    def readers(self) -> list[Any]:
+        """A member for each way to cut a text."""
+        return [reader for voice in self._voices for reader in voice.readers]
+
+    @property
+    def reason(self) -> str:
+        """Why there are no common tokens."""
+        first, second = (group[0] for group in self._groups[:2])
+        what = difference(self._voices[0].members[0], self._voices[1].members[0])
+        return (
+            f"Members {first} and {second} read with different {'tokenizers' if what == 'tokenizer' else what}: they "
+            f"have no tokens in common, and vote on whole answers"
+        )
+
+    def model(self, votes: Any) -> Any:
+        """There is none."""
+        raise AttributeError(
+            f"{self.reason}. So they are no single Hugging Face model; use generate and predict of the ensemble, or "
+            f"MixtureForCausalLM.from_members with members of one tokenizer."
+        )
+
+    def generate(self, votes: Any, prompts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
+        """The proposals that the voices choose, or answers drawn from voices that are drawn by their shares."""
+        n_sequences = int(_setting(settings, "num_return_sequences") or 1)
+        if _setting(settings, "do_sample"):
+            return self._draw(votes, prompts, settings, n_sequences)
+        if n_sequences > 1:
+            raise ValueError(
+                f"num_return_sequences must be 1 unless do_sample=True. Got {n_sequences} instead. {self.reason}."
+            )
+        proposals = [voice.generate(own[0], prompts, settings) for voice, own, _, _ in self._turns(votes)]
+        candidates = [
+            list(dict.fromkeys(text for text in texts if not is_blank(text))) or [""]
+            for texts in zip(*proposals, strict=True)
+        ]
+        answers = [texts[0] for texts in candidates]
+        open_rows = [row for row, texts in enumerate(candidates) if len(texts) > 1]
+        if open_rows:
+            texts_of_rows = [candidates[row] for row in open_rows]
+            asked = [prompts[row] for row in open_rows]
+            nll = self._vote(votes, lambda voice, own: voice.likelihood(own, asked, texts_of_rows, self._normalize))[0]
+            for row, texts, best in zip(open_rows, texts_of_rows, nll.argmin(axis=1), strict=True):
+                answers[row] = texts[best]
+        return answers
+
+    def option_nll(self, votes: Any, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> np.ndarray:
+        r""":math:`-\log p(o)` of the vote on the options, for each vote vector, (S, n, K)."""
+        return self._vote(votes, lambda voice, own: voice.option_nll(own, prompts, choices))
+
+    def answer_nll(self, votes: Any, prompts: Sequence[str], answers: Sequence[str], normalize: str) -> np.ndarray:
+        r""":math:`-\log \sum_g \beta_g e^{-s_g}` of one answer to each question, (S, n)."""
+        return self._mix(votes, lambda voice, own: -voice.answer_nll(own, prompts, answers, normalize))
+
+    def token_mistakes(self, votes: Any, questions: QADataset) -> Any:
+        """There are none."""
+        raise ValueError(f"{self.reason}. So no token is right or wrong for all; pass choices, to score by options.")
+
+    def _vote(self, votes: Any, scores: Callable[[TokenMixture, np.ndarray], np.ndarray]) -> np.ndarray:
+        return self._mix(votes, lambda voice, own: log_softmax(-scores(voice, own), axis=-1))
+
+    def _mix(self, votes: Any, log_proba: Callable[[TokenMixture, np.ndarray], np.ndarray]) -> np.ndarray:
+        """Negative logarithm of the voices' probabilities, mixed by their shares, (S, …)."""
+        parts = [(log_proba(voice, own), share, speaks) for voice, own, share, speaks in self._turns(votes)]
+        values, _, speaks = parts[0]
+        mixed = np.full((len(speaks), *values.shape[1:]), -np.inf)
+        for values, share, speaks in parts:  # (S', …), of the vote vectors under which the voice speaks
+            log_share = np.log(share).reshape(-1, *[1] * (values.ndim - 1))
+            mixed[speaks] = np.logaddexp(mixed[speaks], log_share + values)
+        return -mixed
+
+    def _turns(self, votes: Any) -> Iterator[tuple[TokenMixture, np.ndarray, np.ndarray, np.ndarray]]:
+        """Each voice with its members' votes (S', G), its shares (S',), and the vote vectors where it has one, (S,)."""
+        rows = normalized_votes(votes, self._n_members)
+        for group, voice in zip(self._groups, self._voices, strict=True):
+            own = rows[:, group]
+            share = own.sum(axis=1)
+            speaks = share > 0
+            if speaks.any():
+                yield voice, own[speaks], share[speaks], speaks
+
+    def _draw(self, votes: Any, prompts: Sequence[str], settings: dict[str, Any], n_sequences: int) -> list[Any]:
+        import torch
+
+        turns = list(self._turns(votes))
+        shares = torch.tensor([float(share[0]) for _, _, share, _ in turns], dtype=torch.float64)
+        # One voice for a whole answer: a text begun in one vocabulary need not have a next token in another.
+        drawn = torch.multinomial(shares, len(prompts) * n_sequences, replacement=True).numpy()
+        answers = np.empty(len(drawn), dtype=object)
+        for number, (voice, own, _, _) in enumerate(turns):
+            rows = np.flatnonzero(drawn == number)
+            if len(rows):
+                asked = [prompts[row // n_sequences] for row in rows.tolist()]
+                answers[rows] = voice.generate(own[0], asked, {**settings, "num_return_sequences": 1})
+        if n_sequences == 1:
+            return list(answers)
+        return [list(several) for several in answers.reshape(len(prompts), n_sequences)]
+
+
+def _setting(settings: dict[str, Any], name: str) -> Any:
+    """What a keyword of ``generate`` or its ``generation_config`` says; None if neither does."""
+    return settings.get(name, getattr(settings.get("generation_config"), name, None))

@@ -1,0 +1,94 @@
+"""Members that read alike, answering together token by token (EnsemW2S, Eq. 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ensemw2s._alike import narrowest
+from ensemw2s._inputs import require_answers
+from ensemw2s.datasets import QADataset
+from ensemw2s.ensemble._decoding import generate_texts, match_nll
+from ensemw2s.scoring import option_nll, score_answers
+from ensemw2s.tokens import TokenDataset
+
+if TYPE_CHECKING:
+    from ensemw2s.mixture import MixtureForCausalLM
+
+__all__ = ["TokenMixture"]
+
+
+@dataclass(frozen=True, eq=False)
+class TokenMixture:
+    r"""Fitted members with one tokenizer, whose next token is that of :math:`\sum_t \bar\alpha_t p_t`.
+
+    Attributes
+    ----------
+    members : list of TokenLearner
+        Fitted; they read alike, see `group_alike`.
+    combine, backend, choose, normalize : str
+        Parameters of the ensemble.
+    """
+
+    members: list[Any]
+    combine: str
+    backend: str
+    choose: str
+    normalize: str
+
+    @property
+    def readers(self) -> list[Any]:
+        """A member for each way to cut a text: the one that takes the shortest rows."""
+        return [narrowest(self.members)]
+
+    def model(self, votes: Any) -> MixtureForCausalLM:
+        """The members as one Hugging Face model."""
+        from ensemw2s.mixture import MixtureForCausalLM
+
+        return MixtureForCausalLM.from_members(self.members, votes, combine=self.combine, backend=self.backend)
+
+    def generate(self, votes: Any, prompts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
+        """Answers to questions under one vote vector; `settings` are keywords of ``generate``."""
+        return generate_texts(self.model(votes), self.readers[0], prompts, settings)
+
+    def option_nll(self, votes: Any, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> np.ndarray:
+        """What an option is chosen by, for each vote vector, (S, n, K); ``inf`` where a question has fewer options."""
+        if self.choose == "likelihood":
+            return self.likelihood(votes, prompts, choices, self.normalize)
+        reader = self.readers[0]
+        return np.stack(
+            [
+                match_nll(self.model(row), reader, prompts, choices, normalize=self.normalize)
+                for row in np.atleast_2d(votes)
+            ]
+        )
+
+    def likelihood(
+        self, votes: Any, prompts: Sequence[str], choices: Sequence[Sequence[str]], normalize: str
+    ) -> np.ndarray:
+        """Negative log-likelihood of texts that may follow a question, (S, n, K)."""
+        return option_nll(
+            self.members,
+            votes,
+            prompts,
+            choices,
+            combine=self.combine,
+            normalize=normalize,
+            batch_size=self._batch_size(),
+        )
+
+    def answer_nll(self, votes: Any, prompts: Sequence[str], answers: Sequence[str], normalize: str) -> np.ndarray:
+        """Negative log-likelihood of one answer to each question, (S, n)."""
+        return self.likelihood(votes, prompts, [[answer] for answer in answers], normalize)[:, :, 0]
+
+    def token_mistakes(self, votes: Any, questions: QADataset) -> tuple[TokenDataset, np.ndarray]:
+        """The answers' tokens, and for each vote vector which of them are predicted wrongly, (S, n_tokens)."""
+        tokens = TokenDataset.for_learner(self.readers[0], questions.prompts, require_answers(questions))
+        scores = score_answers(self.members, votes, tokens, combine=self.combine, batch_size=self._batch_size())
+        return tokens, scores.predicted != tokens.labels
+
+    def _batch_size(self) -> int:
+        return int(getattr(self.members[0], "eval_batch_size", 64))
