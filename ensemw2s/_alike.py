@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE
+from ensemw2s._encoding import DEFAULT_PROMPT_TEMPLATE, is_chat
 
 __all__ = ["difference", "group_alike", "narrowest", "same_tokenizer"]
 
@@ -41,6 +41,9 @@ def difference(one: Any, other: Any) -> str:
     for name, default in (("prompt_template", DEFAULT_PROMPT_TEMPLATE), ("truncation", "error")):
         if getattr(one, name, default) != getattr(other, name, default):
             return name
+    chats = [getattr(each.tokenizer_, "chat_template", None) for each in (one, other)]
+    if is_chat(getattr(one, "prompt_template", DEFAULT_PROMPT_TEMPLATE)) and chats[0] != chats[1]:
+        return "chat template"
     # Tokenised apart from the question by a learner that adapts itself to the answer alone.
     cues = [None if cue is None else list(cue) for cue in (getattr(each, "cue_ids_", None) for each in (one, other))]
     return "" if cues[0] == cues[1] else "adapt"

@@ -23,6 +23,7 @@ from ensemw2s import (
     TokenDataset,
     WeakLearnerError,
 )
+from ensemw2s.ensemble._candidates import Candidates
 from ensemw2s.ensemble._checkpoint import Checkpoint
 from ensemw2s.ensemble._rounds import Rounds
 from ensemw2s.ensemble._units import make_unit
@@ -110,9 +111,10 @@ def test_one_token_answers_and_the_uniform_prior_give_scikit_learns_adaboost():
     model._check_parameters()
     unit = make_unit("token", model.estimator.initialize(), tokens, None, normalize="sum")
     weight = unit.initial_weight(np.full(60, 1 / 60))
-    untrained = unit.errors(model.estimator)
+    candidates = Candidates(model, [model.estimator], [unit])
+    candidates.measure(candidates.errors(), weight)
     rounds = Rounds(weight)
-    model._boost(tokens, unit, untrained, float(untrained @ weight), 0, rounds, Checkpoint(None))
+    model._boost(candidates, 0, rounds, Checkpoint(None))
     assert_allclose(rounds.votes, reference.estimator_weights_, atol=1e-9)
     assert_allclose(rounds.errors, reference.estimator_errors_, atol=1e-9)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from ensemw2s._fingerprint import versions
@@ -63,9 +64,9 @@ class Checkpoint:
     def begin(
         self,
         booster: Any,
-        learner: Any,
+        learners: Sequence[Any],
         rows: Callable[[], Mapping[str, np.ndarray]],
-        base: Callable[[], str | None] = lambda: None,
+        base: Callable[[], Any] = lambda: None,
     ) -> Any:
         """Compare parameters and data with those that the checkpoint was begun with.
 
@@ -73,12 +74,13 @@ class Checkpoint:
         ----------
         booster : estimator
             Its parameters count, but for ``n_estimators``: more rounds go on where the last one ended.
-        learner : estimator
-            A clone of the weak learner.
+        learners : sequence of estimator
+            Clones of the weak learners.
         rows : callable
             Gives a hash for each row of each column of the data.
         base : callable
-            Gives the hash of the base model's weights, if something is computed with them before the first round.
+            Gives the hash of the base model's weights, or a list of several, if something is computed with them before
+            the first round.
 
         Returns
         -------
@@ -96,10 +98,11 @@ class Checkpoint:
         random_state = booster.random_state
         if self._journal is None:
             return random_state
-        check_can_be_written(learner, "estimator")
+        for learner in learners:
+            check_can_be_written(learner, "estimator")
         settings = {
             "class": type(booster).__name__,
-            "parameters": describe_parameters(booster, learner, without=("n_estimators",)),
+            "parameters": describe_parameters(booster, learners, without=("n_estimators",)),
             "weights of the base model": base(),
             "versions": versions(),
         }
@@ -122,7 +125,7 @@ class Checkpoint:
     def resume(
         self,
         rounds: Rounds,
-        make_member: Callable[[], Any],
+        learners: Sequence[Any],
         n_estimators: int,
         rng: np.random.RandomState | None = None,
     ) -> None:
@@ -132,8 +135,8 @@ class Checkpoint:
         ----------
         rounds : Rounds
             Without a member yet.
-        make_member : callable
-            Gives an unfitted clone of the weak learner.
+        learners : sequence of estimator
+            The weak learners.
         n_estimators : int
             How many rounds are wanted.
         rng : RandomState, optional
@@ -161,14 +164,15 @@ class Checkpoint:
                 if weight.shape != rounds.weight.shape or weight.dtype != rounds.weight.dtype:
                     raise ValueError(f"weight has shape {weight.shape}, not {rounds.weight.shape}")
                 if record["member"] is not None:
-                    member = make_member().set_params(**record["seeds"])
+                    pick = record.get("pick", 0)
+                    member = clone(learners[pick]).set_params(**record["seeds"])
                     member = read_state(member, record["member"], stored, _MEMBER)
-                    rounds.keep(member, record["vote"], record["error"], record["prior"], weight)
+                    rounds.keep(member, record["vote"], record["error"], record["prior"], weight, pick)
                 if record["stop_reason"]:
                     rounds.end(record["stop_reason"], record["warning"])
                 if rng is not None:
                     rng.set_state(decode(record["rng"]))
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
                 raise CheckpointError(
                     f"{path} is no round that this version of ensemw2s can read ({error})."
                 ) from error
@@ -209,5 +213,6 @@ class Checkpoint:
                 record["seeds"] = {key: int(member.get_params()[key]) for key in seed_parameters(member)}
                 record["member"] = write_state(member, folder / _MEMBER, f"{name}/{_MEMBER}")
                 record |= {"vote": rounds.votes[-1], "error": rounds.errors[-1], "prior": rounds.priors[-1]}
+                record["pick"] = rounds.picks[-1]
             write_arrays(folder / "weight.safetensors", {"weight": rounds.weight})
             write_json(folder / "round.json", record)

@@ -33,6 +33,8 @@ class Round(NamedTuple):
     vote: float
     error: float
     prior: float
+    pick: int = 0
+    """Which of the weak learners it is trained from."""
 
 
 class Rounds:
@@ -78,13 +80,18 @@ class Rounds:
         return [each.prior for each in self._kept[0]]
 
     @property
+    def picks(self) -> list[int]:
+        """Which of the weak learners each is trained from."""
+        return [each.pick for each in self._kept[0]]
+
+    @property
     def weight(self) -> np.ndarray:
         """Weights of the units after the last of them."""
         return self._kept[1]
 
-    def keep(self, estimator: Any, vote: float, error: float, prior: float, weight: np.ndarray) -> None:
+    def keep(self, estimator: Any, vote: float, error: float, prior: float, weight: np.ndarray, pick: int = 0) -> None:
         """Add one member, and the weights after it."""
-        self._kept = ((*self._kept[0], Round(estimator, vote, error, prior)), weight)
+        self._kept = ((*self._kept[0], Round(estimator, vote, error, prior, pick)), weight)
 
     def end(self, stop_reason: str, warning: str = "") -> None:
         """Let no round follow."""
@@ -109,7 +116,8 @@ class Rounds:
                 again = "fit goes on after them when it is called again with the same data and parameters"
                 if booster.checkpoint_dir is None:
                     again = "with a checkpoint_dir, fit could go on after them"
-                text = f"Interrupted {where}. The ensemble is fitted with the {n_kept} rounds before it; {again}."
+                kept = "round" if n_kept == 1 else f"{n_kept} rounds"
+                text = f"Interrupted {where}. The ensemble is fitted with the {kept} before it; {again}."
             interrupt.args = (f"{interrupt} {text}".strip(),)
             raise
 

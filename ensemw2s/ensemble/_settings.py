@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sklearn.base import clone
@@ -18,25 +18,28 @@ _WITHOUT_EFFECT = ("backend", "checkpoint_dir", "on_locked", "n_jobs", "verbose"
 _PLACES = ("model", "revision", "gguf_file", "tokenizer")
 
 
-def describe_parameters(booster: Any, learner: Any, *, without: tuple[str, ...]) -> dict[str, Any]:
-    """A booster's parameters and those of its learner, whose seeds it sets itself.
+def describe_parameters(booster: Any, learners: Sequence[Any], *, without: tuple[str, ...]) -> dict[str, Any]:
+    """A booster's parameters and those of its learners, whose seeds it sets itself.
 
     Parameters
     ----------
     booster : estimator
-    learner : estimator
-        A clone of the weak learner.
+    learners : sequence of estimator
+        Clones of the weak learners.
     without : tuple of str
         Parameters of the booster that may change.
     """
     parameters = booster.get_params(deep=False)
+    several = parameters.pop("estimators", None) is not None
     described = {
         name: describe(value, name)
         for name, value in parameters.items()
-        if name not in (*_WITHOUT_EFFECT, *without, "estimator")
+        if name not in (*_WITHOUT_EFFECT, *without, "estimator") and (several or name != "pick")
     }
-    unseeded = clone(learner).set_params(**dict.fromkeys(seed_parameters(learner)))
-    return {**described, "estimator": describe_estimator(unseeded, "estimator")}
+    unseeded = [clone(learner).set_params(**dict.fromkeys(seed_parameters(learner))) for learner in learners]
+    if not several:
+        return {**described, "estimator": describe_estimator(unseeded[0], "estimator")}
+    return {**described, "estimators": _describe_several(unseeded, "estimators")}
 
 
 def describe_estimator(estimator: Any, name: str) -> Any:
@@ -53,7 +56,17 @@ def describe_estimator(estimator: Any, name: str) -> Any:
     if "estimator" not in parameters:
         return describe(estimator, name)
     inner = {"estimator": describe_estimator(parameters.pop("estimator"), f"{name}.estimator")}
+    if "estimators" in parameters:
+        several = parameters.pop("estimators")
+        if several is None:
+            parameters.pop("pick")
+        else:
+            inner["estimators"] = _describe_several(several, f"{name}.estimators")
     return {"class": type(estimator).__name__, **_describe(parameters, name), **inner}
+
+
+def _describe_several(estimators: Sequence[Any], name: str) -> list[Any]:
+    return [describe_estimator(each, f"{name}[{place}]") for place, each in enumerate(estimators)]
 
 
 def _describe_learner(learner: Any, name: str) -> dict[str, Any]:

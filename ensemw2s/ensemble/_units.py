@@ -15,7 +15,7 @@ from ensemw2s.metrics import chance_level
 from ensemw2s.scoring import option_nll, score_answers
 from ensemw2s.tokens import TokenDataset
 
-__all__ = ["BoostingUnit", "check_unit", "make_unit", "make_units"]
+__all__ = ["BoostingUnit", "check_unit", "make_unit", "make_units", "spread_together"]
 
 _NAMES = ("token", "sample", "option")
 
@@ -83,6 +83,11 @@ def make_units(unit: Any, learners: Sequence[Any], questions: QADataset, *, norm
         made = make_unit(unit, reader, tokenize_answers(reader, questions), questions, normalize=normalize)
         units |= dict.fromkeys(group, made)
     return [units[place] for place in range(len(learners))]
+
+
+def spread_together(units: Sequence[BoostingUnit], weight: np.ndarray) -> np.ndarray:
+    """Weight of each answer token of learners that read alike; of others the weights themselves, one per answer."""
+    return units[0].spread(weight) if all(unit is units[0] for unit in units) else weight
 
 
 def _token_mistakes(learner: Any, tokens: TokenDataset, batch_size: int) -> np.ndarray:

@@ -219,7 +219,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         with rounds.finished_by(finish, self), open_checkpoint(self) as checkpoint:
             random_state = checkpoint.begin(
                 self,
-                clone(learner),
+                [clone(learner)],
                 lambda: usable.in_place({name: row_digests(column) for name, column in columns.items()}),
             )
             rng = check_random_state(random_state)
@@ -240,7 +240,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         columns = np.searchsorted(classes, y)
         chance = 1.0 - 1.0 / len(classes)
         weighted = row_weight > 0
-        checkpoint.resume(rounds, lambda: clone(learner), self.n_estimators, rng)
+        checkpoint.resume(rounds, [learner], self.n_estimators, rng)
 
         def one_round(t: int) -> None:
             # scikit-learn's floor: a weight that underflows to 0 would take its row out of training for good.

@@ -12,31 +12,28 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._fingerprint import row_digests
-from ensemw2s._inputs import check_sample_weight, require_answers, require_choices, tokenize_answers
+from ensemw2s._inputs import check_sample_weight, require_answers, require_choices
 from ensemw2s._usable import UsableRows
 from ensemw2s._validation import check_option
-from ensemw2s.boosting import draw_tokens, weighted_error
 from ensemw2s.boosting import reweight as updated_weight  # `reweight` is a parameter here
-from ensemw2s.datasets import QADataset
+from ensemw2s.boosting import weighted_error
+from ensemw2s.ensemble._candidates import Candidates
 from ensemw2s.ensemble._checkpoint import Checkpoint, check_checkpoint, open_checkpoint
 from ensemw2s.ensemble._rounds import (
     Rounds,
     Verdict,
     check_loop_parameters,
     check_prior_error,
-    seed_parameters,
     vote_below_prior,
 )
 from ensemw2s.ensemble._staged import StagedTokenGenerator
-from ensemw2s.ensemble._units import BoostingUnit, check_unit, make_unit
+from ensemw2s.ensemble._units import check_unit, make_units, spread_together
 from ensemw2s.exceptions import EarlyStopWarning, WeakLearnerError
-from ensemw2s.learners import base_digest
-from ensemw2s.tokens import TokenDataset
 
 __all__ = ["TokenAdaBoostGenerator"]
 
 Sampling: TypeAlias = Literal["binary", "count", "weight"]
+Pick: TypeAlias = Literal["cycle", "best"]
 
 logger = logging.getLogger("ensemw2s")
 
@@ -55,8 +52,14 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
 
     Parameters
     ----------
-    estimator : TokenLearner or str
+    estimator : TokenLearner or str, optional
         Weak learner, cloned every round; a model id or folder stands for ``HFCausalLM(id)``.
+    estimators : list of TokenLearner or str, optional
+        Different weak learners, in place of `estimator`. Those with one tokenizer mix by Eq. 1; members with different
+        tokenizers vote on whole answers, and need ``unit="sample"`` or ``"option"``, see the notes.
+    pick : {"cycle", "best"}, default="cycle"
+        Which of `estimators` a round keeps: one after the other, or the one with the least error under :math:`D_t`,
+        for which all are trained on the same draw, ``len(estimators)`` trainings a round.
     n_estimators : int, default=5
         Largest number of rounds.
     learning_rate : float, default=1.0
@@ -72,7 +75,8 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         What is averaged when members answer together.
     prior : {"pretrained", "reweighted", "uniform"}, default="pretrained"
         The error a round must stay below: the untrained model's under uniform weights (the paper's), the untrained
-        model's under :math:`D_t`, or that of a uniform guess, :math:`1 - 1/K` (SAMME's).
+        model's under :math:`D_t`, or that of a uniform guess, :math:`1 - 1/K` (SAMME's). Of several weak learners the
+        largest, so that the votes of different bases compare their errors alone.
     reweight : bool, default=True
         Boost. False is bagging, the control with the same learners, seeds and number of rounds: :math:`D_t` stays
         :math:`D_1`, every member is kept with vote 1, however large its error, and `learning_rate`, `prior` and
@@ -110,14 +114,18 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
     prior_errors_ : ndarray of shape (T,)
         The prior of each round.
     pretrained_error_ : float
-        Error of the untrained model under the initial weights.
+        Error of the untrained model under the initial weights; of several the largest.
+    pretrained_errors_ : ndarray of shape (K,)
+        That of each of the K weak learners.
+    picks_ : ndarray of shape (T,), int64
+        Place among the weak learners of what each member was trained from.
     token_weight_ : ndarray of shape (n_tokens,)
-        Weight of each answer token after the last round.
+        Weight of each answer token after the last round; where members have different tokenizers, of each answer.
     stop_reason_ : {"n_estimators", "perfect_fit", "error_above_prior", "diverged", "interrupted"}
         Why boosting ended. "interrupted" by Ctrl-C: the members are those of the rounds before, and the
         KeyboardInterrupt has been passed on.
     max_new_tokens_ : int
-        Longest answer in `fit`, in tokens.
+        Longest answer in `fit`, in tokens, by whichever tokenizer makes it longest.
     skipped_rows_ : list of (int, str)
         Number and reason of each row that was left out.
 
@@ -129,6 +137,15 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         If `checkpoint_dir` was begun with other data or parameters, is damaged, or is in use; says what, or which file.
     OSError
         If a round cannot be written; names the file. The rounds before it stay.
+
+    Notes
+    -----
+    Members with different tokenizers have no tokens in common whose probabilities could be added. Those with one
+    tokenizer are one voice, which answers by Eq. 1. From the options of a question, the voices choose by
+    :math:`\sum_g \beta_g p_g(o)`, where :math:`\beta_g` sums their members' :math:`\bar\alpha_t`, and :math:`p_g` is
+    the softmax over the options of a voice's log-likelihoods, divided by what `normalize` says. Without options each
+    voice writes an answer, and these are the options; with ``do_sample=True`` a voice is drawn for each answer. What
+    needs common tokens is not there then: ``mixture_``, token errors, and ``score`` without options.
 
     References
     ----------
@@ -149,8 +166,10 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: Any = None,
         *,
+        estimators: Sequence[Any] | None = None,
+        pick: Pick = "cycle",
         n_estimators: int = 5,
         learning_rate: float = 1.0,
         sampling: Sampling = "binary",
@@ -169,6 +188,8 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         verbose: bool = False,
     ) -> None:
         self.estimator = estimator
+        self.estimators = estimators
+        self.pick = pick
         self.n_estimators = n_estimators
         self.learning_rate = learning_rate
         self.sampling = sampling
@@ -209,35 +230,37 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         """
         self._check_parameters()
         usable, row_weight = self._check_input(X, y, sample_weight, choices)
-        questions = usable.X
-        untrained = self._base_estimator().initialize()
-        tokens, unit = self._cut(untrained, questions)
-        rounds = Rounds(unit.initial_weight(row_weight))
+        untrained = self._untrained()
+        units = make_units(self.unit, untrained, usable.X, normalize=self.normalize)
+        candidates = Candidates(self, untrained, units)
+        rounds = Rounds(units[0].initial_weight(row_weight))
 
         def finish() -> None:
-            self.pretrained_error_ = pretrained_error
+            self.pretrained_errors_ = candidates.pretrained_errors
+            self.pretrained_error_ = float(candidates.pretrained_errors.max())
             self.estimators_ = rounds.estimators
             self.estimator_weights_ = np.array(rounds.votes)
             self.estimator_errors_ = np.array(rounds.errors)
             self.prior_errors_ = np.array(rounds.priors)
+            self.picks_ = np.array(rounds.picks)
             self.stop_reason_ = rounds.stop_reason
-            self.token_weight_ = unit.spread(rounds.weight)
-            self.max_new_tokens_ = int(tokens.answer_lengths.max())
+            self.token_weight_ = spread_together([units[pick] for pick in rounds.picks], rounds.weight)
+            self.max_new_tokens_ = max(int(unit.tokens.answer_lengths.max()) for unit in units)
             self.skipped_rows_ = usable.skipped
 
         with rounds.finished_by(finish, self), open_checkpoint(self) as checkpoint:
+            weights = usable.take(sample_weight, "sample_weight")
             random_state = checkpoint.begin(
                 self,
-                self._base_estimator(),
-                lambda: usable.in_place(_row_digests(questions, tokens, usable.take(sample_weight, "sample_weight"))),
-                lambda: base_digest(untrained),
+                self._base_estimators(),
+                lambda: usable.in_place(candidates.row_digests(usable.X, weights)),
+                candidates.base_digests,
             )
-            untrained_errors = checkpoint.once("untrained_errors", lambda: unit.errors(untrained))
-            pretrained_error = weighted_error(untrained_errors, rounds.weight)
+            candidates.measure(checkpoint.once("untrained_errors", candidates.errors), rounds.weight)
             if self.reweight and self.prior != "uniform":
-                check_prior_error(pretrained_error)
+                check_prior_error(float(candidates.pretrained_errors.max()))
             seed = int(check_random_state(random_state).randint(2**31 - 1))
-            self._boost(tokens, unit, untrained_errors, pretrained_error, seed, rounds, checkpoint)
+            self._boost(candidates, seed, rounds, checkpoint)
         return self
 
     def staged_token_weight(
@@ -257,7 +280,8 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         ------
         ndarray of shape (n_tokens,)
             :math:`D_1, D_2, \dots, D_{T+1}`, one entry per answer token; with a larger unit its tokens have the
-            unit's weight. With ``reweight=False`` always :math:`D_1`.
+            unit's weight; where members have different tokenizers, one per answer. With ``reweight=False`` always
+            :math:`D_1`.
 
         Examples
         --------
@@ -274,40 +298,30 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         """
         check_is_fitted(self, "estimators_")
         usable, row_weight = self._check_input(X, y, sample_weight, choices)
-        _, unit = self._cut(self.estimators_[0], usable.X)
-        weight = unit.initial_weight(row_weight)
-        yield unit.spread(weight).copy()  # a copy: what the caller does to it must not reach the next round
+        units = make_units(self.unit, self.estimators_, usable.X, normalize=self.normalize)
+        weight = units[0].initial_weight(row_weight)
+        yield spread_together(units, weight).copy()  # a copy: what the caller does to it must not reach the next round
+        members = zip(units, self.estimators_, self.estimator_weights_, strict=True)
         rounds = zip(self.estimator_errors_, self.prior_errors_, strict=True)
-        for member, vote, (error, prior) in zip(self.estimators_, self.estimator_weights_, rounds, strict=False):
+        for (unit, member, vote), (error, prior) in zip(members, rounds, strict=False):
             if self.reweight and not _no_better(error, prior):
                 weight = updated_weight(weight, unit.errors(member), vote)
-            yield unit.spread(weight).copy()
+            yield spread_together(units, weight).copy()
 
-    def _boost(
-        self,
-        tokens: TokenDataset,
-        unit: BoostingUnit,
-        untrained_errors: np.ndarray,
-        pretrained_error: float,
-        seed: int,
-        rounds: Rounds,
-        checkpoint: Checkpoint,
-    ) -> None:
-        checkpoint.resume(rounds, self._base_estimator, self.n_estimators)
+    def _boost(self, candidates: Candidates, seed: int, rounds: Rounds, checkpoint: Checkpoint) -> None:
+        checkpoint.resume(rounds, self._base_estimators(), self.n_estimators)
 
         def one_round(t: int) -> None:
             weight = rounds.weight
-            rng = np.random.RandomState(np.random.SeedSequence([seed, t]).generate_state(4))
-            prior = self._round_prior(unit, weight, untrained_errors, pretrained_error)
+            prior = candidates.prior(weight)
             try:
-                learner = self._train_round(tokens, unit, weight, rng)
-                errors = unit.errors(learner)
+                pick, learner, errors = candidates.train(weight, seed, t)
             except WeakLearnerError as failure:
                 rounds.stop_diverged(failure)
                 checkpoint.commit(rounds, kept=False)
                 return
             error = weighted_error(errors, weight)
-            vote, stop_reason = self._judge(error, prior, unit.n_units)
+            vote, stop_reason = self._judge(error, prior, len(weight))
             if vote is None:
                 vote = self._vote_of_failed_round(rounds, error, prior)
             elif stop_reason:
@@ -315,19 +329,11 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
             if vote is not None:
                 if self.reweight and not rounds.ended:
                     weight = updated_weight(weight, errors, vote)
-                rounds.keep(learner, vote, error, prior, weight)
+                rounds.keep(learner, vote, error, prior, weight, pick)
                 logger.info("round %d: error %.4f, prior %.4f, vote %.4f", t + 1, error, prior, vote)
             checkpoint.commit(rounds, kept=vote is not None)
 
         rounds.run(self, one_round)
-
-    def _train_round(
-        self, tokens: TokenDataset, unit: BoostingUnit, weight: np.ndarray, rng: np.random.RandomState
-    ) -> Any:
-        learner = self._base_estimator()
-        learner.set_params(**{name: int(rng.randint(2**31 - 1)) for name in seed_parameters(learner)})
-        token_weight = unit.spread(draw_tokens(weight, sampling=self.sampling, random_state=rng))
-        return learner.fit(tokens, token_weight=token_weight)
 
     def _judge(self, error: float, prior: float, n_units: int) -> Verdict:
         if not self.reweight:
@@ -335,17 +341,6 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         if _no_better(error, prior):
             return Verdict(None, "error_above_prior")
         return vote_below_prior(error, prior, n_units=n_units, learning_rate=self.learning_rate)
-
-    def _round_prior(
-        self, unit: BoostingUnit, weight: np.ndarray, untrained_errors: np.ndarray, pretrained_error: float
-    ) -> float:
-        if self.prior == "pretrained":
-            return pretrained_error
-        if self.prior == "uniform":
-            return unit.chance_error
-        # Rounding can make this 0 or 1 in a late round, where the vote would be infinite.
-        edge = np.finfo(np.float64).eps
-        return float(np.clip(weighted_error(untrained_errors, weight), edge, 1.0 - edge))
 
     def _vote_of_failed_round(self, rounds: Rounds, error: float, prior: float) -> float | None:
         """End with the rounds before one no better than the prior; the first is refused, or kept with vote 1."""
@@ -371,28 +366,15 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
             require_choices(usable.X)
         return usable, check_sample_weight(usable.take(sample_weight, "sample_weight"), len(usable.X))
 
-    def _cut(self, learner: Any, questions: QADataset) -> tuple[TokenDataset, BoostingUnit]:
-        tokens = tokenize_answers(learner, questions)
-        return tokens, make_unit(self.unit, learner, tokens, questions, normalize=self.normalize)
-
     def _check_parameters(self) -> None:
+        self._check_given()
+        check_option(self.pick, "pick", ("cycle", "best"))
         check_loop_parameters(self)
         check_checkpoint(self)
         check_option(self.sampling, "sampling", ("binary", "count", "weight"))
         check_option(self.prior, "prior", ("pretrained", "reweighted", "uniform"))
         check_unit(self.unit)
         self._check_choosing()
-
-
-def _row_digests(questions: QADataset, tokens: TokenDataset, sample_weight: Any) -> dict[str, np.ndarray]:
-    """A hash for each row of what `fit` was given, and of what the tokenizer made of it."""
-    columns: dict[str, Any] = {"X": questions.prompts, "y": require_answers(questions)}
-    if questions.choices is not None:
-        columns["choices"] = questions.choices
-    if sample_weight is not None:
-        columns["sample_weight"] = np.asarray(sample_weight, dtype=np.float64)
-    columns["tokens"] = [[ids.tolist() for ids in tokens.row_ids(row)] for row in range(len(tokens))]
-    return {name: row_digests(column) for name, column in columns.items()}
 
 
 def _no_better(error: float, prior: float) -> bool:
