@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 # Two processes with spinning OpenMP threads starve each other on few cores.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: quickstart test doctest lint docs clean
+.PHONY: quickstart test doctest lint docs dist clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python examples/quickstart.py
@@ -26,8 +26,11 @@ lint: $(VENV)/.installed-test $(VENV)/.installed-lint
 docs: $(VENV)/.installed-docs
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build/html
 
+dist: $(VENV)/.installed-test $(VENV)/.installed-lint $(VENV)/.installed-dist
+	$(BIN)/python .ci/check_dist.py
+
 clean:
-	rm -rf $(VENV) docs/_build docs/generated
+	rm -rf $(VENV) docs/_build docs/generated dist
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
