@@ -21,6 +21,8 @@ __all__ = ["describe", "describe_model", "digest", "fingerprint_questions", "row
 
 # Parameters of estimators that do not change a result.
 _WITHOUT_EFFECT = ("n_jobs", "verbose", "backend", "checkpoint_dir", "on_locked")
+# Settings of `transformers.TrainingArguments` that do not.
+_REPORTS = ("report_to", "output_dir", "run_name")
 # Parameters that came later, with what was done before them: there they leave fingerprints of old results alone.
 _CAME_LATER = {"adapt": repr("all"), "estimators": repr(None), "pick": repr("cycle")}
 
@@ -129,7 +131,7 @@ def _describe_object(value: Any, name: str) -> Any:
     if hasattr(value, "get_params") and not isinstance(value, type):
         parameters = value.get_params(deep=False)
         described = {
-            key: describe(entry, f"{name}.{key}")
+            key: describe(_without_reports(entry) if key == "training_args" else entry, f"{name}.{key}")
             for key, entry in parameters.items()
             if key not in ("model", *_WITHOUT_EFFECT) and _CAME_LATER.get(key) != repr(entry)
         }
@@ -153,6 +155,13 @@ def _describe_object(value: Any, name: str) -> Any:
         f"{name} must be something that can be recognised in the next run: a model id, a folder, a function of a "
         f"module, an estimator. Got {shorten(value)} instead."
     )
+
+
+def _without_reports(training_args: Any) -> Any:
+    """Settings of Trainer without those that say where it reports; None where there are no others."""
+    if not isinstance(training_args, Mapping) or not any(name in training_args for name in _REPORTS):
+        return training_args
+    return {name: value for name, value in training_args.items() if name not in _REPORTS} or None
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

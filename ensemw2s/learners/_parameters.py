@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from ensemw2s._encoding import check_template
 from ensemw2s._validation import check_integer, check_option, check_real, shorten
 from ensemw2s.learners._adapters import check_adapter_config
+from ensemw2s.learners._reports import check_reports
 
 __all__ = ["check_parameters"]
 
@@ -108,6 +109,7 @@ def _check_training_args(training_args: Any) -> None:
     unknown = sorted(set(training_args) - {field.name for field in fields(TrainingArguments)}, key=str)
     if unknown:
         raise ValueError(f"training_args must name fields of transformers.TrainingArguments. Got {unknown} instead.")
+    check_reports(training_args)
 
 
 def _check_callbacks(callbacks: Any) -> None:

@@ -17,6 +17,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._distributed import Launch, current_launch, local_part
+from ensemw2s.learners._reports import reporting
 from ensemw2s.tokens import TokenBatch, TokenDataset
 
 __all__ = [
@@ -248,7 +249,10 @@ def run_training(
             "training_args must not hold 'fsdp'; a model is sharded by starting the script with accelerate launch "
             "--config_file examples/fsdp.yaml."
         )
-    with tempfile.TemporaryDirectory(prefix="ensemw2s-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="ensemw2s-") as folder,
+        reporting(training_args, writes=launch.rank == 0) as (report_settings, reporters),
+    ):
         settings: dict[str, Any] = {
             "output_dir": folder,
             "learning_rate": lr,
@@ -262,6 +266,7 @@ def run_training(
             "disable_tqdm": not verbose,
             "dataloader_pin_memory": not use_cpu,
             **training_args,
+            **report_settings,
             "remove_unused_columns": False,
         }
         with launch.own_training(model), _own_forward(model):
@@ -279,6 +284,8 @@ def run_training(
                 **trainer_kwargs,
             )
             trainer.remove_callback(PrinterCallback)
+            for reporter in reporters:
+                trainer.add_callback(reporter)
             trainer.train()
         _check_finite(model, launch)
         return list(trainer.state.log_history)

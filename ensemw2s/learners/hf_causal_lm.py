@@ -77,6 +77,8 @@ class HFCausalLM(HFLearner):
         examples: ``[{"role": "system", "content": "Answer in one word."}, {"role": "user", "content": "{prompt}"}]``.
     training_args : dict, optional
         Further `transformers.TrainingArguments`, such as ``{"warmup_steps": 20, "weight_decay": 0.01}``.
+        ``{"report_to": "tensorboard", "output_dir": "runs"}`` writes a run per fit, that is per round: ``runs/fit-000``
+        and so on.
     callbacks : sequence of transformers.TrainerCallback, default=()
         Passed to Trainer.
     gguf_file, revision : str, optional

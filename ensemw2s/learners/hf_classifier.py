@@ -12,6 +12,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._encoding import PromptTemplate
 from ensemw2s._rows import check_labels
 from ensemw2s._validation import as_texts, check_option, check_same_length, check_weight, shorten
 from ensemw2s.exceptions import WeakLearnerError
@@ -55,8 +56,9 @@ class HFClassifier(ClassifierMixin, HFLearner):
         prompt. The probabilities are the softmax over the K classes.
     label_words : mapping of class to str, or sequence of str, optional
         Words of the verbalizer, the sequence in the order of ``classes_``; ``str(label)`` if None.
-    prompt_template : str, default="{prompt}\\nAnswer:"
-        Text around a row for the verbalizer; the label word follows after a space.
+    prompt_template : str or list of dict, default="{prompt}\\nAnswer:"
+        Text around a row for the verbalizer; the label word follows after a space. "chat", or chat messages, asks in
+        the tokenizer's chat template, see `HFCausalLM`.
     peft_config : "default", peft.PeftConfig or None, default="default"
         What is trained: LoRA of rank 8 on all linear layers, adapters of your own choice, or, with None, all weights.
         A new classification head is always trained.
@@ -79,6 +81,8 @@ class HFClassifier(ClassifierMixin, HFLearner):
         Refuse longer rows, or cut them: at the end, or, for the verbalizer, at the beginning of the prompt.
     training_args : dict, optional
         Further `transformers.TrainingArguments`, such as ``{"warmup_steps": 20, "weight_decay": 0.01}``.
+        ``{"report_to": "tensorboard", "output_dir": "runs"}`` writes a run per fit, that is per round: ``runs/fit-000``
+        and so on.
     callbacks : sequence of transformers.TrainerCallback, default=()
         Passed to Trainer.
     revision : str, optional
@@ -124,7 +128,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         tokenizer: Any = None,
         head: str = "sequence-classification",
         label_words: Mapping[Any, str] | Sequence[str] | None = None,
-        prompt_template: str = "{prompt}\nAnswer:",
+        prompt_template: PromptTemplate = "{prompt}\nAnswer:",
         peft_config: str | PeftConfig | None = "default",
         loss: Any = "cross-entropy",
         classes: Sequence[Any] | None = None,
