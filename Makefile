@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 # Two processes with spinning OpenMP threads starve each other on few cores.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: quickstart test doctest lint docs dist clean
+.PHONY: quickstart test doctest lint docs notebooks dist clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python examples/quickstart.py
@@ -26,11 +26,14 @@ lint: $(VENV)/.installed-test $(VENV)/.installed-lint
 docs: $(VENV)/.installed-docs
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build/html
 
+notebooks: $(VENV)/.installed-test
+	$(BIN)/jupytext --to ipynb examples/notebooks/*.py
+
 dist: $(VENV)/.installed-test $(VENV)/.installed-lint $(VENV)/.installed-dist
 	$(BIN)/python .ci/check_dist.py
 
 clean:
-	rm -rf $(VENV) docs/_build docs/generated dist
+	rm -rf $(VENV) docs/_build docs/generated docs/auto_examples examples/notebooks/*.ipynb dist
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

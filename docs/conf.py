@@ -10,6 +10,7 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path.insert(0, str(Path(__file__).parent / "_scripts"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))  # for what the examples share
 
 import rooms_picture
 
@@ -23,10 +24,11 @@ version = release = __version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "numpydoc",
     "myst_parser",
+    "sphinx_gallery.gen_gallery",
+    "drawn_math",
 ]
 exclude_patterns = ["_build", "_templates", "_scripts"]
 templates_path = ["_templates"]
@@ -39,6 +41,25 @@ numpydoc_show_class_members = False  # the class template lists them
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+
+html_math_renderer = "drawn"
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": "",  # all that are not ignored are run
+    "ignore_pattern": r"^(?!plot_|quick_tour|research_workflow)",  # the other scripts are for a command line
+    "within_subsection_order": "FileNameSortKey",
+    "doc_module": ("ensemw2s",),
+    "backreferences_dir": "generated/examples_of",
+    "reset_modules": ("matplotlib", "gallery_warnings.as_errors"),
+    "reset_modules_order": "both",
+    "image_srcset": ["2x"],
+    "remove_config_comments": True,
+    "show_signature": False,
+    "write_computation_times": False,
+    "min_reported_time": 1e9,  # never: a page says what came out, not how busy the machine was
+}
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"ensemw2s {version}"
