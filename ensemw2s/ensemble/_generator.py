@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._alike import group_alike
 from ensemw2s._inputs import check_questions, check_sample_weight, require_answers, require_choices
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._answer_vote import AnswerVote
@@ -27,10 +28,11 @@ __all__ = ["BaseTokenGenerator", "chosen", "has_common_tokens"]
 
 def has_common_tokens(generator: BaseTokenGenerator) -> bool:
     """Whether a token is right or wrong for all members; an AttributeError says why not."""
-    if hasattr(generator, "estimators_"):
-        joined = generator._join()
-        if isinstance(joined, AnswerVote):
-            raise AttributeError(f"{joined.reason}.")
+    if not hasattr(generator, "estimators_"):
+        return len(generator._given()) == 1 or len(group_alike(generator._untrained())) == 1
+    joined = generator._join()
+    if isinstance(joined, AnswerVote):
+        raise AttributeError(f"{joined.reason}.")
     return True
 
 

@@ -86,7 +86,7 @@ def _encoded(writer: LearnerWriter, name: str, value: Any) -> Any:
         return encode(value, name)
     if name == "estimator":
         return writer.estimator(value, name)
-    return [writer.estimator(each, f"{name}[{place}]", f"estimator_{place}.skops") for place, each in enumerate(value)]
+    return [writer.estimator(each, f"{name}[{place}]") for place, each in enumerate(value)]
 
 
 def _read(cls: Any, stored: StoredFolder, base: Any) -> Any:

@@ -60,7 +60,7 @@ class LearnerWriter:
         (self._folder / name).mkdir(parents=True)
         return {"learner": self._skops(member, name, f"{name}/estimator.skops")}
 
-    def estimator(self, estimator: Any, name: str, file: str = "estimator.skops") -> Any:
+    def estimator(self, estimator: Any, name: str) -> Any:
         """An estimator with its parameters, not fitted, as JSON.
 
         Parameters
@@ -69,13 +69,11 @@ class LearnerWriter:
             A model id, a learner, or another scikit-learn estimator, which becomes a file.
         name : str
             What to call it in an error.
-        file : str, default="estimator.skops"
-            Where another scikit-learn estimator goes.
         """
         if isinstance(estimator, str):
             return {"$base": self._base((estimator, None, None), name)}
         if type(estimator) not in LEARNERS.values():
-            return self._skops(estimator, name, file)
+            return self._skops(estimator, name, "estimator.skops")
         parameters, base = estimator.get_params(deep=False), None
         if isinstance(estimator, HFLearner):
             base = self._base(tuple(parameters.pop(key, None) for key in BASE_PARAMETERS), f"{name}.model")

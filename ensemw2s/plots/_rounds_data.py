@@ -81,7 +81,9 @@ def tested_rounds(booster: Any, X: Any, y: Any, choices: Sequence | None) -> tup
         return {"accuracy": np.array([list(booster.staged_score(X, y))])}, 1.0 / len(booster.classes_)
     questions = check_questions(X, y, choices)
     require_answers(questions)
-    tested = {"token_error": np.array([list(booster.staged_token_error(questions))])}
+    tested = {}
+    if hasattr(booster, "staged_token_error"):  # members with different tokenizers have no common tokens
+        tested["token_error"] = np.array([list(booster.staged_token_error(questions))])
     if questions.n_choices is None:
         return tested, float("nan")
     return {"accuracy": np.array([list(booster.staged_score(questions))]), **tested}, chance_level(questions.n_choices)

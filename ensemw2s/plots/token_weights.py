@@ -155,6 +155,11 @@ class TokenWeightDisplay:
         shown = np.concatenate([np.arange(tokens.indptr[row], tokens.indptr[row + 1]) for row in numbers])
         weights = {}
         for t, weight in enumerate(booster.staged_token_weight(questions), start=1):
+            if t == 1 and len(weight) != tokens.n_tokens:
+                raise ValueError(
+                    "booster must have members of one tokenizer, whose tokens have weights. Got members with different "
+                    "ones; staged_token_weight gives one weight per answer."
+                )
             if t == 1:
                 start = weight.mean()  # 1/n; with a larger unit each token has the weight of its unit
             if t in wanted:
