@@ -7,6 +7,7 @@ light: torch, transformers, peft, pandas and scikit-learn are loaded by the part
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s._version import __version__
@@ -190,6 +191,9 @@ _PUBLIC: dict[str, str] = {
 _MODULES = ("paper",)
 
 __all__ = ["__version__", *_PUBLIC]
+
+# Without it Python writes warnings to standard error where the user has set up no logging.
+logging.getLogger("ensemw2s").addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ensemw2s._progress import progress_bar
 from ensemw2s._validation import is_blank, shorten
 from ensemw2s.exceptions import CheckpointError, WeakLearnerError
 from ensemw2s.storage import Steps, decode, encode, write_json
@@ -102,27 +103,27 @@ def label_shard(
     """
     from sklearn.utils import _safe_indexing
     from sklearn.utils.validation import _num_samples
-    from tqdm.auto import tqdm
 
     answer = _ANSWERS[kind]
     n_rows = _num_samples(X)
     parts = []
-    name = f"pseudo-labels from row {first_row}" if first_row else "pseudo-labels"
-    for start in tqdm(range(0, n_rows, batch_size), desc=name, unit="batch", disable=not verbose):
-        stop = min(start + batch_size, n_rows)
-        number = (first_row + start) // batch_size
-        known = None if kept is None else _read(kept, number, stop - start)
-        if known is not None:
+    name, starts = f"pseudo-labels from row {first_row}" if first_row else "pseudo-labels", range(0, n_rows, batch_size)
+    with progress_bar(total=len(starts), desc=name, unit="batch", visible=verbose) as bar:
+        for start in starts:
+            stop = min(start + batch_size, n_rows)
+            number = (first_row + start) // batch_size
+            known = None if kept is None else _read(kept, number, stop - start)
+            if known is None:
+                rows = X if stop - start == n_rows else _safe_indexing(X, np.arange(start, stop))
+                seed = _seed(random_state, number)
+                try:
+                    known = answer(teacher, rows, with_confidence, generation_kwargs, seed)
+                except Exception as error:
+                    raise _located(error, first_row + start, first_row + stop) from error
+                if kept is not None:
+                    known = _commit(kept, number, known)
             parts.append(known)
-            continue
-        rows = X if stop - start == n_rows else _safe_indexing(X, np.arange(start, stop))
-        seed = _seed(random_state, number)
-        try:
-            parts.append(answer(teacher, rows, with_confidence, generation_kwargs, seed))
-        except Exception as error:
-            raise _located(error, first_row + start, first_row + stop) from error
-        if kept is not None:
-            parts[-1] = _commit(kept, number, parts[-1])
+            bar.update()
     return Labels.concatenate(parts)
 
 

@@ -5,28 +5,26 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["progress_bar"]
+__all__ = ["progress_bar", "redrawn"]
 
-_N_OPEN: ContextVar[int] = ContextVar("ensemw2s_open_progress_bars", default=0)
-_LOG_INTERVAL = 10.0  # seconds between two lines of a log that nobody asked for
+_OPEN: list[Any] = []  # bars of all threads: they share the screen
+_LOG_INTERVAL = 10.0  # seconds
 
 
 @contextmanager
 def progress_bar(*, total: int, desc: str, unit: str, visible: bool, initial: int = 0) -> Iterator[Any]:
     """A `tqdm.auto` bar on standard error, closed whatever happens.
 
-    A bar inside another is below it and disappears when it has ended. Where neither a terminal nor a notebook with
-    widgets shows it, a bar is a line for each ``refresh()``, and at most one in ten seconds besides; and bars inside it
-    are left out.
+    A bar inside another is below it, and disappears when it has ended. Where bars are not `redrawn`, each
+    ``set_postfix_str`` writes a line, as does ``update`` every ten seconds, and there are no bars inside others.
 
     Parameters
     ----------
     total : int
-        Largest number of units. With fewer the bar ends at those that were done.
+        Largest number of units. With fewer, the bar ends at those that were done.
     desc, unit : str
         What is done, and the name of one unit.
     visible : bool
@@ -41,23 +39,34 @@ def progress_bar(*, total: int, desc: str, unit: str, visible: bool, initial: in
     """
     from tqdm.auto import tqdm
 
-    nested = _N_OPEN.get() > 0
     settings: dict[str, Any] = {"total": total, "desc": desc, "unit": unit, "initial": initial}
     if not visible:
         yield tqdm(**settings, disable=True)
         return
-    widgets = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
-    if widgets or (sys.stderr is not None and sys.stderr.isatty()):
-        bar = tqdm(**settings, leave=not nested, dynamic_ncols=True)
+    if _in_widgets():
+        bar = tqdm(**settings, leave=not _OPEN, dynamic_ncols=True)
+    elif redrawn():
+        bar = tqdm(**settings, leave=None, dynamic_ncols=True)  # left unless it is below a bar, the user's included
     else:
-        bar = _log_lines()(**settings, leave=False, miniters=1, mininterval=_LOG_INTERVAL, disable=nested)
-    _N_OPEN.set(_N_OPEN.get() + 1)
+        bar = _log_lines()(**settings, leave=False, miniters=1, mininterval=_LOG_INTERVAL, disable=bool(_OPEN))
+    _OPEN.append(mark := object())
     try:
         yield bar
         bar.total = bar.n  # or a notebook would show what has ended early as failed
     finally:
-        _N_OPEN.set(_N_OPEN.get() - 1)
+        _OPEN.remove(mark)
         bar.close()
+
+
+def redrawn() -> bool:
+    """Whether bars are drawn in place: in a terminal, or by the widgets of a notebook; else they are a log."""
+    return _in_widgets() or (sys.stderr is not None and sys.stderr.isatty())
+
+
+def _in_widgets() -> bool:
+    from tqdm.auto import tqdm
+
+    return any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
 
 
 @lru_cache(maxsize=1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
     from ensemw2s.pseudo import PseudoLabeler, PseudoLabels
 
-__all__ = ["Stages", "check_folders", "open_stages"]
+__all__ = ["Stages", "check_folders", "interrupted_with", "open_stages"]
+
+logger = logging.getLogger("ensemw2s")
 
 
 def check_folders(pipeline: Any, models: Mapping[str, Any], shared: bool) -> None:
@@ -54,6 +57,18 @@ def _is_in(folder: Any, other: Any) -> bool:
 
 
 @contextmanager
+def interrupted_with(pipeline: Any, names: Sequence[str]) -> Iterator[None]:
+    """Say in a KeyboardInterrupt which of a pipeline's fitted attributes are there; it is passed on."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        made = [name for name in names if getattr(pipeline, name, None) is not None]
+        text = f"Of the pipeline there are {', '.join(made)}." if made else "No stage of the pipeline had ended."
+        interrupt.args = (f"{interrupt} {text}".strip(),)
+        raise
+
+
+@contextmanager
 def open_stages(checkpoint_dir: Any, on_locked: str) -> Iterator[Stages]:
     """The stages in a folder, locked; if it is None, stages that nothing keeps."""
     if checkpoint_dir is None:
@@ -74,6 +89,17 @@ class Stages:
 
     def __init__(self, journal: Journal | None) -> None:
         self._journal = journal
+        self.bar: Any = None
+        """Their progress bar."""
+
+    @contextmanager
+    def shown(self, name: str) -> Iterator[None]:
+        """Name a stage in the log and beside the progress bar, and count it."""
+        logger.info(name)
+        self.bar.set_postfix_str(name)
+        yield
+        self.bar.set_postfix_str("", refresh=False)
+        self.bar.update()
 
     def begin(
         self, models: Mapping[str, Any], settings: Mapping[str, Any], rows: Callable[[], Mapping[str, np.ndarray]]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 from ensemw2s._estimators import as_booster, as_student
 from ensemw2s._fingerprint import row_digests
 from ensemw2s._inputs import check_questions, require_answers, usable_questions
+from ensemw2s._progress import progress_bar
 from ensemw2s._saved_pipeline import SavedPipeline
-from ensemw2s._stages import Stages, check_folders, open_stages
+from ensemw2s._stages import Stages, check_folders, interrupted_with, open_stages
 from ensemw2s._usable import UsableRows, usable_examples
 from ensemw2s.datasets import QADataset
 from ensemw2s.metrics import chance_level
@@ -24,7 +24,7 @@ from ensemw2s.report import W2SReport
 
 __all__ = ["W2SPipeline"]
 
-logger = logging.getLogger("ensemw2s")
+_FITTED = ("weak_", "pseudo_labels_", "student_", "baseline_labels_", "baseline_", "oracle_")
 
 
 class W2SPipeline(SavedPipeline, BaseEstimator):
@@ -58,11 +58,14 @@ class W2SPipeline(SavedPipeline, BaseEstimator):
         ends. `fit` called again with the same data and parameters goes on after the last of them.
     on_locked : {"raise", "wait"}, default="raise"
         What to do while another process fits in `checkpoint_dir`.
+    verbose : bool, default=False
+        Show a progress bar over the stages; bars of the models and of the labeler, if they are verbose, are below it.
 
     Attributes
     ----------
     weak_, student_, baseline_, oracle_ : estimator
-        Fitted; `baseline_` and `oracle_` are None if they were not trained.
+        Fitted; `baseline_` and `oracle_` are None if they were not trained. After Ctrl-C, which `fit` passes on, those
+        that were finished, and `weak_` with the rounds before.
     pseudo_labels_, baseline_labels_ : PseudoLabels
         What `student_` and `baseline_` were trained on.
     skipped_rows_ : dict of str to list of (int, str)
@@ -91,6 +94,7 @@ class W2SPipeline(SavedPipeline, BaseEstimator):
         on_bad_row: str = "raise",
         checkpoint_dir: str | os.PathLike[str] | None = None,
         on_locked: str = "raise",
+        verbose: bool = False,
     ) -> None:
         self.weak = weak
         self.student = student
@@ -100,6 +104,7 @@ class W2SPipeline(SavedPipeline, BaseEstimator):
         self.on_bad_row = on_bad_row
         self.checkpoint_dir = checkpoint_dir
         self.on_locked = on_locked
+        self.verbose = verbose
 
     def fit(
         self,
@@ -160,7 +165,15 @@ class W2SPipeline(SavedPipeline, BaseEstimator):
 
         sample_weight = easy.take(sample_weight, "sample_weight")
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        with open_stages(self.checkpoint_dir, self.on_locked) as stages:
+        for name in _FITTED:  # from here on it holds what this call has made
+            self.__dict__.pop(name, None)
+        n_stages = 3 + bool(self.baseline) + (solved is not None)
+        bar = progress_bar(total=n_stages, desc="pipeline", unit="stage", visible=self.verbose)
+        with (
+            interrupted_with(self, _FITTED),
+            open_stages(self.checkpoint_dir, self.on_locked) as stages,
+            bar as stages.bar,
+        ):
             stages.begin(
                 {"weak": weak, "student": student, "oracle": oracle},
                 {"labeler": labeler, "baseline": self.baseline},
@@ -170,17 +183,20 @@ class W2SPipeline(SavedPipeline, BaseEstimator):
                     **({} if solved is None else solved.in_place(_row_digests(y_hard=solved.labels))),
                 },
             )
-            logger.info("training the weak ensemble")
-            self.weak_ = stages.ensemble("weak", clone(weak), lambda model: model.fit(X, y, **weights))
-            logger.info("labelling the hard questions and training the student")
-            self.pseudo_labels_: PseudoLabels = stages.labels("labels", labeler, self.weak_, X_hard)
-            self.student_ = _taught(stages, "student", self.pseudo_labels_, student)
-            self._fit_baseline(student, labeler, X_hard, stages)
-            self.oracle_ = None
+            with stages.shown("training the weak ensemble"):
+                self._fit_weak(clone(weak), lambda model: model.fit(X, y, **weights), stages)
+            with stages.shown("labelling the hard questions"):
+                self.pseudo_labels_: PseudoLabels = stages.labels("labels", labeler, self.weak_, X_hard)
+            self.baseline_ = self.baseline_labels_ = self.oracle_ = None
+            with stages.shown("training the student"):
+                self.student_ = _taught(stages, "student", self.pseudo_labels_, student)
+            if self.baseline:
+                with stages.shown("training the baseline student"):
+                    self._fit_baseline(student, labeler, X_hard, stages)
             if solved is not None:
-                logger.info("training the oracle")
                 X_solved, y_solved = _asked(solved.X), solved.labels
-                self.oracle_ = stages.model("oracle", clone(oracle), lambda model: model.fit(X_solved, y_solved))
+                with stages.shown("training the oracle"):
+                    self.oracle_ = stages.model("oracle", clone(oracle), lambda model: model.fit(X_solved, y_solved))
         return self
 
     def predict(self, X: Any, **kwargs: Any) -> np.ndarray:
@@ -300,15 +316,19 @@ class W2SPipeline(SavedPipeline, BaseEstimator):
         lengths = [clone(model).length_check for model in models if hasattr(model, "length_check")]
         return rows.that_fit(lengths, self.on_bad_row, name)
 
+    def _fit_weak(self, weak: Any, train: Callable[[Any], Any], stages: Stages) -> None:
+        try:
+            self.weak_ = stages.ensemble("weak", weak, train)
+        except KeyboardInterrupt:
+            if hasattr(weak, "estimators_"):  # a booster keeps the rounds before it
+                self.weak_ = weak
+            raise
+
     def _fit_baseline(self, student: Any, labeler: PseudoLabeler, X_hard: Any, stages: Stages) -> None:
-        self.baseline_ = self.baseline_labels_ = None
-        if not self.baseline:
-            return
         if len(getattr(self.weak_, "estimators_", [None])) == 1:
             # One member teaches as the ensemble does: the baseline is the student.
             self.baseline_labels_, self.baseline_ = self.pseudo_labels_, self.student_
             return
-        logger.info("training the baseline student")
         self.baseline_labels_ = stages.labels("baseline-labels", labeler, _first_members(self.weak_, 1), X_hard)
         self.baseline_ = _taught(stages, "baseline", self.baseline_labels_, student)
 

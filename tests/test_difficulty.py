@@ -290,7 +290,7 @@ def test_two_workers_find_what_one_finds():
 
 def test_verbose_shows_a_progress_bar(capsys):
     cross_val_difficulty(Constant(), QA, cv=2, verbose=True)
-    assert "difficulty folds: 100%" in capsys.readouterr().err
+    assert "difficulty: fold 2/2" in capsys.readouterr().err
 
 
 def test_nothing_is_shown_by_default(capsys):

@@ -15,10 +15,18 @@ from sklearn.exceptions import NotFittedError
 from sklearn.tree import DecisionTreeClassifier
 
 import ensemw2s.ensemble
-from ensemw2s import BigramLearner, LLMAdaBoostClassifier, TokenAdaBoostGenerator, make_qa, word_tokenizer
+from ensemw2s import (
+    BigramLearner,
+    LLMAdaBoostClassifier,
+    TokenAdaBoostGenerator,
+    W2SPipeline,
+    make_qa,
+    word_tokenizer,
+)
 
 QUESTIONS = make_qa(24, random_state=0)
-WORDS = word_tokenizer([*QUESTIONS.prompts, *QUESTIONS.answers, "Question: Answer:"])
+HARD = make_qa(16, random_state=1)
+WORDS = word_tokenizer([*QUESTIONS.prompts, *HARD.prompts, *QUESTIONS.answers, *HARD.answers, "Question: Answer:"])
 FEATURES = np.random.RandomState(0).normal(size=(60, 3))
 CLASSES = (FEATURES[:, 0] + FEATURES[:, 1] > 0).astype(int)
 
@@ -167,3 +175,56 @@ def test_it_may_come_at_any_line(kind):
             assert model.stop_reason_ == ("interrupted" if n_kept < 2 else "n_estimators"), step
             assert_same(model, by_length[n_kept])
     assert kept == {0, 1, 2}
+
+
+def pipeline(**parameters: Any) -> W2SPipeline:
+    """It trains three members, the student, the baseline and the oracle."""
+    return W2SPipeline(booster("tokens", n_estimators=3), BigramLearner(WORDS, smoothing=0.5), **parameters)
+
+
+def fit_pipeline(model: W2SPipeline, in_fit: int | None = None) -> W2SPipeline:
+    interrupt_in[:] = [] if in_fit is None else [in_fit]
+    return model.fit(QUESTIONS, None, HARD.drop_answers(), HARD.answers)
+
+
+def test_a_pipeline_keeps_the_rounds_before():
+    model = pipeline()
+    with pytest.raises(KeyboardInterrupt, match=r"with the 2 rounds before it.* Of the pipeline there are weak_\."):
+        fit_pipeline(model, in_fit=3)
+    assert_same(model.weak_, fit(booster("tokens", n_estimators=2)))
+    with pytest.raises(NotFittedError):
+        model.predict(HARD)
+
+
+def test_a_pipeline_has_nothing_before_the_first_round():
+    model = pipeline()
+    with pytest.raises(KeyboardInterrupt, match="No stage of the pipeline had ended"):
+        fit_pipeline(model, in_fit=1)
+    assert not hasattr(model, "weak_")
+
+
+def test_a_pipeline_keeps_the_stages_before_and_none_of_an_earlier_fit():
+    model = fit_pipeline(pipeline())
+    labels = model.pseudo_labels_.y
+    with pytest.raises(KeyboardInterrupt, match="there are weak_, pseudo_labels_"):
+        fit_pipeline(model, in_fit=4)
+    assert_array_equal(model.pseudo_labels_.y, labels)
+    assert not hasattr(model, "student_")
+
+
+def test_a_pipeline_without_its_oracle_can_be_evaluated():
+    model = pipeline()
+    with pytest.raises(KeyboardInterrupt, match="student_, baseline_labels_, baseline_"):
+        fit_pipeline(model, in_fit=6)
+    report = model.evaluate(HARD)
+    assert report.correct.keys() == {"weak", "ensemble", "uniform", "student", "baseline"}
+    assert report.performance_gap_recovered()[1] == "no oracle was trained"
+
+
+@pytest.mark.parametrize("in_fit", [2, 4, 6])
+def test_a_pipeline_goes_on_to_the_bit(tmp_path, in_fit):
+    with pytest.raises(KeyboardInterrupt):
+        fit_pipeline(pipeline(checkpoint_dir=tmp_path), in_fit=in_fit)
+    model, expected = fit_pipeline(pipeline(checkpoint_dir=tmp_path)), fit_pipeline(pipeline())
+    for name in ("weak_", "student_", "baseline_", "oracle_"):
+        assert_same(getattr(model, name), getattr(expected, name))

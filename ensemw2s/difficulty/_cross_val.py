@@ -16,6 +16,7 @@ from sklearn.utils import _safe_indexing
 
 from ensemw2s._estimators import as_student
 from ensemw2s._inputs import check_questions, require_answers
+from ensemw2s._progress import progress_bar
 from ensemw2s._usable import usable_examples
 from ensemw2s._validation import RandomState, as_generator, check_integer, check_same_length
 from ensemw2s.difficulty._ratings import DifficultyRatings
@@ -109,7 +110,6 @@ def cross_val_difficulty(
     'one_minus_proba'
     """
     from joblib import Parallel, delayed
-    from tqdm.auto import tqdm
 
     estimator = as_student(estimator)
     classify = is_classifier(estimator)
@@ -134,9 +134,10 @@ def cross_val_difficulty(
                 None if rows is None else _safe_indexing(rows, part) for part in (train, scored) for rows in (X, y)
             ]
             yield delayed(_score_fold)(clone(estimator), *parts)
+            bar.update()
 
-    bar = tqdm(tasks(), total=len(folds), desc="difficulty folds", unit="fold", disable=not verbose)
-    scores = Parallel(n_jobs=n_jobs)(bar)
+    with progress_bar(total=len(folds), desc="difficulty", unit="fold", visible=verbose) as bar:
+        scores = Parallel(n_jobs=n_jobs)(tasks())
     total, n_scores, last = np.zeros(len(X)), np.zeros(len(X), dtype=np.int64), np.zeros(len(X), dtype=np.int64)
     for number, ((_, scored), score) in enumerate(zip(folds, scores, strict=True)):
         if not np.isfinite(score).all():

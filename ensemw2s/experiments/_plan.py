@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ensemw2s._progress import progress_bar
 from ensemw2s.exceptions import SweepError
 from ensemw2s.experiments._attempt import attempt_unit, forget_attempts
 from ensemw2s.experiments._parts import difficulty_ratings
@@ -175,11 +176,12 @@ class SweepPlan:
     ) -> Iterable[UnitFailure | None]:
         from joblib import Parallel, delayed
         from joblib.parallel import get_active_backend
-        from tqdm.auto import tqdm
 
         # Ray's backend hands results over at the end only.
         lazy = get_active_backend()[0].supports_return_generator
         # One unit a batch: a worker that dies takes no finished unit with it.
         parallel = Parallel(n_jobs=n_jobs, batch_size=1, return_as="generator_unordered" if lazy else "list")
-        outcomes = parallel(delayed(attempt_unit)(self.settings, unit, folder, call) for unit in units)
-        return tqdm(outcomes, total=len(units), desc="sweep", unit="unit", disable=not verbose)
+        with progress_bar(total=len(units), desc="sweep", unit="unit", visible=verbose) as bar:
+            for outcome in parallel(delayed(attempt_unit)(self.settings, unit, folder, call) for unit in units):
+                bar.update()
+                yield outcome

@@ -76,8 +76,12 @@ class AdapterHost:
         with self._lock:
             # Deleted first, or a trained module to save would stay in the base; unwrapped, since PEFT refuses to add an
             # adapter where it has deleted such a module.
-            self.model.delete_adapter("default")
-            self._wrap(self.model.unload(), seed)
+            try:
+                self.model.delete_adapter("default")
+                self._wrap(self.model.unload(), seed)
+            except BaseException:  # Ctrl-C: fitted members of this base would have no slot
+                self._wrap(self.model.unload(), seed)
+                raise
 
     @contextmanager
     def training(self, seed: int) -> Iterator[PeftModel]:

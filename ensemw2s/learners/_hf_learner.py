@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from sklearn.base import BaseEstimator, clone
@@ -53,6 +54,16 @@ class HFLearner(SavedLearner, BaseEstimator, ABC):
         if self.model_ is not None:
             return nullcontext(self.model_)
         return self._host().active(self.adapter_)
+
+    @contextmanager
+    def _unfitted_unless_done(self) -> Iterator[None]:
+        """Let a training that fails or is interrupted leave no model that might be taken for a trained one."""
+        try:
+            yield
+        except BaseException:
+            for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
+                delattr(self, name)
+            raise
 
     @abstractmethod
     def _load_untrained(self) -> tuple[Any, list[str]]:

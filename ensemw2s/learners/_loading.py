@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
+from ensemw2s._progress import redrawn
 from ensemw2s.learners._rng import isolated_rng
 
 if TYPE_CHECKING:
@@ -105,10 +106,12 @@ def loading_bar(visible: bool) -> Iterator[None]:
 
     # transformers before this hook existed always shows the bar.
     set_hook = getattr(logging, "set_tqdm_hook", None)
-    if visible or set_hook is None:
+    if set_hook is None:
         yield
         return
-    before = set_hook(lambda factory, args, kwargs: factory(*args, **{**kwargs, "disable": True}))
+    # Not left on the screen, where it would tear a bar above it from those below.
+    settings = {"leave": False} if visible and redrawn() else {"disable": True}
+    before = set_hook(lambda factory, args, kwargs: factory(*args, **{**kwargs, **settings}))
     try:
         yield
     finally:

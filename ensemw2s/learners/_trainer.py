@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._distributed import Launch, current_launch, local_part
 from ensemw2s.learners._reports import reporting
+from ensemw2s.learners._training_bar import TrainingBar
 from ensemw2s.tokens import TokenBatch, TokenDataset
 
 __all__ = [
@@ -263,13 +264,13 @@ def run_training(
             "save_strategy": "no",
             "logging_strategy": "epoch",
             "report_to": "none",
-            "disable_tqdm": not verbose,
+            "disable_tqdm": True,  # Trainer's bar would neither go below another nor fit into a log
             "dataloader_pin_memory": not use_cpu,
             **training_args,
             **report_settings,
             "remove_unused_columns": False,
         }
-        with launch.own_training(model), _own_forward(model):
+        with launch.own_training(model), _own_forward(model), ExitStack() as bars:
             arguments = TrainingArguments(**settings)
             n_batches = np.ceil(len(rows) / (arguments.train_batch_size * launch.n_processes))
             trainer = trainer_class(
@@ -277,7 +278,7 @@ def run_training(
                 args=arguments,
                 train_dataset=_Rows(rows),
                 data_collator=collator,
-                callbacks=callbacks,
+                callbacks=[*callbacks, TrainingBar(bars, visible=verbose and launch.rank == 0)],
                 lengths=lengths.tolist(),
                 mean_batch_weight=total_weight / n_batches,
                 launch=launch,

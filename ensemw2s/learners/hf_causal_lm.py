@@ -91,7 +91,7 @@ class HFCausalLM(HFLearner):
         Seeds adapter initialisation, dropout and the order of rows. The global generators are left alone, except
         that None draws the seed from NumPy's, as scikit-learn does.
     verbose : bool, default=False
-        Show Trainer's progress bar, and that of loading weights.
+        Show a progress bar over training steps, with epoch and loss, and that of loading weights.
 
     Attributes
     ----------
@@ -257,17 +257,16 @@ class HFCausalLM(HFLearner):
         launch = current_launch(self._device())
         launch.check_same(tokens.prompt_ids, tokens.prompt_indptr, tokens.labels, tokens.indptr, weight)
         seed = launch.from_first(int(check_random_state(self.random_state).randint(2**31 - 1)))
-        if self.peft_config is not None:
-            host = self._host()
-            with host.training(seed) as model:
-                self._train(model, tokens, weight, seed)
-                self.adapter_ = host.state()
-        else:
-            with self.lend_model() as model:
-                try:
+        with self._unfitted_unless_done():
+            if self.peft_config is not None:
+                host = self._host()
+                with host.training(seed) as model:
                     self._train(model, tokens, weight, seed)
-                finally:
-                    model.eval()
+                    self.adapter_ = host.state()
+            else:
+                with self.lend_model() as model:
+                    self._train(model, tokens, weight, seed)
+                model.eval()
         return self
 
     def token_logits(self, input_ids: Any, attention_mask: Any) -> torch.Tensor:

@@ -96,7 +96,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         left alone, except that None draws the seed from NumPy's, as scikit-learn does. A head that a function
         returns is taken as it is.
     verbose : bool, default=False
-        Show Trainer's progress bar, and that of loading weights.
+        Show a progress bar over training steps, with epoch and loss, and that of loading weights.
 
     Attributes
     ----------
@@ -212,17 +212,18 @@ class HFClassifier(ClassifierMixin, HFLearner):
         seed = launch.from_first(int(check_random_state(self.random_state).randint(2**31 - 1)))
         self.adapter_: dict[str, torch.Tensor] | None = None
         self.model_: Any = None
-        if self.peft_config is None:
-            model, untrained = self._load_untrained()
-            reinitialize(model, untrained, seed)
-            self.model_ = launch.place(model, device=self._device())
-            self._train(self.model_, texts, targets, weight, seed)
-            self.model_.eval()
-        else:
-            host = self._host()
-            with host.training(seed) as model:
-                self._train(model, texts, targets, weight, seed)
-                self.adapter_ = host.state()
+        with self._unfitted_unless_done():
+            if self.peft_config is None:
+                model, untrained = self._load_untrained()
+                reinitialize(model, untrained, seed)
+                self.model_ = launch.place(model, device=self._device())
+                self._train(self.model_, texts, targets, weight, seed)
+                self.model_.eval()
+            else:
+                host = self._host()
+                with host.training(seed) as model:
+                    self._train(model, texts, targets, weight, seed)
+                    self.adapter_ = host.state()
         del previous
         return self
 
