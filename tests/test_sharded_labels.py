@@ -14,6 +14,7 @@ from numpy.testing import assert_array_equal
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
 from tiny_classifiers import OPINIONS, SENTENCES, bert_classifier
 from tiny_models import tiny_learner
 
@@ -87,6 +88,13 @@ def test_tables_that_joblib_maps_read_only_give_the_same_labels():
         labeler = PseudoLabeler(method=method, batch_size=8)
         expected = labeler.label(teacher, HARD)
         assert_same(labeler.set_params(n_jobs=2).label(teacher, HARD), expected)
+
+
+def test_folds_of_a_cross_validation_run_in_workers():
+    easy = EASY[[0, 1, 2, 3] * 3]
+    expected = cross_val_score(FineTunedGenerator(BigramLearner()), easy, cv=3)
+    assert_array_equal(cross_val_score(FineTunedGenerator(BigramLearner()), easy, cv=3, n_jobs=2), expected)
+    assert expected.min() > 0.0
 
 
 # --- seeds ------------------------------------------------------------------------------------------------------------
