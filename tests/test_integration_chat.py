@@ -358,6 +358,18 @@ def test_adapters_act_from_the_end_of_the_users_turn_on():
     assert CHATML.decode(learner.cue_ids_) == "<|im_end|>\n<|im_start|>assistant\n"
 
 
+def test_an_adapter_behind_a_chat_is_read_back(tmp_path):
+    learner = chat_llama(adapt="answer", epochs=1)
+    tokens = TokenDataset.for_learner(learner.initialize(), X, Y)
+    learner.fit(tokens, token_weight=np.ones(tokens.n_tokens))
+    learner._host().save(learner.adapter_, tmp_path, cue_ids=learner.cue_ids_)
+    settings = {"model": tiny_chat_llama, "tokenizer": CHATML}
+    read = HFCausalLM.from_peft(tmp_path, prompt_template="chat", **settings)
+    assert_array_equal(score_answers([read], [1.0], tokens).nll, score_answers([learner], [1.0], tokens).nll)
+    with pytest.raises(ValueError, match=r"prompt_template must end with the tokens .*from which on the adapter"):
+        HFCausalLM.from_peft(tmp_path, **settings)
+
+
 # --- kept by whatever copies or stores a learner ----------------------------------------------------------------------
 
 

@@ -51,6 +51,11 @@ def columns_from_dataset(dataset: datasets.Dataset, names: Mapping[str, str | Se
         raise TypeError(
             f"dataset must be one split. Got a DatasetDict with {list(dataset)} instead; pass dataset['train']."
         )
+    if isinstance(dataset, datasets.IterableDataset):
+        raise TypeError(
+            "dataset must be a datasets.Dataset. Got IterableDataset instead; take rows of a stream, as in "
+            "datasets.Dataset.from_list(list(stream.take(1000)))."
+        )
     if not isinstance(dataset, datasets.Dataset):
         raise TypeError(
             f"dataset must be a datasets.Dataset. Got {type(dataset).__name__} instead; use from_list or from_pandas."
