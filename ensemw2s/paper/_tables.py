@@ -76,7 +76,8 @@ def models_by_pair(result: SweepResult, split: str) -> tuple[pandas.DataFrame, l
                     cell |= {name: values.mean(skipna=False), f"{name}_sem": values.sem(skipna=False)}
     comparison: Any = result.comparison()
     for key, row in comparison.iterrows():
-        cells[(*key[:2], "accuracy")] |= {
+        weak, strong = key[:2]
+        cells[weak, strong, "accuracy"] |= {
             "improvement": row["student_minus_baseline"],
             "improvement_low": row["low"],
             "improvement_high": row["high"],
