@@ -29,6 +29,7 @@ from ensemw2s import (
     TokenDataset,
     byte_tokenizer,
 )
+from ensemw2s._alike import group_alike
 from ensemw2s._encoding import answer_ends
 from ensemw2s._fingerprint import describe, digest
 from ensemw2s._validation import is_blank
@@ -402,6 +403,13 @@ def test_a_checkpoint_knows_another_chat_template(tmp_path):
     assert len(fit(None, 2).estimators_) == 2
     with pytest.raises(CheckpointError):
         fit(TEMPLATES["chatml"][0].replace("Be of help.", "Be rude."), 2)
+
+
+@pytest.mark.parametrize(("prompt_template", "n_groups"), [("chat", 2), ("{prompt}:", 1)])
+def test_members_with_other_chat_templates_do_not_read_alike(prompt_template, n_groups):
+    rude = chat_tokenizer(template=TEMPLATES["chatml"][0].replace("Be of help.", "Be rude."))
+    learners = [BigramLearner(each, prompt_template=prompt_template).initialize() for each in (CHATML, rude)]
+    assert len(group_alike(learners)) == n_groups
 
 
 def test_fingerprints_tell_chat_templates_apart():
