@@ -1,0 +1,194 @@
+"""One tokenizer or two: judged by what they hold. And bases with one tokenizer and spare embeddings."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from member_learners import TEMPLATE, X, Y, by_words, taught
+from numpy.testing import assert_allclose, assert_array_equal
+from tiny_models import N_POSITIONS, SHAPE, reference_log_proba
+from transformers import ByT5Tokenizer
+
+from ensemw2s import BigramLearner, HFCausalLM, MixtureForCausalLM, TokenDataset, byte_tokenizer, word_tokenizer
+from ensemw2s._alike import difference, group_alike, narrowest, same_tokenizer
+from ensemw2s.scoring import option_nll, score_answers
+
+COLOURS = word_tokenizer(["red green blue"])
+
+
+def with_other_end():
+    tokenizer = word_tokenizer(["red green blue"])
+    tokenizer.eos_token = "<pad>"
+    return tokenizer
+
+
+def with_more_words():
+    tokenizer = word_tokenizer(["red green blue"])
+    tokenizer.add_tokens(["black"])
+    return tokenizer
+
+
+def lowered():
+    from tokenizers.normalizers import Lowercase
+
+    tokenizer = word_tokenizer(["red green blue"])
+    tokenizer.backend_tokenizer.normalizer = Lowercase()
+    return tokenizer
+
+
+def padded():
+    tokenizer = word_tokenizer(["red green blue"])
+    tokenizer(["red", "red green"], padding=True, truncation=True, max_length=3)
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("make", "same"),
+    [
+        (lambda: word_tokenizer(["blue red", "green"]), True),
+        (lambda: copy.deepcopy(COLOURS), True),
+        (padded, True),
+        (lambda: word_tokenizer(["red green black"]), False),  # of the same size
+        (with_other_end, False),
+        (with_more_words, False),
+        (lowered, False),
+        (byte_tokenizer, False),
+        (ByT5Tokenizer, False),
+    ],
+    ids=["made again", "copy", "used with padding", "other words", "other end", "more words", "other rules", "bytes",
+         "without a backend"],
+)  # fmt: skip
+def test_tokenizers_are_compared_by_what_they_hold(make, same):
+    assert same_tokenizer(COLOURS, make()) is same
+    assert same_tokenizer(make(), COLOURS) is same
+
+
+def test_a_tokenizer_that_was_changed_is_another():
+    tokenizer = word_tokenizer(["red green blue"])
+    assert same_tokenizer(tokenizer, COLOURS)
+    tokenizer.add_tokens(["black"])
+    assert not same_tokenizer(tokenizer, COLOURS)
+
+
+def test_tokenizers_without_a_backend_are_compared_by_their_vocabulary():
+    assert same_tokenizer(ByT5Tokenizer(), ByT5Tokenizer())
+    assert not same_tokenizer(ByT5Tokenizer(), ByT5Tokenizer(extra_ids=3))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, ""),
+        ({"prompt_template": "{prompt} !"}, "prompt_template"),
+        ({"truncation": "prompt"}, "truncation"),
+        ({"cue_ids_": [3]}, "adapt"),
+        ({"tokenizer_": byte_tokenizer()}, "tokenizer"),
+        ({"max_length_": 5}, ""),
+    ],
+)
+def test_what_differs_is_named(change, expected):
+    one, other = by_words().initialize(), by_words().initialize()
+    vars(other).update(change)
+    assert difference(one, other) == difference(other, one) == expected
+
+
+def test_a_chat_template_counts_where_it_is_used():
+    one, other = (BigramLearner(copy.deepcopy(COLOURS)).initialize() for _ in range(2))
+    one.tokenizer_.chat_template, other.tokenizer_.chat_template = "a", "b"
+    assert difference(one, other) == ""
+    for learner in (one, other):
+        learner.prompt_template = "chat"
+    assert difference(one, other) == "chat template"
+
+
+def test_learners_are_grouped_in_their_order():
+    learners = [by_words(), BigramLearner(), by_words(), BigramLearner(), BigramLearner(prompt_template=TEMPLATE)]
+    assert group_alike([learner.initialize() for learner in learners]) == [[0, 2], [1, 3], [4]]
+
+
+def test_rows_are_cut_for_the_member_that_takes_the_shortest():
+    members = [taught(by_words(), X, Y) for _ in range(3)]
+    members[1].max_length_, members[2].max_length_ = 6, 40
+    assert narrowest(members) is members[1]
+    with pytest.raises(ValueError, match="max_length=6"):
+        option_nll(members, [1, 1, 1], ["sky sea leaf night ?"], [["deep blue"]])
+
+
+# --- the mixture -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [lambda: word_tokenizer(["red green black"]), with_other_end, lowered])
+def test_tokens_of_different_tokenizers_of_one_size_are_not_mixed(make):
+    members = [BigramLearner(tokenizer).initialize() for tokenizer in (COLOURS, COLOURS, make())]
+    with pytest.raises(ValueError, match=r"must have one tokenizer. Got.* \[6, 6, 6\] .*that of member 2 is"):
+        MixtureForCausalLM.from_members(members, [1, 1, 1])
+
+
+def narrow_llama():
+    return _llama(258, seed=1)
+
+
+def wide_llama():
+    return _llama(270, seed=2)
+
+
+def _llama(n_embeddings, seed):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    config = {**SHAPE, "num_hidden_layers": 1, "max_position_embeddings": N_POSITIONS, "initializer_range": 0.2}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=n_embeddings, num_key_value_heads=1, **config))
+
+
+@pytest.fixture(scope="module")
+def bases():
+    settings = {"tokenizer": byte_tokenizer(), "prompt_template": TEMPLATE, "peft_config": None}
+    return [HFCausalLM(make, **settings).initialize() for make in (narrow_llama, wide_llama)]
+
+
+def mixed_by_hand(bases, votes, ids, combine):
+    """Log of Eq. 1 over 270 ids, of which the first base never says the last twelve."""
+    logs = [reference_log_proba(base, ids) for base in bases]
+    logs[0] = np.pad(logs[0], ((0, 0), (0, 12)), constant_values=-np.inf)
+    shares = np.array(votes) / np.sum(votes)
+    if combine == "probabilities":
+        return np.log(sum(share * np.exp(log) for share, log in zip(shares, logs, strict=True)))
+    mean = sum(share * log for share, log in zip(shares, logs, strict=True))
+    return mean - np.log(np.exp(mean).sum(axis=-1, keepdims=True))
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("combine", ["probabilities", "logits"])
+def test_bases_with_spare_embeddings_are_mixed_over_all_of_them(bases, combine, order):
+    votes, ids = [1.0, 3.0], list(b"Which is larger?")
+    expected = mixed_by_hand(bases, votes, ids, combine)
+    mixture = MixtureForCausalLM.from_members([bases[n] for n in order], [votes[n] for n in order], combine=combine)
+    assert mixture.config.vocab_size == 270
+    logits = mixture(torch.tensor([ids])).logits[0]
+    found = logits.double().log_softmax(dim=-1).detach().numpy() if combine == "logits" else logits.detach().numpy()
+    assert_allclose(np.exp(found), np.exp(expected), atol=1e-5)
+    tokens = TokenDataset.for_learner(bases[0], ["ab"], ["cd"])
+    nll = score_answers([bases[n] for n in order], [votes[n] for n in order], tokens, combine=combine).nll[0]
+    prompt, answer = tokens.row_ids(0)
+    expected = mixed_by_hand(bases, votes, [*prompt, *answer], combine)
+    assert_allclose(nll, [-expected[len(prompt) - 1 + n, token] for n, token in enumerate(answer)], rtol=1e-4)
+
+
+def test_bases_with_spare_embeddings_are_sampled(bases):
+    mixture = MixtureForCausalLM.from_members(bases, [1.0, 1.0])
+    logits, _ = mixture.member_logits(torch.tensor([[65, 66]]))
+    assert logits.shape == (2, 1, 1, 270)
+    assert torch.isinf(logits[0, ..., 258:]).all()
+    ids = torch.tensor([list(b"Sky?")])
+    written = mixture.generate(ids, do_sample=True, top_k=5, max_new_tokens=3, eos_token_id=[])
+    assert written.shape == (1, 7)
+
+
+def test_a_member_without_a_vote_widens_nothing(bases):
+    assert MixtureForCausalLM.from_members(bases, [1.0, 0.0]).config.vocab_size == 258
+    ids = torch.tensor([[65, 66]])
+    alone = MixtureForCausalLM.from_members(bases[:1], [1.0])(ids).logits
+    assert_array_equal(MixtureForCausalLM.from_members(bases, [1.0, 0.0])(ids).logits, alone)
