@@ -102,7 +102,8 @@ display = RoundsDisplay.from_frame(result.rounds, quantities=["error", "token_er
 # its middle. PGR is left out where the gap between oracle and weak model is inside its own interval.
 
 # %%
-result.comparison()[["variant", "student_minus_baseline", "low", "high", "pgr", "n_seeds", "n_test"]]
+columns = ["student_minus_baseline", "low", "high", "pgr", "n_seeds", "n_test"]
+result.comparison()[columns].droplevel(["weak", "strong", "split"]).round(3)
 
 # %% [markdown]
 # The whole table, ready for a paper's draft:
