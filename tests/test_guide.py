@@ -20,6 +20,7 @@ PAGES = [
     "howto_own_data",
     "howto_student_loss",
     "howto_rounds",
+    "howto_integrations",
     "howto_gpus",
     "howto_kernels",
 ]
