@@ -57,14 +57,14 @@ def _em(pixels: Any) -> str:
 
 def visit_inline(self: Any, node: nodes.math) -> None:
     """Write a formula within text."""
-    self.body.append(self.starttag(node, "span", "", CLASS="math drawn-math"))
+    self.body.append(self.starttag(node, "span", "", CLASS="drawn-math"))
     self.body.append(_drawn_or_warn(node, inline=True) + "</span>")
     raise nodes.SkipNode
 
 
 def visit_block(self: Any, node: nodes.math_block) -> None:
     """Write a formula on lines of its own."""
-    self.body.append(self.starttag(node, "div", CLASS="math drawn-math"))
+    self.body.append(self.starttag(node, "div", CLASS="drawn-math"))
     self.body.append(_drawn_or_warn(node, inline=False) + "</div>\n")
     raise nodes.SkipNode
 
