@@ -82,14 +82,17 @@ def packed_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, b
         owner[mask > 0] = np.concatenate([row.owner for row in rows])
         positions[mask > 0] = np.concatenate([row.positions for row in rows])
         n_last = max(row.n_last for row in rows)
-        logits, _ = member.decode_step(
-            torch.from_numpy(ids), _tree_mask(owner, stride), torch.from_numpy(positions), n_last=n_last
-        )  # (R, n_last, V)  # fmt: skip
-        cells = np.concatenate(
+        predictors = np.concatenate(
             [number * n_last + n_last - row.n_last + row.predictor for number, row in enumerate(rows)]
         )
+        # A prompt's last position predicts the first token of each option, and shorter rows fill the last positions.
+        cells, place = np.unique(predictors, return_inverse=True)
+        logits, _ = member.decode_step(
+            torch.from_numpy(ids), _tree_mask(owner, stride), torch.from_numpy(positions), n_last=n_last,
+            cells=torch.from_numpy(cells),
+        )  # (1, C, V)  # fmt: skip
         answers = np.concatenate([row.answers for row in rows])
-        result[answers] = _pick(logits.flatten(0, 1), cells, tokens.labels[answers])
+        result[answers] = _pick(logits[0], place, tokens.labels[answers])
     return result
 
 
@@ -164,12 +167,10 @@ def _tree_mask(owner: np.ndarray, stride: int) -> torch.Tensor:
     return ((keys == own) | (keys == of_prompt)).tril()[:, None]
 
 
-def _pick(logits: torch.Tensor, cells: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Log-probabilities of labels, float64 of shape (n,), from the rows `cells` of logits (N, V)."""
+def _pick(logits: torch.Tensor, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Log-probabilities of labels, float64 of shape (n,), each from a row of logits (C, V)."""
     import torch
 
-    # A prompt's last position predicts the first token of each option: its row is normalised once.
-    used, inverse = np.unique(cells, return_inverse=True)
-    rows = logits[torch.from_numpy(used).to(logits.device)].float()  # (U, V)
-    place, wanted = (torch.from_numpy(array).to(logits.device) for array in (inverse, labels))
-    return (rows[place, wanted] - rows.logsumexp(dim=-1)[place]).double().cpu().numpy()
+    logits = logits.float()
+    row, wanted = (torch.from_numpy(array).to(logits.device) for array in (rows, labels))
+    return (logits[row, wanted] - logits.logsumexp(dim=-1)[row]).double().cpu().numpy()

@@ -244,6 +244,13 @@ def wide_gemma3():
     return model
 
 
+def capped_gemma3():
+    """Its logits go through a tanh behind the head."""
+    model = wide_gemma3()
+    model.config.final_logit_softcapping = 0.5
+    return model
+
+
 @pytest.mark.parametrize("options", [["c", "d"], ["c", "de", "f"], ["cde", "f"]])
 @pytest.mark.parametrize("name", [*(name for name in ARCHITECTURES if name != "gemma3"), "wide gemma3"])
 def test_packed_rows_equal_a_row_per_option(name, options):
@@ -257,6 +264,20 @@ def test_packed_rows_equal_a_row_per_option(name, options):
     found = packed_log_proba(member, tokens, np.array([len(options)] * 3), 64)
     expected = -score_answers([row_per_option(member)], [1.0], tokens).nll[0]
     assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "capped gemma3"])
+def test_cells_are_what_the_head_gives_at_these_positions(name):
+    member = tiny_learner(capped_gemma3 if name == "capped gemma3" else FACTORIES[name]).initialize()
+    ids = torch.arange(3, 15).reshape(2, 6)
+    mask, positions = torch.ones_like(ids), torch.arange(6).expand(2, 6)
+    every, _ = member.decode_step(ids, mask, positions, n_last=3)  # (2, 3, V)
+    cells = torch.tensor([1, 2, 5])
+    some, cache = member.decode_step(ids, mask, positions, n_last=3, cells=cells)
+    assert_allclose(some[0], every.flatten(0, 1)[cells], atol=1e-6)
+    assert cache is None
+    again, _ = member.decode_step(ids, mask, positions, n_last=3)
+    assert again.shape == every.shape  # nothing of it stays behind
 
 
 def test_a_question_longer_than_the_window_is_not_packed():

@@ -73,6 +73,8 @@ def load_model(
     import torch
     import transformers
 
+    from ensemw2s.learners._output_head import read_head_once
+
     torch_dtype = getattr(torch, dtype)
     # Heads that a checkpoint lacks are initialised at random: they too must be the same in every round. A model that is
     # loaded to be scored can be trained later, which torch refuses for tensors made in inference mode.
@@ -90,13 +92,18 @@ def load_model(
                     "that model with save_pretrained and pass its folder, or return copy.deepcopy(model)."
                 )
             _MADE_BY_FACTORIES.add(loaded)
-            return loaded.to(torch_dtype).eval()
+            loaded = loaded.to(torch_dtype)
+            read_head_once(loaded)
+            return loaded.eval()
         with loading_bar(verbose), without_pickles(model):
             loaded = getattr(transformers, auto_class).from_pretrained(
                 model, dtype=torch_dtype, revision=revision, gguf_file=gguf_file, trust_remote_code=False,
                 use_safetensors=True if gguf_file is None else None, **kwargs,
             )  # fmt: skip
-    return (_without_quantization(loaded) if gguf_file is not None else loaded).eval()
+    if gguf_file is not None:
+        loaded = _without_quantization(loaded)
+    read_head_once(loaded)
+    return loaded.eval()
 
 
 @contextmanager

@@ -319,6 +319,7 @@ class HFCausalLM(HFLearner):
         *,
         cache: Any = None,
         n_last: int = 1,
+        cells: torch.Tensor | None = None,
         use_cache: bool = False,
     ) -> tuple[torch.Tensor, Any]:
         """One forward pass with the model's own key-value cache.
@@ -335,17 +336,20 @@ class HFCausalLM(HFLearner):
             What the last step returned; None at the start, or `kept_prompts`.
         n_last : int, default=1
             Positions that go through the head.
+        cells : torch.Tensor of int, shape (C,), optional
+            Those among them that do, as numbers ``row * n_last + position``; all if None. Needs ``adapt="all"``.
         use_cache : bool, default=False
             Whether a cache is returned.
 
         Returns
         -------
-        logits : torch.Tensor of shape (B, n_last, V)
+        logits : torch.Tensor of shape (B, n_last, V), or (1, C, V) for `cells`
         cache : transformers.Cache, or PrefixCache where the model keeps none, or None
         """
         import torch
 
         from ensemw2s.learners._activated import KeptPrompts, activated_step
+        from ensemw2s.learners._output_head import only_cells
 
         starts, keep = None, isinstance(cache, KeptPrompts)
         if keep:
@@ -362,15 +366,16 @@ class HFCausalLM(HFLearner):
                     starts=starts, keep=keep, n_last=n_last, use_cache=use_cache,
                 )  # fmt: skip
                 return launch.tensor_from_first(logits), cache
-            output = model(
-                input_ids=input_ids.to(model.device),
-                attention_mask=attention_mask.to(model.device),
-                position_ids=position_ids.to(model.device),
-                past_key_values=cache,
-                use_cache=use_cache,
-                logits_to_keep=n_last,
-            )
-            logits = launch.tensor_from_first(output.logits[:, -n_last:])
+            with only_cells(model, cells):
+                output = model(
+                    input_ids=input_ids.to(model.device),
+                    attention_mask=attention_mask.to(model.device),
+                    position_ids=position_ids.to(model.device),
+                    past_key_values=cache,
+                    use_cache=use_cache,
+                    logits_to_keep=n_last,
+                )
+            logits = launch.tensor_from_first(output.logits if cells is not None else output.logits[:, -n_last:])
         if not use_cache:
             return logits, None
         # State-space models return a state instead, which cannot be reordered or fed with several tokens.
