@@ -57,7 +57,7 @@ class Row:
     def holds(self) -> bool:
         """Whether the median reaches the target."""
         sign, limit, _ = _TARGET.fullmatch(self.target).groups()  # type: ignore[union-attr]
-        return self.ratio_median <= float(limit) if sign == "≤" else self.ratio_median >= float(limit)
+        return bool(self.ratio_median <= float(limit) if sign == "≤" else self.ratio_median >= float(limit))
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
@@ -78,7 +78,9 @@ def compare(
     pairs = zip(ours, theirs, strict=True)
     ratios = [mine / other if target.startswith("≤") else other / mine for mine, other in pairs]
     measured = {"ours": list(ours), "theirs": list(theirs), **details}
-    return Row(case, alternative, min(ratios), statistics.median(ratios), target, equal, measured)
+    # Python's own numbers, which JSON takes.
+    equal = None if equal is None else bool(equal)
+    return Row(case, alternative, float(min(ratios)), float(statistics.median(ratios)), target, equal, measured)
 
 
 class one_thread:
