@@ -30,7 +30,7 @@ from ensemw2s import (
     byte_tokenizer,
 )
 from ensemw2s._alike import group_alike
-from ensemw2s._encoding import answer_ends
+from ensemw2s._encoding import answer_ends, encode_for_learner
 from ensemw2s._fingerprint import describe, digest
 from ensemw2s._validation import is_blank
 from ensemw2s.exceptions import CheckpointError
@@ -171,6 +171,13 @@ def test_truncation_cuts_the_question_and_leaves_the_chat_whole(cue):
     learner.max_length_ -= 2
     with pytest.raises(ValueError, match=r"answers\[0\] is 2 tokens long, which leaves no room for its prompt"):
         TokenDataset.for_learner(learner, ["abcdef"], ["x"])
+
+
+def test_a_prompt_keeps_its_chat_where_there_is_no_room_for_it():
+    learner = SimpleNamespace(tokenizer_=CHATML, prompt_template="chat", truncation="prompt")
+    [whole] = encode_for_learner(learner, ["abcdef"])
+    [cut] = encode_for_learner(learner, ["abcdef"], room=5)
+    assert CHATML.decode(cut) == CHATML.decode(whole).replace("abcdef", "")
 
 
 # --- templates and rows that are refused ------------------------------------------------------------------------------
@@ -391,6 +398,17 @@ def test_a_saved_ensemble_answers_in_the_same_chat(tmp_path):
     read = TokenAdaBoostGenerator.from_pretrained(tmp_path / "ensemble")
     assert read.estimators_[0].prompt_template == SYSTEM
     assert_array_equal(read.answer_nll(X, Y), booster.answer_nll(X, Y))
+
+
+def test_members_with_chat_templates_of_their_own_are_saved_with_them(tmp_path):
+    templates = [TEMPLATES["chatml"][0], TEMPLATES["chatml"][0].replace("Be of help.", "Be rude.")]
+    learners = [BigramLearner(chat_tokenizer(template=each), prompt_template="chat") for each in templates]
+    booster = TokenAdaBoostGenerator(
+        estimators=learners, n_estimators=2, unit="sample", prior="uniform", reweight=False, random_state=0
+    ).fit(X, Y)
+    booster.save_pretrained(tmp_path / "ensemble")
+    read = TokenAdaBoostGenerator.from_pretrained(tmp_path / "ensemble")
+    assert [member.tokenizer_.chat_template for member in read.estimators_] == templates
 
 
 def test_a_checkpoint_knows_another_chat_template(tmp_path):

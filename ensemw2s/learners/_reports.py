@@ -64,9 +64,8 @@ def reporting(training_args: Mapping[str, Any], *, writes: bool) -> Iterator[tup
     from torch.utils.tensorboard import SummaryWriter
     from transformers.integrations import TensorBoardCallback
 
-    run = _new_run(folder)
-    with SummaryWriter(str(run)) as writer:
-        yield {**settings, "output_dir": str(run)}, [TensorBoardCallback(writer)]
+    with SummaryWriter(str(_new_run(folder))) as writer:
+        yield settings, [TensorBoardCallback(writer)]
 
 
 def _names(training_args: Mapping[str, Any]) -> list[str]:
