@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from ensemw2s._estimators import as_booster, as_student
 from ensemw2s._fingerprint import row_digests
 from ensemw2s._inputs import check_questions, require_answers, usable_questions
+from ensemw2s._pipeline_html import PipelineHTML
 from ensemw2s._progress import progress_bar
 from ensemw2s._saved_pipeline import SavedPipeline
 from ensemw2s._stages import Stages, check_folders, interrupted_with, open_stages
@@ -27,7 +28,7 @@ __all__ = ["W2SPipeline"]
 _FITTED = ("weak_", "pseudo_labels_", "student_", "baseline_labels_", "baseline_", "oracle_")
 
 
-class W2SPipeline(SavedPipeline, BaseEstimator):
+class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
     """Let weak models trained on easy questions teach a strong student on hard ones.
 
     `fit` trains the weak ensemble on labelled easy questions, lets it answer the hard ones, and trains the student on

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ensemw2s._html import lines, panel, strip, table
 from ensemw2s.metrics import bootstrap_interval, paired_bootstrap_interval, performance_gap_recovered
 
 if TYPE_CHECKING:
@@ -221,6 +222,21 @@ class W2SReport:
     def __repr__(self) -> str:
         table = self.to_frame().to_string(float_format=lambda value: f"{value:.3f}", na_rep="")
         return "\n".join(["W2SReport", table, *self._remarks()])
+
+    def _repr_html_(self) -> str:
+        chance = None if np.isnan(self.chance) else self.chance
+        frame = self.to_frame()
+        rows = []
+        for title, row in frame.iterrows():
+            low, accuracy, high = row["low"], row["accuracy"], row["high"]
+            rows.append(
+                [title, strip(low, accuracy, high, chance), f"{accuracy:.3f}", f"{low:.3f} to {high:.3f}",
+                 *("–" if np.isnan(row[name]) else f"{row[name]:.3f}" for name in frame.columns[3:])]
+            )  # fmt: skip
+        names = {"token_error": "token error", "pgr": "PGR"}
+        numbers = ["accuracy", f"{self.confidence_level:.0%} interval", *(names[name] for name in frame.columns[3:])]
+        columns = ["model", "0 to 1" if chance is None else "0 to 1, chance dashed", *numbers]
+        return panel("W2SReport", table(columns, rows, numeric=numbers), lines(self._remarks()))
 
     def _row(self, title: str, correct: np.ndarray, name: str) -> dict[str, Any]:
         low, high = bootstrap_interval(correct.astype(float), confidence_level=self.confidence_level, random_state=0)

@@ -16,10 +16,12 @@ PACKAGE = Path(ensemw2s.__file__).parent
 # Room -> floor. A room is a module, or a folder with all that no longer entry names. Add a new module here.
 FLOORS = {
     "_version": 0,
+    "_html": 0,
     "_progress": 0,
     "_validation": 0,
     "exceptions": 0,
     "_encoding": 1,
+    "_fitted_html": 1,
     "_rows": 1,
     "boosting": 1,
     "costs": 1,
@@ -51,6 +53,7 @@ FLOORS = {
     "difficulty": 9,
     "report": 9,
     "_stages": 9,
+    "_pipeline_html": 9,
     "_saved_pipeline": 9,
     "pipeline": 10,
     "plots": 11,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,21 +19,11 @@ from ensemw2s.datasets._columns import (
     labels_from_answers,
 )
 from ensemw2s.datasets._example import QAExample
+from ensemw2s.datasets._forms import OtherForms
 from ensemw2s.datasets._repr import as_html, as_text
-from ensemw2s.datasets._tables import (
-    columns_from_dataset,
-    columns_from_list,
-    columns_from_pandas,
-    to_dataset,
-    to_pandas,
-)
-
-if TYPE_CHECKING:
-    import datasets
-    import pandas
 
 
-class QADataset:
+class QADataset(OtherForms):
     """Questions, optionally with gold answers, options and difficulties.
 
     The columns are checked once, when the object is made, and cannot be changed afterwards. Indexing with an int gives
@@ -313,148 +303,6 @@ class QADataset:
         True
         """
         return QADataset._build(self._prompts, None, self._choices, None, self._ids, None, self._name)
-
-    @classmethod
-    def from_list(cls, rows: Sequence[Mapping[str, Any]], *, name: str | None = None) -> QADataset:
-        """Return a data set from a list of dicts with the keys prompt, answer, choices, label, id, difficulty.
-
-        Parameters
-        ----------
-        rows : sequence of dict
-            All with the same keys; only ``"prompt"`` is required.
-        name : str or None, default=None
-            Name of the data set.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a row is not a dict, has no prompt or other keys than the first, or as `QADataset` itself.
-
-        Examples
-        --------
-        >>> QADataset.from_list([{"prompt": "Liquid metal?", "choices": ["mercury", "tin"], "label": 0}]).answers
-        ('mercury',)
-        """
-        return cls(**columns_from_list(rows), name=name)
-
-    @classmethod
-    def from_dataset(
-        cls,
-        dataset: datasets.Dataset,
-        *,
-        prompt: str | None = None,
-        answer: str | None = None,
-        choices: str | Sequence[str] | None = None,
-        label: str | None = None,
-        id: str | None = None,
-        difficulty: str | None = None,
-        name: str | None = None,
-    ) -> QADataset:
-        """Return a data set from the columns of a Hugging Face `datasets.Dataset`.
-
-        Parameters
-        ----------
-        dataset : datasets.Dataset
-            One split.
-        prompt, answer, choices, label, id, difficulty : str or None, default=None
-            Names of the columns. None takes the column named like the parameter, if there is one (for `prompt` also
-            ``"question"``). `choices` may also be a list of columns, one an option. Where an entry of `choices` has
-            the form ``{"text": [...], "label": [...]}``, as ARC's does, a str in `label` is looked up in its
-            ``"label"`` list.
-        name : str or None, default=None
-            Name of the data set.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a named column does not exist, a key is not among a row's labels, or as `QADataset` itself.
-
-        Examples
-        --------
-        >>> from datasets import Dataset
-        >>> arc = Dataset.from_dict({
-        ...     "question": ["Liquid metal?"],
-        ...     "choices": [{"text": ["tin", "mercury"], "label": ["A", "B"]}],
-        ...     "answerKey": ["B"],
-        ... })
-        >>> QADataset.from_dataset(arc, label="answerKey").answers
-        ('mercury',)
-        """
-        names = {"prompt": prompt, "answer": answer, "choices": choices, "label": label}
-        names |= {"id": id, "difficulty": difficulty}
-        return cls(**columns_from_dataset(dataset, names), name=name)
-
-    def to_dataset(self) -> datasets.Dataset:
-        """Return a Hugging Face `datasets.Dataset` with the columns prompt, answer, choices, label, id, difficulty.
-
-        Columns that this data set does not have are left out. `from_dataset` reads it back.
-
-        Returns
-        -------
-        datasets.Dataset
-
-        Examples
-        --------
-        >>> QADataset(["Liquid metal?"], ["mercury"]).to_dataset().column_names
-        ['prompt', 'answer']
-        """
-        return to_dataset(self)
-
-    @classmethod
-    def from_pandas(
-        cls,
-        frame: pandas.DataFrame,
-        *,
-        prompt: str | None = None,
-        answer: str | None = None,
-        choices: str | Sequence[str] | None = None,
-        label: str | None = None,
-        id: str | None = None,
-        difficulty: str | None = None,
-        name: str | None = None,
-    ) -> QADataset:
-        """Return a data set from the columns of a pandas frame.
-
-        Parameters
-        ----------
-        frame : pandas.DataFrame
-            One row per question.
-        prompt, answer, choices, label, id, difficulty, name
-            As in `from_dataset`.
-
-        Returns
-        -------
-        QADataset
-
-        Raises
-        ------
-        TypeError, ValueError
-            As in `from_dataset`.
-
-        Examples
-        --------
-        >>> import pandas as pd
-        >>> frame = pd.DataFrame({"question": ["Liquid metal?"], "right": ["mercury"], "wrong": ["tin"]})
-        >>> QADataset.from_pandas(frame, answer="right", choices=["right", "wrong"]).choices
-        (('mercury', 'tin'),)
-        """
-        names = {"prompt": prompt, "answer": answer, "choices": choices, "label": label}
-        names |= {"id": id, "difficulty": difficulty}
-        return cls(**columns_from_pandas(frame, names), name=name)
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """Return a pandas frame with the columns prompt, answer, choices, label, id, difficulty (those that exist).
-
-        Returns
-        -------
-        pandas.DataFrame
-
-        Examples
-        --------
-        >>> QADataset(["Liquid metal?"], ["mercury"]).to_pandas().loc[0, "answer"]
-        'mercury'
-        """
-        return to_pandas(self)
 
     def _example(self, row: int) -> QAExample:
         return QAExample(

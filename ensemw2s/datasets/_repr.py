@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ensemw2s._html import Markup, lines, panel, shortened, table
 from ensemw2s.metrics import chance_level
 
 if TYPE_CHECKING:
     from ensemw2s.datasets._example import QAExample
     from ensemw2s.datasets._qa import QADataset
 
-_N_HTML_ROWS = 5
+_N_HTML_ROWS, _N_HTML_OPTIONS = 5, 8
 
 
 def as_text(qa: QADataset) -> str:
@@ -21,21 +22,41 @@ def as_text(qa: QADataset) -> str:
 
 
 def as_html(qa: QADataset) -> str:
-    """Return a table of the first questions, with every text escaped."""
-    head = "".join(f"<th>{title}</th>" for title in ("", "prompt", "answer", "choices"))
-    body = []
-    for row in range(min(_N_HTML_ROWS, len(qa))):
-        example = qa[row]
-        options = "" if example.choices is None else " | ".join(example.choices)
-        cells = (example.prompt, example.answer or "", options)
-        body.append(
-            f"<tr><th>{row}</th>" + "".join(f"<td>{escape(_short(cell, 200))}</td>" for cell in cells) + "</tr>"
-        )
-    more = f"<p>… {len(qa) - _N_HTML_ROWS} more</p>" if len(qa) > _N_HTML_ROWS else ""
-    return (
-        f"<div><strong>QADataset</strong> {escape(_summary(qa))}"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>{more}</div>"
-    )
+    """Return a table of the first questions, gold options marked, with every text escaped."""
+    columns = ["row", "question"]
+    columns += ["options"] if qa.choices is not None else []
+    columns += ["answer"] if qa.answers is not None and qa.choices is None else []
+    columns += ["difficulty"] if qa.difficulty is not None else []
+    rows = [[_cell(qa[row], row, column) for column in columns] for row in range(min(_N_HTML_ROWS, len(qa)))]
+    n_more = len(qa) - len(rows)
+    parts = [lines([_summary(qa)]), table(columns, rows, numeric=["difficulty"])]
+    if n_more:
+        parts.append(lines([f"… and {n_more} more row{'s' if n_more > 1 else ''}"]))
+    return panel("QADataset", *parts)
+
+
+def _cell(example: QAExample, row: int, column: str) -> Any:
+    if column == "row":
+        return row if example.id is None else f"{row} ({shortened(example.id, 20)})"
+    if column == "question":
+        return shortened(example.prompt, 200)
+    if column == "options":
+        return _options(example)
+    return shortened(str(example.answer), 80) if column == "answer" else f"{example.difficulty:.3g}"
+
+
+def _options(example: QAExample) -> Markup:
+    options = list(enumerate(example.choices or ()))
+    first = options[:_N_HTML_OPTIONS]
+    if example.label is not None and example.label >= _N_HTML_OPTIONS:
+        first[-1] = options[example.label]
+    texts = [
+        f"<strong>✓ {escape(shortened(option, 60))}</strong>" if k == example.label else escape(shortened(option, 60))
+        for k, option in first
+    ]
+    if len(options) > len(first):
+        texts.append(f"… {len(options) - len(first)} more")
+    return Markup("<br>".join(texts))
 
 
 def _summary(qa: QADataset) -> str:
@@ -54,13 +75,9 @@ def _summary(qa: QADataset) -> str:
 
 
 def _line(example: QAExample) -> str:
-    line = repr(_short(example.prompt, 90))
+    line = repr(shortened(example.prompt, 90))
     if example.answer is not None:
-        line += f" -> {_short(example.answer, 60)!r}"
+        line += f" -> {shortened(example.answer, 60)!r}"
     if example.choices is not None:
-        line += f" of {[_short(option, 30) for option in example.choices]}"
+        line += f" of {[shortened(option, 30) for option in example.choices]}"
     return line
-
-
-def _short(value: str, width: int) -> str:
-    return value if len(value) <= width else value[: width - 1] + "…"

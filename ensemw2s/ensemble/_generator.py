@@ -16,6 +16,7 @@ from ensemw2s._alike import group_alike
 from ensemw2s._inputs import check_questions, check_sample_weight, require_answers, require_choices
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._answer_vote import AnswerVote
+from ensemw2s.ensemble._html import EnsembleHTML
 from ensemw2s.ensemble._lengths import LengthChecks
 from ensemw2s.ensemble._saving import SavedEnsemble
 from ensemw2s.tokens import TokenDataset
@@ -36,7 +37,7 @@ def has_common_tokens(generator: BaseTokenGenerator) -> bool:
     return True
 
 
-class BaseTokenGenerator(LengthChecks, SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
+class BaseTokenGenerator(LengthChecks, EnsembleHTML, SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
     """Prediction half of the generators; `fit` sets ``estimators_``, ``estimator_weights_`` and ``max_new_tokens_``."""
 
     def generate(self, X: Any, **generation_kwargs: Any) -> list[Any]:

@@ -17,6 +17,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from ensemw2s._rows import check_labels
 from ensemw2s._usable import LengthCheck
 from ensemw2s.ensemble._classifier_rows import check_rows, input_tags
+from ensemw2s.ensemble._html import EnsembleHTML
 from ensemw2s.ensemble._saving import SavedEnsemble
 from ensemw2s.ensemble._votes import member_opinion, running_mean
 from ensemw2s.mixing import normalized_votes
@@ -24,7 +25,7 @@ from ensemw2s.mixing import normalized_votes
 __all__ = ["BaseVotingClassifier"]
 
 
-class BaseVotingClassifier(SavedEnsemble, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+class BaseVotingClassifier(EnsembleHTML, SavedEnsemble, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """Prediction half of a classifier ensemble; `fit` sets ``estimators_``, ``estimator_weights_``, ``classes_``.
 
     Subclasses have the parameters ``estimator`` and ``voting``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._factories import factory_token, known_factory
+from ensemw2s.learners._html import ModelHTML
 from ensemw2s.learners._loading import TokenizerSource
 from ensemw2s.learners._saved_learner import SavedLearner
 
@@ -25,7 +26,7 @@ __all__ = ["BASE_PARAMETERS", "HFLearner"]
 BASE_PARAMETERS = ("model", "revision", "gguf_file")
 
 
-class HFLearner(SavedLearner, BaseEstimator, ABC):
+class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
     """Base of `HFCausalLM` and `HFClassifier`, which have the parameters ``model``, ``tokenizer``, ``device``, …
 
     Attributes

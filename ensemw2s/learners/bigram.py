@@ -9,6 +9,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from ensemw2s._encoding import DEFAULT_PROMPT_TEMPLATE, PromptTemplate, frame_of
+from ensemw2s._fitted_html import FittedHTML
+from ensemw2s._html import facts, panel
 from ensemw2s._validation import as_texts, check_real, check_weight
 from ensemw2s.learners._saved_learner import SavedLearner
 from ensemw2s.tokenizers import byte_tokenizer
@@ -17,7 +19,7 @@ from ensemw2s.tokens import TokenDataset
 __all__ = ["BigramLearner"]
 
 
-class BigramLearner(SavedLearner, BaseEstimator):
+class BigramLearner(FittedHTML, SavedLearner, BaseEstimator):
     r"""Next token from the last one alone, by weighted counting.
 
     :math:`p(y \mid x) = (c_{xy} + \lambda q(y \mid x)) / (c_x + \lambda)`, where :math:`c_{xy}` is the weighted
@@ -142,3 +144,9 @@ class BigramLearner(SavedLearner, BaseEstimator):
         ndarray of shape (B, L, V)
         """
         return self.log_proba_[np.asarray(input_ids)]
+
+    def _fitted_html(self) -> str:
+        if not hasattr(self, "log_proba_"):
+            return ""
+        n = len(self.log_proba_)
+        return panel(type(self).__name__, facts([("vocabulary", f"{n} tokens"), ("parameters", f"{n} × {n}")]))

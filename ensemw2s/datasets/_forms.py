@@ -1,0 +1,177 @@
+"""A `QADataset` from lists, Hugging Face data sets and pandas frames, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ensemw2s.datasets._tables import (
+    columns_from_dataset,
+    columns_from_list,
+    columns_from_pandas,
+    to_dataset,
+    to_pandas,
+)
+
+if TYPE_CHECKING:
+    import datasets
+    import pandas
+
+__all__ = ["OtherForms"]
+
+_T = TypeVar("_T", bound="OtherForms")
+
+
+class OtherForms:
+    """The ways between a `QADataset`, whose columns are the arguments here, and other kinds of tables."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, prompts: Sequence[str], **columns: Any) -> None: ...
+
+    @classmethod
+    def from_list(cls: type[_T], rows: Sequence[Mapping[str, Any]], *, name: str | None = None) -> _T:
+        """Return a data set from a list of dicts with the keys prompt, answer, choices, label, id, difficulty.
+
+        Parameters
+        ----------
+        rows : sequence of dict
+            All with the same keys; only ``"prompt"`` is required.
+        name : str or None, default=None
+            Name of the data set.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a row is not a dict, has no prompt or other keys than the first, or as `QADataset` itself.
+
+        Examples
+        --------
+        >>> from ensemw2s import QADataset
+        >>> QADataset.from_list([{"prompt": "Liquid metal?", "choices": ["mercury", "tin"], "label": 0}]).answers
+        ('mercury',)
+        """
+        return cls(**columns_from_list(rows), name=name)
+
+    @classmethod
+    def from_dataset(
+        cls: type[_T],
+        dataset: datasets.Dataset,
+        *,
+        prompt: str | None = None,
+        answer: str | None = None,
+        choices: str | Sequence[str] | None = None,
+        label: str | None = None,
+        id: str | None = None,
+        difficulty: str | None = None,
+        name: str | None = None,
+    ) -> _T:
+        """Return a data set from the columns of a Hugging Face `datasets.Dataset`.
+
+        Parameters
+        ----------
+        dataset : datasets.Dataset
+            One split.
+        prompt, answer, choices, label, id, difficulty : str or None, default=None
+            Names of the columns. None takes the column named like the parameter, if there is one (for `prompt` also
+            ``"question"``). `choices` may also be a list of columns, one an option. Where an entry of `choices` has
+            the form ``{"text": [...], "label": [...]}``, as ARC's does, a str in `label` is looked up in its
+            ``"label"`` list.
+        name : str or None, default=None
+            Name of the data set.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a named column does not exist, a key is not among a row's labels, or as `QADataset` itself.
+
+        Examples
+        --------
+        >>> from ensemw2s import QADataset
+        >>> from datasets import Dataset
+        >>> arc = Dataset.from_dict({
+        ...     "question": ["Liquid metal?"],
+        ...     "choices": [{"text": ["tin", "mercury"], "label": ["A", "B"]}],
+        ...     "answerKey": ["B"],
+        ... })
+        >>> QADataset.from_dataset(arc, label="answerKey").answers
+        ('mercury',)
+        """
+        names = {"prompt": prompt, "answer": answer, "choices": choices, "label": label}
+        names |= {"id": id, "difficulty": difficulty}
+        return cls(**columns_from_dataset(dataset, names), name=name)
+
+    def to_dataset(self: Any) -> datasets.Dataset:
+        """Return a Hugging Face `datasets.Dataset` with the columns prompt, answer, choices, label, id, difficulty.
+
+        Columns that this data set does not have are left out. `from_dataset` reads it back.
+
+        Returns
+        -------
+        datasets.Dataset
+
+        Examples
+        --------
+        >>> from ensemw2s import QADataset
+        >>> QADataset(["Liquid metal?"], ["mercury"]).to_dataset().column_names
+        ['prompt', 'answer']
+        """
+        return to_dataset(self)
+
+    @classmethod
+    def from_pandas(
+        cls: type[_T],
+        frame: pandas.DataFrame,
+        *,
+        prompt: str | None = None,
+        answer: str | None = None,
+        choices: str | Sequence[str] | None = None,
+        label: str | None = None,
+        id: str | None = None,
+        difficulty: str | None = None,
+        name: str | None = None,
+    ) -> _T:
+        """Return a data set from the columns of a pandas frame.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame
+            One row per question.
+        prompt, answer, choices, label, id, difficulty, name
+            As in `from_dataset`.
+
+        Returns
+        -------
+        QADataset
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `from_dataset`.
+
+        Examples
+        --------
+        >>> from ensemw2s import QADataset
+        >>> import pandas as pd
+        >>> frame = pd.DataFrame({"question": ["Liquid metal?"], "right": ["mercury"], "wrong": ["tin"]})
+        >>> QADataset.from_pandas(frame, answer="right", choices=["right", "wrong"]).choices
+        (('mercury', 'tin'),)
+        """
+        names = {"prompt": prompt, "answer": answer, "choices": choices, "label": label}
+        names |= {"id": id, "difficulty": difficulty}
+        return cls(**columns_from_pandas(frame, names), name=name)
+
+    def to_pandas(self: Any) -> pandas.DataFrame:
+        """Return a pandas frame with the columns prompt, answer, choices, label, id, difficulty (those that exist).
+
+        Returns
+        -------
+        pandas.DataFrame
+
+        Examples
+        --------
+        >>> from ensemw2s import QADataset
+        >>> QADataset(["Liquid metal?"], ["mercury"]).to_pandas().loc[0, "answer"]
+        'mercury'
+        """
+        return to_pandas(self)
