@@ -79,7 +79,8 @@ def stage_costs(weak: LearnerCost, strong: LearnerCost, workload: Workload) -> l
     Notes
     -----
     Rows are taken to have the mean length; batches of rows of like length pad a few per cent. Tokenising, saving, and
-    the fixed cost of starting a training (half a second) are left out.
+    the fixed cost of starting a training (half a second) are left out. With ``adapt="answer"``, where a prompt is read
+    once for all members, rounds and epochs, the numbers are upper bounds.
 
     Examples
     --------
