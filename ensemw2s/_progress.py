@@ -10,7 +10,8 @@ from typing import Any
 
 __all__ = ["progress_bar", "redrawn"]
 
-_OPEN: list[Any] = []  # bars of all threads: they share the screen
+# Bars of all threads, which share the screen, each with an object to tell it by and, in a notebook, its box.
+_OPEN: list[tuple[object, Any]] = []
 _LOG_INTERVAL = 10.0  # seconds
 
 
@@ -43,19 +44,23 @@ def progress_bar(*, total: int, desc: str, unit: str, visible: bool, initial: in
     if not visible:
         yield tqdm(**settings, disable=True)
         return
+    box = None
     if _in_widgets():
-        bar = tqdm(**settings, leave=not _OPEN, dynamic_ncols=True)
+        bar = tqdm(**settings, leave=not _OPEN, dynamic_ncols=True, display=False)
+        box = _box_with(bar.container)
     elif redrawn():
         bar = tqdm(**settings, leave=None, dynamic_ncols=True)  # left unless it is below a bar, the user's included
     else:
         bar = _log_lines()(**settings, leave=False, miniters=1, mininterval=_LOG_INTERVAL, disable=bool(_OPEN))
-    _OPEN.append(mark := object())
+    _OPEN.append(mark := (object(), box))
     try:
         yield bar
         bar.total = bar.n  # or a notebook would show what has ended early as failed
     finally:
         _OPEN.remove(mark)
         bar.close()
+    if box is not None and not bar.leave:
+        box.children = [each for each in box.children if each is not bar.container]
 
 
 def redrawn() -> bool:
@@ -67,6 +72,29 @@ def _in_widgets() -> bool:
     from tqdm.auto import tqdm
 
     return any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
+
+
+def _box_with(container: Any) -> Any:
+    """The box of a notebook's outermost bar, with one more in it.
+
+    Were each bar an output of its own, as tqdm's are, the gone ones would leave blank lines.
+    """
+    boxes = [box for _, box in _OPEN if box is not None]
+    if boxes:
+        boxes[0].children = [*boxes[0].children, container]
+        return boxes[0]
+    from IPython.display import display
+    from ipywidgets import VBox
+
+    class Bars(VBox):
+        """Bars below each other; without widgets, the text of the outermost."""
+
+        def __repr__(self, *_: Any) -> str:
+            return repr(self.children[0])
+
+    box = Bars([container])
+    display(box)
+    return box
 
 
 @lru_cache(maxsize=1)

@@ -10,6 +10,7 @@ from contextlib import redirect_stderr
 import pytest
 from scripted_learner import FIVE, scripted
 from tiny_models import ANSWERS, PROMPTS, TEMPLATE, tiny_learner, tiny_llama, untrained_model
+from transformers import TrainerCallback
 
 from ensemw2s import (
     BigramLearner,
@@ -170,6 +171,58 @@ def test_an_interrupted_bar_is_closed():
         written_by(interrupted, terminal)
     assert terminal.getvalue().endswith("\n")
     assert "1/2" in terminal.screen()[0]
+
+
+# In a notebook
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What a notebook with widgets is given to display."""
+    import IPython.display
+    import tqdm.auto
+    import tqdm.notebook
+
+    outputs = []
+    monkeypatch.setattr(tqdm.auto, "tqdm", tqdm.notebook.tqdm)
+    monkeypatch.setattr(IPython.display, "display", outputs.append)
+    monkeypatch.setattr(tqdm.notebook, "display", outputs.append)
+    return outputs
+
+
+def texts_of(box):
+    """Description, state of the bar, and numbers of each bar in a box."""
+    return [(left.value.split(":")[0], bar.bar_style, right.value) for left, bar, right in
+            (row.children for row in box.children)]  # fmt: skip
+
+
+def test_a_notebook_has_one_output_with_what_is_left(shown):
+    seen = []
+
+    class Look(TrainerCallback):
+        def on_step_end(self, args, state, control, **_):
+            seen.append([name for name, _, _ in texts_of(shown[0])])
+
+    model = adapters(verbose=True).set_params(estimator__callbacks=[Look()])
+    model.fit(PROMPTS, ANSWERS)
+    assert len(shown) == 1
+    assert seen == [["bagging", "training"]] * 8
+    ((name, style, numbers),) = texts_of(shown[0])
+    assert (name, style) == ("bagging", "success")
+    assert f"error\u2007{model.estimator_errors_[-1]:.4f}" in numbers
+    assert repr(shown[0]).startswith("bagging: 100%")
+
+
+def test_rounds_that_end_early_are_no_failure_in_a_notebook(shown):
+    model, _ = scripted([0, 1, 2], [0], [0, 1, 2], verbose=True)
+    model.fit(*FIVE)
+    assert texts_of(shown[0])[0][1] == "success"
+
+
+def test_an_interrupted_notebook_shows_how_far_each_bar_was(shown):
+    with pytest.raises(KeyboardInterrupt), progress_bar(total=2, desc="outer", unit="step", visible=True):
+        interrupted()
+    assert [(name, style) for name, style, _ in texts_of(shown[0])] == [("outer", "danger"), ("one", "danger")]
 
 
 # Without verbose, and the user's settings
