@@ -114,6 +114,24 @@ def test_best_keeps_the_least_error_of_all_trained_on_one_draw():
     assert_allclose(model.estimator_errors_, [1 / 4, 2 / 12])
 
 
+class Unseeded(ScriptedAnswers):
+    """Without a random_state, for which a number would be drawn before the tokens are."""
+
+    def __init__(self, name="", tokenizer=None, mistakes=(), log=None):
+        super().__init__(name, tokenizer, mistakes, log)
+
+    def __sklearn_clone__(self):
+        return Unseeded(self.name, self.tokenizer, self.mistakes, self.log)
+
+
+def test_best_trains_on_one_draw_whatever_else_a_learner_has_drawn():
+    model, log = scripted([[0, 1, 2], [0], [1]], [], pick="best", sampling="count")
+    model.set_params(estimators=[model.estimators[0], Unseeded("bytes", BYTES, [[0, 1], [1], [0]], log)])
+    model.fit(["q"] * 40, ["red"] * 40)
+    for (_, first, _), (_, second, _) in zip(log[::2], log[1::2], strict=True):
+        assert_array_equal(first, second)
+
+
 def test_best_takes_the_first_of_equals():
     model, _ = scripted([[0, 1, 2], [0]], [[0, 1], [1]], pick="best", n_estimators=1)
     assert_array_equal(model.fit(*FOUR).picks_, [0])
