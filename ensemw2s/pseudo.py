@@ -38,8 +38,8 @@ class PseudoLabels:
     proba : ndarray of shape (n, K) or None
         Probabilities of the options or classes, where there are any.
     confidence : ndarray of shape (n,) or None
-        Probability of the chosen option or class; for free text, the geometric mean of its tokens' probabilities,
-        and only where a threshold asks for it.
+        Probability of the chosen option or class; for free text, and only where a threshold asks for it, the geometric
+        mean of its tokens' probabilities, of teachers with several tokenizers the mean of these under their votes.
     kept : ndarray of shape (n,), bool
         Rows that go to the student.
     soft : bool
