@@ -19,6 +19,7 @@ PAGES = [
     "guide/pgr",
     "howto_own_data",
     "howto_student_loss",
+    "howto_notebook",
     "howto_rounds",
     "howto_integrations",
     "howto_gpus",
