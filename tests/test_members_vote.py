@@ -210,6 +210,14 @@ def test_several_answers_without_a_draw_are_refused(sure):
         joined(sure, [1, 1]).generate(["q ?"], num_beams=2, num_return_sequences=2)
 
 
+@pytest.mark.parametrize(
+    "settings", [{"eos_token_id": 1}, {"generation_config": GenerationConfig(bad_words_ids=[[3]])}]
+)
+def test_ids_of_tokens_are_refused(sure, settings):
+    with pytest.raises(ValueError, match=r"(eos_token_id|bad_words_ids) must be left out.*Members 0 and 1 read with"):
+        joined(sure, [1, 1]).generate(["q ?"], **settings)
+
+
 # --- one tokenizer ---------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,13 @@ from ensemw2s.mixing import normalized_votes
 
 __all__ = ["AnswerVote", "join_members"]
 
+# Keywords of ``generate`` that hold ids of tokens, or deal with them: they mean one thing to one tokenizer only.
+_OF_ONE_TOKENIZER = (
+    "assistant_model", "bad_words_ids", "begin_suppress_tokens", "eos_token_id", "force_words_ids",
+    "forced_bos_token_id", "forced_eos_token_id", "logits_processor", "pad_token_id", "prefix_allowed_tokens_fn",
+    "sequence_bias", "stopping_criteria", "streamer", "suppress_tokens",
+)  # fmt: skip
+
 
 def join_members(members: list[Any], **settings: str) -> TokenMixture | AnswerVote:
     """What lets fitted members answer together: Eq. 1 where they all read alike, else a vote on whole answers.
@@ -81,6 +88,9 @@ class AnswerVote:
 
     def generate(self, votes: Any, prompts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
         """The proposals that the voices choose, or answers drawn from voices that are drawn by their shares."""
+        for name in _OF_ONE_TOKENIZER:
+            if _setting(settings, name) is not None:
+                raise ValueError(f"{name} must be left out: it belongs to one tokenizer. Got it, but {self.reason}.")
         n_sequences = int(_setting(settings, "num_return_sequences") or 1)
         if _setting(settings, "do_sample"):
             return self._draw(votes, prompts, settings, n_sequences)
