@@ -12,8 +12,9 @@ export OMP_WAIT_POLICY = PASSIVE
 quickstart: $(VENV)/.installed
 	$(BIN)/python examples/quickstart.py
 
+# In the order of the alphabet the files that take longest come early; else those with few, long tests would come last.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 doctest: $(VENV)/.installed-test
 	$(BIN)/python -m pytest --doctest-modules ensemw2s

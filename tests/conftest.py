@@ -14,7 +14,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import pytest
 from hypothesis import settings
 
-settings.register_profile("ensemw2s", deadline=None, derandomize=True, max_examples=200)
+settings.register_profile("ensemw2s", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("ensemw2s")
 
 

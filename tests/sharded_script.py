@@ -1,12 +1,17 @@
 """What the processes of a launch run in test_accelerate_fsdp.py; the test itself runs it in one process, to compare.
 
-accelerate launch --config_file examples/fsdp_cpu.yaml tests/sharded_script.py MODEL OUT [--fail-in RANK]
+accelerate launch --config_file examples/fsdp_cpu.yaml tests/sharded_script.py MODEL OUT RANK EXAMPLE ...
+
+One launch does it all, since to start one takes longer than anything that it does: what is refused, what is found, an
+example with its arguments, and at last a training that fails in one process.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -143,15 +148,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--fail-in", type=int)
+    parser.add_argument("fail_in", type=int, metavar="RANK")
+    parser.add_argument("example", nargs=argparse.REMAINDER)
     args = parser.parse_args()
     rank = int(os.environ["RANK"])
-    if args.fail_in is None:
-        torch.save(
-            {**refused(args.model), **results(args.model), "sent": sent_from_first()}, args.out / f"rank{rank}.pt"
-        )
-    else:
-        FineTunedGenerator(learner(args.model, callbacks=[Watch(rank == args.fail_in)])).fit(X, Y)
+    found = {**refused(args.model), **results(args.model), "sent": sent_from_first()}
+    torch.save(found, args.out / f"rank{rank}.pt")
+    sys.argv = args.example
+    runpy.run_path(args.example[0], run_name="__main__")
+    FineTunedGenerator(learner(args.model, callbacks=[Watch(rank == args.fail_in)])).fit(X, Y)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -55,11 +55,44 @@ def alone(model) -> dict:
 
 
 @pytest.fixture(scope="module")
-def ranks(model, tmp_path_factory) -> list[dict]:
+def folder(tmp_path_factory) -> Path:
+    """Questions for the example, and what the launch leaves."""
+    folder = tmp_path_factory.mktemp("launch")
+    rows = [
+        {
+            "question": f"{word}{number}?",
+            "correct_answer": answer,
+            **{f"distractor{k}": f"{'xyz'[k - 1]}{number}" for k in (1, 2, 3)},
+        }
+        for number in range(10)
+        for word, answer in (("Sky", "blue"), ("Sea", "blue"), ("Leaf", "green"))
+    ]
+    (folder / "sciq").mkdir()
+    for split in ("train", "test"):
+        text = "".join(json.dumps(row | {"question": split + row["question"]}) + "\n" for row in rows)
+        (folder / "sciq" / f"{split}.jsonl").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def example(model, folder) -> list[str]:
+    """An example of ours with its arguments."""
+    settings = ["--data-dir", folder, "--weak", model, "--student", model, "--prior", "uniform", "--lr", "1e-2"]
+    settings += ["--n-easy", 12, "--n-hard", 12, "--n-test", 8, "--epochs", 8, "--batch-size", 4, "--n-estimators", 2]
+    return [str(part) for part in (ROOT / "examples" / "real_models.py", *settings)]
+
+
+@pytest.fixture(scope="module")
+def launched(model, folder, example) -> subprocess.CompletedProcess[str]:
+    """The launch; see sharded_script."""
+    script = ROOT / "tests" / "sharded_script.py"
+    return launch(script, model, folder, 1, *example, "--out", folder / "two.json")
+
+
+@pytest.fixture(scope="module")
+def ranks(launched, folder) -> list[dict]:
     """Results of two processes."""
-    folder = tmp_path_factory.mktemp("ranks")
-    done = launch(ROOT / "tests" / "sharded_script.py", model, folder)
-    assert done.returncode == 0, done.stderr[-5000:]
+    assert (folder / "rank1.pt").exists(), launched.stderr[-5000:]
     return [torch.load(folder / f"rank{rank}.pt") for rank in range(2)]
 
 
@@ -123,41 +156,18 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(ranks) -> None:
         assert "batch_size must be a multiple of the number of processes, 2" in rank["uneven"]
 
 
-def test_failure_of_one_process_ends_the_launch(model, tmp_path) -> None:
-    done = launch(ROOT / "tests" / "sharded_script.py", model, tmp_path, "--fail-in", 1)
-    assert done.returncode != 0
-    assert "this process was told to fail" in done.stderr
+def test_failure_of_one_process_ends_the_launch(launched) -> None:
+    assert launched.returncode != 0
+    assert "this process was told to fail" in launched.stderr
 
 
-def test_example_finds_under_a_launch_what_it_finds_alone(model, tmp_path, monkeypatch, capsys) -> None:
-    rows = [
-        {
-            "question": f"{word}{number}?",
-            "correct_answer": answer,
-            **{f"distractor{k}": f"{'xyz'[k - 1]}{number}" for k in (1, 2, 3)},
-        }
-        for number in range(10)
-        for word, answer in (("Sky", "blue"), ("Sea", "blue"), ("Leaf", "green"))
-    ]
-    (tmp_path / "sciq").mkdir()
-    for split in ("train", "test"):
-        text = "".join(json.dumps(row | {"question": split + row["question"]}) + "\n" for row in rows)
-        (tmp_path / "sciq" / f"{split}.jsonl").write_text(text, encoding="utf-8")
-    settings = ["--data-dir", tmp_path, "--weak", model, "--student", model, "--prior", "uniform", "--lr", "1e-2"]
-    settings += ["--n-easy", 12, "--n-hard", 12, "--n-test", 8, "--epochs", 8, "--batch-size", 4, "--n-estimators", 2]
-
-    done = launch(ROOT / "examples" / "real_models.py", *settings, "--out", tmp_path / "two.json")
-    assert done.returncode == 0, done.stderr[-5000:]
-    assert done.stdout.count("seed 0") == 1
-
-    spec = importlib.util.spec_from_file_location("real_models", ROOT / "examples" / "real_models.py")
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
-    monkeypatch.setattr(sys, "argv", ["real_models.py", *map(str, settings), "--out", str(tmp_path / "one.json")])
-    example.main()
+def test_example_finds_under_a_launch_what_it_finds_alone(launched, folder, example, monkeypatch, capsys) -> None:
+    assert launched.stdout.count("seed 0") == 1, launched.stderr[-5000:]
+    monkeypatch.setattr(sys, "argv", [*example, "--out", str(folder / "one.json")])
+    runpy.run_path(example[0], run_name="__main__")
     capsys.readouterr()
 
-    two, one = (json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))[0] for name in ("two", "one"))
+    two, one = (json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))[0] for name in ("two", "one"))
     assert two["correct"] == one["correct"]
     for name in FOUND - {"correct", "stop_reason"}:
         assert two[name] == pytest.approx(one[name], abs=1e-4), name

@@ -26,7 +26,6 @@ from ensemw2s import (
     SweepError,
     TokenAdaBoostGenerator,
     byte_tokenizer,
-    cross_val_difficulty,
     make_qa,
     run_sweep,
 )
@@ -117,7 +116,7 @@ def files(folder):
     return {path: path.stat().st_mtime_ns for path in (folder / "unit").glob("*.json")}
 
 
-def test_a_sweep_gives_the_bits_of_a_sequential_one(backend, tmp_path):
+def test_a_sweep_with_its_ratings_gives_the_bits_of_a_sequential_one(backend, tmp_path):
     expected = run_sweep([(WEAK, STRONG)], seeds=2, **SETTINGS)
     with joblib.parallel_config(backend=backend):
         found = run_sweep([(WEAK, STRONG)], seeds=2, out_dir=tmp_path, n_jobs=2, **SETTINGS)
@@ -126,35 +125,33 @@ def test_a_sweep_gives_the_bits_of_a_sequential_one(backend, tmp_path):
     assert len(list((tmp_path / "difficulty").glob("*.json"))) == 1
 
 
-def test_a_unit_that_raises_is_named_and_the_others_finish(backend):
-    pairs = [(WEAK, ("strong", FailingBigram()))]
-    with (
-        joblib.parallel_config(backend=backend),
-        pytest.raises(SweepError, match=r"1 of 3 units failed:\nweak → .*, boosting, seed 1: .*no luck") as caught,
-    ):
-        run_sweep(pairs, seeds=3, splits=["random"], n_jobs=2, **SETTINGS)
-    assert [record["seed"] for record in caught.value.result.records] == [0, 2]
-    assert "no luck with seed 1" in caught.value.failures[0].traceback
-
-
 @pytest.mark.parametrize(
     ("backend", "arguments"), [("ray", RESTARTING), ("dask", {})], indirect=["backend"], ids=["ray", "dask"]
 )
-def test_a_unit_that_kills_its_workers_is_named_and_a_second_call_completes(backend, arguments, tmp_path):
+def test_units_that_raise_or_kill_their_workers_are_named_and_a_second_call_completes(backend, arguments, tmp_path):
     flag = tmp_path / "flag"
     flag.touch()
-    pairs = pairs_with_dying(flag, 1)
+    pairs = [(WEAK, ("dying", DyingBigram(flag=str(flag), fails_at=1))), (WEAK, ("raising", FailingBigram(fails_at=0)))]
     with (
         joblib.parallel_config(backend=backend, **arguments),
-        pytest.raises(SweepError, match=r"1 of 3 units failed:\nweak → .*, seed 1: its worker died, 2 times") as caught,
+        pytest.raises(SweepError, match="2 of 4 units failed") as caught,
     ):
-        run_sweep(pairs, seeds=3, splits=["random"], out_dir=tmp_path, n_jobs=2, **SETTINGS)
-    assert [record["seed"] for record in caught.value.result.records] == [0, 2]
+        run_sweep(pairs, seeds=2, splits=["random"], out_dir=tmp_path, n_jobs=2, **SETTINGS)
+    dead, raised = sorted(caught.value.failures, key=lambda failure: failure.name)
+    assert (dead.name, raised.name) == tuple(
+        f"weak → {name}, random, boosting, seed {seed}" for name, seed in (("dying", 1), ("raising", 0))
+    )
+    assert "its worker died, 2 times" in dead.reason
+    assert "no luck with seed 0" in raised.traceback
+    assert [(record["strong"], record["seed"]) for record in caught.value.result.records] == [
+        ("dying", 0),
+        ("raising", 1),
+    ]
     kept = files(tmp_path)
     assert len(kept) == 2
     assert not list((tmp_path / "attempt").iterdir())
     flag.unlink()
-    assert len(run_sweep(pairs, seeds=3, splits=["random"], out_dir=tmp_path, **SETTINGS)) == 3
+    assert len(run_sweep(pairs[:1], seeds=2, splits=["random"], out_dir=tmp_path, **SETTINGS)) == 2
     assert kept.items() <= files(tmp_path).items()
 
 
@@ -197,14 +194,6 @@ def test_a_unit_that_dask_drops_is_waited_for_until_a_limit_and_a_second_call_co
     pairs = pairs_with_dying(flag, LAST_DIES)
     assert len(run_sweep(pairs, seeds=3, splits=["random"], out_dir=tmp_path, **SETTINGS)) == 3
     assert kept.items() <= files(tmp_path).items()
-
-
-def test_ratings_are_those_of_a_sequential_call(backend):
-    expected = cross_val_difficulty(BigramLearner(), POOL, cv=3, random_state=0)
-    with joblib.parallel_config(backend=backend):
-        found = cross_val_difficulty(BigramLearner(), POOL, cv=3, random_state=0, n_jobs=2)
-    np.testing.assert_array_equal(found.ratings, expected.ratings)
-    np.testing.assert_array_equal(found.folds, expected.folds)
 
 
 def test_labels_are_those_of_a_sequential_call(backend):

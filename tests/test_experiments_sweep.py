@@ -33,6 +33,7 @@ from ensemw2s import (
 
 POOL = make_qa(150, difficulty=(3, 6), random_state=0)
 WEAK, STRONG = ("weak", BigramLearner()), ("strong", BigramLearner(smoothing=0.05))
+SMALL = POOL[:60]  # where the numbers do not matter
 SETTINGS = {"dataset": POOL, "n_estimators": 3, "booster_params": {"prior": "uniform", "sampling": "count"}}
 
 
@@ -124,8 +125,9 @@ def test_units_share_weak_ensembles_oracles_and_ratings(tmp_path):
         "uniform": {"votes": "uniform"},
         "one": {"n_estimators": 1},
     }
+    settings = {**SETTINGS, "dataset": SMALL, "n_estimators": 2}
     run_sweep(
-        [(WEAK, STRONG), (WEAK, other), (other, STRONG)], seeds=1, variants=variants, out_dir=tmp_path, **SETTINGS
+        [(WEAK, STRONG), (WEAK, other), (other, STRONG)], seeds=1, variants=variants, out_dir=tmp_path, **settings
     )
     count = {kind: len(list((tmp_path / kind).glob("*.json"))) for kind in ("difficulty", "weak", "unit")}
     # Two splits; two weak models; "boosting", "logits" and "uniform" ask the same members.
@@ -165,7 +167,7 @@ def test_a_killed_worker_loses_its_unit_and_a_second_call_completes(tmp_path):
         run_sweep(pairs, seeds=4, splits=["random"], out_dir=tmp_path, n_jobs=2, **SETTINGS)
     kept = files(tmp_path / "unit")
     flag.unlink()
-    assert len(run_sweep(pairs, seeds=4, splits=["random"], out_dir=tmp_path, n_jobs=2, **SETTINGS)) == 4
+    assert len(run_sweep(pairs, seeds=4, splits=["random"], out_dir=tmp_path, **SETTINGS)) == 4
     assert kept.items() <= files(tmp_path / "unit").items()
 
 
@@ -345,7 +347,7 @@ def test_every_ablation_runs():
     variants = ablations("combine", "window", "unit", "sampling", "prior", "learning_rate")
     variants["bagging"] = ablations("controls", epochs=1)["bagging"]
     variants["unit sample"]["prior"] = "uniform"  # the untrained model has no answer wholly right
-    swept = run_sweep([(weak, STRONG)], dataset=POOL, seeds=1, splits=["random"], n_estimators=2, variants=variants)
+    swept = run_sweep([(weak, STRONG)], dataset=SMALL, seeds=1, splits=["random"], n_estimators=2, variants=variants)
     assert len(swept) == len(variants)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -87,24 +88,26 @@ def test_an_empty_folder_is_filled(tmp_path):
     assert open_folder(tmp_path, kind="Thing").files == {"settings.json"}
 
 
-def kill_while_writing(path):
-    with commit_folder(path, kind="Thing") as folder:
-        (folder / "settings.json").write_text("{}")
-        os.kill(os.getpid(), signal.SIGKILL)
+KILLED = """
+import os, signal, sys
+from ensemw2s.storage import commit_folder
+
+def strike(*args):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if sys.argv[2] == "before rename":
+    os.rename = strike
+with commit_folder(sys.argv[1], kind="Thing") as folder:
+    (folder / "settings.json").write_text("{}")
+    if sys.argv[2] == "while writing":
+        strike()
+"""
 
 
-def kill_before_rename(path):
-    os.rename = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
-    with commit_folder(path, kind="Thing") as folder:
-        (folder / "settings.json").write_text("{}")
-
-
-@pytest.mark.parametrize("where", [kill_while_writing, kill_before_rename])
-def test_a_killed_process_leaves_no_folder_under_the_final_name(tmp_path, where):
-    process = multiprocessing.get_context("spawn").Process(target=where, args=(tmp_path / "thing",))
-    process.start()
-    process.join(120)
-    assert process.exitcode == -signal.SIGKILL
+@pytest.mark.parametrize("when", ["while writing", "before rename"])
+def test_a_killed_process_leaves_no_folder_under_the_final_name(tmp_path, when):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "thing"), when], timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "thing").exists()
     with commit_folder(tmp_path / "thing", kind="Thing") as folder:  # and is not in the way of the next
         (folder / "settings.json").write_text("{}")
