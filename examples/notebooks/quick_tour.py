@@ -43,8 +43,8 @@ from ensemw2s import (
 
 # %%
 easy = make_qa(300, difficulty=(3, 3), random_state=0)
-hard_and_test = make_qa(500, difficulty=(4, 4), random_state=1)
-hard, test = hard_and_test[:300], hard_and_test[300:]
+hard_and_test = make_qa(400, difficulty=(4, 4), random_state=1)
+hard, test = hard_and_test[:200], hard_and_test[200:]
 easy
 
 # %% [markdown]

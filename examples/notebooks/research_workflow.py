@@ -35,7 +35,7 @@ from ensemw2s import RoundsDisplay, SweepResult, W2SBarDisplay, make_qa, plan_sw
 # any ensemble of the same size do? The second needs a control: bagging, the same members without reweighting.
 
 # %%
-questions = make_qa(800, difficulty=(3, 4), random_state=0)
+questions = make_qa(600, difficulty=(3, 4), random_state=0)
 tokenizer = word_tokenizer([*questions.prompts, "="])
 pair = (
     ("small tree", tree(max_depth=8, tokenizer=tokenizer)),
@@ -43,10 +43,10 @@ pair = (
 )
 settings = {
     "dataset": questions,
-    "sizes": (200, 300, 200),  # train-weak, train-strong, test
+    "sizes": (200, 200, 200),  # train-weak, train-strong, test
     "splits": ["random"],
     "seeds": 3,
-    "n_estimators": 4,
+    "n_estimators": 3,
     "booster_params": {"prior": "uniform"},
     "variants": {"boosting": {}, "bagging": {"reweight": False}},
 }
