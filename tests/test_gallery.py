@@ -68,18 +68,7 @@ def test_a_page_imports_public_names_and_seeds_what_it_draws(page):
 
 
 def test_the_learner_of_the_pages_is_complete(next_word):
-    questions = make_qa(60, difficulty=(3, 3), random_state=0)
-    tokenizer = word_tokenizer([*questions.prompts, "="])
-    check_weak_learner(next_word.tree(4, word_tokenizer([*questions.prompts, "= a b c d e f"])))
-    booster = TokenAdaBoostGenerator(next_word.tree(4, tokenizer), n_estimators=2, prior="uniform", random_state=0)
-    proba = np.exp(booster.fit(questions).mixture_(np_ids(tokenizer, questions)).logits.numpy())
-    np.testing.assert_allclose(proba.sum(axis=-1), 1, rtol=1e-5)
-
-
-def np_ids(tokenizer, questions):
-    import torch
-
-    return torch.tensor([tokenizer.encode(f"{questions.prompts[0]} =")])
+    check_weak_learner(next_word.tree(4, word_tokenizer(["a b c d e f ="])))
 
 
 def test_the_learner_of_the_pages_sees_what_has_come_and_nothing_later(next_word):
