@@ -68,7 +68,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data-dir", help="folder with json lines; the hub if not given")
     parser.add_argument("--n-easy", type=int, default=96, help="questions to learn from")
     parser.add_argument("--n-test", type=int, default=128)
-    parser.add_argument("--n-estimators", type=int, default=4, help="largest number of rounds")
+    parser.add_argument("--n-estimators", type=int, default=2, help="largest number of rounds")
     parser.add_argument("--epochs", type=float, default=2)
     parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--batch-size", type=int, default=8)
