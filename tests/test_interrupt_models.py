@@ -104,7 +104,7 @@ def test_a_base_outlives_ctrl_c_at_any_line_of_a_new_adapter():
         return seen
 
     n_lines = reset_until(None)
-    for step in range(1, n_lines, n_lines // 25):
+    for step in range(1, n_lines, n_lines // 12):
         with pytest.raises(KeyboardInterrupt):
             reset_until(step)
         assert_array_equal(logits(member), expected, err_msg=f"line {step} of {n_lines}")
