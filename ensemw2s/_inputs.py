@@ -126,7 +126,7 @@ def tokenize_answers(
     if early.any():
         row, token = int(tokens.row_of_token[np.argmax(early)]), int(tokens.labels[np.argmax(early)])
         raise ValueError(
-            f"answers[{numbers[row]}] must not hold the end-of-answer token "
+            f"The answer of row {numbers[row]} must not hold the end-of-answer token "
             f"{learner.tokenizer_.convert_ids_to_tokens(token)!r}, at which generation stops. Got "
             f"{shorten(require_answers(questions)[row])}; remove it, or drop the row."
         )

@@ -306,14 +306,17 @@ def _as_rows(predictions: Any) -> NDArray[Any]:
     try:
         rows = np.asarray(predictions)
     except ValueError as error:
-        raise ValueError("predictions must hold as many entries for one member as for another.") from error
+        raise ValueError(
+            f"predictions must hold as many entries for one member as for another. Got {shorten(predictions)} instead; "
+            f"predict the same items with each."
+        ) from error
     if rows.ndim != 2:
         raise ValueError(
             f"predictions must have shape (T, n), one row per member. Got shape {rows.shape} instead; "
             f"put the predictions of a single member in a list."
         )
     if rows.size == 0:
-        raise ValueError(f"predictions must not be empty. Got shape {rows.shape}.")
+        raise ValueError(f"predictions must not be empty. Got shape {rows.shape} instead; pass one item at least.")
     return rows
 
 

@@ -311,7 +311,7 @@ def _equal(first_name: str, first: ArrayLike, second_name: str, second: ArrayLik
             f"Got {left.size} and {right.size} instead."
         )
     if left.size == 0:
-        raise ValueError(f"{first_name} and {second_name} must not be empty.")
+        raise ValueError(f"{first_name} and {second_name} must not be empty; pass at least one {per}.")
     if _kind(left) != _kind(right):
         raise ValueError(
             f"{first_name} and {second_name} must be written the same way. "

@@ -86,7 +86,7 @@ class TokenDataset:
         if len(self.indptr) != len(self.prompt_indptr):
             raise ValueError(
                 f"indptr and prompt_indptr must have the same length, one more than there are rows. "
-                f"Got {len(self.indptr)} and {len(self.prompt_indptr)}."
+                f"Got {len(self.indptr)} and {len(self.prompt_indptr)} instead."
             )
         for name, flat, ptr in (
             ("prompt", self.prompt_ids, self.prompt_indptr),

@@ -256,12 +256,12 @@ LONG_CALLS = {
 def test_a_question_that_is_too_long_is_named_by_its_own_number(call, monkeypatch):
     fitted()
     monkeypatch.setattr("ensemw2s.learners._trainer.train_weighted", trained)
-    with pytest.raises(ValueError, match=r"(prompts|X)\[2\] (and its answer are|is) \d+ tokens long"):
+    with pytest.raises(ValueError, match=r"(Row 2|X\[2\]) is \d+ tokens long"):
         LONG_CALLS[call](LONG)
 
 
 def test_a_word_of_100_000_letters_is_named_where_it_is_too_long():
-    with pytest.raises(ValueError, match=r"prompts\[2\] and its answer are 1000\d\d tokens long"):
+    with pytest.raises(ValueError, match=r"Row 2 is 1000\d\d tokens long, question and answer"):
         FineTunedGenerator(tiny()).fit(with_text(X, "x" * 100_000), Y)
 
 
@@ -276,7 +276,9 @@ def test_an_answer_that_leaves_no_room_is_named(estimator):
             X, Y, choices=with_text(CHOICES, ["green", "red " * 50])
         ),
     }
-    with pytest.raises(ValueError, match=r"answers\[2\] is \d+ tokens long, which leaves no room for its prompt"):
+    with pytest.raises(
+        ValueError, match=r"The answer of row 2 is \d+ tokens long, which leaves no room for its prompt"
+    ):
         calls[estimator]()
 
 
@@ -308,7 +310,7 @@ def test_an_answer_that_holds_the_end_of_an_answer_is_named(call):
         "difficulty": lambda: cross_val_difficulty(NeverTrained(), X, answers, cv=2),
     }
     with pytest.raises(
-        ValueError, match=r"answers\[2\] must not hold the end-of-answer token '<eos>'.* Got 'green<eos>'"
+        ValueError, match=r"The answer of row 2 must not hold the end-of-answer token '<eos>'.* Got 'green<eos>'"
     ):
         calls[call]()
 
@@ -526,7 +528,7 @@ REASONS = {
     4: r"y\[4\] must be one of choices\[4\]",
     7: r"X\[7\] cannot be written as UTF-8",
     8: r"choices\[8\] must hold at least two options",
-    9: r"answers\[9\] must not hold the end-of-answer token",
+    9: r"The answer of row 9 must not hold the end-of-answer token",
 }
 
 
@@ -577,8 +579,8 @@ def test_a_language_model_skips_what_is_too_long():
     questions, answers = [*X, "why " * 60, "how?"], [*Y, "red", "red " * 50]
     model = FineTunedGenerator(tiny(epochs=1), on_bad_row="skip").fit(questions, answers)
     assert [row for row, _ in model.skipped_rows_] == [6, 7]
-    assert re.match(r"prompts\[6\] and its answer are \d+ tokens long", model.skipped_rows_[0][1])
-    assert re.match(r"answers\[7\] is \d+ tokens long, which leaves no room", model.skipped_rows_[1][1])
+    assert re.match(r"Row 6 is \d+ tokens long, question and answer", model.skipped_rows_[0][1])
+    assert re.match(r"The answer of row 7 is \d+ tokens long, which leaves no room", model.skipped_rows_[1][1])
     plain = FineTunedGenerator(tiny(epochs=1)).fit(X, Y)
     np.testing.assert_array_equal(model.predict_proba(X, CHOICES), plain.predict_proba(X, CHOICES))
 
@@ -716,7 +718,7 @@ def test_a_pseudo_answer_that_a_student_cannot_be_trained_on_is_skipped_with_the
 
     pipeline = W2SPipeline(Talking(BigramLearner()), Limited(), on_bad_row="skip").fit(X, Y, ["Short?", "Long?"])
     assert [row for row, _ in pipeline.student_.skipped_rows_] == [1]
-    with pytest.raises(ValueError, match=r"answers\[1\] is 82 tokens long"):
+    with pytest.raises(ValueError, match=r"The answer of row 1 is 82 tokens long"):
         W2SPipeline(Talking(BigramLearner()), Limited()).fit(X, Y, ["Short?", "Long?"])
 
 

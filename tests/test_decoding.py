@@ -175,5 +175,5 @@ def test_match_nll_names_the_question_that_is_too_long():
     mixture, learner = mixture_of(fitted_members("llama"))
     learner = copy.copy(learner)
     learner.max_length_ = 20
-    with pytest.raises(ValueError, match=r"prompts\[1\] and its answer are 29 tokens long, more than max_length=20"):
+    with pytest.raises(ValueError, match=r"Row 1 is 29 tokens long, question and answer, more than max_length=20"):
         match_nll(mixture, learner, PROMPTS, [["a"], ["no"], ["b"], ["c"]], normalize="sum")

@@ -169,7 +169,7 @@ def test_truncation_cuts_the_question_and_leaves_the_chat_whole(cue):
     cut = TokenDataset.for_learner(learner, ["abcdef"], ["x"])
     assert CHATML.decode(cut.prompt_ids) == CHATML.decode(whole.prompt_ids).replace("abcdef", "ef")
     learner.max_length_ -= 2
-    with pytest.raises(ValueError, match=r"answers\[0\] is 2 tokens long, which leaves no room for its prompt"):
+    with pytest.raises(ValueError, match=r"The answer of row 0 is 2 tokens long, which leaves no room for its prompt"):
         TokenDataset.for_learner(learner, ["abcdef"], ["x"])
 
 
@@ -215,7 +215,9 @@ def test_a_system_prompt_is_refused_where_the_template_refuses_it():
         TokenDataset.from_text(X, Y, tokenizer=chat_tokenizer("gemma"), prompt_template=SYSTEM)
 
 
-@pytest.mark.parametrize(("column", "message"), [(0, r"prompts\[11\] must be a text"), (1, r"answers\[11\] must be")])
+@pytest.mark.parametrize(
+    ("column", "message"), [(0, "The question of row 11 must be"), (1, "The answer of row 11 must be")]
+)
 def test_a_row_of_which_the_template_makes_something_else_is_named(column, message):
     template = TEMPLATES["chatml"][0].replace("message['content']", "message['content'].split('</think>')[-1]")
     columns = [["a", "b"], ["c", "d"]]
@@ -308,7 +310,7 @@ def test_generation_stops_at_the_end_of_a_turn(gemma_teacher):
 
 @pytest.mark.parametrize("token", ["<end_of_turn>", "<eos>"])
 def test_an_answer_that_holds_an_end_is_refused(gemma_teacher, token):
-    with pytest.raises(ValueError, match=rf"answers\[1\] must not hold the end-of-answer token '{token}'"):
+    with pytest.raises(ValueError, match=rf"The answer of row 1 must not hold the end-of-answer token '{token}'"):
         clone(gemma_teacher).fit(X[:2], ["a", f"a{token}b"])
 
 

@@ -220,7 +220,7 @@ def test_rows_have_to_fit_into_every_model():
     model = booster(by_words(), Short(BYTES, prompt_template=TEMPLATE), on_bad_row="skip", unit="sample")
     model.fit([*X[:2], "why ?"], [*Y[:2], "red"])
     assert [row for row, _ in model.skipped_rows_] == [1]  # "sea ? : deep blue" as bytes
-    with pytest.raises(ValueError, match=r"prompts\[1\] and its answer are 18 tokens long"):
+    with pytest.raises(ValueError, match=r"Row 1 is 18 tokens long, question and answer"):
         model.set_params(on_bad_row="raise").fit(X, Y)
 
 

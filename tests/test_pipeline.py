@@ -249,14 +249,14 @@ def short_model(tmp_path):
 def test_a_hard_question_that_is_too_long_is_named_before_any_model_is_loaded(short_model):
     hard = QADataset(["red ?", "red " * 30], choices=[["red", "blue"]] * 2)
     with pytest.raises(
-        ValueError, match=r"X_hard: prompts\[1\] and its answer are 3\d tokens long, more than max_length=24"
+        ValueError, match=r"X_hard: Row 1 is 3\d tokens long, question and answer, more than max_length=24"
     ):
         W2SPipeline(short_model, short_model).fit(EASY, None, hard)
 
 
 def test_an_option_that_is_too_long_is_named_before_any_model_is_loaded(short_model):
     hard = QADataset(["red ?", "sun ?"], choices=[["red", "blue"], ["cat", "dog " * 40]])
-    with pytest.raises(ValueError, match=r"answers\[1\] is 41 tokens long"):
+    with pytest.raises(ValueError, match=r"The answer of row 1 is 41 tokens long"):
         W2SPipeline(short_model, short_model).fit(EASY, None, hard)
 
 

@@ -352,7 +352,7 @@ def test_score_answers_refuses_an_unknown_combine():
 def test_overlong_question_is_named_by_its_own_number():
     member = copy.copy(fitted_members("llama")[0])
     member.max_length_ = 20
-    with pytest.raises(ValueError, match=r"prompts\[2\] and its answer are \d+ tokens long, more than max_length=20"):
+    with pytest.raises(ValueError, match=r"Row 2 is \d+ tokens long, question and answer, more than max_length=20"):
         option_nll([member], [1.0], ["a", "b", "a question that is too long"], [["x", "y"]] * 3)
 
 

@@ -196,18 +196,18 @@ def test_row_of_exactly_max_length_passes():
 
 
 def test_longer_row_is_refused_by_its_number():
-    with pytest.raises(ValueError, match=r"prompts\[1\] and its answer are 8 tokens long, more than max_length=7;"):
+    with pytest.raises(ValueError, match=r"Row 1 is 8 tokens long, question and answer, more than max_length=7;"):
         short(["abcd", "abcde"], ["x", "x"], 7)
 
 
 def test_longer_row_is_refused_by_the_number_that_the_caller_gave():
-    with pytest.raises(ValueError, match=r"prompts\[40\] and its answer"):
+    with pytest.raises(ValueError, match="Row 40 is 8 tokens long"):
         short(["abcd", "abcde"], ["x", "x"], 7, row_numbers=[30, 40])
 
 
 @pytest.mark.parametrize("truncation", ["error", "prompt"])
 def test_answer_that_leaves_no_room_is_refused_whatever_the_truncation(truncation):
-    with pytest.raises(ValueError, match=r"answers\[1\] is 7 tokens long.*An answer is never cut"):
+    with pytest.raises(ValueError, match=r"The answer of row 1 is 7 tokens long.*An answer is never cut"):
         short(["a", "b"], ["x", "vwxyz"], 7, truncation)
 
 

@@ -118,7 +118,7 @@ def _check_before_training(options: Namespace, preset: dict[str, Any], request: 
             raise ValueError(f"--{flag} must lie in a folder that exists. Got {path}.")
     if options.command == "figure":
         if options.save is not None and Path(options.save).suffix not in _PICTURES:
-            raise ValueError(f"--save must end in {', '.join(_PICTURES)}. Got {options.save}.")
+            raise ValueError(f"--save must end in {', '.join(_PICTURES)}. Got {options.save} instead.")
         if options.choice == "validation" and not request.arguments.get("validation_size"):
             raise ValueError("--choice validation needs --validation-size SHARE. Got none.")
 

@@ -123,12 +123,12 @@ class ChatFrame(Frame):
 
     def question(self, question: str, number: int) -> str:
         prompt = _render(self.tokenizer, self.messages, question) + self.opening
-        _check_between(self.head, question, self.cue, prompt, f"prompts[{number}]")
+        _check_between(self.head, question, self.cue, prompt, f"The question of row {number}")
         return prompt[: len(prompt) - len(self.cue)]
 
     def answer(self, question: str, answer: str, prompt: str, number: int) -> str:
         told = _render(self.tokenizer, self.messages, question, answer)
-        _check_between(prompt + self.separator, answer, self.tail, told, f"answers[{number}]")
+        _check_between(prompt + self.separator, answer, self.tail, told, f"The answer of row {number}")
         return told[len(prompt) : len(told) - len(self.tail)]
 
 

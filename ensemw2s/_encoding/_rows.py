@@ -197,12 +197,12 @@ def _fit_length(
     n_head, n_cue = _n_kept(prompt, frame, cue_ids)
     if len(answer) + n_cue + (n_head if frame.keeps_head else 0) >= max_length:
         raise ValueError(
-            f"answers[{number}] is {len(answer)} tokens long, which leaves no room for its prompt in "
+            f"The answer of row {number} is {len(answer)} tokens long, which leaves no room for its prompt in "
             f"max_length={max_length}; raise max_length or drop the row. An answer is never cut."
         )
     if truncation == "error":
         raise ValueError(
-            f"prompts[{number}] and its answer are {len(prompt) + len(answer)} tokens long, more than "
+            f"Row {number} is {len(prompt) + len(answer)} tokens long, question and answer, more than "
             f"max_length={max_length}; raise max_length, pass truncation='prompt' to cut the prompt on the left, "
             f"or drop the row."
         )

@@ -233,7 +233,10 @@ def _read_folder(folder: Path, split: str) -> list[dict[str, Any]]:
                     f"{path} line {number} must be a JSON object; {error}. Fetch the file again."
                 ) from error
             if not isinstance(row, dict):
-                raise ValueError(f"{path} line {number} must be a JSON object. Got {line.strip()[:60]!r} instead.")
+                raise ValueError(
+                    f"{path} line {number} must be a JSON object. Got {line.strip()[:60]!r} instead. "
+                    f"Fetch the file again."
+                )
             rows.append(row)
     if not rows:
         raise ValueError(f"{path} must hold at least one question; it is empty. Fetch the file again.")
@@ -263,7 +266,8 @@ def _keyed(row: Mapping[str, Any], where: str) -> tuple[str, str, list[str], str
     key = _field(row, "answerKey", where)
     if key not in keys or len(texts) != len(keys):
         raise ValueError(
-            f"{where}: answerKey must be one of the labels of its {len(texts)} options, {keys}. Got {key!r} instead."
+            f"{where}: answerKey must be one of the labels of its {len(texts)} options, {keys}. Got {key!r} instead; "
+            f"correct that row."
         )
     return str(_field(row, "id", where)), question, texts, texts[keys.index(key)]
 

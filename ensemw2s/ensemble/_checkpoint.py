@@ -174,7 +174,8 @@ class Checkpoint:
                     rng.set_state(decode(record["rng"]))
             except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
                 raise CheckpointError(
-                    f"{path} is no round that this version of ensemw2s can read ({error})."
+                    f"{path} is no round that this version of ensemw2s can read ({error}). "
+                    f"Begin anew in another folder."
                 ) from error
         if rounds.warning:
             warnings.warn(rounds.warning, EarlyStopWarning, stacklevel=4)

@@ -89,7 +89,10 @@ class ResultStore:
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{path} is no stored result ({error}); delete it to compute it again.") from error
         if stored.get("format") != _FORMAT:
-            raise CheckpointError(f"{path} has format {stored.get('format')!r}, this version reads {_FORMAT}.")
+            raise CheckpointError(
+                f"{path} has format {stored.get('format')!r}, this version reads {_FORMAT}; "
+                f"delete it to compute it again."
+            )
         if _checksum(body) != checksum:
             raise CheckpointError(f"{path} is damaged, its checksum differs; delete it to compute it again.")
         if description is not None and body["description"] != json.loads(json.dumps(description)):

@@ -63,7 +63,10 @@ def _check_model(learner: Any) -> None:
         )
     for name in ("gguf_file", "revision"):
         if getattr(learner, name, None) is not None and not isinstance(learner.model, str):
-            raise ValueError(f"{name} belongs to a hub id or folder; it must be None when model is a function.")
+            raise ValueError(
+                f"{name} must be None when model is a function: it belongs to a hub id or folder. Got "
+                f"{shorten(getattr(learner, name))} instead."
+            )
 
 
 def _check_peft_config(peft_config: Any) -> None:

@@ -37,7 +37,10 @@ def build_peft_config(settings: Any) -> Any:
 
     settings = decode(settings)
     if settings.get("megatron_config") is not None:  # PEFT would import what megatron_core names
-        raise ValueError("peft_config.megatron_config must be None")
+        raise ValueError(
+            f"peft_config.megatron_config must be None: PEFT would import what it names. Got "
+            f"{shorten(settings['megatron_config'])}"
+        )
     if settings.get("peft_type") not in PEFT_TYPE_TO_CONFIG_MAPPING:
         raise ValueError(f"peft_type {shorten(settings.get('peft_type'))} is unknown to PEFT")
     kind = PEFT_TYPE_TO_CONFIG_MAPPING[settings["peft_type"]]

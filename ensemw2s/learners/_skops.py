@@ -70,7 +70,7 @@ def read_skops(path: Path, *, own: bool = False) -> Any:
         if any(
             entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size for entry in entries
         ):
-            raise CheckpointError(f"{path} is compressed, and could fill the memory; it was not opened.")
+            raise CheckpointError(f"{path} is compressed, and could fill the memory; it was not opened. Do not use it.")
         untrusted = skops.get_untrusted_types(file=path)
         foreign = _foreign(untrusted, own)
         if foreign:

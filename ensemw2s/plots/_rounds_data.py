@@ -52,7 +52,9 @@ class RoundStatistics:
 def training_rounds(booster: Any) -> dict[str, np.ndarray]:
     """Votes, weighted errors and priors of a fitted booster, (1, T) each."""
     if not (hasattr(booster, "fit") and hasattr(booster, "staged_score")):
-        raise TypeError(f"booster must be a TokenAdaBoostGenerator or LLMAdaBoostClassifier. Got {shorten(booster)}.")
+        raise TypeError(
+            f"booster must be a TokenAdaBoostGenerator or LLMAdaBoostClassifier. Got {shorten(booster)} instead."
+        )
     check_is_fitted(booster, "estimators_")
     n_rounds, errors = len(booster.estimators_), getattr(booster, "estimator_errors_", None)
     if errors is None:

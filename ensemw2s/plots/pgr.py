@@ -103,7 +103,9 @@ class PGRDisplay:
         self.reasons = {name: list(texts) for name, texts in (reasons or {}).items()}
         for name, texts in self.reasons.items():
             if len(texts) != shape[0]:
-                raise ValueError(f"reasons[{name!r}] must have {shape[0]} entries, one per pair. Got {len(texts)}.")
+                raise ValueError(
+                    f"reasons[{name!r}] must have {shape[0]} entries, one per pair. Got {len(texts)} instead."
+                )
         self.chance = np.broadcast_to(number_array(chance, "chance"), shape)
         self.interval = interval
 

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.feature_extraction.text import CountVectorizer
 
 from ensemw2s._rows import is_missing
-from ensemw2s._validation import as_texts, check_real, check_same_length
+from ensemw2s._validation import as_texts, check_real, check_same_length, shorten
 from ensemw2s.datasets import QADataset
 
 # Jaccard similarity of two questions' word pairs from which they count as one question. Chosen on SciQ, ARC, QuaRTz
@@ -114,7 +114,10 @@ def _numbers(X: Any) -> NDArray[np.float64]:
     try:
         return np.asarray(X, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise TypeError("X must hold texts, one per row, or rows of numbers; pass a single column of texts.") from error
+        raise TypeError(
+            f"X must hold texts, one per row, or rows of numbers. Got {shorten(X)} instead; "
+            f"pass a single column of texts."
+        ) from error
 
 
 def _normalized(text: str) -> str:

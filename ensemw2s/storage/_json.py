@@ -32,7 +32,9 @@ def read_text(path: Path, limit: int) -> str:
     """
     size = path.stat().st_size
     if size > limit:
-        raise CheckpointError(f"{path} has {size:,} bytes, more than the {limit:,} that are read; it was not opened.")
+        raise CheckpointError(
+            f"{path} has {size:,} bytes, more than the {limit:,} that are read; it was not opened. Do not use it."
+        )
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -174,7 +174,7 @@ def _read_body(manifest: Path) -> dict[str, Any]:
     if body.get("format") != _FORMAT:
         raise CheckpointError(
             f"{manifest} has format {body.get('format')!r}; this version of ensemw2s reads {_FORMAT}. It was written "
-            f"by version {body.get('ensemw2s')!r}."
+            f"by version {body.get('ensemw2s')!r}; read it with that version, or save it again with this one."
         )
     files = body.get("files")
     if not isinstance(body.get("kind"), str) or not isinstance(files, dict) or not all(map(_is_entry, files.values())):

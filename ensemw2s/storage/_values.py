@@ -114,7 +114,10 @@ def _encode_array(array: np.ndarray, name: str) -> dict[str, Any]:
     kind = array.dtype.kind
     texts = kind == "U" or (kind == "O" and all(isinstance(entry, str) for entry in array.flat))
     if not texts and (kind not in _NUMBERS or array.dtype.itemsize > 8):
-        raise TypeError(f"{name} cannot be saved: an array of {array.dtype} is neither one of numbers nor of texts.")
+        raise TypeError(
+            f"{name} cannot be saved: an array of {array.dtype} is neither one of numbers nor of texts. "
+            f"Replace it by set_params before saving."
+        )
     flat = [str(entry) if texts else entry for entry in array.ravel().tolist()]
     return {
         "dtype": array.dtype.str if kind != "O" else "O",
