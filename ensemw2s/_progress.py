@@ -6,12 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from threading import get_ident
 from typing import Any
 
 __all__ = ["progress_bar", "redrawn"]
 
-# Bars of all threads, which share the screen, each with an object to tell it by and, in a notebook, its box.
-_OPEN: list[tuple[object, Any]] = []
+_OPEN: list[tuple[int, Any]] = []  # of each bar that is shown, its thread and, in a notebook, its box
 _LOG_INTERVAL = 10.0  # seconds
 
 
@@ -44,15 +44,16 @@ def progress_bar(*, total: int, desc: str, unit: str, visible: bool, initial: in
     if not visible:
         yield tqdm(**settings, disable=True)
         return
-    box = None
+    box, here = None, get_ident()
+    nested = any(thread == here for thread, _ in _OPEN)  # those of other threads go on beside it
     if _in_widgets():
-        bar = tqdm(**settings, leave=not _OPEN, dynamic_ncols=True, display=False)
+        bar = tqdm(**settings, leave=not nested, dynamic_ncols=True, display=False)
         box = _box_with(bar.container)
     elif redrawn():
         bar = tqdm(**settings, leave=None, dynamic_ncols=True)  # left unless it is below a bar, the user's included
     else:
-        bar = _log_lines()(**settings, leave=False, miniters=1, mininterval=_LOG_INTERVAL, disable=bool(_OPEN))
-    _OPEN.append(mark := (object(), box))
+        bar = _log_lines()(**settings, leave=False, miniters=1, mininterval=_LOG_INTERVAL, disable=nested)
+    _OPEN.append(mark := (here, box))
     try:
         yield bar
         bar.total = bar.n  # or a notebook would show what has ended early as failed

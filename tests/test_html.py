@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import re
 from html.parser import HTMLParser
@@ -211,8 +212,10 @@ def test_nothing_is_added_before_fit():
         assert "<span>Not fitted</span>" in html
 
 
-def test_an_untrained_model_is_not_shown_as_fitted():
-    html = tiny_learner().initialize()._repr_html_()
+@pytest.mark.parametrize("before", [False, True])
+def test_an_untrained_model_is_not_shown_as_fitted(adapters, before):
+    learner = copy.copy(adapters.estimators_[0]) if before else tiny_learner()
+    html = learner.initialize()._repr_html_()
     assert "<span>Not fitted</span>" in html
     assert "ensemw2s panel" not in html
 

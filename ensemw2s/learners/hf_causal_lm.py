@@ -218,6 +218,7 @@ class HFCausalLM(HFLearner):
         self._set_cue()
         self.adapter_: dict[str, torch.Tensor] | None = None
         self.model_: Any = None
+        self.__dict__.pop("history_", None)
         self._trains_all_weights = self.peft_config is None
         config = self._read_config()
         if previous is not None and self.peft_config is not None:
