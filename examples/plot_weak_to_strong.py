@@ -11,7 +11,7 @@ a stronger model learns from the answers, and all are tested on hard questions t
 # ----------
 #
 # In the place of pretrained models from a hub two small GPT-NeoX models are trained here, on plain text about animals
-# that contains no question: a weak one of about 20 thousand parameters and a stronger one of about 120 thousand.
+# that contains no question: a weak one of 15 thousand parameters and a stronger one of 105 thousand.
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ report
 # %%
 # As bars, with 95 % bootstrap intervals over the test questions. The dotted line is a guess among four options.
 
-W2SBarDisplay.from_report(report, label="20k → 120k parameters")
+W2SBarDisplay.from_report(report, label="15k → 105k parameters")
 plt.show()
 
 # %%

@@ -79,7 +79,7 @@ result.frame.head()
 
 # %%
 result = SweepResult.load(folder)
-result
+print(len(result), "units")
 
 # %% [markdown]
 # Figures
@@ -106,7 +106,9 @@ columns = ["student_minus_baseline", "low", "high", "pgr", "n_seeds", "n_test"]
 result.comparison()[columns].droplevel(["weak", "strong", "split"]).round(3)
 
 # %% [markdown]
-# The whole table, ready for a paper's draft:
+# So the answer is that this sweep cannot tell. The weak trees have seen 200 questions and are hardly better than a
+# guess; a student can learn nothing from them that three seeds would show. The next sweep needs more questions, not
+# another test. The whole table, ready for a draft:
 
 # %%
 print(result.to_markdown())
