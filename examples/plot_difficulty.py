@@ -95,7 +95,7 @@ for name, values in zip(("easy", "hard"), by_seed.T, strict=True):
 
 difference = by_seed[:, 1] - by_seed[:, 0]
 half_width = t.ppf(0.975, len(difference) - 1) * difference.std(ddof=1) / np.sqrt(len(difference))
-print(f"difference {difference.mean():+.3f} ± {half_width:.3f} (95 % t interval over seeds, paired)")
+print(f"difference {difference.mean():+.4f} ± {half_width:.4f} (95 % t interval over seeds, paired)")
 
 # %%
 # The tree of easy questions does a little worse on hard ones, by an amount that five seeds cannot tell from zero: the
