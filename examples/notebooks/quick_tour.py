@@ -69,7 +69,7 @@ display = RoundsDisplay.from_estimator(booster, test, quantities=["vote", "error
 # Which tokens have the rounds been about? Orange ones are heavier than at the start, blue ones lighter.
 
 # %%
-TokenWeightDisplay.from_estimator(booster, answered, rows=[0, 1], rounds=[1, 3, 5])
+TokenWeightDisplay.from_estimator(booster, answered, rounds=[1, 3, 5])
 
 # %% [markdown]
 # The ensemble writes, chooses and scores
