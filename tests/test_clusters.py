@@ -116,12 +116,16 @@ def files(folder):
     return {path: path.stat().st_mtime_ns for path in (folder / "unit").glob("*.json")}
 
 
-def test_a_sweep_with_its_ratings_gives_the_bits_of_a_sequential_one(backend, tmp_path):
-    expected = run_sweep([(WEAK, STRONG)], seeds=2, **SETTINGS)
+@pytest.fixture(scope="module")
+def sequential():
+    return run_sweep([(WEAK, STRONG)], seeds=2, **SETTINGS)
+
+
+def test_a_sweep_with_its_ratings_gives_the_bits_of_a_sequential_one(backend, sequential, tmp_path):
     with joblib.parallel_config(backend=backend):
         found = run_sweep([(WEAK, STRONG)], seeds=2, out_dir=tmp_path, n_jobs=2, **SETTINGS)
-    pd.testing.assert_frame_equal(found.frame, expected.frame, check_exact=True)
-    pd.testing.assert_frame_equal(found.rounds, expected.rounds, check_exact=True)
+    pd.testing.assert_frame_equal(found.frame, sequential.frame, check_exact=True)
+    pd.testing.assert_frame_equal(found.rounds, sequential.rounds, check_exact=True)
     assert len(list((tmp_path / "difficulty").glob("*.json"))) == 1
 
 

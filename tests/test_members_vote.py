@@ -317,7 +317,7 @@ def test_questions_have_to_fit_into_every_member(members):
     model = joined([members[0], short], [1.0, 1.0])
     with pytest.raises(ValueError, match=r"X\[0\] is 10 tokens long and leaves no room for max_new_tokens=12"):
         model.room_check()(QADataset(["colour ?"]), np.array([0]))
-    with pytest.raises(ValueError, match="Row 0 is|answer of row 0"):
+    with pytest.raises(ValueError, match=r"Row 0 is|answer of row 0"):
         model.length_check()(QADataset(["a question of more than twenty bytes ?"]), np.array([0]))
 
 
