@@ -97,9 +97,10 @@ def test_a_single_model_has_no_rounds(held_out):
         RoundsDisplay.from_estimator(model)
 
 
-def test_a_copy_with_other_votes_is_refused(booster):
-    with pytest.raises(ValueError, match=r"Got 3 and 2; pass the booster as it was fitted"):
-        RoundsDisplay.from_estimator(booster.with_votes([1.0, 1.0]))
+def test_a_copy_with_other_votes_shows_the_errors_of_its_members(booster):
+    display = RoundsDisplay.from_estimator(booster.with_votes([1.0, 0.0, 2.0]))
+    assert drawn(display.errorbars_["vote"][0]) == pytest.approx([1.0, 2.0])
+    assert drawn(display.errorbars_["error"][0]) == pytest.approx(booster.estimator_errors_[[0, 2]])
 
 
 def test_something_that_is_no_booster_is_refused():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._answer_vote import AnswerVote
 from ensemw2s.ensemble._html import EnsembleHTML
 from ensemw2s.ensemble._lengths import LengthChecks
+from ensemw2s.ensemble._other_votes import with_other_votes
 from ensemw2s.ensemble._saving import SavedEnsemble
 from ensemw2s.tokens import TokenDataset
 
@@ -194,12 +194,12 @@ class BaseTokenGenerator(LengthChecks, EnsembleHTML, SavedEnsemble, MetaEstimato
         Parameters
         ----------
         votes : array-like of shape (n_members,), n_members <= T
-            Votes of the first members, > 0.
+            Votes of the first members, not negative; a member whose vote is 0 is left out.
 
         Returns
         -------
         BaseTokenGenerator
-            A fitted shallow copy; the members are shared.
+            A fitted shallow copy; the members are shared, and what is known of each, such as its error, goes with it.
 
         Examples
         --------
@@ -210,17 +210,7 @@ class BaseTokenGenerator(LengthChecks, EnsembleHTML, SavedEnsemble, MetaEstimato
         >>> len(booster.with_votes(booster.estimator_weights_[:1]).estimators_)
         1
         """
-        from ensemw2s.mixing import normalized_votes
-
-        check_is_fitted(self, "estimators_")
-        n_members = len(np.atleast_1d(votes))
-        if n_members > len(self.estimators_):
-            raise ValueError(f"votes must have at most {len(self.estimators_)} entries. Got {n_members} instead.")
-        other = copy.copy(self)
-        other.estimators_ = self.estimators_[:n_members]
-        normalized_votes(votes, n_members)
-        other.estimator_weights_ = np.array(votes, dtype=np.float64)
-        return other
+        return with_other_votes(self, votes)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

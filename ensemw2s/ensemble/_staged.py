@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._inputs import check_questions
 from ensemw2s.ensemble._generator import BaseTokenGenerator, chosen, has_common_tokens
+from ensemw2s.mixing import normalized_votes
 
 __all__ = ["StagedTokenGenerator"]
 
@@ -36,7 +36,7 @@ class StagedTokenGenerator(BaseTokenGenerator):
         questions = check_questions(X, choices=choices)
         if questions.choices is None:
             for row in self._stages():
-                yield self._voters(row).predict(questions)
+                yield self.with_votes(row).predict(questions)
             return
         yield from self.predict_under(self._stages(), questions)
 
@@ -57,7 +57,8 @@ class StagedTokenGenerator(BaseTokenGenerator):
         check_is_fitted(self, "estimators_")
         questions = check_questions(X, choices=choices)
         if questions.choices is None:
-            return [self._voters(row).predict(questions) for row in np.atleast_2d(votes)]
+            normalized_votes(votes, len(self.estimators_))
+            return [self.with_votes(row).predict(questions) for row in np.atleast_2d(votes)]
         return [chosen(nll, questions.choices) for nll in self._option_nll(questions, votes)]
 
     def staged_predict_proba(self, X: Any, choices: Sequence | None = None) -> Iterator[np.ndarray]:
@@ -125,13 +126,6 @@ class StagedTokenGenerator(BaseTokenGenerator):
         """
         check_is_fitted(self, "estimators_")
         yield from self.token_error_under(self._stages(), X, y).tolist()
-
-    def _voters(self, votes: np.ndarray) -> Any:
-        """The members that have a vote."""
-        other = copy.copy(self)
-        other.estimators_ = [member for member, vote in zip(self.estimators_, votes, strict=True) if vote > 0]
-        other.estimator_weights_ = votes[votes > 0]
-        return other
 
     def _stages(self) -> np.ndarray:
         """Vote vectors of the first 1, 2, ..., T members, (T, T)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +17,7 @@ from ensemw2s._rows import check_labels
 from ensemw2s._usable import LengthCheck
 from ensemw2s.ensemble._classifier_rows import check_rows, input_tags
 from ensemw2s.ensemble._html import EnsembleHTML
+from ensemw2s.ensemble._other_votes import with_other_votes
 from ensemw2s.ensemble._saving import SavedEnsemble
 from ensemw2s.ensemble._votes import member_opinion, running_mean
 from ensemw2s.mixing import normalized_votes
@@ -221,23 +221,14 @@ class BaseVotingClassifier(EnsembleHTML, SavedEnsemble, ClassifierMixin, MetaEst
         Parameters
         ----------
         votes : array-like of shape (n_members,), n_members <= T
-            Votes of the first members; 0 leaves a member out.
+            Votes of the first members, not negative; a member whose vote is 0 is left out.
 
         Returns
         -------
         LLMAdaBoostClassifier
-            A fitted shallow copy; the members are shared.
+            A fitted shallow copy; the members are shared, and what is known of each, such as its error, goes with it.
         """
-        check_is_fitted(self, "estimators_")
-        vector = np.array(votes, dtype=np.float64, ndmin=1)
-        n_members = len(vector)
-        if n_members > len(self.estimators_):
-            raise ValueError(f"votes must have at most {len(self.estimators_)} entries. Got {n_members} instead.")
-        normalized_votes(vector, n_members)
-        other = copy.copy(self)
-        other.estimators_ = [member for member, vote in zip(self.estimators_, vector, strict=False) if vote > 0]
-        other.estimator_weights_ = vector[vector > 0]
-        return other
+        return with_other_votes(self, votes)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

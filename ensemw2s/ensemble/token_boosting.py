@@ -303,7 +303,7 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         yield spread_together(units, weight).copy()  # a copy: what the caller does to it must not reach the next round
         members = zip(units, self.estimators_, self.estimator_weights_, strict=True)
         rounds = zip(self.estimator_errors_, self.prior_errors_, strict=True)
-        for (unit, member, vote), (error, prior) in zip(members, rounds, strict=False):
+        for (unit, member, vote), (error, prior) in zip(members, rounds, strict=True):
             if self.reweight and not _no_better(error, prior):
                 weight = updated_weight(weight, unit.errors(member), vote)
             yield spread_together(units, weight).copy()

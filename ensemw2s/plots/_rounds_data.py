@@ -59,11 +59,6 @@ def training_rounds(booster: Any) -> dict[str, np.ndarray]:
     n_rounds, errors = len(booster.estimators_), getattr(booster, "estimator_errors_", None)
     if errors is None:
         raise TypeError(f"booster must be boosted, round by round. Got {shorten(booster)}, which has a single member.")
-    if len(errors) != n_rounds:
-        raise ValueError(
-            f"booster must have one entry of estimator_errors_ per member. Got {len(errors)} and {n_rounds}; "
-            f"pass the booster as it was fitted, not a copy with other votes."
-        )
     if hasattr(booster, "prior_errors_"):
         priors = booster.prior_errors_
     else:
