@@ -143,7 +143,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         if X_hard is None:
             raise ValueError("X_hard must hold the hard questions. Got None; pass them.")
         weak, student = as_booster(self.weak), as_student(self.student)
-        oracle = as_student(self.student if self.oracle is None else self.oracle)
+        oracle = student if self.oracle is None else as_student(self.oracle, "oracle")
         labeler = PseudoLabeler() if self.labeler is None else self.labeler
         labeler.check_parameters()
         shares = self.baseline or (y_hard is not None and self.oracle is None)

@@ -11,6 +11,7 @@ from member_learners import BYTES, CHOICES, TEMPLATE, WORDS, ScriptedAnswers, X,
 from numpy.testing import assert_allclose, assert_array_equal
 from saved_ensembles import base_folder
 from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
 from tiny_models import ANSWERS, PROMPTS, reference_mixture, tiny_gpt2, tiny_llama, untrained_model
 from tiny_models import TEMPLATE as TINY_TEMPLATE
 
@@ -19,7 +20,9 @@ from ensemw2s import (
     CheckpointError,
     FineTunedGenerator,
     HFCausalLM,
+    QADataset,
     TokenAdaBoostGenerator,
+    W2SPipeline,
     WeakLearnerError,
     byte_tokenizer,
 )
@@ -202,12 +205,40 @@ def test_another_template_is_named_too():
         ({"estimators": by_words()}, ValueError, "(?s)must be a list of at least one.*pass a single learner as"),
         ({"estimators": []}, ValueError, r"estimators must be a list of at least one weak learner. Got \[\]"),
         ({"estimators": [by_words(), 3]}, TypeError, r"model ids. Got estimators\[1\] = 3 instead"),
+        ({"estimator": [by_words(), by_bytes()]}, TypeError, "(?s)estimator must be.*; pass a list as estimators=.$"),
+        ({"estimator": DummyClassifier()}, TypeError, "Got DummyClassifier.*boost a classifier with LLMAdaBoost"),
         ({"estimators": [by_words()], "pick": "worst"}, ValueError, "pick must be one of 'cycle', 'best'. Got 'worst'"),
     ],
 )
 def test_bad_lists_are_named_before_training(parameters, error, message):
     with pytest.raises(error, match=message):
         TokenAdaBoostGenerator(**parameters).fit(X, Y)
+
+
+def test_lengths_are_not_asked_of_a_list_as_estimator():
+    with pytest.raises(TypeError, match="pass a list as estimators="):
+        TokenAdaBoostGenerator([by_words(), by_bytes()]).check_lengths(QADataset(X, Y))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (None, "estimator must be a token learner or a model id. Got None instead.$"),
+        ([by_words()], r"(?s)estimator must be.*boost a list with TokenAdaBoostGenerator\(estimators=...\)"),
+        (BigramLearner, "Got <class .*BigramLearner'> instead"),
+    ],
+)
+def test_a_single_learner_is_checked_before_training(given, message):
+    with pytest.raises(TypeError, match=message):
+        FineTunedGenerator(given).fit(X, Y)
+
+
+@pytest.mark.parametrize("place", ["weak", "student", "oracle"])
+def test_a_pipeline_refuses_a_list_and_says_what_boosts_it(place):
+    pipeline = W2SPipeline(by_words(), by_words()).set_params(**{place: [by_words(), by_bytes()]})
+    message = rf"(?s){place} must be an estimator, a learner or a model id.*TokenAdaBoostGenerator\(estimators=...\)"
+    with pytest.raises(TypeError, match=message):
+        pipeline.fit(X, Y, X)
 
 
 def test_rows_have_to_fit_into_every_model():

@@ -111,7 +111,7 @@ def cross_val_difficulty(
     """
     from joblib import Parallel, delayed
 
-    estimator = as_student(estimator)
+    estimator = as_student(estimator, "estimator")
     classify = is_classifier(estimator)
     if classify:
         y = _check_classes(estimator, X, y)

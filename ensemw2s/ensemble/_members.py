@@ -21,6 +21,7 @@ class Members:
     """The parameters ``estimator``, ``choose``, ``normalize``, ``backend``; some have ``estimators`` or ``combine``."""
 
     estimator: Any
+    estimators: Any  # of those that have it
     choose: str
     normalize: str
     backend: str
@@ -34,6 +35,7 @@ class Members:
 
     def _base_estimators(self) -> list[Any]:
         """Clones of the weak learners; a model id becomes an `HFCausalLM`."""
+        self._check_given()
         return [_learner(given) for given in self._given()]
 
     def _base_estimator(self, place: int = 0) -> Any:
@@ -58,15 +60,21 @@ class Members:
             check_backend(self.backend, given)
 
     def _check_given(self) -> None:
-        """Raise unless there is one weak learner, or a list of them."""
-        several = getattr(self, "estimators", None)
-        if (self.estimator is None) == (several is None):
+        """Raise unless there is one weak learner, or, where `estimators` is a parameter, a list of them."""
+        takes_several = hasattr(self, "estimators")
+        several = self.estimators if takes_several else None
+        if takes_several and (self.estimator is None) == (several is None):
             got = "neither" if several is None else "both"
             raise ValueError(
                 f"estimator must be a weak learner, or estimators a list of them. Got {got}; pass exactly one of the "
                 f"two."
             )
         if several is None:
+            if not _is_learner(self.estimator):
+                raise TypeError(
+                    f"estimator must be a token learner or a model id. Got {shorten(self.estimator)} instead"
+                    f"{_remedy(self.estimator, takes_several)}."
+                )
             return
         if not isinstance(several, list | tuple) or not several:
             raise ValueError(
@@ -74,11 +82,25 @@ class Members:
                 f"single learner as estimator."
             )
         for place, given in enumerate(several):
-            if not isinstance(given, str) and not hasattr(given, "token_logits"):
+            if not _is_learner(given):
                 raise TypeError(
                     f"estimators must hold token learners or model ids. Got estimators[{place}] = {shorten(given)} "
                     f"instead."
                 )
+
+
+def _is_learner(given: Any) -> bool:
+    return isinstance(given, str) or (hasattr(given, "token_logits") and not isinstance(given, type))
+
+
+def _remedy(given: Any, takes_several: bool) -> str:
+    if isinstance(given, list | tuple):
+        if takes_several:
+            return "; pass a list as estimators="
+        return "; boost a list with TokenAdaBoostGenerator(estimators=...)"
+    if hasattr(given, "predict_proba") and not hasattr(given, "generate"):
+        return "; boost a classifier with LLMAdaBoostClassifier"
+    return ""
 
 
 def _learner(given: Any) -> Any:

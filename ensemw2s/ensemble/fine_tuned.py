@@ -86,6 +86,7 @@ class FineTunedGenerator(StagedTokenGenerator):
         FineTunedGenerator
             The fitted generator itself.
         """
+        self._check_given()
         self._check_choosing()
         usable = self._usable(X, y, choices)
         require_answers(usable.X)
