@@ -157,7 +157,7 @@ def test_text_is_all_there_is_where_scikit_learn_is_told_so(boosted):
 def test_rounds_have_their_numbers(boosted):
     columns = (boosted.estimator_errors_, boosted.prior_errors_, boosted.estimator_weights_)
     expected = [[str(t), *(f"{column[t - 1]:.4f}" for column in columns), ""] for t in (1, 2, 3)]
-    assert rows_of(boosted) == [["round", "weighted error", "to stay below", "vote", "share of the votes"], *expected]
+    assert rows_of(boosted) == [["member", "weighted error", "to stay below", "vote", "share of the votes"], *expected]
     assert "3 × BigramLearner" in Page(panels(boosted)).text
     bars = [float(width) for width in re.findall(r'<i style="left:0;width:([\d.]+)%">', panels(boosted))]
     np.testing.assert_allclose(bars, 100 * boosted.estimator_weights_ / boosted.estimator_weights_.sum(), atol=0.05)
@@ -185,11 +185,51 @@ def test_an_interrupted_ensemble_says_so(monkeypatch):
 
 
 def test_different_learners_are_named():
-    learners = [BigramLearner(), HFCausalLM("some/model<b>")]
     model = booster(n_estimators=2)
-    model.estimators_, model.stop_reason_ = learners, "diverged"
+    model.estimators_, model.stop_reason_ = [BigramLearner(), HFCausalLM("some/model<b>")], "diverged"
     model.estimator_weights_, model.estimator_errors_ = np.array([2.0, 1.0]), np.array([0.1, 0.2])
-    assert [row[-1] for row in rows_of(model)] == ["learner", "BigramLearner", "HFCausalLM(model<b>)"]
+    model.prior_errors_ = np.full(2, 0.5)
+    assert [row[1] for row in rows_of(model)] == ["learner", "BigramLearner", "HFCausalLM(model<b>)"]
+
+
+@pytest.fixture(scope="module")
+def cycled():
+    """Two learners of one class take turns, without boosting."""
+    settings = {"n_estimators": 3, "prior": "uniform", "reweight": False, "random_state": 0}
+    return TokenAdaBoostGenerator(estimators=[BigramLearner(), BigramLearner(smoothing=0.5)], **settings).fit(EASY)
+
+
+def test_learners_of_one_class_are_told_apart(cycled):
+    assert [row[1] for row in rows_of(cycled)] == ["learner", *(f"BigramLearner [{k}]" for k in (0, 1, 0))]
+    assert "3 members" in Page(panels(cycled)).text
+
+
+def test_members_of_the_same_learner_have_no_column_for_it(cycled):
+    assert "learner" not in rows_of(cycled.with_votes([1, 0, 1]))[0]
+
+
+def test_a_member_without_a_vote_takes_its_error_with_it(boosted):
+    shown = rows_of(boosted.with_votes([1, 0, 1]))
+    errors, first, last = rows_of(boosted)[0].index("weighted error"), *rows_of(boosted)[1::2]
+    assert [row[errors] for row in shown[1:]] == [first[errors], last[errors]]
+
+
+def test_the_largest_error_of_several_untrained_models_is_called_that(boosted, cycled):
+    assert "error of the untrained model" in facts_of(boosted, 1)
+    found = facts_of(cycled, 1)["error of the untrained model, the largest of several"]
+    assert found == f"{cycled.pretrained_errors_.max():.4f}"
+
+
+def test_without_boosting_there_is_nothing_to_stay_below(cycled):
+    assert rows_of(cycled)[0] == ["member", "learner", "weighted error", "vote", "share of the votes"]
+
+
+def test_a_model_card_has_the_same_table(boosted, cycled):
+    for model in (boosted, cycled, cycled.with_votes([0, 1])):
+        ended, markdown = model._card_lines()
+        found = [line.strip("| ").split(" | ") for line in markdown.splitlines()]
+        assert [found[0], *found[2:]] == [row[:-1] for row in rows_of(model)]
+    assert ended == "1 member; boosting ended with `n_estimators`."
 
 
 def test_classes_give_the_prior():

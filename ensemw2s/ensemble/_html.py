@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s._fitted_html import FittedHTML, learner_name, skipped
+from ensemw2s._fitted_html import FittedHTML, skipped
 from ensemw2s._html import Markup, facts, panel, share_bar, table
+from ensemw2s.ensemble._rounds_table import four_digits, member_names, rounds_table
 
 __all__ = ["EnsembleHTML"]
 
@@ -32,40 +33,26 @@ class EnsembleHTML(FittedHTML):
     def _fitted_html(self) -> str:
         if not hasattr(self, "estimators_"):
             return ""
-        errors = getattr(self, "estimator_errors_", None)
-        if errors is None:
+        if not hasattr(self, "estimator_errors_"):
             (member,) = self.estimators_
             return member._fitted_html() if isinstance(member, FittedHTML) else ""
-        reason, names = getattr(self, "stop_reason_", ""), [learner_name(member) for member in self.estimators_]
-        alike = len(set(names)) == 1
+        reason, names = getattr(self, "stop_reason_", ""), member_names(self)
+        several = ", the largest of several" if len(getattr(self, "pretrained_errors_", ())) > 1 else ""
+        error = getattr(self, "pretrained_error_", None)
         return panel(
-            f"{len(names)} × {names[0]}" if alike else f"{len(names)} members",
-            self._rounds(errors, None if alike else names),
+            f"{len(names)} × {names[0]}" if len(set(names)) == 1 else f"{len(names)} members",
+            self._rounds(),
             facts(
                 [
                     ("ended by", f"{reason}: {_REASONS.get(reason, '')}" if reason else None),
-                    ("error of the untrained model", _number(getattr(self, "pretrained_error_", None))),
+                    (f"error of the untrained model{several}", None if error is None else four_digits(error)),
                     ("rows left out", skipped(getattr(self, "skipped_rows_", ()))),
                 ]
             ),
         )
 
-    def _rounds(self, errors: np.ndarray, names: list[str] | None) -> Markup:
+    def _rounds(self) -> Markup:
         votes = self.estimator_weights_
-        classes = getattr(self, "classes_", None)
-        chance = np.nan if classes is None else 1.0 - 1.0 / len(classes)
-        priors = np.broadcast_to(getattr(self, "prior_errors_", chance), errors.shape)
-        columns = ["round", "weighted error", "to stay below", "vote", "share of the votes"]
-        # `with_votes` gives fewer votes than rounds, or others.
-        rows = [
-            [t, _number(error), _number(prior), _number(vote), share_bar(vote / votes.sum())]
-            for t, (error, prior, vote) in enumerate(zip(errors, priors, votes, strict=False), start=1)
-        ]
-        if names is not None:
-            columns.append("learner")
-            rows = [[*row, name] for row, name in zip(rows, names, strict=True)]
-        return table(columns, rows, numeric=columns[1:4])
-
-
-def _number(value: Any) -> str | None:
-    return None if value is None or np.isnan(value) else f"{value:.4f}"
+        columns, texts = rounds_table(self)
+        rows = [[*row, share_bar(share)] for row, share in zip(texts, votes / votes.sum(), strict=True)]
+        return table([*columns, "share of the votes"], rows, numeric={*columns} - {"member", "learner"})

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s.ensemble._rounds_table import rounds_table
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners import LearnerReader, LearnerWriter, fitted_attributes, restore_attributes
 from ensemw2s.mixing import normalized_votes
@@ -37,21 +38,13 @@ class SavedEnsemble(Pretrained):
         return _read(cls, stored, base)
 
     def _card_lines(self) -> Iterator[str]:
-        errors = getattr(self, "estimator_errors_", None)
-        if errors is None:
+        if not hasattr(self, "estimator_errors_"):
             return
-        priors = np.broadcast_to(getattr(self, "prior_errors_", np.nan), errors.shape)
-        yield f"{len(self.estimators_)} members; boosting ended with `{getattr(self, 'stop_reason_', '')}`."
-        rows = zip(self.estimator_weights_, errors, priors, strict=False)
-        yield "\n".join(
-            [
-                "| member | vote | weighted error | error it had to stay below |\n|---|---|---|---|",
-                *(
-                    f"| {number} | {vote:.4f} | {error:.4f} | {'-' if np.isnan(prior) else f'{prior:.4f}'} |"
-                    for number, (vote, error, prior) in enumerate(rows, start=1)
-                ),
-            ]
-        )
+        columns, rows = rounds_table(self)
+        n_members = "1 member" if len(rows) == 1 else f"{len(rows)} members"
+        yield f"{n_members}; boosting ended with `{getattr(self, 'stop_reason_', '')}`."
+        lines = [columns, ["---"] * len(columns), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+        yield "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _write(ensemble: Any, folder: Path, include_base: bool) -> list[dict[str, Any]]:
