@@ -161,6 +161,21 @@ def test_logits_that_see_later_tokens_are_named():
     assert "token_logits must be causal: a later token changed the logits of an earlier position" in complaint(Broken())
 
 
+def test_a_fitted_learner_that_looks_ahead_is_named():
+    class Broken(Complete):
+        def fit(self, tokens, *, token_weight):
+            super().fit(tokens, token_weight=token_weight)
+            self.fitted_ = True
+            return self
+
+        def token_logits(self, input_ids, attention_mask):
+            logits = super().token_logits(input_ids, attention_mask)
+            ahead = 0.1 * self.table_[np.asarray(input_ids)[:, -1:]]
+            return logits + ahead if hasattr(self, "fitted_") else logits
+
+    assert only(Broken()) == "token_logits must be causal: a later token changed the logits of an earlier position"
+
+
 def test_logits_that_depend_on_padding_are_named():
     class Broken(Complete):
         def token_logits(self, input_ids, attention_mask):

@@ -194,36 +194,38 @@ def _behaviour_problems(learner: Any) -> list[str]:
     if before.ndim != 3 or before.shape[:2] != batch.input_ids.shape or before.shape[2] < len(untrained.tokenizer_):
         expected = f"({', '.join(map(str, batch.input_ids.shape))}, V), V >= {len(untrained.tokenizer_)}"
         return [*problems, f"token_logits must return shape {expected}, got {before.shape}"]
-    return [*problems, *_logits_problems(untrained, tokens, before), *_training_problems(learner, tokens, before)]
+    # What is wrong before training is so after it, too: it is said once.
+    problems += _logits_problems(untrained, tokens, before)
+    return list(dict.fromkeys([*problems, *_training_problems(learner, tokens, before)]))
 
 
-def _logits_problems(untrained: Any, tokens: TokenDataset, before: np.ndarray) -> list[str]:
-    """What is wrong with the logits of an initialised learner."""
+def _logits_problems(learner: Any, tokens: TokenDataset, before: np.ndarray) -> list[str]:
+    """What is wrong with the logits of an initialised or fitted learner."""
     problems = []
-    pad = _pad_token_id(untrained)
+    pad = _pad_token_id(learner)
     batch = tokens.batch(np.arange(len(tokens)), pad_token_id=pad)
     real = batch.attention_mask.astype(bool)
     if not np.isfinite(before[real]).all():
         return ["token_logits must be finite where the attention mask is 1"]
     changed = batch.input_ids.copy()
     changed[:, -1] = (changed[:, -1] + 1) % before.shape[-1]
-    later = _as_array(untrained.token_logits(changed, batch.attention_mask))
+    later = _as_array(learner.token_logits(changed, batch.attention_mask))
     earlier = real[:, :-1]
     if not np.allclose(later[:, :-1][earlier], before[:, :-1][earlier], atol=1e-4):
         problems.append("token_logits must be causal: a later token changed the logits of an earlier position")
     shortest = int(np.argmin(tokens.lengths))
-    alone = _logits(untrained, tokens.batch(np.array([shortest]), pad_token_id=pad))[0]
+    alone = _logits(learner, tokens.batch(np.array([shortest]), pad_token_id=pad))[0]
     if not _alike(alone, before[shortest, -len(alone) :]):
         problems.append("token_logits must not depend on left padding: count positions from the attention mask")
-    if hasattr(untrained, "answer_logits"):
-        fast = _as_array(untrained.answer_logits(batch))
+    if hasattr(learner, "answer_logits"):
+        fast = _as_array(learner.answer_logits(batch))
         answer = batch.labels >= 0  # (B, K)
         wanted = before[:, -batch.n_last :]
         if fast.shape != wanted.shape or not _alike(fast[answer], wanted[answer]):
             problems.append(
                 "answer_logits(batch) must return what token_logits gives at the last batch.n_last positions"
             )
-    if hasattr(untrained, "decode_step") and not _decodes_alike(untrained, batch, before):
+    if hasattr(learner, "decode_step") and not _decodes_alike(learner, batch, before):
         problems.append("decode_step must give the logits of token_logits, with its cache and after reorder_cache")
     return problems
 
@@ -259,7 +261,9 @@ def _training_problems(learner: Any, tokens: TokenDataset, before: np.ndarray) -
         problems.append("fit must return self")
     batch = tokens.batch(np.arange(len(tokens)), pad_token_id=_pad_token_id(fitted))
     real = batch.attention_mask.astype(bool)
-    after = _logits(fitted, batch)[real]
+    everywhere = _logits(fitted, batch)
+    problems += _logits_problems(fitted, tokens, everywhere)
+    after = everywhere[real]
     if np.allclose(after, before[real]):
         problems.append("fit changed no logits: it must train on the tokens")
     fitted.fit(tokens, token_weight=weight)
