@@ -1,7 +1,8 @@
-"""Whether learners cut texts alike, judged by what their tokenizers hold, not by which objects they are."""
+"""Whether learners read alike, judged by what their tokenizers hold, not by which objects they are."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
@@ -10,7 +11,15 @@ from weakref import WeakKeyDictionary
 
 from ensemw2s._encoding import DEFAULT_PROMPT_TEMPLATE, is_chat
 
-__all__ = ["difference", "group_alike", "narrowest", "same_tokenizer"]
+__all__ = ["apart", "difference", "group_alike", "narrowest", "same_tokenizer"]
+
+# What is said of learners between which there is a `difference`.
+_APART = {
+    "tokenizer": "have different tokenizers: they have no tokens in common",
+    "prompt_template": "put questions into different templates (prompt_template): they are not asked the same",
+    "chat template": "have tokenizers with different chat templates: they are not asked the same",
+    "adapt": "differ in adapt: the cue before the answer is cut apart from the question for some, not for all",
+}
 
 _DIGESTS: WeakKeyDictionary[Any, tuple[tuple, str]] = WeakKeyDictionary()
 
@@ -35,14 +44,18 @@ def same_tokenizer(one: Any, other: Any) -> bool:
 
 
 def difference(one: Any, other: Any) -> str:
-    """What lets two initialised learners read a question and its answer differently; "" if nothing does."""
+    """What lets two initialised learners read a question and its answer differently; "" if nothing does.
+
+    It is the tokenizer, ``prompt_template``, the chat template where that is used, or ``adapt``. Not ``truncation``: it
+    cuts no row that fits, and `narrowest` heeds the strictest where one does not.
+    """
     if not same_tokenizer(one.tokenizer_, other.tokenizer_):
         return "tokenizer"
-    for name, default in (("prompt_template", DEFAULT_PROMPT_TEMPLATE), ("truncation", "error")):
-        if getattr(one, name, default) != getattr(other, name, default):
-            return name
+    templates = [getattr(each, "prompt_template", DEFAULT_PROMPT_TEMPLATE) for each in (one, other)]
+    if templates[0] != templates[1]:
+        return "prompt_template"
     chats = [getattr(each.tokenizer_, "chat_template", None) for each in (one, other)]
-    if is_chat(getattr(one, "prompt_template", DEFAULT_PROMPT_TEMPLATE)) and chats[0] != chats[1]:
+    if is_chat(templates[0]) and chats[0] != chats[1]:
         return "chat template"
     # Tokenised apart from the question by a learner that adapts itself to the answer alone.
     cues = [None if cue is None else list(cue) for cue in (getattr(each, "cue_ids_", None) for each in (one, other))]
@@ -68,9 +81,22 @@ def group_alike(learners: Sequence[Any]) -> list[list[int]]:
     return groups
 
 
+def apart(learners: Sequence[Any], groups: Sequence[Sequence[int]], noun: str = "Members") -> str:
+    """Why learners of several groups cannot be asked token by token, such as "Members 0 and 1 have …"."""
+    first, second = groups[0][0], groups[1][0]
+    return f"{noun} {first} and {second} {_APART[difference(learners[first], learners[second])]}"
+
+
 def narrowest(learners: Sequence[Any]) -> Any:
-    """The learner that takes the shortest rows, by which those of all of them have to be cut."""
-    return min(learners, key=lambda learner: getattr(learner, "max_length_", None) or float("inf"))
+    """The learner that takes the shortest rows, by which those of all of them have to be read.
+
+    Where any of them refuses longer rows, it is a copy that does: no learner is to read what it would not cut itself.
+    """
+    reader = min(learners, key=lambda learner: getattr(learner, "max_length_", None) or float("inf"))
+    if len({getattr(learner, "truncation", "error") for learner in learners}) > 1:
+        reader = copy.copy(reader)
+        reader.truncation = "error"
+    return reader
 
 
 def _marks(tokenizer: Any) -> tuple:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import numpy as np
 import pytest
 import torch
 from member_learners import TEMPLATE, X, Y, by_words, taught
 from numpy.testing import assert_allclose, assert_array_equal
-from tiny_models import N_POSITIONS, SHAPE, reference_log_proba
+from tiny_models import N_POSITIONS, SHAPE, reference_log_proba, tiny_learner
 from transformers import ByT5Tokenizer
 
 from ensemw2s import BigramLearner, HFCausalLM, MixtureForCausalLM, TokenDataset, byte_tokenizer, word_tokenizer
-from ensemw2s._alike import difference, group_alike, narrowest, same_tokenizer
+from ensemw2s._alike import apart, difference, group_alike, narrowest, same_tokenizer
 from ensemw2s.scoring import option_nll, score_answers
 
 COLOURS = word_tokenizer(["red green blue"])
@@ -83,7 +84,7 @@ def test_tokenizers_without_a_backend_are_compared_by_their_vocabulary():
     [
         ({}, ""),
         ({"prompt_template": "{prompt} !"}, "prompt_template"),
-        ({"truncation": "prompt"}, "truncation"),
+        ({"truncation": "prompt"}, ""),
         ({"cue_ids_": [3]}, "adapt"),
         ({"tokenizer_": byte_tokenizer()}, "tokenizer"),
         ({"max_length_": 5}, ""),
@@ -115,6 +116,33 @@ def test_rows_are_cut_for_the_member_that_takes_the_shortest():
     assert narrowest(members) is members[1]
     with pytest.raises(ValueError, match="max_length=6"):
         option_nll(members, [1, 1, 1], ["sky sea leaf night ?"], [["deep blue"]])
+
+
+def test_rows_are_refused_where_any_member_refuses_them():
+    cuts, refuses = tiny_learner(truncation="prompt", max_length=12), tiny_learner(max_length=40)
+    members = [cuts.initialize(), refuses.initialize()]
+    assert group_alike(members) == [[0, 1]]
+    assert narrowest(members[:1]) is members[0]
+    for order in (members, members[::-1]):
+        with pytest.raises(ValueError, match="max_length=12"):
+            TokenDataset.for_learner(narrowest(order), ["Which is larger?"], ["2"])
+    assert members[0].truncation == "prompt"
+    assert len(TokenDataset.for_learner(members[0], ["Which is larger?"], ["2"]).row_ids(0)[0]) < 12
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        (
+            {"prompt_template": "? {prompt}"},
+            r"put questions into different templates \(prompt_template\): they are not",
+        ),
+        ({"adapt": "answer"}, "differ in adapt: the cue before the answer is cut apart"),
+    ],
+)
+def test_the_reason_names_what_differs(parameters, reason):
+    learners = [tiny_learner().initialize(), tiny_learner(**parameters).initialize()]
+    assert re.match(f"Weak learners 0 and 1 {reason}", apart(learners, [[0], [1]], "Weak learners"))
 
 
 # --- the mixture -----------------------------------------------------------------------------------------------------

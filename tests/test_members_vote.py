@@ -214,7 +214,7 @@ def test_several_answers_without_a_draw_are_refused(sure):
     "settings", [{"eos_token_id": 1}, {"generation_config": GenerationConfig(bad_words_ids=[[3]])}]
 )
 def test_ids_of_tokens_are_refused(sure, settings):
-    with pytest.raises(ValueError, match=r"(eos_token_id|bad_words_ids) must be left out.*Members 0 and 1 read with"):
+    with pytest.raises(ValueError, match=r"(eos_token_id|bad_words_ids) must be left out.*Members 0 and 1 have"):
         joined(sure, [1, 1]).generate(["q ?"], **settings)
 
 
@@ -240,7 +240,7 @@ def test_the_first_members_of_one_tokenizer_have_tokens_again(members):
 
 # --- what cannot be --------------------------------------------------------------------------------------------------
 
-REASON = "Members 0 and 1 read with different tokenizers: they have no tokens in common"
+REASON = "Members 0 and 1 have different tokenizers: they have no tokens in common"
 
 
 @pytest.mark.parametrize("name", ["token_error", "token_error_under", "staged_token_error", "answer_error"])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import log_softmax
 
-from ensemw2s._alike import difference, group_alike
+from ensemw2s._alike import apart, group_alike
 from ensemw2s._validation import is_blank
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._token_mixture import TokenMixture
@@ -39,7 +39,7 @@ def join_members(members: list[Any], **settings: str) -> TokenMixture | AnswerVo
 
 
 class AnswerVote:
-    r"""Fitted members of which not all have one tokenizer.
+    r"""Fitted members of which not all read alike, see `group_alike`.
 
     Members that read alike are one voice, which mixes their tokens by Eq. 1; :math:`\beta_g`, the votes of its members,
     is its share. Distributions over tokens of different vocabularies cannot be added, those over the same texts can:
@@ -61,7 +61,7 @@ class AnswerVote:
     """
 
     def __init__(self, members: list[Any], groups: list[list[int]], settings: dict[str, str]) -> None:
-        self._n_members, self._groups, self._normalize = len(members), groups, settings["normalize"]
+        self._members, self._groups, self._normalize = members, groups, settings["normalize"]
         self._voices = [TokenMixture([members[place] for place in group], **settings) for group in groups]
 
     @property
@@ -71,26 +71,27 @@ class AnswerVote:
 
     @property
     def reason(self) -> str:
-        """Why there are no common tokens."""
-        first, second = (group[0] for group in self._groups[:2])
-        what = difference(self._voices[0].members[0], self._voices[1].members[0])
-        return (
-            f"Members {first} and {second} read with different {'tokenizers' if what == 'tokenizer' else what}: they "
-            f"have no tokens in common, and vote on whole answers"
-        )
+        """Why they do not answer token by token."""
+        return f"{apart(self._members, self._groups)}. So they vote on whole answers"
 
     def model(self, votes: Any) -> Any:
-        """There is none."""
+        """There is no such model.
+
+        Raises
+        ------
+        AttributeError
+            With why, and what to use in its place.
+        """
         raise AttributeError(
-            f"{self.reason}. So they are no single Hugging Face model; use generate and predict of the ensemble, or "
-            f"MixtureForCausalLM.from_members with members of one tokenizer."
+            f"{self.reason}, and are no single Hugging Face model; use generate and predict of the ensemble, or "
+            f"MixtureForCausalLM.from_members with members that read alike."
         )
 
     def generate(self, votes: Any, prompts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
         """The proposals that the voices choose, or answers drawn from voices that are drawn by their shares."""
         for name in _OF_ONE_TOKENIZER:
             if _setting(settings, name) is not None:
-                raise ValueError(f"{name} must be left out: it belongs to one tokenizer. Got it, but {self.reason}.")
+                raise ValueError(f"{name} must be left out: it deals with tokens. Got it, but {self.reason}.")
         n_sequences = int(_setting(settings, "num_return_sequences") or 1)
         if _setting(settings, "do_sample"):
             return self._draw(votes, prompts, settings, n_sequences)
@@ -122,8 +123,14 @@ class AnswerVote:
         return self._mix(votes, lambda voice, own: -voice.answer_nll(own, prompts, answers, normalize))
 
     def token_mistakes(self, votes: Any, questions: QADataset) -> Any:
-        """There are none."""
-        raise ValueError(f"{self.reason}. So no token is right or wrong for all; pass choices, to score by options.")
+        """No token is right or wrong for all.
+
+        Raises
+        ------
+        ValueError
+            With why, and what can be scored.
+        """
+        raise ValueError(f"{self.reason}, and no token is right or wrong for all; pass choices, to score by options.")
 
     def _vote(self, votes: Any, scores: Callable[[TokenMixture, np.ndarray], np.ndarray]) -> np.ndarray:
         return self._mix(votes, lambda voice, own: log_softmax(-scores(voice, own), axis=-1))
@@ -140,7 +147,7 @@ class AnswerVote:
 
     def _turns(self, votes: Any) -> Iterator[tuple[TokenMixture, np.ndarray, np.ndarray, np.ndarray]]:
         """Each voice with its members' votes (S', G), its shares (S',), and the vote vectors where it has one, (S,)."""
-        rows = normalized_votes(votes, self._n_members)
+        rows = normalized_votes(votes, len(self._members))
         for group, voice in zip(self._groups, self._voices, strict=True):
             own = rows[:, group]
             share = own.sum(axis=1)

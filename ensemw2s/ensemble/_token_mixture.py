@@ -23,7 +23,7 @@ __all__ = ["TokenMixture"]
 
 @dataclass(frozen=True, eq=False)
 class TokenMixture:
-    r"""Fitted members with one tokenizer, whose next token is that of :math:`\sum_t \bar\alpha_t p_t`.
+    r"""Fitted members that read alike, whose next token is that of :math:`\sum_t \bar\alpha_t p_t`.
 
     Attributes
     ----------

@@ -66,15 +66,15 @@ def make_units(unit: Any, learners: Sequence[Any], questions: QADataset, *, norm
     Raises
     ------
     ValueError
-        If tokens are to have weights, and the learners have none in common.
+        If tokens are to have weights, and the learners do not read alike.
     """
     groups = group_alike(learners)
     if unit not in ("sample", "option") and len(groups) > 1:
         first, other = groups[0][0], groups[1][0]
         what = difference(learners[first], learners[other])
         raise ValueError(
-            f"unit must be 'sample' or 'option' where weak learners cut answers into different tokens: there is no "
-            f"token that could have a weight for all. Got {unit!r}, and estimators[{other}] has another {what} than "
+            f"unit must be 'sample' or 'option' where weak learners read differently: there is no token that could "
+            f"have a weight for all. Got {unit!r}, and estimators[{other}] has another {what} than "
             f"estimators[{first}]."
         )
     units: dict[int, BoostingUnit] = {}

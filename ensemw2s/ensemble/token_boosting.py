@@ -55,8 +55,8 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
     estimator : TokenLearner or str, optional
         Weak learner, cloned every round; a model id or folder stands for ``HFCausalLM(id)``.
     estimators : list of TokenLearner or str, optional
-        Different weak learners, in place of `estimator`. Those with one tokenizer mix by Eq. 1; members with different
-        tokenizers vote on whole answers, and need ``unit="sample"`` or ``"option"``, see the notes.
+        Different weak learners, in place of `estimator`. Those that read alike (tokenizer, template, adapt) mix by
+        Eq. 1; others vote on whole answers, and need ``unit="sample"`` or ``"option"``, see the notes.
     pick : {"cycle", "best"}, default="cycle"
         Which of `estimators` a round keeps: one after the other, or the one with the least error under :math:`D_t`,
         for which all are trained on the same draw, ``len(estimators)`` trainings a round.
@@ -120,7 +120,7 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
     picks_ : ndarray of shape (T,), int64
         Place among the weak learners of what each member was trained from.
     token_weight_ : ndarray of shape (n_tokens,)
-        Weight of each answer token after the last round; where members have different tokenizers, of each answer.
+        Weight of each answer token after the last round; where members read differently, of each answer.
     stop_reason_ : {"n_estimators", "perfect_fit", "error_above_prior", "diverged", "interrupted"}
         Why boosting ended. "interrupted" by Ctrl-C: the members are those of the rounds before, and the
         KeyboardInterrupt has been passed on.
@@ -140,8 +140,9 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
 
     Notes
     -----
-    Members with different tokenizers have no tokens in common whose probabilities could be added. Those with one
-    tokenizer are one voice, which answers by Eq. 1. From the options of a question, the voices choose by
+    Members with different tokenizers have no tokens in common whose probabilities could be added, and those with
+    different templates are not asked the same. Members that read alike (tokenizer, ``prompt_template``, chat template,
+    ``adapt``) are one voice, which answers by Eq. 1. From the options of a question, the voices choose by
     :math:`\sum_g \beta_g p_g(o)`, where :math:`\beta_g` sums their members' :math:`\bar\alpha_t`, and :math:`p_g` is
     the softmax over the options of a voice's log-likelihoods, divided by what `normalize` says. Without options each
     voice writes an answer, and these are the options; with ``do_sample=True`` a voice is drawn for each answer. What
@@ -280,7 +281,7 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         ------
         ndarray of shape (n_tokens,)
             :math:`D_1, D_2, \dots, D_{T+1}`, one entry per answer token; with a larger unit its tokens have the
-            unit's weight; where members have different tokenizers, one per answer. With ``reweight=False`` always
+            unit's weight; where members read differently, one per answer. With ``reweight=False`` always
             :math:`D_1`.
 
         Examples
