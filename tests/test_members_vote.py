@@ -263,13 +263,21 @@ def test_a_score_needs_options(members):
 
 def test_difficulty_is_refused_before_training(monkeypatch):
     monkeypatch.setattr(BigramLearner, "fit", None)
-    with pytest.raises(TypeError, match="generator with answer_error"):
-        cross_val_difficulty(joined([], []), QADataset(X, answers=Y))
+    booster = TokenAdaBoostGenerator(estimators=[by_words(), by_bytes()], unit="sample")
+    with pytest.raises(ValueError, match=f"{REASON}.*by a single learner, or by estimators that read alike"):
+        cross_val_difficulty(booster, QADataset(X, answers=Y))
 
 
-def test_an_unfitted_list_of_one_tokenizer_has_errors_of_tokens():
-    assert hasattr(TokenAdaBoostGenerator(estimators=[by_words(), by_words()]), "token_error")
-    assert not hasattr(TokenAdaBoostGenerator(estimators=[by_words(), by_bytes()]), "token_error")
+def test_whether_an_unfitted_list_has_errors_of_tokens_is_not_looked_up(monkeypatch):
+    monkeypatch.setattr(BigramLearner, "initialize", None)
+    for other in (by_words(), by_bytes()):
+        assert hasattr(TokenAdaBoostGenerator(estimators=[by_words(), other]), "token_error")
+
+
+def test_a_list_that_reads_alike_has_common_tokens():
+    TokenAdaBoostGenerator(estimators=[by_words(), by_words()]).check_common_tokens()
+    with pytest.raises(ValueError, match=REASON + ".*no token is right or wrong for all"):
+        TokenAdaBoostGenerator(estimators=[by_words(), by_bytes()]).check_common_tokens()
 
 
 # --- what is built on it ---------------------------------------------------------------------------------------------
@@ -304,6 +312,12 @@ def test_rounds_are_shown_without_errors_of_tokens(boosted):
     display = RoundsDisplay.from_estimator(boosted, X, Y, choices=CHOICES)
     assert "accuracy" in display.mean
     assert "token_error" not in display.mean
+
+
+@pytest.mark.parametrize("quantities", ["token_error", ["vote", "token_error"]])
+def test_rounds_say_why_errors_of_tokens_are_not_shown(boosted, quantities):
+    with pytest.raises(ValueError, match=f"quantities must leave out 'token_error'.*{REASON}.*Draw 'accuracy'"):
+        RoundsDisplay.from_estimator(boosted, X, Y, choices=CHOICES, quantities=quantities)
 
 
 def test_weights_of_tokens_cannot_be_shown(boosted):

@@ -82,8 +82,8 @@ def cross_val_difficulty(
     Raises
     ------
     TypeError, ValueError
-        Before any training: if a parameter is out of range, there are fewer questions than folds, a splitter trains on
-        a row that it scores, or a row is never scored. After it: if a score is not finite.
+        Before any training: if a parameter is out of range, a booster's learners read differently, there are fewer
+        questions than folds, a splitter trains on a row that it scores, or a row is never scored. After it: if a score is not finite.
 
     See Also
     --------
@@ -123,6 +123,8 @@ def cross_val_difficulty(
                 f"estimator must be a classifier, a generator with answer_error, a TokenLearner or a model id. "
                 f"Got {type(estimator).__name__} instead."
             )
+        if hasattr(estimator, "check_common_tokens"):
+            _check_common_tokens(estimator)
         if hasattr(estimator, "check_lengths"):
             estimator.check_lengths(X)
     labels = question_groups(X, groups, near_duplicates=near_duplicates)
@@ -163,6 +165,16 @@ def _score_fold(estimator: Any, X: Any, y: Any, X_scored: Any, y_scored: Any) ->
     # A class that this fold's training set lacks has no column, hence no probability.
     gold = np.array([proba[row, column[label]] if label in column else 0.0 for row, label in enumerate(y_scored)])
     return np.clip(1.0 - gold, 0.0, 1.0)  # a float32 softmax may exceed 1 in its last bit
+
+
+def _check_common_tokens(estimator: Any) -> None:
+    try:
+        estimator.check_common_tokens()
+    except ValueError as error:
+        raise ValueError(
+            f"estimator must have token errors, by which questions are rated. {error} Rate them by a single learner, "
+            f"or by estimators that read alike."
+        ) from error
 
 
 def _check_classes(estimator: Any, X: Any, y: Any) -> NDArray[Any]:

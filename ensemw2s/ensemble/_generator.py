@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._alike import group_alike
+from ensemw2s._alike import apart, group_alike
 from ensemw2s._inputs import check_questions, check_sample_weight, require_answers, require_choices
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._answer_vote import AnswerVote
@@ -28,12 +28,14 @@ __all__ = ["BaseTokenGenerator", "chosen", "has_common_tokens"]
 
 
 def has_common_tokens(generator: BaseTokenGenerator) -> bool:
-    """Whether a token is right or wrong for all members; an AttributeError says why not."""
-    if not hasattr(generator, "estimators_"):
-        return len(generator._given()) == 1 or len(group_alike(generator._untrained())) == 1
-    joined = generator._join()
-    if isinstance(joined, AnswerVote):
-        raise AttributeError(f"{joined.reason}.")
+    """Whether a token is right or wrong for all members; an AttributeError says why not.
+
+    Before `fit` nobody knows without loading every tokenizer, see `BaseTokenGenerator.check_common_tokens`.
+    """
+    if hasattr(generator, "estimators_"):
+        joined = generator._join()
+        if isinstance(joined, AnswerVote):
+            raise AttributeError(f"{joined.reason}.")
     return True
 
 
@@ -65,9 +67,19 @@ class BaseTokenGenerator(LengthChecks, EnsembleHTML, SavedEnsemble, MetaEstimato
         settings = self._generation_settings(generation_kwargs)
         return self._join().generate(self.estimator_weights_, questions.prompts, settings)
 
+    def check_common_tokens(self) -> None:
+        """Raise a ValueError that says why, where no token is right or wrong for all members.
+
+        Nothing is trained, and no weights of a hub id or folder are loaded.
+        """
+        learners = self.estimators_ if hasattr(self, "estimators_") else self._untrained()
+        groups = group_alike(learners)
+        if len(groups) > 1:
+            raise ValueError(f"{apart(learners, groups)}. So no token is right or wrong for all.")
+
     @property
     def mixture_(self) -> MixtureForCausalLM:
-        """The ensemble as a Hugging Face model, sharing the members' weights; its members must have one tokenizer."""
+        """The ensemble as a Hugging Face model, sharing the members' weights; its members must read alike."""
         check_is_fitted(self, "estimators_")
         return self._join().model(self.estimator_weights_)
 

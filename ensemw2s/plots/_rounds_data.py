@@ -70,7 +70,9 @@ def training_rounds(booster: Any) -> dict[str, np.ndarray]:
     }
 
 
-def tested_rounds(booster: Any, X: Any, y: Any, choices: Sequence | None) -> tuple[dict[str, np.ndarray], float]:
+def tested_rounds(
+    booster: Any, X: Any, y: Any, choices: Sequence | None, drawn: str | Sequence[str] | None
+) -> tuple[dict[str, np.ndarray], float]:
     """Accuracy and token error of the first t members on test data, (1, T) each, and the chance level."""
     if is_classifier(booster):
         if y is None:
@@ -79,8 +81,16 @@ def tested_rounds(booster: Any, X: Any, y: Any, choices: Sequence | None) -> tup
     questions = check_questions(X, y, choices)
     require_answers(questions)
     tested = {}
-    if hasattr(booster, "staged_token_error"):  # members with different tokenizers have no common tokens
-        tested["token_error"] = np.array([list(booster.staged_token_error(questions))])
+    try:
+        staged_token_error = booster.staged_token_error
+    except AttributeError as error:  # members that read differently have no common tokens
+        if "token_error" in ([drawn] if isinstance(drawn, str) else drawn or ()):
+            raise ValueError(
+                f"quantities must leave out 'token_error', which this booster does not have. {error.__cause__} Draw "
+                f"'accuracy', with choices."
+            ) from error
+    else:
+        tested["token_error"] = np.array([list(staged_token_error(questions))])
     if questions.n_choices is None:
         return tested, float("nan")
     return {"accuracy": np.array([list(booster.staged_score(questions))]), **tested}, chance_level(questions.n_choices)

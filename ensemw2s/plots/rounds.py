@@ -133,7 +133,7 @@ class RoundsDisplay:
         Raises
         ------
         TypeError, ValueError
-            If `booster` has no rounds, or the questions have no answers.
+            If `booster` has no rounds or not the quantities, or the questions have no answers.
 
         Examples
         --------
@@ -149,7 +149,7 @@ class RoundsDisplay:
         """
         pyplot(f"{cls.__name__}.from_estimator")
         mean = training_rounds(booster)
-        tested, chance = ({}, float("nan")) if X is None else tested_rounds(booster, X, y, choices)
+        tested, chance = ({}, float("nan")) if X is None else tested_rounds(booster, X, y, choices, quantities)
         mean |= tested
         return cls(mean, labels=[label], chance=chance).plot(ax, quantities=quantities)
 
