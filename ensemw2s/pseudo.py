@@ -25,7 +25,7 @@ __all__ = ["PseudoLabeler", "PseudoLabels"]
 logger = logging.getLogger("ensemw2s")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PseudoLabels:
     """What a teacher makes of unlabelled questions.
 
@@ -56,6 +56,8 @@ class PseudoLabels:
     >>> from ensemw2s import LLMAdaBoostClassifier, PseudoLabeler
     >>> teacher = LLMAdaBoostClassifier(DecisionTreeClassifier(max_depth=1)).fit([[0], [1], [2], [3]], [0, 0, 1, 1])
     >>> labels = PseudoLabeler().label(teacher, [[0.5], [2.5]])
+    >>> labels
+    PseudoLabels(n=2, kept 2, hard, 2 classes)
     >>> labels.y
     array([0, 1])
     >>> labels.fit(DecisionTreeClassifier()).predict([[9]])
@@ -70,6 +72,17 @@ class PseudoLabels:
     soft: bool
     classes: np.ndarray | None = None
     skipped_rows: tuple[tuple[int, str], ...] = ()
+
+    def __repr__(self) -> str:
+        parts = [f"n={len(self.y)}", f"kept {int(self.kept.sum())}"]
+        parts.append("soft" if self.soft and self.proba is not None else "hard")
+        if self.classes is not None:
+            parts.append(f"{len(self.classes)} classes")
+        if self.confidence is not None and len(self.confidence):
+            parts.append(f"confidence {self.confidence.min():.3f} to {self.confidence.max():.3f}")
+        if self.skipped_rows:
+            parts.append(f"{len(self.skipped_rows)} skipped")
+        return f"PseudoLabels({', '.join(parts)})"
 
     def fit(self, student: Any) -> Any:
         r"""Train a student on the kept rows.

@@ -21,6 +21,7 @@ from ensemw2s import (
     HFCausalLM,
     LLMAdaBoostClassifier,
     PseudoLabeler,
+    PseudoLabels,
     QADataset,
     TokenAdaBoostGenerator,
     W2SPipeline,
@@ -224,6 +225,17 @@ def test_without_boosting_there_is_nothing_to_stay_below(cycled):
     assert rows_of(cycled)[0] == ["member", "learner", "weighted error", "vote", "share of the votes"]
 
 
+@pytest.mark.parametrize(("n_members", "line"), [(16, []), (17, ["… 2 more"]), (300, ["… 285 more"])])
+def test_of_many_members_the_first_and_the_last_are_shown(n_members, line):
+    model = booster(n_members)
+    model.estimators_, model.estimator_weights_ = [BigramLearner()] * n_members, np.arange(1.0, n_members + 1)
+    model.estimator_errors_ = model.prior_errors_ = np.full(n_members, 0.5)
+    numbers = [row[0] for row in rows_of(model)[1:]]
+    expected = [str(t) for t in range(1, n_members + 1)]
+    assert numbers == (expected if not line else [*expected[:10], *line, *expected[-5:]])
+    assert rows_of(model)[-1][3] == f"{n_members:.4f}"
+
+
 def test_a_model_card_has_the_same_table(boosted, cycled):
     for model in (boosted, cycled, cycled.with_votes([0, 1])):
         ended, markdown = model._card_lines()
@@ -390,6 +402,25 @@ def test_a_gold_option_among_many_is_shown():
     qa = QADataset(["which?"], choices=[[f"option {k}" for k in range(20)]], labels=[15])
     options = rows_of(qa)[1][2].splitlines()
     assert options == [*(f"option {k}" for k in range(7)), "✓ option 15", "… 12 more"]
+
+
+# Pseudo-labels
+
+
+def test_pseudo_labels_are_one_line(pipeline):
+    labels = pipeline.pseudo_labels_
+    low, high = labels.confidence.min(), labels.confidence.max()
+    n_kept = labels.kept.sum()
+    assert repr(labels) == f"PseudoLabels(n=16, kept {n_kept}, hard, confidence {low:.3f} to {high:.3f})"
+
+
+def test_pseudo_labels_name_classes_and_rows_left_out():
+    y, proba = np.array(["a", "b"]), np.array([[0.75, 0.25], [0.1, 0.9]])
+    labels = PseudoLabels(["x", "y"], y, proba, None, np.array([True, False]), soft=True, classes=np.array(["a", "b"]),
+                          skipped_rows=((2, "blank"),))  # fmt: skip
+    assert repr(labels) == "PseudoLabels(n=2, kept 1, soft, 2 classes, 1 skipped)"
+    nobody = PseudoLabels([], y[:0], None, np.empty(0), np.empty(0, dtype=bool), soft=False)
+    assert repr(nobody) == "PseudoLabels(n=0, kept 0, hard)"
 
 
 # The pieces

@@ -12,6 +12,8 @@ from ensemw2s.ensemble._rounds_table import four_digits, member_names, rounds_ta
 
 __all__ = ["EnsembleHTML"]
 
+_N_FIRST, _N_LAST = 10, 5  # members that are shown of many
+
 _REASONS = {
     "n_estimators": "as many rounds as were asked for",
     "perfect_fit": "a member makes no error",
@@ -55,4 +57,7 @@ class EnsembleHTML(FittedHTML):
         votes = self.estimator_weights_
         columns, texts = rounds_table(self)
         rows = [[*row, share_bar(share)] for row, share in zip(texts, votes / votes.sum(), strict=True)]
+        n_more = len(rows) - _N_FIRST - _N_LAST
+        if n_more > 1:  # a line in the place of one would save none
+            rows[_N_FIRST:-_N_LAST] = [[f"… {n_more} more", *[None] * len(columns)]]
         return table([*columns, "share of the votes"], rows, numeric={*columns} - {"member", "learner"})
