@@ -29,6 +29,7 @@ from ensemw2s import (
     plan_sweep,
     run_sweep,
     to_binary,
+    word_tokenizer,
 )
 
 POOL = make_qa(150, difficulty=(3, 6), random_state=0)
@@ -292,6 +293,28 @@ def test_free_text_without_options_has_students_too():
     assert set(swept.frame["model"]) == {"weak", "ensemble", "uniform", "baseline", "student", "oracle"}
 
 
+def test_a_list_of_weak_learners_is_boosted_together():
+    by_words = BigramLearner(word_tokenizer([*SMALL.prompts, *SMALL.answers]))
+    both, settings = [by_words, BigramLearner()], {"reweight": False, "unit": "sample"}
+    swept = run_sweep([(("both", both), STRONG)], dataset=SMALL, splits=["random"], seeds=[1], n_estimators=2,
+                      booster_params=settings)  # fmt: skip
+    easy, _, test = (SMALL[rows] for rows in next(RandomSplit(random_state=1).split(SMALL)))
+    weak = TokenAdaBoostGenerator(estimators=both, n_estimators=2, on_failure="keep", random_state=1, **settings)
+    assert weak.fit(easy).picks_.tolist() == [0, 1]
+    right = weak.predict(test) == np.array(test.answers, dtype=object)
+    np.testing.assert_array_equal(swept.reports[0].correct["ensemble"], right)
+    np.testing.assert_array_equal(swept.reports[0].votes, weak.estimator_weights_)
+
+
+def test_lists_of_weak_learners_differ_in_their_order_and_are_rated_by_the_first():
+    lists = [[WEAK[1], STRONG[1]], [STRONG[1], WEAK[1]]]
+    plans = [plan_sweep([(each, STRONG)], dataset=SMALL) for each in lists]
+    assert plans[0].units[0].name == "BigramLearner + BigramLearner → strong, random, boosting, seed 0"
+    first, second = (plan.units[0].weak.describe() for plan in plans)
+    assert first != second
+    assert [plan.settings.rater.model for plan in plans] == [WEAK[1], STRONG[1]]
+
+
 def test_the_plan_lists_units_and_trains_nothing(folder, result):
     plan = plan_sweep([(WEAK, STRONG)], seeds=3, out_dir=folder, **SETTINGS)
     frame = plan.to_frame()
@@ -304,6 +327,12 @@ def test_the_plan_lists_units_and_trains_nothing(folder, result):
     [
         ({"pairs": []}, "pairs must be a sequence with at least one entry"),
         ({"pairs": [BigramLearner()]}, "pairs must hold pairs"),
+        ({"pairs": [(BigramLearner(), [BigramLearner()])]}, r"pairs\[0\]\[1\] must be a model id"),
+        ({"pairs": [([BigramLearner(), 3], STRONG)]}, r"pairs\[0\]\[0\] must be a model id.*a list of these"),
+        ({"pairs": [(TokenAdaBoostGenerator(WEAK[1]), STRONG)]}, "estimator must be a token learner or a model id"),
+        ({"booster_params": {"estimators": [WEAK[1]]}}, r"(?s)leave out 'estimators'.*pass a list as the weak model"),
+        ({"booster_params": {"unit": 0}}, "unit must be 'token'"),
+        ({"variants": {"a": {"sampling": "both"}}}, "sampling must be one of"),
         ({"pairs": [(BigramLearner(), 3)]}, r"pairs\[0\]\[1\] must be a model id"),
         (
             {"pairs": [(WEAK, STRONG), (("weak", BigramLearner(smoothing=3)), STRONG)]},

@@ -108,7 +108,7 @@ def test_one_token_answers_and_the_uniform_prior_give_scikit_learns_adaboost():
     prior = list(range(40))
     model, _ = scripted(prior, *mistakes, n_estimators=5)
     tokens = TokenDataset(np.zeros(60, int), np.arange(61), np.full(60, 5), np.arange(61))
-    model._check_parameters()
+    model.check_parameters()
     unit = make_unit("token", model.estimator.initialize(), tokens, None, normalize="sum")
     weight = unit.initial_weight(np.full(60, 1 / 60))
     candidates = Candidates(model, [model.estimator], [unit])

@@ -83,7 +83,8 @@ def cross_val_difficulty(
     ------
     TypeError, ValueError
         Before any training: if a parameter is out of range, a booster's learners read differently, there are fewer
-        questions than folds, a splitter trains on a row that it scores, or a row is never scored. After it: if a score is not finite.
+        questions than folds, a splitter trains on a row that it scores, or a row is never scored. After it: if a score
+        is not finite.
 
     See Also
     --------

@@ -198,7 +198,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         WeakLearnerError
             If the first learner is no better than guessing, or diverges.
         """
-        self._check_parameters()
+        self.check_parameters()
         learner = self._weak_learner()
         usable = usable_rows(learner, X, y, on_bad_row=self.on_bad_row)
         rows = check_rows(self, learner, usable.X, fitting=True)
@@ -314,7 +314,14 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         warnings.warn(message, EarlyStopWarning, stacklevel=6)
         return None if t > 0 else 1.0
 
-    def _check_parameters(self) -> None:
+    def check_parameters(self) -> None:
+        """Raise unless all parameters are in range; `fit` does so first. Nothing is loaded or trained.
+
+        Raises
+        ------
+        ValueError, TypeError
+            With the parameter's name.
+        """
         check_loop_parameters(self)
         check_checkpoint(self)
         check_option(self.sampling, "sampling", ("weight", "resample"))

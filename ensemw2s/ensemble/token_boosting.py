@@ -57,6 +57,8 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
     estimators : list of TokenLearner or str, optional
         Different weak learners, in place of `estimator`. Those that read alike (tokenizer, template, adapt) mix by
         Eq. 1; others vote on whole answers, and need ``unit="sample"`` or ``"option"``, see the notes.
+        `get_params` does not reach into the list, so that there is no ``estimators__0__lr``; a search takes whole
+        lists, ``{"estimators": [[small, large], [small, other]]}``.
     pick : {"cycle", "best"}, default="cycle"
         Which of `estimators` a round keeps: one after the other, or the one with the least error under :math:`D_t`,
         for which all are trained on the same draw, ``len(estimators)`` trainings a round.
@@ -229,7 +231,7 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         TokenAdaBoostGenerator
             The fitted booster itself.
         """
-        self._check_parameters()
+        self.check_parameters()
         usable, row_weight = self._check_input(X, y, sample_weight, choices)
         untrained = self._untrained()
         units = make_units(self.unit, untrained, usable.X, normalize=self.normalize)
@@ -367,7 +369,14 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
             require_choices(usable.X)
         return usable, check_sample_weight(usable.take(sample_weight, "sample_weight"), len(usable.X))
 
-    def _check_parameters(self) -> None:
+    def check_parameters(self) -> None:
+        """Raise unless all parameters are in range; `fit` does so first. Nothing is loaded or trained.
+
+        Raises
+        ------
+        ValueError, TypeError
+            With the parameter's name.
+        """
         self._check_given()
         check_option(self.pick, "pick", ("cycle", "best"))
         check_loop_parameters(self)

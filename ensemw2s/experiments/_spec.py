@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sklearn.base import clone
@@ -21,30 +21,43 @@ _READOUT = ("choose", "combine", "voting")
 
 @dataclass(frozen=True)
 class Model:
-    """A weak model, a student or a rater: a name, an id or estimator, and the parameters to set."""
+    """A weak model, a student or a rater: a name, an id or estimator, and the parameters to set.
+
+    A weak model may be a list of ids and estimators, which are boosted together.
+    """
 
     name: str
     model: Any
     params: dict[str, Any] = field(default_factory=dict)
 
     def build(self, task: Task, seed: int, overrides: Mapping[str, Any] | None = None) -> Any:
-        """An unfitted learner with its parameters and seeds set."""
+        """An unfitted learner with its parameters and seeds set; of several models a list of learners."""
+        if isinstance(self.model, list):
+            return [replace(self, model=each).build(task, seed, overrides) for each in self.model]
         learner = clone(task.learner(self.model))
         known = learner.get_params(deep=True)
         learner.set_params(**{**self.params, **(overrides or {})})
         seeds = [key for key in known if key == "random_state" or key.endswith("__random_state")]
         return learner.set_params(**dict.fromkeys(seeds, seed))
 
+    def first(self) -> Model:
+        """The first of several models, or the only one."""
+        return replace(self, model=self.model[0]) if isinstance(self.model, list) else self
+
     def describe(self) -> dict[str, Any]:
         """All that its results depend on, as JSON."""
+        name = f"model {self.name}"
+        several = isinstance(self.model, list)
         return {
-            "model": describe_model(self.model, f"model {self.name}"),
+            "model": [describe_model(each, name) for each in self.model]
+            if several
+            else describe_model(self.model, name),
             "params": describe(self.params, f"parameters of {self.name}"),
         }
 
 
-def as_model(model: Any, params: Mapping[str, Any] | None, name: str) -> Model:
-    """A `Model` from an id, an estimator, or a pair (name, id or estimator).
+def as_model(model: Any, params: Mapping[str, Any] | None, name: str, *, several: bool = False) -> Model:
+    """A `Model` from an id, an estimator, or a pair (name, id or estimator); with `several` from a list, too.
 
     Raises
     ------
@@ -52,14 +65,19 @@ def as_model(model: Any, params: Mapping[str, Any] | None, name: str) -> Model:
         If it is none of these; `name` says where it was found.
     """
     title, given = model if isinstance(model, tuple) and len(model) == 2 else (None, model)
-    if not isinstance(given, str) and not (hasattr(given, "get_params") and not isinstance(given, type)):
-        raise TypeError(
-            f"{name} must be a model id, a folder, an estimator, or a pair (name, one of these). "
-            f"Got {shorten(model)} instead."
-        )
-    if title is None:
-        title = given.rstrip("/").split("/")[-1] if isinstance(given, str) else type(given).__name__
-    return Model(str(title), given, dict(params or {}))
+    each = given if several and isinstance(given, list) else [given]
+    if not each or not all(_is_model(one) for one in each):
+        kinds = "a list of these, or a pair (name, one of these)" if several else "or a pair (name, one of these)"
+        raise TypeError(f"{name} must be a model id, a folder, an estimator, {kinds}. Got {shorten(model)} instead.")
+    return Model(" + ".join(map(_title, each)) if title is None else str(title), given, dict(params or {}))
+
+
+def _is_model(given: Any) -> bool:
+    return isinstance(given, str) or (hasattr(given, "get_params") and not isinstance(given, type))
+
+
+def _title(given: Any) -> str:
+    return given.rstrip("/").split("/")[-1] if isinstance(given, str) else type(given).__name__
 
 
 @dataclass(frozen=True)
@@ -86,6 +104,12 @@ class Variant:
     def from_settings(cls, name: str, settings: Mapping[str, Any], common: Mapping[str, Any]) -> Variant:
         """From a user's dictionary; `common` holds what all variants share."""
         merged = {**common, **settings}
+        for key in ("estimator", "estimators"):
+            if key in merged:
+                raise ValueError(
+                    f"booster_params and variants must leave out {key!r}: what is boosted is the weak model of a pair. "
+                    f"Got {shorten(merged[key])}; for several learners pass a list as the weak model, ([a, b], strong)."
+                )
         learner = dict(merged.pop("weak_params", {}))
         readout = {key: merged.pop(key) for key in _READOUT if key in merged}
         readout["votes"] = merged.pop("votes", "boosted")

@@ -63,7 +63,9 @@ def run_sweep(
     Parameters
     ----------
     pairs : sequence of (weak, strong)
-        Models: a hub id, a folder, a learner or classifier that is not fitted, or a pair (name, one of these).
+        Models: a hub id, a folder, a learner or classifier that is not fitted, or a pair (name, one of these). With
+        ``task="generation"`` the weak model may be a list of them, which are boosted together, see `estimators` of
+        `TokenAdaBoostGenerator`; the single weak model that all is compared with is then made from the first.
     dataset : QADataset or {"sciq", "arc-easy", "arc-challenge", "quartz", "make_qa"}
         The pool of questions, with answers; a name stands for its training split.
     task : {"generation", "classification"}, default="generation"
@@ -100,7 +102,8 @@ def run_sweep(
         Commit each round of a weak ensemble to `out_dir` as it ends, so that a sweep that is killed loses at most one
         round of a unit. They are deleted when the ensemble's results are there. Learners of your own cannot be written.
     rater : model, optional
-        Whose cross-validated errors rate the questions for "easy-hard"; the first weak model if None.
+        Whose cross-validated errors rate the questions for "easy-hard"; the first weak model if None,
+        of a list its first.
     cv : int, default=5
         Folds of the rating.
     data_dir : path, optional
@@ -181,7 +184,9 @@ def plan_sweep(pairs: Sequence[tuple[Any, Any]], **arguments: Any) -> SweepPlan:
         task=make_task(value["task"], questions),
         sizes=check_sizes(value["sizes"]),
         near_duplicates=value["near_duplicates"],
-        rater=models[0][0] if value["rater"] is None else as_model(value["rater"], value["weak_params"], "rater"),
+        rater=models[0][0].first()
+        if value["rater"] is None
+        else as_model(value["rater"], value["weak_params"], "rater"),
         cv=check_integer(value["cv"], "cv", minimum=2),
         variants=tuple(
             Variant.from_settings(name, chosen, common)
@@ -216,7 +221,7 @@ def _check_unit(settings: Settings, unit: Unit) -> None:
     weak = unit.weak.build(settings.task, unit.seed, unit.variant.learner)
     settings.task.booster(weak, {**unit.variant.booster, "random_state": unit.seed}).set_params(
         **{key: value for key, value in unit.variant.readout.items() if key != "votes"}
-    )
+    ).check_parameters()
     unit.strong.build(settings.task, unit.seed)
 
 
@@ -225,7 +230,7 @@ def _check_pairs(pairs: Any, weak_params: Any, student_params: Any) -> list[tupl
     for row, pair in enumerate(_as_sequence(pairs, "pairs")):
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise TypeError(f"pairs must hold pairs (weak, strong). Got pairs[{row}] = {shorten(pair)} instead.")
-        weak = as_model(pair[0], weak_params, f"pairs[{row}][0]")
+        weak = as_model(pair[0], weak_params, f"pairs[{row}][0]", several=True)
         models.append((weak, as_model(pair[1], student_params, f"pairs[{row}][1]")))
     check_names([weak for weak, _ in models], "pairs")
     check_names([strong for _, strong in models], "pairs")

@@ -45,7 +45,7 @@ class Task(Protocol):
         """A weak learner or student from a model id; other objects are taken as they are."""
 
     def booster(self, learner: Any, settings: dict[str, Any]) -> Any:
-        """The weak ensemble, not fitted."""
+        """The weak ensemble of a learner, or of a list of them, not fitted."""
 
     def student(self, learner: Any) -> Any:
         """The learner as an estimator with ``fit(X, y)``."""
@@ -74,7 +74,8 @@ class GenerationTask:
         return HFCausalLM(model)
 
     def booster(self, learner: Any, settings: dict[str, Any]) -> Any:
-        return TokenAdaBoostGenerator(learner, **settings)
+        given = "estimators" if isinstance(learner, list) else "estimator"
+        return TokenAdaBoostGenerator(**{given: learner}, **settings)
 
     def student(self, learner: Any) -> Any:
         return FineTunedGenerator(learner)
