@@ -10,7 +10,7 @@ import numpy as np
 from ensemw2s._encoding import encode_for_learner
 from ensemw2s.tokens import TokenDataset, pad_left
 
-__all__ = ["encode_with_room", "generate_texts", "match_nll", "n_new_tokens"]
+__all__ = ["encode_with_room", "generate_texts", "match_nll", "n_new_tokens", "with_length"]
 
 
 def generate_texts(mixture: Any, learner: Any, prompts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
@@ -51,6 +51,15 @@ def n_new_tokens(settings: dict[str, Any]) -> int:
     config = settings.get("generation_config")
     n_new = settings.get("max_new_tokens", getattr(config, "max_new_tokens", None))
     return int(n_new or 0)
+
+
+def with_length(settings: dict[str, Any], max_new_tokens: int) -> dict[str, Any]:
+    """Keywords of ``generate``, with the largest number of tokens where they do not say how many."""
+    config = settings.get("generation_config")
+    lengths = ("max_new_tokens", "max_length")
+    if any(settings.get(name) or getattr(config, name, None) for name in lengths):
+        return settings
+    return {**settings, "max_new_tokens": max_new_tokens}
 
 
 def match_nll(

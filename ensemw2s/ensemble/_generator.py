@@ -15,10 +15,11 @@ from ensemw2s._alike import apart, group_alike
 from ensemw2s._inputs import check_questions, check_sample_weight, require_answers, require_choices
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._answer_vote import AnswerVote
+from ensemw2s.ensemble._decoding import with_length
 from ensemw2s.ensemble._html import EnsembleHTML
-from ensemw2s.ensemble._lengths import LengthChecks
 from ensemw2s.ensemble._other_votes import with_other_votes
 from ensemw2s.ensemble._saving import SavedEnsemble
+from ensemw2s.ensemble._training_rows import TrainingRows
 from ensemw2s.tokens import TokenDataset
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def has_common_tokens(generator: BaseTokenGenerator) -> bool:
     return True
 
 
-class BaseTokenGenerator(LengthChecks, EnsembleHTML, SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
+class BaseTokenGenerator(TrainingRows, EnsembleHTML, SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
     """Prediction half of the generators; `fit` sets ``estimators_``, ``estimator_weights_`` and ``max_new_tokens_``."""
 
     def generate(self, X: Any, **generation_kwargs: Any) -> list[Any]:
@@ -64,7 +65,7 @@ class BaseTokenGenerator(LengthChecks, EnsembleHTML, SavedEnsemble, MetaEstimato
         """
         check_is_fitted(self, "estimators_")
         questions = check_questions(X)
-        settings = self._generation_settings(generation_kwargs)
+        settings = with_length(generation_kwargs, self.max_new_tokens_)
         return self._join().generate(self.estimator_weights_, questions.prompts, settings)
 
     def check_common_tokens(self) -> None:
@@ -233,7 +234,7 @@ class BaseTokenGenerator(LengthChecks, EnsembleHTML, SavedEnsemble, MetaEstimato
     def _option_nll(self, questions: QADataset, votes: Any = None) -> np.ndarray:
         """NLL of the options under each vote vector, (S, n, K)."""
         choices = require_choices(questions)
-        self._check_choosing()
+        self._check_answering()
         return self._join().option_nll(self._votes(votes), questions.prompts, choices)
 
     def _token_errors(self, questions: QADataset, votes: Any = None) -> np.ndarray:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._inputs import tokenize_answers, usable_questions
-from ensemw2s._usable import LengthCheck, UsableRows
+from ensemw2s._inputs import tokenize_answers
+from ensemw2s._usable import LengthCheck
 from ensemw2s.datasets import QADataset
-from ensemw2s.ensemble._decoding import encode_with_room, n_new_tokens
+from ensemw2s.ensemble._decoding import encode_with_room, n_new_tokens, with_length
 from ensemw2s.ensemble._members import Members
 from ensemw2s.tokens import TokenDataset
 
@@ -19,10 +19,9 @@ __all__ = ["LengthChecks"]
 
 
 class LengthChecks(Members):
-    """Checks of lengths, by every model that an ensemble has or would train; it has the parameter ``on_bad_row``."""
+    """Checks of lengths, by every model that an ensemble has or would train."""
 
     max_new_tokens_: int
-    on_bad_row: str
 
     def check_lengths(self, questions: QADataset) -> None:
         """Raise a ValueError that names the row where a question does not fit into the model.
@@ -61,39 +60,13 @@ class LengthChecks(Members):
         callable
         """
         check_is_fitted(self, "estimators_")
-        n_new, readers = n_new_tokens(self._generation_settings(generation_kwargs)), self._join().readers
+        n_new, readers = n_new_tokens(with_length(generation_kwargs, self.max_new_tokens_)), self._join().readers
 
         def check(questions: QADataset, numbers: np.ndarray) -> None:
             for reader in readers:
                 encode_with_room(reader, questions.prompts, n_new, numbers)
 
         return check
-
-    def _generation_settings(self, generation_kwargs: dict[str, Any]) -> dict[str, Any]:
-        config = generation_kwargs.get("generation_config")
-        lengths = ("max_new_tokens", "max_length")
-        if any(generation_kwargs.get(name) or getattr(config, name, None) for name in lengths):
-            return generation_kwargs
-        return {**generation_kwargs, "max_new_tokens": self.max_new_tokens_}
-
-    def _usable(self, X: Any, y: Any, choices: Sequence | None, *, with_options: bool = False) -> UsableRows:
-        """The rows to train on, with parameter ``on_bad_row``; where options are scored too, they have to fit."""
-        if self.on_bad_row != "skip":
-            return usable_questions(X, y, choices, on_bad_row=self.on_bad_row)  # lengths show when it is tokenised
-        lengths = [self._training_check, *([self.length_check] if with_options else [])]
-        return usable_questions(X, y, choices, on_bad_row=self.on_bad_row, lengths=lengths)
-
-    def _training_check(self) -> LengthCheck:
-        learners = self._untrained()
-
-        def check(questions: QADataset, numbers: np.ndarray) -> None:
-            for learner in learners:
-                tokenize_answers(learner, questions, numbers)
-
-        return check
-
-    def _untrained(self) -> list[Any]:
-        return [learner.initialize() for learner in self._base_estimators()]
 
 
 def _check_fit(learners: Sequence[Any]) -> LengthCheck:

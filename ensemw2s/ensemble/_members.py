@@ -42,6 +42,10 @@ class Members:
         """A clone of one weak learner."""
         return _learner(self._given()[place])
 
+    def _untrained(self) -> list[Any]:
+        """The weak learners before training, with their tokenizers."""
+        return [learner.initialize() for learner in self._base_estimators()]
+
     def _join(self) -> TokenMixture | AnswerVote:
         """What lets the fitted members answer together."""
         return join_members(
@@ -52,7 +56,8 @@ class Members:
     def _combine(self) -> str:
         return getattr(self, "combine", "probabilities")
 
-    def _check_choosing(self) -> None:
+    def _check_answering(self) -> None:
+        """Raise unless the parameters by which members answer are in range."""
         check_option(self.choose, "choose", ("likelihood", "match"))
         check_option(self.normalize, "normalize", NORMALIZATIONS)
         check_option(self._combine(), "combine", COMBINATIONS)

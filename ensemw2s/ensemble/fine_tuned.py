@@ -87,7 +87,7 @@ class FineTunedGenerator(StagedTokenGenerator):
             The fitted generator itself.
         """
         self._check_given()
-        self._check_choosing()
+        self._check_answering()
         usable = self._usable(X, y, choices)
         require_answers(usable.X)
         weight = check_sample_weight(usable.take(sample_weight, "sample_weight"), len(usable.X))

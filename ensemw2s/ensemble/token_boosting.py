@@ -384,7 +384,7 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         check_option(self.sampling, "sampling", ("binary", "count", "weight"))
         check_option(self.prior, "prior", ("pretrained", "reweighted", "uniform"))
         check_unit(self.unit)
-        self._check_choosing()
+        self._check_answering()
 
 
 def _no_better(error: float, prior: float) -> bool:
