@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import sklearn
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.tree import DecisionTreeClassifier
 from tiny_classifiers import SENTENCES, bert_classifier
@@ -287,6 +288,24 @@ def test_no_mixture_is_built_to_be_shown(boosted, monkeypatch):
 
 def test_a_search_around_it_can_be_shown(boosted):
     assert "TokenAdaBoostGenerator" in GridSearchCV(boosted, {"n_estimators": [1]})._repr_html_()
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_the_diagram_has_a_box_for_each_of_several_learners(cycled, fitted):
+    html = (cycled if fitted else clone(cycled))._repr_html_()
+    diagram = html[: html.index("ensemw2s panel")] if fitted else html
+    assert diagram.count('<div class="sk-parallel-item">') == 2
+    assert re.findall(r"<label>([^<]*)</label>", diagram) == [f"estimators[{k}]: BigramLearner" for k in (0, 1)]
+
+
+def test_the_diagram_names_a_model_id_among_the_learners():
+    model = TokenAdaBoostGenerator(estimators=["some/model", BigramLearner()])
+    labels = re.findall(r"<label>([^<]*)</label>", model._repr_html_())
+    assert labels == ["estimators[0]: some/model", "estimators[1]: BigramLearner"]
+
+
+def test_the_diagram_of_one_learner_is_scikit_learns():
+    assert not hasattr(booster(), "_sk_visual_block_")
 
 
 # Learners

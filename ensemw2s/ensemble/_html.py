@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.utils.metaestimators import available_if
 
-from ensemw2s._fitted_html import FittedHTML, skipped
+from ensemw2s._fitted_html import FittedHTML, learner_name, skipped
 from ensemw2s._html import Markup, facts, panel, share_bar, table
 from ensemw2s.ensemble._rounds_table import four_digits, member_names, rounds_table
 
@@ -26,11 +27,24 @@ _REASONS = {
 class EnsembleHTML(FittedHTML):
     """An ensemble that shows its rounds; a single model shows its training."""
 
+    estimators: Any
     estimators_: list[Any]
     estimator_weights_: np.ndarray
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimators_")
+
+    @available_if(lambda ensemble: getattr(ensemble, "estimators", None))
+    def _sk_visual_block_(self) -> Any:
+        """The weak learners side by side, drawn by `VotingClassifier`, whose block is private to scikit-learn."""
+        from sklearn.ensemble import VotingClassifier
+
+        names = [each if isinstance(each, str) else learner_name(each) for each in self.estimators]
+        named = [
+            (f"estimators[{k}]: {name}", each)
+            for k, (name, each) in enumerate(zip(names, self.estimators, strict=True))
+        ]
+        return VotingClassifier(named)._sk_visual_block_()
 
     def _fitted_html(self) -> str:
         if not hasattr(self, "estimators_"):
