@@ -81,10 +81,10 @@ def group_alike(learners: Sequence[Any]) -> list[list[int]]:
     return groups
 
 
-def apart(learners: Sequence[Any], groups: Sequence[Sequence[int]], noun: str = "Members") -> str:
+def apart(learners: Sequence[Any], groups: Sequence[Sequence[int]]) -> str:
     """Why learners of several groups cannot be asked token by token, such as "Members 0 and 1 have …"."""
     first, second = groups[0][0], groups[1][0]
-    return f"{noun} {first} and {second} {_APART[difference(learners[first], learners[second])]}"
+    return f"Members {first} and {second} {_APART[difference(learners[first], learners[second])]}"
 
 
 def narrowest(learners: Sequence[Any]) -> Any:

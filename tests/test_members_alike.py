@@ -142,7 +142,7 @@ def test_rows_are_refused_where_any_member_refuses_them():
 )
 def test_the_reason_names_what_differs(parameters, reason):
     learners = [tiny_learner().initialize(), tiny_learner(**parameters).initialize()]
-    assert re.match(f"Weak learners 0 and 1 {reason}", apart(learners, [[0], [1]], "Weak learners"))
+    assert re.match(f"Members 0 and 1 {reason}", apart(learners, [[0], [1]]))
 
 
 # --- the mixture -----------------------------------------------------------------------------------------------------
