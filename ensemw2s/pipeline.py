@@ -36,6 +36,10 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
     alone, under the same settings and with the same kind of label; and, where true answers of the hard questions are
     given, the oracle. True answers reach nothing but the oracle.
 
+    With different teachers, ``estimators`` of a `TokenAdaBoostGenerator`, the first member is made from the first of
+    them (with ``pick="best"`` from the best), which is then the yardstick for weak model, baseline and PGR. Put the
+    better one first, or compare with each alone.
+
     Classifiers and generators are served alike; weak model and student may have different tokenizers.
 
     Parameters
