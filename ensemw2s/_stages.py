@@ -63,7 +63,8 @@ def interrupted_with(pipeline: Any, names: Sequence[str]) -> Iterator[None]:
         yield
     except KeyboardInterrupt as interrupt:
         made = [name for name in names if getattr(pipeline, name, None) is not None]
-        text = f"Of the pipeline there are {', '.join(made)}." if made else "No stage of the pipeline had ended."
+        missing = "" if "student_" in made else "; student_ is missing"
+        text = f"The pipeline holds {', '.join(made)}{missing}." if made else "No stage of the pipeline had ended."
         interrupt.args = (f"{interrupt} {text}".strip(),)
         raise
 

@@ -17,6 +17,7 @@ from sklearn.tree import DecisionTreeClassifier
 import ensemw2s.ensemble
 from ensemw2s import (
     BigramLearner,
+    FineTunedGenerator,
     LLMAdaBoostClassifier,
     TokenAdaBoostGenerator,
     W2SPipeline,
@@ -94,6 +95,29 @@ def test_the_rounds_before_are_a_fitted_ensemble(kind):
     assert_same(model, fit(booster(kind, n_estimators=2)))
 
 
+def test_after_the_last_round_nothing_is_missing(monkeypatch):
+    model = booster("classes", n_estimators=1)
+    real = model._boost
+
+    def boost(*args):
+        real(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model, "_boost", boost)
+    with pytest.raises(KeyboardInterrupt, match=r"^Interrupted after the last round\. The ensemble is complete\.$"):
+        fit(model)
+    assert model.stop_reason_ == "n_estimators"
+
+
+def test_a_single_model_is_as_it_was():
+    model = FineTunedGenerator(BigramLearner(WORDS))
+    interrupt_in[:] = [1]
+    with pytest.raises(KeyboardInterrupt, match=r"^The FineTunedGenerator is as it was before fit\.$"):
+        model.fit(QUESTIONS)
+    with pytest.raises(NotFittedError):
+        model.predict(QUESTIONS)
+
+
 @kinds
 def test_what_is_kept_can_be_used(kind):
     model = booster(kind)
@@ -125,7 +149,7 @@ def test_an_interrupted_refit_without_a_round_leaves_the_ensemble_as_it_was(kind
 @kinds
 @pytest.mark.parametrize("in_round", [1, 3])
 def test_fit_goes_on_to_the_bit(tmp_path, kind, in_round):
-    expected = "as it was before" if in_round == 1 else "fit goes on after them when it is called again"
+    expected = "as it was before" if in_round == 1 else "fit goes on from there when it is called again"
     with pytest.raises(KeyboardInterrupt, match=expected):
         fit(booster(kind, checkpoint_dir=tmp_path), in_round=in_round)
     model = fit(booster(kind, checkpoint_dir=tmp_path))  # on_locked="raise": the lock was released
@@ -190,7 +214,9 @@ def fit_pipeline(model: W2SPipeline, in_fit: int | None = None) -> W2SPipeline:
 
 def test_a_pipeline_keeps_the_rounds_before():
     model = pipeline()
-    with pytest.raises(KeyboardInterrupt, match=r"with the 2 rounds before it.* Of the pipeline there are weak_\."):
+    with pytest.raises(
+        KeyboardInterrupt, match=r"with the 2 rounds before it.* The pipeline holds weak_; student_ is m"
+    ):
         fit_pipeline(model, in_fit=3)
     assert_same(model.weak_, fit(booster("tokens", n_estimators=2)))
     with pytest.raises(NotFittedError):
@@ -207,7 +233,7 @@ def test_a_pipeline_has_nothing_before_the_first_round():
 def test_a_pipeline_keeps_the_stages_before_and_none_of_an_earlier_fit():
     model = fit_pipeline(pipeline())
     labels = model.pseudo_labels_.y
-    with pytest.raises(KeyboardInterrupt, match="there are weak_, pseudo_labels_"):
+    with pytest.raises(KeyboardInterrupt, match=r"holds weak_, pseudo_labels_; student_ is missing\."):
         fit_pipeline(model, in_fit=4)
     assert_array_equal(model.pseudo_labels_.y, labels)
     assert not hasattr(model, "student_")
@@ -215,7 +241,7 @@ def test_a_pipeline_keeps_the_stages_before_and_none_of_an_earlier_fit():
 
 def test_a_pipeline_without_its_oracle_can_be_evaluated():
     model = pipeline()
-    with pytest.raises(KeyboardInterrupt, match="student_, baseline_labels_, baseline_"):
+    with pytest.raises(KeyboardInterrupt, match=r"student_, baseline_labels_, baseline_\.$"):
         fit_pipeline(model, in_fit=6)
     report = model.evaluate(HARD)
     assert report.correct.keys() == {"weak", "ensemble", "uniform", "student", "baseline"}

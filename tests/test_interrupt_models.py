@@ -43,7 +43,7 @@ def test_a_model_that_was_interrupted_is_not_fitted(peft_config):
     learner = fit(tiny_learner(peft_config=peft_config, epochs=2))
     expected = logits(learner)
     learner.set_params(callbacks=[CtrlC(2)])
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match=r"^The HFCausalLM in training is not fitted\.$"):
         fit(learner)
     with pytest.raises(NotFittedError):
         logits(learner)
@@ -54,7 +54,7 @@ def test_a_classifier_that_was_interrupted_is_not_fitted():
     classifier = bert_classifier(epochs=1)
     expected = classifier.fit(SENTENCES, OPINIONS).predict_proba(SENTENCES[:3])
     classifier.set_params(callbacks=[CtrlC(2)])
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match=r"^The HFClassifier in training is not fitted\.$"):
         classifier.fit(SENTENCES, OPINIONS)
     with pytest.raises(NotFittedError):
         classifier.predict(SENTENCES)

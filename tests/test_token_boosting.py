@@ -195,7 +195,7 @@ def test_a_diverged_later_round_is_discarded_and_the_others_are_kept():
             return self
 
     model = TokenAdaBoostGenerator(Diverging([[0, 1, 2], [0], [1]], []), sampling="weight", random_state=0)
-    with pytest.warns(EarlyStopWarning, match="Round 2 was discarded.*loss is nan.*1 rounds before it are kept"):
+    with pytest.warns(EarlyStopWarning, match="Round 2 was discarded.*loss is nan.*The round before it is kept"):
         model.fit(*FIVE)
     assert model.stop_reason_ == "diverged"
     assert len(model.estimators_) == 1

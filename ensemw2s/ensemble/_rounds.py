@@ -112,12 +112,14 @@ class Rounds:
             if n_kept:
                 self.stop_reason = self.stop_reason if complete else "interrupted"
                 finish()
-                where = "after the last round" if complete else f"in round {n_kept + 1} of {booster.n_estimators}"
-                again = "fit goes on after them when it is called again with the same data and parameters"
+                again = "fit goes on from there when it is called again with the same data and parameters"
                 if booster.checkpoint_dir is None:
-                    again = "with a checkpoint_dir, fit could go on after them"
+                    again = "with a checkpoint_dir, fit could go on from there"
                 kept = "round" if n_kept == 1 else f"{n_kept} rounds"
-                text = f"Interrupted {where}. The ensemble is fitted with the {kept} before it; {again}."
+                where = f"Interrupted in round {n_kept + 1} of {booster.n_estimators}"
+                text = f"{where}. The ensemble is fitted with the {kept} before it; {again}."
+                if complete:
+                    text = "Interrupted after the last round. The ensemble is complete."
             interrupt.args = (f"{interrupt} {text}".strip(),)
             raise
 
@@ -151,9 +153,14 @@ class Rounds:
         n_kept = len(self)
         if n_kept == 0:
             raise failure
-        warning = f"Round {n_kept + 1} was discarded: {failure} The {n_kept} rounds before it are kept."
+        warning = f"Round {n_kept + 1} was discarded: {failure} {kept_before(n_kept)}"
         warnings.warn(warning, EarlyStopWarning, stacklevel=6)
         self.end("diverged", warning)
+
+
+def kept_before(n_rounds: int) -> str:
+    """What a warning about a round says of those before it."""
+    return "The round before it is kept." if n_rounds == 1 else f"The {n_rounds} rounds before it are kept."
 
 
 def vote_below_prior(error: float, prior: float, *, n_units: int, learning_rate: float) -> Verdict:

@@ -17,7 +17,14 @@ from ensemw2s.boosting import reweight as updated_weight  # `reweight` is a para
 from ensemw2s.boosting import weighted_error
 from ensemw2s.ensemble._checkpoint import Checkpoint, check_checkpoint, open_checkpoint
 from ensemw2s.ensemble._classifier_rows import check_labels, check_row_weight, check_rows, usable_rows
-from ensemw2s.ensemble._rounds import Rounds, Verdict, check_loop_parameters, seed_parameters, vote_below_prior
+from ensemw2s.ensemble._rounds import (
+    Rounds,
+    Verdict,
+    check_loop_parameters,
+    kept_before,
+    seed_parameters,
+    vote_below_prior,
+)
 from ensemw2s.ensemble._votes import class_columns
 from ensemw2s.ensemble._voting import BaseVotingClassifier
 from ensemw2s.ensemble._weighted_fit import fit_resampled, fit_weighted, training_weight, weight_keyword
@@ -309,7 +316,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
             raise WeakLearnerError(message + " on_failure='keep' keeps it as a single member.")
         message += " It is kept as a single member with vote 1."
         if t > 0:
-            message = f"Round {t + 1} was discarded: {found}. The {t} rounds before it are kept."
+            message = f"Round {t + 1} was discarded: {found}. {kept_before(t)}"
         rounds.end("error_above_prior", message)
         warnings.warn(message, EarlyStopWarning, stacklevel=6)
         return None if t > 0 else 1.0

@@ -93,7 +93,11 @@ class FineTunedGenerator(StagedTokenGenerator):
         weight = check_sample_weight(usable.take(sample_weight, "sample_weight"), len(usable.X))
         learner = self._base_estimator().initialize()
         tokens = tokenize_answers(learner, usable.X)
-        learner.fit(tokens, token_weight=tokens.spread(weight * len(weight)))
+        try:
+            learner.fit(tokens, token_weight=tokens.spread(weight * len(weight)))
+        except KeyboardInterrupt as interrupt:
+            interrupt.args = (f"{interrupt} The FineTunedGenerator is as it was before fit.".strip(),)
+            raise
         self.skipped_rows_ = usable.skipped
         self.estimators_ = [learner]
         self.estimator_weights_ = np.ones(1)

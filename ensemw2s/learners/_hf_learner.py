@@ -61,9 +61,11 @@ class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
         """Let a training that fails or is interrupted leave no model that might be taken for a trained one."""
         try:
             yield
-        except BaseException:
+        except BaseException as failure:
             for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
                 delattr(self, name)
+            if isinstance(failure, KeyboardInterrupt):
+                failure.args = (f"{failure} The {type(self).__name__} in training is not fitted.".strip(),)
             raise
 
     @abstractmethod
