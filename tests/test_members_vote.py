@@ -321,7 +321,7 @@ def test_rounds_say_why_errors_of_tokens_are_not_shown(boosted, quantities):
 
 
 def test_weights_of_tokens_cannot_be_shown(boosted):
-    with pytest.raises(ValueError, match=r"booster must have members of one tokenizer.*one weight per answer"):
+    with pytest.raises(ValueError, match=r"booster must have members that read alike.*one weight per answer"):
         TokenWeightDisplay.from_estimator(boosted, X, Y)
 
 

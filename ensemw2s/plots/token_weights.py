@@ -157,8 +157,8 @@ class TokenWeightDisplay:
         for t, weight in enumerate(booster.staged_token_weight(questions), start=1):
             if t == 1 and len(weight) != tokens.n_tokens:
                 raise ValueError(
-                    "booster must have members of one tokenizer, whose tokens have weights. Got members with different "
-                    "ones; staged_token_weight gives one weight per answer."
+                    "booster must have members that read alike, whose tokens have weights. Got members that do not; "
+                    "staged_token_weight gives one weight per answer."
                 )
             if t == 1:
                 start = weight.mean()  # 1/n; with a larger unit each token has the weight of its unit
