@@ -70,7 +70,9 @@ class EnsembleHTML(FittedHTML):
     def _rounds(self) -> Markup:
         votes = self.estimator_weights_
         columns, texts = rounds_table(self)
-        rows = [[*row, share_bar(share)] for row, share in zip(texts, votes / votes.sum(), strict=True)]
+        rows: list[list[str | None]] = [
+            [*row, share_bar(share)] for row, share in zip(texts, votes / votes.sum(), strict=True)
+        ]
         n_more = len(rows) - _N_FIRST - _N_LAST
         if n_more > 1:  # a line in the place of one would save none
             rows[_N_FIRST:-_N_LAST] = [[f"… {n_more} more", *[None] * len(columns)]]
