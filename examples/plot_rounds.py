@@ -30,8 +30,8 @@ display = RoundsDisplay.from_estimator(booster, test)
 # %%
 # The error of a round is weighted: from the second on it is measured where the rounds before went wrong. A round that
 # does well on these tokens gets a large vote, whether or not it is good elsewhere. The token error of the first *t*
-# members together, on questions they have not seen, falls on the whole, if not at every step. The option accuracy, above
-# chance (dotted) from the start, gains less.
+# members together, on questions they have not seen, falls on the whole, if not at every step. The option accuracy,
+# above chance (dotted) from the start, gains less.
 #
 # Boosting or just several members?
 # ---------------------------------
