@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads of two test processes starve each other
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -13,6 +14,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 from hypothesis import settings
+
+# A job that a script starts in the background ignores Ctrl-C, and Python with it; some tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("ensemw2s", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("ensemw2s")

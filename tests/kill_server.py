@@ -167,7 +167,7 @@ def set_trap(run: str, point: str, step: str, number: int) -> None:
     loop = ensemw2s.ensemble.classifier_boosting if run == "classes" else ensemw2s.ensemble.token_boosting
     learner = TRAINED.get(run)
     if point == "drawn":
-        owner = ensemw2s.ensemble._weighted_fit if run == "classes" else loop
+        owner = ensemw2s.ensemble._weighted_fit if run == "classes" else ensemw2s.ensemble._candidates
         wrap(owner, "draw_tokens", after=on_call(number))
     elif point == "in training":
         if run == "tokens":  # between its start and its end: what `fit` calls first
@@ -180,8 +180,8 @@ def set_trap(run: str, point: str, step: str, number: int) -> None:
             wrap(WeightedTrainer, "training_step", after=on_call(2 * number))
     elif point == "trained":
         wrap(learner, "fit", after=on_call(number))
-    elif point == "error known":  # the first error is that of the untrained model
-        wrap(loop, "weighted_error", after=on_call(number + (run != "classes")))
+    elif point == "error known":
+        wrap(loop, "weighted_error", after=on_call(number))
     elif point == "in writing":
 
         def half(arrays: Any, path: Any, **_: Any) -> None:

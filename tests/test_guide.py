@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from ensemw2s.kernels import _registry
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [
@@ -38,6 +41,18 @@ def test_every_guide_page_is_run():
     assert with_code == {page for page in PAGES if page.startswith("guide/")}
 
 
+@pytest.fixture
+def left_as_found(monkeypatch):
+    """A page may register a backend and set up logging; the tests after it see nothing of either."""
+    monkeypatch.setattr(_registry, "_LOADERS", dict(_registry._LOADERS))
+    monkeypatch.setattr(logging.getLogger(), "handlers", list(logging.getLogger().handlers))
+    ours = logging.getLogger("ensemw2s")
+    level = ours.level
+    yield
+    ours.setLevel(level)
+
+
+@pytest.mark.usefixtures("left_as_found")
 @pytest.mark.parametrize("name", PAGES)
 def test_the_page_prints_what_it_says(name, capsys):
     page = DOCS / f"{name}.md"

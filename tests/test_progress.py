@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import re
+import subprocess
+import sys
 from contextlib import redirect_stderr
 
 import pytest
@@ -277,9 +279,14 @@ def test_logging_stays_as_the_user_has_set_it(folder):
 
 
 def test_the_library_logs_under_its_name_and_shows_nothing_by_itself():
-    logger = logging.getLogger("ensemw2s")
-    assert [type(handler) for handler in logger.handlers] == [logging.NullHandler]
-    assert (logger.level, logger.propagate) == (logging.NOTSET, True)
+    # In a process of its own: the command line, which other tests call, sets the level.
+    code = """
+import ensemw2s, logging
+logger = logging.getLogger("ensemw2s")
+print(*[type(handler).__name__ for handler in logger.handlers], logger.level, logger.propagate)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (found.stdout, found.stderr) == (f"NullHandler {logging.NOTSET} True\n", "")
 
 
 def test_a_user_who_asks_gets_the_rounds_as_records(caplog):
