@@ -283,7 +283,7 @@ def test_no_mixture_is_built_to_be_shown(boosted, monkeypatch):
         raise RuntimeError("built")
 
     monkeypatch.setattr(TokenAdaBoostGenerator, "mixture_", property(build))
-    assert "estimator_errors_" in boosted._repr_html_()
+    assert "error of the untrained model" in boosted._repr_html_()
 
 
 def test_a_search_around_it_can_be_shown(boosted):
