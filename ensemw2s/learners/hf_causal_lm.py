@@ -55,9 +55,9 @@ class HFCausalLM(HFLearner):
     adapt : {"all", "answer"}, default="all"
         Whether adapters act on all tokens, or from the answer cue on, the text of `prompt_template` behind
         ``{prompt}`` (activated LoRA). What the base makes of a prompt is then the same for all members, rounds, folds
-        and epochs: it is computed once and kept, see `clear_model_cache`, which makes training, scoring and generation
-        several times cheaper. It is another class of models: compare its accuracy. For LoRA on linear layers of
-        models that keep keys and values; question and cue are tokenised apart.
+        and epochs: it is computed once and kept, see `clear_model_cache`, which makes training and generation cheaper. It is
+        another class of models: compare its accuracy. For LoRA on linear layers of models that keep keys and values;
+        question and cue are tokenised apart.
     lr : float, default=5e-4
         Learning rate of the optimiser. Full fine-tuning usually wants a smaller one.
     epochs : float, default=3
