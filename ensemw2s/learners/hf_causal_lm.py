@@ -14,27 +14,22 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._encoding import PromptTemplate, encode_cue, frame_of
 from ensemw2s.learners._adapters import AdapterHost, default_lora
-from ensemw2s.learners._distributed import current_launch, n_processes
+from ensemw2s.learners._causal_forward import CausalForward
+from ensemw2s.learners._distributed import current_launch
 from ensemw2s.learners._fit_checks import check_fit_input, check_tokens
-from ensemw2s.learners._hf_learner import HFLearner
 from ensemw2s.learners._loading import folder_stamp, load_model, load_tokenizer
 from ensemw2s.learners._model_cache import shared_host
 from ensemw2s.learners._parameters import check_parameters
-from ensemw2s.learners.base import PrefixCache
-from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, TokenBatch, TokenDataset
+from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, TokenDataset
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftConfig
 
-    from ensemw2s.kernels import KernelBackend
-    from ensemw2s.learners._activated_stack import ActivatedStack
-    from ensemw2s.learners._stacked import StackedAdapters
-
 __all__ = ["HFCausalLM"]
 
 
-class HFCausalLM(HFLearner):
+class HFCausalLM(CausalForward):
     r"""A causal language model trained on weighted answer tokens.
 
     Training minimises :math:`\sum_j w_j \ell_j / \sum_j w_j`, with :math:`\ell_j` the negative log-likelihood of
@@ -55,9 +50,9 @@ class HFCausalLM(HFLearner):
     adapt : {"all", "answer"}, default="all"
         Whether adapters act on all tokens, or from the answer cue on, the text of `prompt_template` behind
         ``{prompt}`` (activated LoRA). What the base makes of a prompt is then the same for all members, rounds, folds
-        and epochs: it is computed once and kept, see `clear_model_cache`, which makes training and generation cheaper. It is
-        another class of models: compare its accuracy. For LoRA on linear layers of models that keep keys and values;
-        question and cue are tokenised apart.
+        and epochs: it is computed once and kept, see `clear_model_cache`, which makes training and generation
+        cheaper. It is another class of models: compare its accuracy. For LoRA on linear layers of models that keep
+        keys and values; question and cue are tokenised apart.
     lr : float, default=5e-4
         Learning rate of the optimiser. Full fine-tuning usually wants a smaller one.
     epochs : float, default=3
@@ -270,174 +265,6 @@ class HFCausalLM(HFLearner):
                 model.eval()
         return self
 
-    def token_logits(self, input_ids: Any, attention_mask: Any) -> torch.Tensor:
-        """Logits of the next token at each position.
-
-        Parameters
-        ----------
-        input_ids, attention_mask : array-like of int, shape (B, L)
-            Left-padded rows.
-
-        Returns
-        -------
-        torch.Tensor of shape (B, L, V), float32, on the CPU
-        """
-        import torch
-
-        mask = torch.as_tensor(attention_mask)
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-        logits, _ = self.decode_step(torch.as_tensor(input_ids), mask, positions, n_last=mask.shape[1])
-        return logits.float().cpu()
-
-    def answer_logits(self, batch: TokenBatch) -> torch.Tensor:
-        """Logits that predict a batch's answer tokens; prompts skip the head.
-
-        Parameters
-        ----------
-        batch : TokenBatch
-            Left-padded rows.
-
-        Returns
-        -------
-        torch.Tensor of shape (B, K, V), float32
-        """
-        from ensemw2s.learners._activated import answers_of_batch
-        from ensemw2s.learners._trainer import batch_tensors, forward_answers
-
-        launch = current_launch(self._device())
-        with launch.no_grad(), self.lend_model() as model:
-            if self._cue is not None:
-                logits = answers_of_batch(model, self._host().prompts, batch, self._cue)
-            else:
-                logits = forward_answers(model, *batch_tensors(batch, model.device), batch.n_last)
-            return launch.tensor_from_first(logits)
-
-    def decode_step(
-        self,
-        input_ids: Any,
-        attention_mask: Any,
-        position_ids: Any,
-        *,
-        cache: Any = None,
-        n_last: int = 1,
-        cells: torch.Tensor | None = None,
-        use_cache: bool = False,
-    ) -> tuple[torch.Tensor, Any]:
-        """One forward pass with the model's own key-value cache.
-
-        Parameters
-        ----------
-        input_ids : torch.Tensor of shape (B, L)
-            Tokens not yet in the cache.
-        attention_mask : torch.Tensor of shape (B, cached + L)
-            Over all tokens so far.
-        position_ids : torch.Tensor of shape (B, L)
-            Places of the tokens in their rows.
-        cache : transformers.Cache or PrefixCache, optional
-            What the last step returned; None at the start, or `kept_prompts`.
-        n_last : int, default=1
-            Positions that go through the head.
-        cells : torch.Tensor of int, shape (C,), optional
-            Those among them that do, as numbers ``row * n_last + position``; all if None. Needs ``adapt="all"``.
-        use_cache : bool, default=False
-            Whether a cache is returned.
-
-        Returns
-        -------
-        logits : torch.Tensor of shape (B, n_last, V), or (1, C, V) for `cells`
-        cache : transformers.Cache, or PrefixCache where the model keeps none, or None
-        """
-        import torch
-
-        from ensemw2s.learners._activated import KeptPrompts, activated_step
-        from ensemw2s.learners._output_head import only_cells
-
-        starts, keep = None, isinstance(cache, KeptPrompts)
-        if keep:
-            cache = None
-        if isinstance(cache, PrefixCache):
-            input_ids = torch.cat([cache.input_ids, input_ids.to(cache.input_ids.device)], dim=1)
-            position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
-            starts, cache = getattr(cache, "starts", None), None
-        launch = current_launch(self._device())
-        with launch.no_grad(), self.lend_model() as model:
-            if self._cue is not None and cache is None:
-                logits, cache = activated_step(
-                    model, self._host().prompts, self._cue, input_ids, attention_mask, position_ids,
-                    starts=starts, keep=keep, n_last=n_last, use_cache=use_cache,
-                )  # fmt: skip
-                return launch.tensor_from_first(logits), cache
-            with only_cells(model, cells):
-                output = model(
-                    input_ids=input_ids.to(model.device),
-                    attention_mask=attention_mask.to(model.device),
-                    position_ids=position_ids.to(model.device),
-                    past_key_values=cache,
-                    use_cache=use_cache,
-                    logits_to_keep=n_last,
-                )
-            logits = launch.tensor_from_first(output.logits if cells is not None else output.logits[:, -n_last:])
-        if not use_cache:
-            return logits, None
-        # State-space models return a state instead, which cannot be reordered or fed with several tokens.
-        kept = getattr(output, "past_key_values", None)
-        return logits, PrefixCache(input_ids) if kept is None else kept
-
-    def stack_base(self) -> object:
-        """What members must have in common to be run as one batch, see `stack`; None if this one runs alone.
-
-        Returns
-        -------
-        object
-        """
-        # In a launch the processes run in lock step, and a sharded base is used through its own forward functions.
-        if self.adapter_ is None or n_processes() > 1:
-            return None
-        return self._host() if self._cue is None else self._host().prompts
-
-    @staticmethod
-    def stack(
-        members: Sequence[HFCausalLM], backend: KernelBackend | None = None
-    ) -> StackedAdapters | ActivatedStack | None:
-        """Adapters of members with one `stack_base`, to be run as one batch.
-
-        Parameters
-        ----------
-        members : sequence of HFCausalLM
-            Fitted.
-        backend : KernelBackend, optional
-            What computes their updates; torch if None.
-
-        Returns
-        -------
-        object with ``step``, or None where the kind of adapter does not allow it
-        """
-        from ensemw2s.learners._stacked import StackedAdapters
-
-        host, cue = members[0]._host(), members[0]._cue
-        states = [member.adapter_ for member in members if member.adapter_]
-        stack = StackedAdapters.of(host, states, backend)
-        if cue is None or stack is None:
-            return stack
-        from ensemw2s.learners._activated_stack import ActivatedStack
-
-        return ActivatedStack(stack, host, members) if all(member._cue == cue for member in members) else None
-
-    def kept_prompts(self) -> Any:
-        """What to begin `decode_step` with, as its cache, where other steps will begin with the same prompts.
-
-        With ``adapt="answer"`` they are then kept; in any other case this is None.
-
-        Returns
-        -------
-        object or None
-        """
-        if self._cue is None:
-            return None
-        from ensemw2s.learners._activated import KeptPrompts
-
-        return KeptPrompts()
-
     def lend_model(self) -> AbstractContextManager[Any]:
         """Context manager that gives the `transformers` or PEFT model with this learner's weights in place.
 
@@ -452,11 +279,6 @@ class HFCausalLM(HFLearner):
         if self._trains_all_weights and self.model_ is None:
             self.model_ = self._load_base()
         return super().lend_model()
-
-    @property
-    def _cue(self) -> list[int] | None:
-        """Tokens from which on the fitted adapter acts; None if on all tokens."""
-        return getattr(self, "cue_ids_", None)
 
     def _set_cue(self) -> None:
         self.__dict__.pop("cue_ids_", None)
