@@ -143,6 +143,14 @@ def test_token_that_no_member_allows_has_log_probability_minus_infinity(place):
     assert_allclose(np.exp(mixed), mixture_loop(numbers(logits), VOTES), atol=1e-6)
 
 
+def test_tokens_beyond_the_range_of_exponentials_keep_their_log_probability(place):
+    depth = np.array([0.0, -60.0, -85.0, -95.0, -104.0, -3000.0, -np.inf])
+    logits = np.stack([[depth, 2 * depth], [depth + 3.0, depth], [depth, depth / 2]])  # (T, B, V)
+    log_proba = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+    expected = np.logaddexp.reduce(log_proba + np.log(VOTES)[:, None, None], axis=0)
+    assert_allclose(place.mix(place.put(logits, torch.float32)), expected, rtol=1e-6, atol=1e-6)
+
+
 def test_member_without_a_vote_may_hold_anything(place):
     logits = some(place, 3, 2, 40)
     logits[1] = torch.nan

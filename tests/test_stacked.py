@@ -192,6 +192,15 @@ def test_groups_with_other_members_between_keep_the_members_order():
     assert_allclose(logits, torch.stack(expected), atol=1e-5)
 
 
+def test_logits_of_one_batch_are_mixed_where_they_lie():
+    mixture, seen = MixtureForCausalLM.from_members(members_of(), VOTES), []
+    [group] = (cache := mixture._new_cache(True)).groups
+    run = group.step
+    group.step = lambda *args, **settings: seen.append(run(*args, **settings)) or seen[-1]
+    logits, _ = mixture.member_logits(*padded()[:2], past_key_values=cache, use_cache=True)
+    assert logits.data_ptr() == seen[0][0].data_ptr()
+
+
 def test_a_pass_without_a_cache_runs_one_member_after_another():
     mixture = MixtureForCausalLM.from_members(members_of(), VOTES)
     ids, mask, _ = padded()
