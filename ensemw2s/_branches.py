@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ensemw2s.tokens import TokenDataset, pad_left
 
-__all__ = ["branch_log_proba", "share_prompts"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["cached_log_proba", "share_prompts", "tree_log_proba"]
 
 
 def share_prompts(tokens: TokenDataset, n_choices: np.ndarray) -> bool:
@@ -28,22 +31,53 @@ def share_prompts(tokens: TokenDataset, n_choices: np.ndarray) -> bool:
     return all(np.array_equal(tokens.row_ids(row)[0], tokens.row_ids(int(first[row]))[0]) for row in range(len(tokens)))
 
 
-def branch_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, batch_size: int) -> np.ndarray:
-    """Log-probability of every answer token under one member.
+def tree_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, batch_size: int) -> np.ndarray:
+    """Log-probability of every answer token under one member, with all options of a question in one row.
 
-    The prompt's last position predicts the first token of every option; the other tokens are read with the prompt's
-    key-value cache behind them, one row per option.
+    Behind a prompt stand the answers of all its options, each without its last token, from which nothing is predicted.
+    The prompt's last position predicts the first token of every option.
 
     Parameters
     ----------
     member : TokenLearner
-        With the optional ``decode_step``.
+        With ``branch_logits``, and a model that ``reads_trees``.
     tokens : TokenDataset
         One row per option, with shared prompts, see `share_prompts`.
     n_choices : ndarray of shape (n_questions,)
         Number of options per question.
     batch_size : int
         Options per forward pass, about.
+
+    Returns
+    -------
+    ndarray of shape (n_tokens,), float64
+    """
+    options = np.split(np.arange(len(tokens)), np.cumsum(n_choices)[:-1])
+    prompts = [tokens.row_ids(int(rows[0]))[0] for rows in options]
+    branches = [[tokens.row_ids(row)[1][:-1] for row in rows.tolist()] for rows in options]
+    result = np.empty(tokens.n_tokens)
+    for questions, logits in member.branch_logits(prompts, branches, batch_size=batch_size):
+        places, predictors, n_before = [], [], 0  # of the answer tokens; rows of the logits
+        for question in questions:
+            end, n_before = n_before, n_before + 1
+            for row, branch in zip(options[question].tolist(), branches[question], strict=True):
+                places.append(np.arange(tokens.indptr[row], tokens.indptr[row + 1]))
+                predictors.append(np.append(end, np.arange(n_before, n_before + len(branch))))
+                n_before += len(branch)
+        answers = np.concatenate(places)
+        result[answers] = _pick(logits, np.concatenate(predictors), tokens.labels[answers])
+    return result
+
+
+def cached_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, batch_size: int) -> np.ndarray:
+    """`tree_log_proba` for models that read no trees: the options are rows behind the prompt's key-value cache.
+
+    Parameters
+    ----------
+    member : TokenLearner
+        With ``decode_step``.
+    tokens, n_choices, batch_size
+        As in `tree_log_proba`.
 
     Returns
     -------
@@ -98,3 +132,12 @@ def branch_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, b
         row_place, offset = np.nonzero(rest_mask)
         result[tokens.indptr[rows[row_place]] + 1 + offset] = chosen.double().cpu().numpy()
     return result
+
+
+def _pick(logits: torch.Tensor, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Log-probabilities of labels, float64 of shape (n,), each from a row of logits (C, V)."""
+    import torch
+
+    logits = logits.float()
+    row, wanted = (torch.from_numpy(array).to(logits.device) for array in (rows, labels))
+    return (logits[row, wanted] - logits.logsumexp(dim=-1)[row]).double().cpu().numpy()

@@ -11,8 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
 from ensemw2s._alike import narrowest
-from ensemw2s._branches import branch_log_proba, share_prompts
-from ensemw2s._packed import can_pack, packed_log_proba
+from ensemw2s._branches import cached_log_proba, share_prompts, tree_log_proba
 from ensemw2s._validation import as_texts, check_option, check_same_length
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners.base import answer_logits
@@ -169,10 +168,10 @@ def _token_nll(
     log_proba = np.zeros((len(members), tokens.n_tokens))  # (T, n_tokens)
     for place in np.flatnonzero(vote_rows.any(axis=0)).tolist():
         member = members[place]
-        if by_branches and can_pack(member, longest):
-            log_proba[place] = packed_log_proba(member, tokens, n_choices, batch_size)
+        if by_branches and hasattr(member, "branch_logits") and member.reads_trees(longest):
+            log_proba[place] = tree_log_proba(member, tokens, n_choices, batch_size)
         elif by_branches and hasattr(member, "decode_step"):
-            log_proba[place] = branch_log_proba(member, tokens, n_choices, batch_size)
+            log_proba[place] = cached_log_proba(member, tokens, n_choices, batch_size)
         else:
             log_proba[place] = -score_answers([member], [1.0], tokens, batch_size=batch_size).nll[0]
     if np.isnan(log_proba).any():

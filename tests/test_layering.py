@@ -43,7 +43,6 @@ FLOORS = {
     "_groups": 4,
     "_sampling": 4,
     "_branches": 5,
-    "_packed": 5,
     "_labelling": 5,
     "mixture": 5,
     "scoring": 6,

@@ -258,19 +258,6 @@ def test_adapters_are_not_run_as_models_of_their_own(ways):
     assert ways == ["_Lockstep"]
 
 
-def test_a_model_whose_packed_rows_differ_is_not_packed(monkeypatch):
-    learner = tiny_learner(FACTORIES["llama"], peft_config=None, device="cpu").initialize()
-
-    class Differs:
-        lend_model = learner.lend_model
-
-        def token_logits(self, input_ids, attention_mask):
-            return learner.token_logits(input_ids, attention_mask) * 1.01
-
-    monkeypatch.setattr(_readers, "_VERDICTS", {})
-    assert not _readers.reads_packed(Differs(), 40)
-
-
 def test_without_a_cache_all_members_read_everything(ways):
     n = 1000
     output = sampled(mixture_of("bigrams"), [[3, 4]], n_new=2, num_return_sequences=n, use_cache=False)

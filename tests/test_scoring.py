@@ -14,7 +14,6 @@ from tiny_models import (
     PROMPTS,
     TEMPLATE,
     WithoutCache,
-    fit,
     fitted_bigrams,
     fitted_members,
     reference_mixture,
@@ -23,8 +22,7 @@ from tiny_models import (
 )
 
 from ensemw2s import TokenDataset, WeakLearnerError, byte_tokenizer, scoring
-from ensemw2s._branches import branch_log_proba, share_prompts
-from ensemw2s._packed import can_pack, packed_log_proba
+from ensemw2s._branches import cached_log_proba, share_prompts, tree_log_proba
 from ensemw2s.scoring import option_nll, score_answers
 
 VOTES = [0.5, 2.0, 1.0]
@@ -207,7 +205,7 @@ def test_branches_equal_a_row_per_option(name, batch_size):
     assert_allclose(option_nll(members, VOTES, PROMPTS, CHOICES, batch_size=batch_size), rows, atol=3e-5)
 
 
-@pytest.mark.parametrize(("name", "way"), [("llama", "packed_log_proba"), ("gemma3", "branch_log_proba")])
+@pytest.mark.parametrize(("name", "way"), [("llama", "tree_log_proba"), ("gemma3", "cached_log_proba")])
 def test_prompts_are_read_once_per_question(monkeypatch, name, way):
     calls, work = [], getattr(scoring, way)
 
@@ -221,80 +219,20 @@ def test_prompts_are_read_once_per_question(monkeypatch, name, way):
 
 
 @pytest.mark.parametrize("options", [["c", "d"], ["c", "de", "f"], ["cde", "f"]])
-@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3"])
-def test_branches_of_one_token_and_of_several(name, options):
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [("llama", cached_log_proba), ("gemma3", cached_log_proba), ("llama", tree_log_proba), ("gpt2", tree_log_proba)],
+)
+def test_branches_of_one_token_and_of_several(name, way, options):
     member = fitted_members(name)[0]
-    prompts = ["a longer question: ", "q: "]
-    pairs = [(prompt, option) for prompt in prompts for option in options]
-    tokens = TokenDataset.from_text(
-        *zip(*pairs, strict=True), tokenizer=BYTES, prompt_template="{prompt}", end_of_answer=False
-    )
-    found = branch_log_proba(member, tokens, np.array([len(options)] * 2), 64)
-    expected = -score_answers([row_per_option(member)], [1.0], tokens).nll[0]
-    assert_allclose(found, expected, atol=1e-5)
-
-
-# --- packed rows ------------------------------------------------------------------------------------------------------
-
-
-def wide_gemma3():
-    """Every question fits into its window."""
-    model = FACTORIES["gemma3"]()
-    model.config.sliding_window = 64
-    return model
-
-
-def capped_gemma3():
-    """Its logits go through a tanh behind the head."""
-    model = wide_gemma3()
-    model.config.final_logit_softcapping = 0.5
-    return model
-
-
-@pytest.mark.parametrize("options", [["c", "d"], ["c", "de", "f"], ["cde", "f"]])
-@pytest.mark.parametrize("name", [*(name for name in ARCHITECTURES if name != "gemma3"), "wide gemma3"])
-def test_packed_rows_equal_a_row_per_option(name, options):
-    member = fit(tiny_learner(wide_gemma3)) if name == "wide gemma3" else fitted_members(name)[0]
-    assert can_pack(member, 20)
     prompts = ["a longer question: ", "q: ", "r: "]  # the two short ones fit into one row
     pairs = [(prompt, option) for prompt in prompts for option in options]
     tokens = TokenDataset.from_text(
         *zip(*pairs, strict=True), tokenizer=BYTES, prompt_template="{prompt}", end_of_answer=False
     )
-    found = packed_log_proba(member, tokens, np.array([len(options)] * 3), 64)
+    found = way(member, tokens, np.array([len(options)] * 3), 64)
     expected = -score_answers([row_per_option(member)], [1.0], tokens).nll[0]
     assert_allclose(found, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["gpt2", "capped gemma3"])
-def test_cells_are_what_the_head_gives_at_these_positions(name):
-    member = tiny_learner(capped_gemma3 if name == "capped gemma3" else FACTORIES[name]).initialize()
-    ids = torch.arange(3, 15).reshape(2, 6)
-    mask, positions = torch.ones_like(ids), torch.arange(6).expand(2, 6)
-    every, _ = member.decode_step(ids, mask, positions, n_last=3)  # (2, 3, V)
-    cells = torch.tensor([1, 2, 5])
-    some, cache = member.decode_step(ids, mask, positions, n_last=3, cells=cells)
-    assert_allclose(some[0], every.flatten(0, 1)[cells], atol=1e-6)
-    assert cache is None
-    again, _ = member.decode_step(ids, mask, positions, n_last=3)
-    assert again.shape == every.shape  # nothing of it stays behind
-
-
-def test_a_question_longer_than_the_window_is_not_packed():
-    assert can_pack(fitted_members("gemma3")[0], 8)
-    assert not can_pack(fitted_members("gemma3")[0], 9)
-
-
-def test_learners_of_other_kinds_are_not_packed():
-    assert not can_pack(fitted_bigrams()[0], 20)
-    assert not can_pack(WithoutCache(fitted_members("llama")[0]), 20)
-
-
-def test_attention_with_another_mask_is_not_packed():
-    member = tiny_learner(lambda: FACTORIES["llama"]()).initialize()  # a base of its own
-    with member.lend_model() as model:
-        model.set_attn_implementation("eager")
-    assert not can_pack(member, 20)
 
 
 # --- prompts ----------------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def lazy_readers(mixture: Any, groups: Sequence[Any], mask: torch.Tensor, max_le
     for member in members:
         if not hasattr(member, "decode_step"):
             readers.append(PrefixReader(member))
-        elif hasattr(member, "lend_model") and reads_packed(member, max_length):
+        elif reads_packed(member, max_length):
             readers.append(PackedReader(member))
         else:
             return None

@@ -139,50 +139,15 @@ class PackedReader:
 
 
 def reads_packed(member: Any, max_length: int) -> bool:
-    """Whether a learner has a model of its own, to which a packed row gives the logits of separate rows.
+    """Whether a learner has a model of its own that can read packed rows.
 
     Parameters
     ----------
-    member : HFCausalLM
+    member : TokenLearner
         The learner.
     max_length : int
-        Of a row. A model that looks back over a window only takes part in rows that are no longer.
+        Of a row, prompt and answer.
     """
-    if getattr(member, "cue_ids_", None) is not None:  # its adapter must not act on prompts
-        return False
-    if getattr(member, "adapter_", None) is not None:  # which may act on a part of the tokens only
-        return False
-    with member.lend_model() as model:
-        config = model.config.get_text_config()
-        windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
-        if any(window is not None and max_length > window for window in windows):
-            return False
-        attention = getattr(config, "_attn_implementation", None)
-        kinds = {"full_attention", "sliding_attention", "chunked_attention", "attention"}
-        if attention not in ("sdpa", "eager") or not kinds.issuperset(getattr(config, "layer_types", None) or ()):
-            return False
-        if not getattr(model, "_supports_attention_backend", False):  # or masks of a caller's own are not understood
-            return False
-        key = (type(model), config.to_json_string(), attention, model.dtype, str(model.device))
-    if key not in _VERDICTS:
-        _VERDICTS[key] = _agrees_with_separate_rows(member)
-    return _VERDICTS[key]
-
-
-_VERDICTS: dict[Any, bool] = {}
-
-
-def _agrees_with_separate_rows(member: Any) -> bool:
-    """Try it on three short rows: an architecture may add to attention what only a plain mask gives away."""
-    texts, reader = [[0, 1, 2, 1], [2, 0, 1, 1, 0], [1, 2, 2]], PackedReader(member)
-    found = torch.empty(0)
-    for n_tokens in (1, 2), (2, 3), (4, 4):
-        found = reader.read([0, 1], [text[:n] for text, n in zip(texts, n_tokens, strict=False)])
-    reader.read([2], [texts[2][:2]])
-    last = reader.read([2, 1], [texts[2], texts[1]])
-    ids, mask = pad_left([texts[0], texts[1][:4], texts[2], texts[1]], 0)
-    wanted = torch.as_tensor(member.token_logits(ids, mask))[:, -1].float().cpu()
-    error = (torch.cat([found, last]).cpu() - wanted).abs().max()
-    with member.lend_model() as model:
-        tolerance = 1e-3 if model.dtype in (torch.float32, torch.float64) else 0.05  # of the logits' spread
-    return bool(error <= tolerance * wanted.std() + 1e-5)
+    # An adapter is not read by itself: with adapt="answer" it must not act on prompts.
+    has_adapter = getattr(member, "cue_ids_", None) is not None or getattr(member, "adapter_", None) is not None
+    return not has_adapter and hasattr(member, "reads_trees") and member.reads_trees(max_length)

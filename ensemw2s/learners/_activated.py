@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ensemw2s.learners._prompts import PromptReader
+from ensemw2s.learners._trees import TreeRows, read_trees
 from ensemw2s.learners.base import PrefixCache
 from ensemw2s.tokens import TokenBatch
 
@@ -19,6 +20,7 @@ __all__ = [
     "KeptPrompts",
     "activated_answers",
     "activated_step",
+    "activated_trees",
     "answers_of_batch",
     "cut_alike",
     "cut_at_cue",
@@ -242,3 +244,35 @@ def activated_step(
         kept = min(count, n_last)
         logits[row, n_last - kept :] = behind[row, count - kept : count]
     return logits, CuedPrefixCache(input_ids, starts) if use_cache else None
+
+
+def activated_trees(
+    model: Any,
+    reader: PromptReader,
+    cue_ids: Sequence[int],
+    prompts: Sequence[np.ndarray],
+    branches: Sequence[Sequence[np.ndarray]],
+    rows: Sequence[Sequence[int]],
+) -> torch.Tensor:
+    """Logits behind some prompts and along their branches, of shape (C, V), see `HFCausalLM.branch_logits`.
+
+    Parameters
+    ----------
+    rows : sequence of lists of one int
+        Numbers of the prompts.
+
+    Raises
+    ------
+    ValueError
+        If a prompt does not end with the cue.
+    """
+    numbers, cue = [number for [number] in rows], np.asarray(cue_ids)
+    for number in numbers:
+        if not np.array_equal(prompts[number][-len(cue) :], cue):
+            raise ValueError(
+                f"prompts[{number}] must end with the answer cue, the tokens {list(cue_ids)}, from which on "
+                f"adapt='answer' acts; use TokenDataset.for_learner."
+            )
+    past = reader.read(model, [prompts[number][: -len(cue)] for number in numbers], keep=True)
+    trees = TreeRows.pack([cue] * len(prompts), branches, rows)
+    return read_trees(model, trees, past.cache(), past.mask)

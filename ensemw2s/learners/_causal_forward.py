@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s.learners._distributed import current_launch, n_processes
@@ -11,6 +11,7 @@ from ensemw2s.learners.base import PrefixCache
 from ensemw2s.tokens import TokenBatch
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from ensemw2s.kernels import KernelBackend
@@ -73,7 +74,6 @@ class CausalForward(HFLearner):
         *,
         cache: Any = None,
         n_last: int = 1,
-        cells: torch.Tensor | None = None,
         use_cache: bool = False,
     ) -> tuple[torch.Tensor, Any]:
         """One forward pass with the model's own key-value cache.
@@ -90,20 +90,17 @@ class CausalForward(HFLearner):
             What the last step returned; None at the start, or `kept_prompts`.
         n_last : int, default=1
             Positions that go through the head.
-        cells : torch.Tensor of int, shape (C,), optional
-            Those among them that do, as numbers ``row * n_last + position``; all if None. Needs ``adapt="all"``.
         use_cache : bool, default=False
             Whether a cache is returned.
 
         Returns
         -------
-        logits : torch.Tensor of shape (B, n_last, V), or (1, C, V) for `cells`
+        logits : torch.Tensor of shape (B, n_last, V)
         cache : transformers.Cache, or PrefixCache where the model keeps none, or None
         """
         import torch
 
         from ensemw2s.learners._activated import KeptPrompts, activated_step
-        from ensemw2s.learners._output_head import only_cells
 
         starts, keep = None, isinstance(cache, KeptPrompts)
         if keep:
@@ -120,21 +117,79 @@ class CausalForward(HFLearner):
                     starts=starts, keep=keep, n_last=n_last, use_cache=use_cache,
                 )  # fmt: skip
                 return launch.tensor_from_first(logits), cache
-            with only_cells(model, cells):
-                output = model(
-                    input_ids=input_ids.to(model.device),
-                    attention_mask=attention_mask.to(model.device),
-                    position_ids=position_ids.to(model.device),
-                    past_key_values=cache,
-                    use_cache=use_cache,
-                    logits_to_keep=n_last,
-                )
-            logits = launch.tensor_from_first(output.logits if cells is not None else output.logits[:, -n_last:])
+            output = model(
+                input_ids=input_ids.to(model.device),
+                attention_mask=attention_mask.to(model.device),
+                position_ids=position_ids.to(model.device),
+                past_key_values=cache,
+                use_cache=use_cache,
+                logits_to_keep=n_last,
+            )
+            logits = launch.tensor_from_first(output.logits[:, -n_last:])
         if not use_cache:
             return logits, None
         # State-space models return a state instead, which cannot be reordered or fed with several tokens.
         kept = getattr(output, "past_key_values", None)
         return logits, PrefixCache(input_ids) if kept is None else kept
+
+    def reads_trees(self, longest: int) -> bool:
+        """Whether `branch_logits` can be asked: it needs a model that heeds a mask over pairs of tokens.
+
+        Parameters
+        ----------
+        longest : int
+            Tokens of the longest prompt with one of its branches.
+
+        Returns
+        -------
+        bool
+            It is tried out once for each architecture and configuration.
+        """
+        from ensemw2s.learners._trees import reads_trees
+
+        with self.lend_model() as model:
+            return reads_trees(model, longest)
+
+    def branch_logits(
+        self, prompts: Sequence[np.ndarray], branches: Sequence[Sequence[np.ndarray]], *, batch_size: int
+    ) -> Iterator[tuple[list[int], torch.Tensor]]:
+        """Logits behind prompts and along continuations of them, with each prompt read once.
+
+        The branches of a prompt stand in one row behind it. Each sees the prompt and itself, at the positions that it
+        would have alone.
+
+        Parameters
+        ----------
+        prompts : sequence of n ndarrays of int
+            Tokens; with ``adapt="answer"`` they end with the answer cue.
+        branches : sequence of n sequences of ndarrays of int
+            Of each prompt; they may be empty.
+        batch_size : int
+            Branches in one forward pass, about.
+
+        Yields
+        ------
+        numbers : list of int
+            Of the prompts of one pass. Each prompt is in exactly one.
+        logits : torch.Tensor of shape (C, V)
+            Of the token after a prompt, and after each token of its branches; prompt by prompt in this order.
+        """
+        from ensemw2s.learners._activated import activated_trees
+        from ensemw2s.learners._trees import TreeRows, fill_rows, read_trees
+
+        launch, cue = current_launch(self._device()), self._cue
+        # What the base makes of a prompt before the cue is known, or read for itself.
+        lengths = [len(prompt) if cue is None else len(cue) for prompt in prompts]
+        sizes = [length + sum(map(len, several)) for length, several in zip(lengths, branches, strict=True)]
+        n_questions = max(1, batch_size // max(1, *map(len, branches)))
+        for rows in fill_rows(sizes, n_questions, alone=cue is not None):
+            with launch.no_grad(), self.lend_model() as model:
+                if cue is None:
+                    logits = read_trees(model, TreeRows.pack(prompts, branches, rows))
+                else:
+                    logits = activated_trees(model, self._host().prompts, cue, prompts, branches, rows)
+                logits = launch.tensor_from_first(logits)
+            yield [number for row in rows for number in row], logits
 
     def stack_base(self) -> object:
         """What members must have in common to be run as one batch, see `stack`; None if this one runs alone.

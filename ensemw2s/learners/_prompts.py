@@ -40,8 +40,6 @@ class PromptBatch:
     def cache(self) -> DynamicCache:
         """A new cache that starts with these prompts; what is read behind them does not change them."""
         cache = DynamicCache()
-        if self.mask.shape[1] == 0:
-            return cache
         pairs: dict[int, list[Any]] = {}
         for state, slots in zip(self._states, self._layout, strict=True):
             for place, (layer, part) in enumerate(slots):
@@ -181,9 +179,10 @@ class PromptReader:
     ) -> PromptBatch:
         lengths = torch.tensor([len(prompt) for prompt in prompts])
         mask = (torch.arange(width)[None] >= width - lengths[:, None]).long()  # (B, P)
+        layout = self._layout if any(len(prompt) for prompt in prompts) else ()
         joined: list[torch.Tensor] = []
         with torch.inference_mode(mode=False):  # what was read while scoring can be trained behind later
-            for place in range(len(self._layout)):
+            for place in range(len(layout)):
                 first = next(state[place] for state in states if state is not None)
                 n_slots, n_heads, _, size = first.shape
                 tensor = torch.zeros((n_slots, len(states), n_heads, width, size), dtype=first.dtype, device=device)
@@ -191,7 +190,7 @@ class PromptReader:
                     if state is not None:  # None: nothing stands before the cue
                         tensor[:, row, :, width - len(prompts[row]) :] = state[place]
                 joined.append(tensor)
-        return PromptBatch(mask.to(device), lengths.to(device), tuple(joined), self._layout)
+        return PromptBatch(mask.to(device), lengths.to(device), tuple(joined), layout)
 
 
 @contextmanager
