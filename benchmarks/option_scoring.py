@@ -3,6 +3,9 @@
 ``HFLM`` runs one row for each option, all positions through the head; `option_nll` reads a prompt once per question.
 Its batch size is the fastest of those tried. The options end with the end-of-answer token on both sides.
 
+A second row compares members of both kinds of adapters: with ``adapt="answer"`` a prompt that has been read before, by
+another member or in training, is not read again.
+
     python -m benchmarks.option_scoring --data-dir path/to/data
 """
 
@@ -10,9 +13,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks._measure import Row, compare, interleave, one_thread, script
 from benchmarks._models import DATA, questions, smollm2
@@ -24,7 +30,7 @@ BATCH_SIZES = (1, 16, 64)
 
 
 def run(repeats: int = 5, data_dir: str = DATA, n_questions: int = 100) -> list[Row]:
-    """Row of option scoring, and how far the scores are apart."""
+    """Rows of option scoring, and how far the scores are apart."""
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
@@ -54,6 +60,10 @@ def run(repeats: int = 5, data_dir: str = DATA, n_questions: int = 100) -> list[
 
         harness.batch_size_per_gpu = fastest_batch_size(harness, requests[: len(requests) // 10])
         seconds = interleave({"ours": ours, "theirs": theirs}, repeats)
+    scorers = {adapt: partial(option_nll, [adapted(model, tokenizer, adapt)], [1.0], prompts, options)
+               for adapt in ("all", "answer")}  # fmt: skip
+    first_time = {adapt: cpu_seconds(scorer) for adapt, scorer in scorers.items()}
+    again = interleave(scorers, repeats)
     n_tokens = [[len(ids) for ids in learner.tokenizer_(row, add_special_tokens=False)["input_ids"]] for row in options]
     apart = np.abs(found["ours"] - found["theirs"])
     same_choices = bool((found["ours"].argmin(axis=1) == found["theirs"].argmin(axis=1)).all())
@@ -65,19 +75,38 @@ def run(repeats: int = 5, data_dir: str = DATA, n_questions: int = 100) -> list[
             same_choices=same_choices,
             real_weights=isinstance(model, str), real_questions=bool(data_dir and isinstance(model, str)),
             batch_size_of_the_alternative=harness.batch_size,
-        )
+        ),
+        compare(
+            f'option scoring, {n_questions} questions, `adapt="answer"`, prompts known', '`adapt="all"`',
+            again["answer"], again["all"], "≥ 1.5x", first_time=first_time,
+        ),
     ]  # fmt: skip
+
+
+def adapted(model: Any, tokenizer: Any, adapt: str) -> HFCausalLM:
+    """A member with an adapter that does something."""
+    member = HFCausalLM(model, tokenizer=tokenizer, adapt=adapt, device="cpu").initialize()
+    generator = torch.Generator().manual_seed(0)
+    member.adapter_ = {
+        name: 0.02 * torch.randn(tensor.shape, generator=generator) for name, tensor in member._host().state().items()
+    }
+    return member
+
+
+def cpu_seconds(work: Callable[[], Any]) -> float:
+    """Of one call, with one thread."""
+    with one_thread():
+        start = time.process_time()
+        work()
+        return time.process_time() - start
 
 
 def fastest_batch_size(harness: Any, requests: list[Any]) -> int:
     """The batch size with which the alternative is fastest here."""
     seconds = {}
-    with one_thread():
-        for size in BATCH_SIZES:
-            harness.batch_size_per_gpu = size
-            start = time.process_time()
-            harness.loglikelihood(requests, disable_tqdm=True)
-            seconds[size] = time.process_time() - start
+    for size in BATCH_SIZES:
+        harness.batch_size_per_gpu = size
+        seconds[size] = cpu_seconds(partial(harness.loglikelihood, requests, disable_tqdm=True))
     return min(seconds, key=seconds.__getitem__)
 
 
