@@ -247,10 +247,12 @@ def test_learners_go_on_after_their_base_was_cleared():
 
 
 class Host:
-    """Anything that can be held weakly and has prompts to forget."""
+    """Anything that can be held weakly and has something to forget."""
 
     def forget_prompts(self):
         self.forgotten = True
+
+    forget_packs = forget_prompts
 
 
 def test_two_bases_are_kept_and_the_least_recently_asked_for_goes_first():

@@ -12,6 +12,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s.exceptions import CheckpointError
+from ensemw2s.learners._prepacked import PackedWeights
 from ensemw2s.learners._rng import isolated_rng
 from ensemw2s.storage import write_tensors
 
@@ -57,6 +58,7 @@ class AdapterHost:
             config.fan_in_fan_out = True
         self._config = config
         self.prompts = PromptReader()  # what the base makes of prompts is the same for all adapters
+        self.packs = PackedWeights()
         # Two threads must not swap adapters under each other, as when one streams what the other generates.
         self._lock = RLock()
         self._wrap(model, seed=0)
@@ -131,6 +133,11 @@ class AdapterHost:
         """Free the memory and files of prompts that were read."""
         with self._lock:
             self.prompts.clear()
+
+    def forget_packs(self) -> None:
+        """Free second copies of the base's weights."""
+        with self._lock:
+            self.packs.clear()
 
     def save(self, state: AdapterState, folder: Path, *, cue_ids: Sequence[int] | None = None) -> None:
         """Write a member's adapter as PEFT does: ``adapter_config.json`` and ``adapter_model.safetensors``.

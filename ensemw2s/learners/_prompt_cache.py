@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import shutil
 import tempfile
 import weakref
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from ensemw2s.learners._memory_limit import memory_limit
 from ensemw2s.storage import write_tensors
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ __all__ = ["PromptCache", "PromptState"]
 PromptState = tuple["torch.Tensor", ...]
 
 MEMORY, DISK = "ENSEMW2S_PROMPT_CACHE", "ENSEMW2S_PROMPT_CACHE_DISK"
-_DEFAULTS = {MEMORY: "1GB", DISK: "4GB"}
-_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 class PromptCache:
@@ -60,7 +58,7 @@ class PromptCache:
         if not states:
             return
         size = sum(tensor.nbytes for state in states.values() for tensor in state)
-        memory, disk = _limit(MEMORY), _limit(DISK)
+        memory, disk = memory_limit(MEMORY, "1GB"), memory_limit(DISK, "4GB")
         if self._memory.used + size <= memory:
             tier = self._memory
         elif size <= disk:
@@ -124,11 +122,3 @@ class _Tier:
         keys, size = self._batches.pop()
         self.used -= size
         return keys
-
-
-def _limit(name: str) -> int:
-    text = os.environ.get(name, _DEFAULTS[name])
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B)?", text.strip(), flags=re.IGNORECASE)
-    if not found:
-        raise ValueError(f"The environment variable {name} must be a size, such as 500MB or 2GB. Got {text!r}.")
-    return int(float(found[1]) * _UNITS[(found[2] or "B").upper()])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakSet
@@ -12,11 +12,11 @@ import torch
 from peft import PeftModel
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import nn
-from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from ensemw2s.kernels import KernelBackend, get_backend
 from ensemw2s.learners._adapters import AdapterHost, AdapterState
+from ensemw2s.learners._few_rows import Forward, is_plain, linear_forward
 from ensemw2s.learners._growing_cache import leave_room
 from ensemw2s.learners.base import PrefixCache
 
@@ -24,11 +24,7 @@ __all__ = ["StackedAdapters", "why_not_stacked"]
 
 logger = logging.getLogger("ensemw2s")
 
-Forward = Callable[[torch.Tensor], torch.Tensor]
-
 _REFUSED: WeakSet[AdapterHost] = WeakSet()  # those of which it has been said
-# On a CPU torch multiplies two to eight rows faster as W x^T: 1.2 to 1.6 times at 134M parameters, 1.5 at five rows.
-_FEW_ROWS = range(2, 9)
 
 
 def why_not_stacked(model: PeftModel) -> str | None:
@@ -136,21 +132,30 @@ class StackedAdapters:
         """Modules and their forwards, made anew where the base has been wrapped anew, as it is for each training."""
         if self._model is not model:
             adapted = _lora_layers(model)
-            self._forwards = [(layer, self._adapted(name, layer)) for name, layer in adapted.items()]
-            inside = {layer.base_layer for layer in adapted.values()}
-            self._forwards += [
-                (module, _linear(module))
+            bases = dict.fromkeys(layer.base_layer for layer in adapted.values())
+            others = [
+                module
                 for module in model.get_base_model().modules()
-                if type(module) is nn.Linear and module not in inside and "forward" not in vars(module)
+                if is_plain(module) and not module.weight.requires_grad  # or it is an adapter's
+                if module not in bases and "forward" not in vars(module)
             ]
+            packed = self._host.packs.choose(module.weight for module in (*bases, *others) if is_plain(module))
+            self._forwards = [(layer, self._adapted(name, layer, packed)) for name, layer in adapted.items()]
+            self._forwards += [(module, self._linear(module, packed)) for module in others]
             self._model = model
         return self._forwards
 
-    def _adapted(self, name: str, layer: LoraLinear) -> Forward:
+    def _linear(self, module: nn.Module, packed: set[int]) -> Forward:
+        """Forward of a layer of the base."""
+        if not is_plain(module):
+            return module.forward
+        return linear_forward(module, self._host.packs if id(module.weight) in packed else None)
+
+    def _adapted(self, name: str, layer: LoraLinear, packed: set[int]) -> Forward:
         """Forward of an adapted layer."""
-        base, backend, n_members, scaling = layer.base_layer, self._backend, self._n_members, layer.scaling["default"]
+        backend, n_members, scaling = self._backend, self._n_members, layer.scaling["default"]
         stacked_lora = (get_backend("torch") if backend is None else backend).stacked_lora
-        base_forward = _linear(base) if type(base) is nn.Linear else base.forward
+        base_forward = self._linear(layer.base_layer, packed)
         a = self._stack(_slot(name, "A"), layer)  # (G, r, in)
         b = self._stack(_slot(name, "B"), layer)  # (G, out, r)
         down, up = a.mT, b.mT
@@ -219,18 +224,3 @@ def _lora_layers(model: PeftModel) -> dict[str, LoraLinear]:
 
 def _slot(layer: str, matrix: str) -> str:
     return f"{layer}.lora_{matrix}.default.weight"
-
-
-def _linear(module: nn.Linear) -> Forward:
-    """Forward of a linear layer, faster for few rows on a CPU."""
-    if module.weight.device.type != "cpu" or module.weight.dtype != torch.float32:
-        return module.forward
-
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        weight, bias = module.weight, module.bias
-        if x.numel() // x.shape[-1] not in _FEW_ROWS:
-            return functional.linear(x, weight, bias)
-        y = torch.mm(weight, x.reshape(-1, x.shape[-1]).T).T.contiguous()  # (rows, out)
-        return (y if bias is None else y.add_(bias)).view(*x.shape[:-1], -1)
-
-    return forward
