@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 __all__ = ["mixture_sample", "pick_member"]
 
+N_COLUMNS = 256  # in a block
+
 
 def mixture_sample(logits: torch.Tensor, log_weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """See `KernelBackend.mixture_sample`."""
@@ -18,9 +20,27 @@ def mixture_sample(logits: torch.Tensor, log_weights: torch.Tensor, uniform: tor
 
     check_mixture(logits, log_weights)
     check_uniform(uniform, logits.shape[1])
+    n_rows, n_columns = logits.shape[1:]
     member, uniform = pick_member(log_weights, uniform)  # (B,), (B,)
-    picked = logits[member, torch.arange(len(member), device=logits.device)]  # (B, V)
-    return _invert(picked.to(accumulator(logits.dtype)).softmax(dim=-1), uniform)[0]
+    places = member * n_rows + torch.arange(n_rows, device=logits.device)
+    picked = logits.flatten(0, 1).index_select(0, places)  # (B, V)
+    proba = picked.to(accumulator(logits.dtype)).softmax(dim=-1)
+    # A block, then a token in it: a running sum over all tokens takes four times as long as sums of blocks.
+    block, uniform = _invert(_block_sums(proba), uniform)
+    column = block[:, None] * N_COLUMNS + torch.arange(N_COLUMNS, device=logits.device)  # (B, N_COLUMNS)
+    within = proba.gather(1, column.clamp(max=n_columns - 1)).masked_fill(column >= n_columns, 0.0)
+    return block * N_COLUMNS + _invert(within, uniform)[0]
+
+
+def _block_sums(proba: torch.Tensor) -> torch.Tensor:
+    """Of each row of (B, V), float64; the last block may be shorter than the others."""
+    import torch
+
+    n_whole = proba.shape[1] // N_COLUMNS * N_COLUMNS
+    sums = proba[:, :n_whole].unflatten(1, (-1, N_COLUMNS)).sum(dim=-1, dtype=torch.float64)
+    if n_whole == proba.shape[1]:
+        return sums
+    return torch.cat([sums, proba[:, n_whole:].sum(dim=-1, keepdim=True, dtype=torch.float64)], dim=1)
 
 
 def pick_member(log_weights: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
