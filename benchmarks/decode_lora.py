@@ -4,16 +4,19 @@ A prompt of 64 tokens is read before the clock starts; then every call of ``gene
 one before by a few greedy tokens. The alternatives mix and choose tokens as ours does, by
 `MixtureForCausalLM.generate`, and differ in how they come by the members' logits: five full models with the adapters
 merged into their weights, PEFT's ``set_adapter`` before each member's pass, and PEFT's ``adapter_names`` in one batch.
-All have to write the same tokens.
+All have to write the same tokens. Rows that end in "prepacked" are ours with a second copy of the weights, as
+``ENSEMW2S_PREPACK`` allows it.
 
     python -m benchmarks.decode_lora
 """
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -35,13 +38,17 @@ def run(repeats: int = 5, n_members: int = 5, n_prompt: int = 64, n_new: int = 8
 
 def decode(mixtures: dict[str, Any], repeats: int, n_members: int, n_rows: int, n_prompt: int, n_new: int) -> list[Row]:
     """Rows of `n_rows` prompts."""
-    writers = {name: Writer(model, n_rows, n_prompt, n_new) for name, model in mixtures.items()}
+    writers = {
+        name: (Prepacked if name == "prepacked" else Writer)(model, n_rows, n_prompt, n_new)
+        for name, model in mixtures.items()
+    }
     calls: dict[str, Callable[[], Any]] = {name: writer.go_on for name, writer in writers.items()}
     seconds = interleave(calls, repeats)
     written = writers["ours"].ids.tolist()
-    return [
+    case = f"decode, T={n_members} LoRA, per token, B={n_rows}"
+    rows = [
         compare(
-            f"decode, T={n_members} LoRA, per token, B={n_rows}",
+            case,
             other,
             seconds["ours"],
             seconds[other],
@@ -52,6 +59,17 @@ def decode(mixtures: dict[str, Any], repeats: int, n_members: int, n_rows: int, 
         )
         for other, target in TARGETS[n_rows].items()
     ]
+    prepacked = compare(
+        f"{case}, prepacked",
+        "one model",
+        seconds["prepacked"],
+        seconds["one model"],
+        TARGETS[n_rows]["one model"],
+        equal=writers["prepacked"].ids.tolist() == written,
+        tokens_per_measurement=n_new,
+        packed_mb=round(mixtures["prepacked"].members[0]._host().packs.n_bytes / 1e6, 1),
+    )
+    return [*rows, prepacked]
 
 
 class Writer:
@@ -78,6 +96,14 @@ class Writer:
         self.ids, self.cache = output.sequences, output.past_key_values
 
 
+class Prepacked(Writer):
+    """With a second copy of the weights."""
+
+    def write(self, n_new: int) -> None:
+        with patch.dict(os.environ, ENSEMW2S_PREPACK="1GB"):
+            super().write(n_new)
+
+
 def candidates(n_members: int) -> dict[str, Any]:
     """What decodes: ours, one model, and the alternatives."""
     import torch
@@ -95,6 +121,7 @@ def candidates(n_members: int) -> dict[str, Any]:
     names = [f"member_{place}" for place in range(n_members)]
     ways = {
         "ours": members,
+        "prepacked": members,
         "full models": [merged(member) for member in members],
         "adapter_names": [NamedRows(adapted, name, tokenizer) for name in names],
         "set_adapter": [Switched(adapted, name, tokenizer) for name in names],
