@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["cached_log_proba", "share_prompts", "tree_log_proba"]
 
 
-def share_prompts(tokens: TokenDataset, n_choices: np.ndarray) -> bool:
-    """Whether the rows of each question have the same prompt tokens.
+def share_prompts(tokens: TokenDataset, n_choices: np.ndarray) -> np.ndarray:
+    """For which questions all rows have the same prompt tokens, bool of shape (n_questions,).
 
     They differ where prompts were cut to make room for options of different lengths.
 
@@ -28,7 +28,8 @@ def share_prompts(tokens: TokenDataset, n_choices: np.ndarray) -> bool:
     """
     starts = np.cumsum(n_choices) - n_choices
     first = np.repeat(starts, n_choices)
-    return all(np.array_equal(tokens.row_ids(row)[0], tokens.row_ids(int(first[row]))[0]) for row in range(len(tokens)))
+    same = [np.array_equal(tokens.row_ids(row)[0], tokens.row_ids(int(first[row]))[0]) for row in range(len(tokens))]
+    return np.logical_and.reduceat(same, starts)
 
 
 def tree_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, batch_size: int) -> np.ndarray:
@@ -40,7 +41,7 @@ def tree_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, bat
     Parameters
     ----------
     member : TokenLearner
-        With ``branch_logits``, and a model that ``reads_trees``.
+        With ``branch_logits``; no row is longer than its ``longest_tree``.
     tokens : TokenDataset
         One row per option, with shared prompts, see `share_prompts`.
     n_choices : ndarray of shape (n_questions,)
@@ -105,9 +106,8 @@ def cached_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, b
         logits, cache = member.decode_step(
             torch.from_numpy(ids), prompt_mask, positions, cache=start, n_last=1, use_cache=n_rest > 0
         )  # (Q, 1, V)
-        first = torch.tensor([int(answer[0]) for answer in answers], device=logits.device)
-        log_proba = logits[:, 0].float().log_softmax(dim=-1)
-        result[tokens.indptr[rows]] = log_proba[question_of_row.to(logits.device), first].double().cpu().numpy()
+        first = np.array([answer[0] for answer in answers])
+        result[tokens.indptr[rows]] = _pick(logits[:, 0], question_of_row.numpy(), first)
         if n_rest == 0:
             continue
 
@@ -126,11 +126,11 @@ def cached_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, b
             n_last=n_rest,
             use_cache=True,
         )  # (R, k - 1, V)
-        real = torch.from_numpy(rest_mask.astype(bool)).to(logits.device)
-        wanted = torch.from_numpy(labels).to(logits.device)[real]
-        chosen = logits[real].float().log_softmax(dim=-1).gather(1, wanted[:, None])[:, 0]
         row_place, offset = np.nonzero(rest_mask)
-        result[tokens.indptr[rows[row_place]] + 1 + offset] = chosen.double().cpu().numpy()
+        cells = np.ravel_multi_index((row_place, offset), rest_mask.shape)
+        result[tokens.indptr[rows[row_place]] + 1 + offset] = _pick(
+            logits.flatten(0, 1), cells, labels[row_place, offset]
+        )
     return result
 
 

@@ -163,21 +163,36 @@ def _token_nll(
         return score_answers(members, votes, tokens, combine=combine, batch_size=batch_size).nll
     # The score of a known token needs no mixture over the vocabulary: one number per member and token is enough.
     vote_rows = normalized_votes(votes, len(members))
-    by_branches = bool((n_choices > 1).any()) and share_prompts(tokens, n_choices)
-    longest = int(tokens.lengths.max())
+    shared = share_prompts(tokens, n_choices) & (n_choices > 1).any()  # (n_questions,)
     log_proba = np.zeros((len(members), tokens.n_tokens))  # (T, n_tokens)
     for place in np.flatnonzero(vote_rows.any(axis=0)).tolist():
-        member = members[place]
-        if by_branches and hasattr(member, "branch_logits") and member.reads_trees(longest):
-            log_proba[place] = tree_log_proba(member, tokens, n_choices, batch_size)
-        elif by_branches and hasattr(member, "decode_step"):
-            log_proba[place] = cached_log_proba(member, tokens, n_choices, batch_size)
-        else:
-            log_proba[place] = -score_answers([member], [1.0], tokens, batch_size=batch_size).nll[0]
+        log_proba[place] = _log_proba(members[place], tokens, n_choices, shared, batch_size)
     if np.isnan(log_proba).any():
         place = int(np.flatnonzero(np.isnan(log_proba).any(axis=1))[0])
         raise WeakLearnerError(f"Member {place} gives logits that are not finite; its training diverged (lower lr).")
     return np.stack([-logsumexp(log_proba, axis=0, b=row[:, None]) for row in vote_rows])
+
+
+def _log_proba(
+    member: Any, tokens: TokenDataset, n_choices: np.ndarray, shared: np.ndarray, batch_size: int
+) -> np.ndarray:
+    """Log-probability of the options' tokens, (n_tokens,), each question scored in the fastest way that it allows."""
+    longest = np.maximum.reduceat(tokens.lengths, np.cumsum(n_choices) - n_choices)  # (n_questions,)
+    by_tree = shared & (longest <= (member.longest_tree() if hasattr(member, "branch_logits") else 0))
+    by_cache = shared & ~by_tree & hasattr(member, "decode_step")
+    result = np.empty(tokens.n_tokens)
+    for way, questions in (
+        (tree_log_proba, by_tree), (cached_log_proba, by_cache), (_row_log_proba, ~by_tree & ~by_cache)
+    ):  # fmt: skip
+        if questions.any():
+            rows = np.repeat(questions, n_choices)
+            part = tokens if rows.all() else tokens.take(rows)
+            result[tokens.spread(rows)] = way(member, part, n_choices[questions], batch_size)
+    return result
+
+
+def _row_log_proba(member: Any, tokens: TokenDataset, _: np.ndarray, batch_size: int) -> np.ndarray:
+    return -score_answers([member], [1.0], tokens, batch_size=batch_size).nll[0]
 
 
 def _batches(
@@ -189,13 +204,10 @@ def _batches(
     pad = getattr(members[0].tokenizer_, "pad_token_id", None) or 0
     for rows in tokens.iter_batches(batch_size):
         batch = tokens.batch(rows, pad_token_id=pad)
-        real = batch.token_index >= 0  # (B, K)
-        mask = torch.from_numpy(real)
 
-        def member_logits(batch: Any = batch, mask: torch.Tensor = mask) -> Iterator[tuple[int, torch.Tensor]]:
+        def member_logits(batch: Any = batch) -> Iterator[tuple[int, torch.Tensor]]:
             for place in np.flatnonzero(vote_rows.any(axis=0)).tolist():
-                logits = answer_logits(members[place], batch)
-                logits = logits[mask.to(logits.device)]  # (R, V)
+                logits = answer_logits(members[place], batch)  # (R, V)
                 # The largest of a row is NaN where one is, and -inf only where nothing can follow.
                 if not torch.isfinite(logits.amax(dim=-1)).all():
                     raise WeakLearnerError(
@@ -203,7 +215,8 @@ def _batches(
                     )
                 yield place, logits
 
-        yield batch.token_index[real], torch.from_numpy(batch.labels[real]), member_logits()
+        places, labels = batch.token_index[batch.is_answer], batch.labels[batch.is_answer]
+        yield places, torch.from_numpy(labels), member_logits()
 
 
 def _pick(log_proba: Any, labels: torch.Tensor) -> np.ndarray:

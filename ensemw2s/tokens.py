@@ -19,7 +19,7 @@ class TokenBatch:
     """Some rows of a `TokenDataset`, padded on the left so that all answers end together.
 
     The last token of a row is never fed: nothing is predicted from it. The logits at the last ``K`` positions
-    predict the last ``K`` tokens, so only these positions have to go through a language-model head.
+    predict the last ``K`` tokens, and only those that predict an answer token have to go through a language-model head.
 
     Attributes
     ----------
@@ -44,6 +44,11 @@ class TokenBatch:
     def n_last(self) -> int:
         """Number of last positions whose logits predict answer tokens (``K``)."""
         return self.labels.shape[1]
+
+    @property
+    def is_answer(self) -> np.ndarray:
+        """Which of these positions do, bool of shape (B, K); before a shorter answer they do not."""
+        return self.labels >= 0
 
 
 @dataclass(frozen=True, eq=False)  # eq would compare arrays, which have no truth value

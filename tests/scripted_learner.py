@@ -40,13 +40,10 @@ class Scripted(BaseEstimator):
     def answer_logits(self, batch):
         import torch
 
-        wrong = set(self.mistakes[self.round])
-        logits = np.zeros((*batch.labels.shape, len(TOKENIZER)), dtype=np.float32)
-        for place in zip(*np.nonzero(batch.token_index >= 0), strict=True):
-            label = batch.labels[place]
-            guess = (label + 1) % len(TOKENIZER) if batch.token_index[place] in wrong else label
-            logits[(*place, guess)] = 9.0
-        return torch.from_numpy(logits)
+        labels = batch.labels[batch.is_answer]
+        is_wrong = np.isin(batch.token_index[batch.is_answer], list(self.mistakes[self.round]))
+        guesses = np.where(is_wrong, (labels + 1) % len(TOKENIZER), labels)
+        return torch.from_numpy(9.0 * np.eye(len(TOKENIZER), dtype=np.float32)[guesses])
 
     def token_logits(self, input_ids, attention_mask):
         return np.zeros((*np.shape(input_ids), len(TOKENIZER)))

@@ -84,7 +84,7 @@ def test_answer_logits_equal_an_unpadded_float64_forward(name, peft_config):
     for row in range(len(tokens)):
         prompt, answer = tokens.row_ids(row)
         expected = reference_log_proba(learner, [*prompt, *answer[:-1]])[-len(answer) :]
-        assert_allclose(log_proba[row, -len(answer) :], expected, atol=1e-5)
+        assert_allclose(log_proba[tokens.indptr[row] : tokens.indptr[row + 1]], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -137,8 +137,8 @@ def test_batch_size_changes_logits_by_rounding_only():
     tokens = tokens_for(learner)
     together = answer_logits(learner)
     for row in range(len(tokens)):
-        alone = learner.answer_logits(tokens.batch(np.array([row])))[0]
-        assert_allclose(alone, together[row, -len(alone) :], atol=1e-5)
+        alone = learner.answer_logits(tokens.batch(np.array([row])))
+        assert_allclose(alone, together[tokens.indptr[row] : tokens.indptr[row + 1]], atol=1e-5)
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -348,10 +348,7 @@ def test_initialize_gives_the_base_model_also_after_a_fit(name):
         expected = token_nll(untrained_model(FACTORIES[name]).double(), tokens).numpy()
     batch = tokens.batch(np.arange(len(tokens)))
     log_proba = learner.answer_logits(batch).log_softmax(dim=-1).numpy()
-    found = np.full(tokens.n_tokens, np.nan)
-    places = batch.token_index >= 0
-    found[batch.token_index[places]] = -np.take_along_axis(log_proba[places], batch.labels[places][:, None], 1)[:, 0]
-    assert_allclose(found, expected, atol=1e-5)
+    assert_allclose(-log_proba[np.arange(tokens.n_tokens), tokens.labels], expected, atol=1e-5)
 
 
 def test_initialize_forgets_what_was_fitted():
@@ -501,7 +498,7 @@ def test_tokenizer_with_bos_starts_every_prompt_with_it():
         prompt, answer = tokens.row_ids(row)
         assert prompt[0] == 256
         expected = reference_log_proba(learner, [*prompt, *answer[:-1]])[-len(answer) :]
-        found = learner.answer_logits(tokens.batch(np.array([row])))[0].log_softmax(dim=-1)
+        found = learner.answer_logits(tokens.batch(np.array([row]))).log_softmax(dim=-1)
         assert_allclose(found, expected, atol=1e-5)
 
 
@@ -734,3 +731,29 @@ def test_gguf_file_is_loaded_trained_and_shared(gguf_file, peft_config):  # noqa
 def test_tokenizer_of_a_gguf_file_is_read(gguf_file):  # noqa: F811
     with pytest.raises(WeakLearnerError, match="The tokenizer has 259 tokens, the model only 258 embeddings"):
         tiny_learner(str(gguf_file.parent), gguf_file=gguf_file.name, tokenizer=None).initialize()
+
+
+# --- what goes through the head ---------------------------------------------------------------------------------------
+
+
+def positions_through_the_head(model, work):
+    """Number of vectors that reach the head while `work` runs."""
+    seen = []
+    hook = model.get_output_embeddings().register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[:-1]))
+    work()
+    hook.remove()
+    return sum(int(np.prod(shape)) for shape in seen)
+
+
+@pytest.mark.parametrize("adapt", ["all", "answer"])
+def test_only_answer_tokens_go_through_the_head(adapt):
+    learner = tiny_learner(adapt=adapt, peft_config="default", epochs=1, batch_size=8).initialize()
+    tokens = TokenDataset.for_learner(learner, ["one question"] * 8, ["a"] * 7 + ["a far longer answer"])
+    learner.fit(tokens, token_weight=np.ones(tokens.n_tokens))
+    with learner.lend_model() as model:
+        in_scoring = positions_through_the_head(model, lambda: learner.answer_logits(tokens.batch(np.arange(8))))
+        in_training = positions_through_the_head(
+            model, lambda: learner.fit(tokens, token_weight=np.ones(tokens.n_tokens))
+        )
+    assert in_scoring == tokens.n_tokens
+    assert in_training == tokens.n_tokens

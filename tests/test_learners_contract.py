@@ -225,7 +225,9 @@ def test_random_learner_is_compared_under_one_seed():
 def test_wrong_answer_logits_are_named():
     class Broken(Complete):
         def answer_logits(self, batch):
-            return torch.as_tensor(self.token_logits(batch.input_ids, batch.attention_mask))[:, : batch.n_last]
+            return torch.as_tensor(self.token_logits(batch.input_ids, batch.attention_mask))[:, : batch.n_last].flatten(
+                0, 1
+            )
 
     assert only(Broken()).startswith("answer_logits(batch) must return what token_logits gives")
 
@@ -275,7 +277,7 @@ def test_cache_that_is_not_reordered_is_named():
 
 def test_answer_logits_of_a_slow_learner_are_its_last_positions():
     learner = SimpleNamespace(token_logits=lambda ids, mask: torch.arange(12.0, requires_grad=True).reshape(1, 4, 3))
-    batch = SimpleNamespace(input_ids=None, attention_mask=None, n_last=2)
+    batch = SimpleNamespace(input_ids=None, attention_mask=None, n_last=2, is_answer=np.array([[False, True]]))
     logits = answer_logits(learner, batch)
-    assert logits.tolist() == [[[6.0, 7.0, 8.0], [9.0, 10.0, 11.0]]]
+    assert logits.tolist() == [[9.0, 10.0, 11.0]]
     assert not logits.requires_grad

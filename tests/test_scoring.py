@@ -205,17 +205,23 @@ def test_branches_equal_a_row_per_option(name, batch_size):
     assert_allclose(option_nll(members, VOTES, PROMPTS, CHOICES, batch_size=batch_size), rows, atol=3e-5)
 
 
-@pytest.mark.parametrize(("name", "way"), [("llama", "tree_log_proba"), ("gemma3", "cached_log_proba")])
-def test_prompts_are_read_once_per_question(monkeypatch, name, way):
+@pytest.mark.parametrize(
+    ("name", "way", "n_choices"),
+    [
+        ("llama", "tree_log_proba", [2, 3, 2, 1]),
+        ("gemma3", "cached_log_proba", [3, 2, 1]),  # the first question fits into its window
+    ],
+)
+def test_prompts_are_read_once_per_question(monkeypatch, name, way, n_choices):
     calls, work = [], getattr(scoring, way)
 
-    def spy(member, tokens, n_choices, batch_size):
-        calls.append(n_choices.tolist())
-        return work(member, tokens, n_choices, batch_size)
+    def spy(*args):
+        calls.append(args[2].tolist())
+        return work(*args)
 
     monkeypatch.setattr(scoring, way, spy)
     option_nll(fitted_members(name), VOTES, PROMPTS, CHOICES)
-    assert calls == [[2, 3, 2, 1]] * 3
+    assert calls == [n_choices] * 3
 
 
 @pytest.mark.parametrize("options", [["c", "d"], ["c", "de", "f"], ["cde", "f"]])
@@ -240,9 +246,29 @@ def test_branches_of_one_token_and_of_several(name, way, options):
 
 def test_share_prompts_sees_one_prompt_that_differs():
     tokens = TokenDataset.from_text(["q", "q", "r", "r"], ["a", "b", "a", "b"], tokenizer=BYTES)
-    assert share_prompts(tokens, np.array([2, 2]))
-    assert share_prompts(tokens, np.array([1, 1, 2]))
-    assert not share_prompts(tokens, np.array([1, 2, 1]))
+    assert share_prompts(tokens, np.array([2, 2])).tolist() == [True, True]
+    assert share_prompts(tokens, np.array([1, 1, 2])).all()
+    assert share_prompts(tokens, np.array([1, 2, 1])).tolist() == [True, False, True]
+
+
+def test_a_question_that_is_too_long_leaves_the_others_on_the_fast_path(monkeypatch):
+    asked = {}
+    for name in ("tree_log_proba", "cached_log_proba", "_row_log_proba"):
+        work = getattr(scoring, name)
+
+        def spy(*args, _name=name, _work=work):
+            asked[_name] = args[2].tolist()
+            return _work(*args)
+
+        monkeypatch.setattr(scoring, name, spy)
+    member = copy.copy(fitted_members("gemma3")[0]).set_params(truncation="prompt")  # its window is 8
+    member.max_length_ = 20
+    prompts, choices = ["a", "b" * 9, "c" * 30, "d"], [["x", "yz"], ["x", "y"], ["x", "vwxyz"], ["z"]]
+    found = option_nll([member], [1.0], prompts, choices)
+    assert asked == {"tree_log_proba": [2, 1], "cached_log_proba": [2], "_row_log_proba": [2]}
+    for row in range(4):
+        alone = option_nll([member], [1.0], prompts[row : row + 1], choices[row : row + 1])
+        assert_allclose(found[:, row, : len(choices[row])], alone[0], atol=3e-5)
 
 
 def test_prompts_cut_by_different_options_are_scored_as_they_were_cut():

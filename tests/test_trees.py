@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tiny_models import FACTORIES, tiny_learner
 from transformers import LlamaForCausalLM
 
-from ensemw2s.learners._trees import TreeRows, fill_rows, reads_trees
+from ensemw2s.learners._trees import TreeRows, fill_passes, longest_tree
 
 PROMPTS = [[5, 6, 7, 8, 9, 10], [11, 12], [13], [14, 15, 16]]
 BRANCHES = [[[20], [21, 22], []], [[20, 21, 22], [20, 21]], [[3]], []]
@@ -52,7 +52,7 @@ def expected_logits(learner, number):
 )
 def test_branches_have_the_logits_of_plain_rows(factory, batch_size):
     learner = tiny_learner(factory, device="cpu").initialize()
-    assert learner.reads_trees(9)
+    assert learner.longest_tree() >= 9
     seen = []
     passes = learner.branch_logits(arrays(PROMPTS), list(map(arrays, BRANCHES)), batch_size=batch_size)
     for numbers, logits in passes:
@@ -90,17 +90,16 @@ def test_a_prompt_without_the_cue_is_refused():
 
 def test_a_model_that_looks_back_over_less_than_a_row_reads_no_trees():
     learner = tiny_learner(FACTORIES["gemma3"], device="cpu").initialize()  # its window is 8
-    assert learner.reads_trees(8)
-    assert not learner.reads_trees(9)
+    assert learner.longest_tree() == 8
 
 
 def test_attention_that_takes_no_mask_reads_no_trees():
     learner = tiny_learner(lambda: FACTORIES["llama"](), device="cpu").initialize()  # a base of its own
     with learner.lend_model() as model:
         model.set_attn_implementation("eager")
-        assert reads_trees(model, 20)
+        assert longest_tree(model) > 0
         model.config._attn_implementation = "flash_attention_2"
-        assert not reads_trees(model, 20)
+        assert longest_tree(model) == 0
 
 
 class CountsColumns(LlamaForCausalLM):
@@ -116,7 +115,21 @@ def test_a_model_that_takes_positions_of_its_own_reads_no_trees():
             torch.manual_seed(0)
             return CountsColumns(FACTORIES["llama"]().config)
 
-    assert not tiny_learner(factory, device="cpu").initialize().reads_trees(20)
+    assert tiny_learner(factory, device="cpu").initialize().longest_tree() == 0
+
+
+def test_a_model_that_diverged_says_nothing_about_its_architecture():
+    def factory():
+        return FACTORIES["qwen3"]()
+
+    diverged, healthy = (tiny_learner(factory, device="cpu", peft_config=None).initialize() for _ in range(2))
+    with diverged.lend_model() as model:
+        model.config.rope_theta = 5e5  # a configuration that no other test has asked about
+        torch.nn.init.constant_(model.get_output_embeddings().weight, torch.nan)
+    assert diverged.longest_tree() == 0
+    with healthy.lend_model() as model:
+        model.config.rope_theta = 5e5
+    assert healthy.longest_tree() > 0
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
@@ -124,7 +137,7 @@ def test_a_model_that_takes_positions_of_its_own_reads_no_trees():
 
 @given(st.lists(st.integers(1, 40), max_size=60), st.integers(1, 20), st.booleans())
 def test_every_question_has_a_place(sizes, n_questions, alone):
-    passes = list(fill_rows(sizes, n_questions, alone=alone))
+    passes = list(fill_passes(sizes, n_questions, alone=alone))
     assert sorted(question for rows in passes for row in rows for question in row) == list(range(len(sizes)))
     for rows in passes:
         lengths = [sum(sizes[question] for question in row) for row in rows]
@@ -137,7 +150,7 @@ def test_every_question_has_a_place(sizes, n_questions, alone):
 def test_little_is_padded():
     sizes = np.random.default_rng(0).gamma(9, 3, 500).astype(int) + 5
     n_positions = sum(
-        len(rows) * max(sum(sizes[question] for question in row) for row in rows) for rows in fill_rows(sizes, 16)
+        len(rows) * max(sum(sizes[question] for question in row) for row in rows) for rows in fill_passes(sizes, 16)
     )
     assert n_positions < 1.03 * sizes.sum()
 

@@ -150,4 +150,4 @@ def reads_packed(member: Any, max_length: int) -> bool:
     """
     # An adapter is not read by itself: with adapt="answer" it must not act on prompts.
     has_adapter = getattr(member, "cue_ids_", None) is not None or getattr(member, "adapter_", None) is not None
-    return not has_adapter and hasattr(member, "reads_trees") and member.reads_trees(max_length)
+    return not has_adapter and hasattr(member, "longest_tree") and max_length <= member.longest_tree()

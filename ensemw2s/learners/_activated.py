@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ensemw2s.learners._output_head import logits_at
 from ensemw2s.learners._prompts import PromptReader
 from ensemw2s.learners._trees import TreeRows, read_trees
 from ensemw2s.learners.base import PrefixCache
@@ -148,9 +149,9 @@ def cut_alike(
 
 
 def activated_answers(
-    model: Any, prompts: PromptReader, batch: CuedBatch, n_last: int, *, keep: bool = True
+    model: Any, prompts: PromptReader, batch: CuedBatch, cells: torch.Tensor, n_last: int, *, keep: bool = True
 ) -> torch.Tensor:
-    """Logits at the last columns behind the cue, float32 of shape (B, n_last, V).
+    """Logits at some of the last columns behind the cue, float32 of shape (C, V).
 
     Parameters
     ----------
@@ -160,32 +161,33 @@ def activated_answers(
         Of the model's base.
     batch : CuedBatch
         Rows.
+    cells : torch.Tensor of int, shape (C,)
+        Numbers ``row * n_last + column`` of those that go through the head.
     n_last : int
-        Columns that go through the head.
+        Columns that are looked at.
     keep : bool, default=True
         Whether the prompts will be asked for again.
     """
     past = prompts.read(model, batch.prompts, keep=keep)
     ids, mask = (torch.from_numpy(array).to(model.device) for array in (batch.input_ids, batch.attention_mask))
-    logits = model(
+    return logits_at(
+        model,
+        cells,
+        n_last,
         input_ids=ids,
         attention_mask=torch.cat([past.mask, mask], dim=1),
         position_ids=past.lengths[:, None] + torch.arange(ids.shape[1], device=ids.device),
         past_key_values=past.cache(),
         use_cache=True,
-        logits_to_keep=n_last,
-    ).logits
-    return logits[:, -n_last:].float()
+    ).float()
 
 
 def answers_of_batch(model: Any, prompts: PromptReader, batch: TokenBatch, cue_ids: Sequence[int]) -> torch.Tensor:
-    """Logits that predict a batch's answer tokens, in the places of its labels: float32 of shape (B, K, V)."""
-    logits = activated_answers(model, prompts, cut_at_cue(batch, cue_ids), batch.n_last)  # shorter answers end earlier
-    missing = torch.from_numpy((batch.labels < 0).sum(axis=1)).to(logits.device)  # (B,)
-    if not missing.any():
-        return logits
-    columns = (torch.arange(batch.n_last, device=logits.device) - missing[:, None]).clamp(min=0)  # (B, K)
-    return logits[torch.arange(len(logits), device=logits.device)[:, None], columns]
+    """Logits that predict a batch's answer tokens, row by row: float32 of shape (R, V)."""
+    # The answers start together, behind their cues, and not as in the batch end together.
+    starts_together = np.arange(batch.n_last) < batch.is_answer.sum(axis=1)[:, None]  # (B, K)
+    cells = torch.from_numpy(np.flatnonzero(starts_together))
+    return activated_answers(model, prompts, cut_at_cue(batch, cue_ids), cells, batch.n_last)
 
 
 def activated_step(
@@ -231,7 +233,9 @@ def activated_step(
     n_padding = ids.shape[1] - mask.sum(axis=1)
     rows = [row[padding:] for row, padding in zip(ids, n_padding, strict=True)]
     batch = CuedBatch.from_rows(rows, (starts - n_padding).tolist())
-    behind = activated_answers(model, prompts, batch, batch.input_ids.shape[1], keep=keep)  # (B, S, V)
+    every = torch.arange(batch.input_ids.size)
+    behind = activated_answers(model, prompts, batch, every, batch.input_ids.shape[1], keep=keep)
+    behind = behind.unflatten(0, batch.input_ids.shape)  # (B, S, V)
     with model.disable_adapter():
         logits = model(
             input_ids=input_ids.to(model.device),

@@ -10,12 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 from peft.tuners.lora import LoraLayer
-from torch.nn.functional import cross_entropy
 from transformers.pytorch_utils import Conv1D
 
 from ensemw2s.learners._activated import CuedBatch, activated_answers, cut_at_cue
 from ensemw2s.learners._prompts import PromptReader
-from ensemw2s.learners._trainer import WeightedTrainer, fill_rows, normalized_weight, run_training
+from ensemw2s.learners._trainer import (
+    WeightedTrainer,
+    fill_rows,
+    label_cells,
+    normalized_weight,
+    run_training,
+    weighted_nll,
+)
 from ensemw2s.tokens import TokenDataset
 
 __all__ = ["train_activated"]
@@ -61,9 +67,8 @@ class _ActivatedTrainer(WeightedTrainer):
             inputs["attention_mask"].cpu().numpy(),
         )
         # Not `model`, which may be spread over several devices: a cache of keys and values is on one.
-        logits = activated_answers(self.model, self.prompts, batch, labels.shape[1])
-        nll = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none")
-        return (nll * weight.flatten()).sum(), logits
+        logits = activated_answers(self.model, self.prompts, batch, label_cells(labels), labels.shape[1])  # (R, V)
+        return weighted_nll(logits, labels, weight), logits
 
 
 def train_activated(

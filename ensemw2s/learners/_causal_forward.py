@@ -44,7 +44,7 @@ class CausalForward(HFLearner):
         return logits.float().cpu()
 
     def answer_logits(self, batch: TokenBatch) -> torch.Tensor:
-        """Logits that predict a batch's answer tokens; prompts skip the head.
+        """Logits that predict a batch's answer tokens; all other positions skip the head.
 
         Parameters
         ----------
@@ -53,7 +53,8 @@ class CausalForward(HFLearner):
 
         Returns
         -------
-        torch.Tensor of shape (B, K, V), float32
+        torch.Tensor of shape (R, V), float32
+            Row by row, in the order of ``batch.labels[batch.is_answer]``.
         """
         from ensemw2s.learners._activated import answers_of_batch
         from ensemw2s.learners._trainer import batch_tensors, forward_answers
@@ -63,7 +64,7 @@ class CausalForward(HFLearner):
             if self._cue is not None:
                 logits = answers_of_batch(model, self._host().prompts, batch, self._cue)
             else:
-                logits = forward_answers(model, *batch_tensors(batch, model.device), batch.n_last)
+                logits = forward_answers(model, *batch_tensors(batch, model.device))
             return launch.tensor_from_first(logits)
 
     def decode_step(
@@ -132,23 +133,19 @@ class CausalForward(HFLearner):
         kept = getattr(output, "past_key_values", None)
         return logits, PrefixCache(input_ids) if kept is None else kept
 
-    def reads_trees(self, longest: int) -> bool:
-        """Whether `branch_logits` can be asked: it needs a model that heeds a mask over pairs of tokens.
-
-        Parameters
-        ----------
-        longest : int
-            Tokens of the longest prompt with one of its branches.
+    def longest_tree(self) -> int:
+        """Tokens of the longest prompt with one of its branches that `branch_logits` can be asked about.
 
         Returns
         -------
-        bool
-            It is tried out once for each architecture and configuration.
+        int
+            0 where the model does not heed a mask over pairs of tokens, which is tried out once for each architecture
+            and configuration; the window of a model that looks back over one only.
         """
-        from ensemw2s.learners._trees import reads_trees
+        from ensemw2s.learners._trees import longest_tree
 
         with self.lend_model() as model:
-            return reads_trees(model, longest)
+            return longest_tree(model)
 
     def branch_logits(
         self, prompts: Sequence[np.ndarray], branches: Sequence[Sequence[np.ndarray]], *, batch_size: int
@@ -175,14 +172,14 @@ class CausalForward(HFLearner):
             Of the token after a prompt, and after each token of its branches; prompt by prompt in this order.
         """
         from ensemw2s.learners._activated import activated_trees
-        from ensemw2s.learners._trees import TreeRows, fill_rows, read_trees
+        from ensemw2s.learners._trees import TreeRows, fill_passes, read_trees
 
         launch, cue = current_launch(self._device()), self._cue
         # What the base makes of a prompt before the cue is known, or read for itself.
         lengths = [len(prompt) if cue is None else len(cue) for prompt in prompts]
         sizes = [length + sum(map(len, several)) for length, several in zip(lengths, branches, strict=True)]
-        n_questions = max(1, batch_size // max(1, *map(len, branches)))
-        for rows in fill_rows(sizes, n_questions, alone=cue is not None):
+        n_questions = max(1, batch_size // max(1, max(map(len, branches), default=1)))
+        for rows in fill_passes(sizes, n_questions, alone=cue is not None):
             with launch.no_grad(), self.lend_model() as model:
                 if cue is None:
                     logits = read_trees(model, TreeRows.pack(prompts, branches, rows))
@@ -230,6 +227,19 @@ class CausalForward(HFLearner):
         from ensemw2s.learners._activated_stack import ActivatedStack
 
         return ActivatedStack(stack, host, members) if all(member._cue == cue for member in members) else None
+
+    @staticmethod
+    def say_why_apart(members: Sequence[CausalForward]) -> None:
+        """Log, once, why members with different `stack_base` are not one batch although they start from one base.
+
+        Parameters
+        ----------
+        members : sequence of HFCausalLM
+            Fitted.
+        """
+        from ensemw2s.learners._adapter_slot import say_why_apart
+
+        say_why_apart(member._host() for member in members)
 
     def kept_prompts(self) -> Any:
         """What to begin `decode_step` with, as its cache, where other steps will begin with the same prompts.

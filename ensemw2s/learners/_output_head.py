@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-__all__ = ["only_cells", "read_head_once"]
+__all__ = ["logits_at", "read_head_once"]
 
 
 def read_head_once(model: Any) -> None:
@@ -27,32 +25,40 @@ def read_head_once(model: Any) -> None:
         head.register_forward_pre_hook(_as_one_matrix)
 
 
-@contextmanager
-def only_cells(model: Any, cells: torch.Tensor | None) -> Iterator[None]:
-    """Let only some of the positions that reach a model's head through it.
+def logits_at(model: Any, cells: torch.Tensor, n_last: int, **inputs: Any) -> torch.Tensor:
+    """Run a model, and let only some of its last positions through the head.
 
     What acts on logits behind the head (soft-capping, a scale) acts on each of them alone, and so is not disturbed.
 
     Parameters
     ----------
-    model : transformers.PreTrainedModel
-        Its logits get the shape (1, C, V) within this context.
-    cells : torch.Tensor of int, shape (C,), or None
-        Numbers ``row * n_positions + position``; None lets all through, and logits keep their shape.
+    model : torch.nn.Module
+        A `transformers.PreTrainedModel`, plain or wrapped.
+    cells : torch.Tensor of int, shape (C,)
+        Numbers ``row * n_last + position`` among the last `n_last` positions.
+    n_last : int
+        Positions that are looked at.
+    **inputs
+        Of the model.
+
+    Returns
+    -------
+    torch.Tensor of shape (C, V)
     """
-    if cells is None:
-        yield
-        return
 
-    def gather(_: Any, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        (hidden,) = inputs  # (B, n_positions, H)
-        return (hidden.flatten(0, 1)[cells.to(hidden.device)][None],)
+    def pick(values: torch.Tensor) -> torch.Tensor:  # (B, >= n_last, ...) -> (C, ...)
+        return values[:, -n_last:].flatten(0, 1).index_select(0, cells.to(values.device))
 
-    hook = model.get_output_embeddings().register_forward_pre_hook(gather)
+    # A model whose rows are spread over devices cannot be told which of them to take.
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    if head is None:
+        return pick(model(**inputs, logits_to_keep=n_last).logits)
+    hook = head.register_forward_pre_hook(lambda _, hidden: (pick(hidden[0])[None],))
     try:
-        yield
+        logits: torch.Tensor = model(**inputs, logits_to_keep=n_last).logits
     finally:
         hook.remove()
+    return logits[0]
 
 
 def _as_one_matrix(_: Any, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:

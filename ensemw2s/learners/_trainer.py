@@ -17,6 +17,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._distributed import Launch, current_launch, local_part
+from ensemw2s.learners._output_head import logits_at
 from ensemw2s.learners._reports import reporting
 from ensemw2s.learners._training_bar import TrainingBar
 from ensemw2s.tokens import TokenBatch, TokenDataset
@@ -26,9 +27,11 @@ __all__ = [
     "batch_tensors",
     "fill_rows",
     "forward_answers",
+    "label_cells",
     "normalized_weight",
     "run_training",
     "train_weighted",
+    "weighted_nll",
 ]
 
 FILLER = -1  # stands for a row without weight, at the end of an epoch
@@ -127,10 +130,9 @@ class _TokenTrainer(WeightedTrainer):
     def weighted_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         labels, weight = inputs["labels"], inputs["token_weight"]  # (B, K)
         logits = forward_answers(
-            model, inputs["input_ids"], inputs["attention_mask"], inputs["position_ids"], labels.shape[1]
-        )
-        nll = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none")
-        return (nll * weight.flatten()).sum(), logits
+            model, inputs["input_ids"], inputs["attention_mask"], inputs["position_ids"], labels
+        )  # (R, V)
+        return weighted_nll(logits, labels, weight), logits
 
 
 def fill_rows(rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -142,24 +144,36 @@ def fill_rows(rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def forward_answers(
-    model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, position_ids: torch.Tensor, n_last: int
+    model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, position_ids: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:
-    """Logits at the last positions of left-padded rows, float32 of shape (B, n_last, V)."""
-    logits = model(
+    """Logits that predict the labels, (B, K) with -100 where there is none, of left-padded rows: float32, (R, V)."""
+    return logits_at(
+        model,
+        label_cells(labels),
+        labels.shape[1],
         input_ids=input_ids,
         attention_mask=attention_mask,
         position_ids=position_ids,
-        logits_to_keep=n_last,
         use_cache=False,
-    ).logits
-    return logits[:, -n_last:].float()
+    ).float()
 
 
-def batch_tensors(batch: TokenBatch, device: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What a model reads of a batch, as tensors on a device."""
-    arrays = (batch.input_ids, batch.attention_mask, batch.position_ids)
-    ids, mask, positions = (torch.from_numpy(array).to(device) for array in arrays)
-    return ids, mask, positions
+def label_cells(labels: torch.Tensor) -> torch.Tensor:
+    """Places of the R labels among B * K, row by row."""
+    return (labels >= 0).flatten().nonzero()[:, 0]
+
+
+def weighted_nll(logits: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Weighted sum of the negative log-likelihoods of labels (B, K) under their logits (R, V)."""
+    cells = label_cells(labels)
+    nll = cross_entropy(logits, labels.flatten()[cells], reduction="none")
+    return (nll * weight.flatten()[cells]).sum()
+
+
+def batch_tensors(batch: TokenBatch, device: Any) -> list[torch.Tensor]:
+    """What `forward_answers` takes of a batch, on a device."""
+    arrays = (batch.input_ids, batch.attention_mask, batch.position_ids, batch.labels)
+    return [torch.from_numpy(array).to(device) for array in arrays]
 
 
 def train_weighted(

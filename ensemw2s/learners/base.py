@@ -110,9 +110,9 @@ class PrefixCache:
 
 
 def answer_logits(learner: Any, batch: TokenBatch) -> torch.Tensor:
-    """Logits that predict the answer tokens of a batch, float32 of shape (B, K, V).
+    """Logits that predict the answer tokens of a batch, row by row, float32 of shape (R, V).
 
-    Uses the learner's own ``answer_logits`` where it has one, so that prompt positions skip the model's head.
+    Uses the learner's own ``answer_logits`` where it has one, so that other positions skip the model's head.
     """
     import torch
 
@@ -120,7 +120,7 @@ def answer_logits(learner: Any, batch: TokenBatch) -> torch.Tensor:
     if fast is not None:
         return fast(batch)
     logits = torch.as_tensor(learner.token_logits(batch.input_ids, batch.attention_mask))
-    return logits[:, -batch.n_last :].detach().float()
+    return logits[:, -batch.n_last :][torch.from_numpy(batch.is_answer)].detach().float()
 
 
 def check_weak_learner(learner: Any) -> None:
@@ -219,11 +219,11 @@ def _logits_problems(learner: Any, tokens: TokenDataset, before: np.ndarray) -> 
         problems.append("token_logits must not depend on left padding: count positions from the attention mask")
     if hasattr(learner, "answer_logits"):
         fast = _as_array(learner.answer_logits(batch))
-        answer = batch.labels >= 0  # (B, K)
-        wanted = before[:, -batch.n_last :]
-        if fast.shape != wanted.shape or not _alike(fast[answer], wanted[answer]):
+        wanted = before[:, -batch.n_last :][batch.is_answer]  # (R, V)
+        if fast.shape != wanted.shape or not _alike(fast, wanted):
             problems.append(
-                "answer_logits(batch) must return what token_logits gives at the last batch.n_last positions"
+                "answer_logits(batch) must return what token_logits gives at the positions that predict an answer "
+                "token, row by row, in an array of shape (batch.is_answer.sum(), V)"
             )
     if hasattr(learner, "decode_step") and not _decodes_alike(learner, batch, before):
         problems.append("decode_step must give the logits of token_logits, with its cache and after reorder_cache")
