@@ -134,7 +134,10 @@ def test_linear_layers_of_any_number_of_rows_are_products(n_rows, n_outputs, bia
     layer, x = torch.nn.Linear(7, n_outputs, bias=bias), torch.randn(n_rows, 3, 7)[:, 1:2]
     expected = x.double() @ layer.weight.double().T + (layer.bias.double() if bias else 0.0)
     with torch.no_grad():
-        assert_allclose(linear_forward(layer)(x), expected.detach(), atol=1e-5)
+        assert_allclose(linear_forward(layer, any_order=True)(x), expected.detach(), atol=1e-5)
+        y = linear_forward(layer)(x)
+    assert y.is_contiguous()
+    assert_allclose(y, expected.detach(), atol=1e-5)
 
 
 class TinyMamba:

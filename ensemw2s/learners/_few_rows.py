@@ -34,7 +34,7 @@ def is_plain(module: nn.Module) -> bool:
     )
 
 
-def linear_forward(module: nn.Linear, packs: PackedWeights | None = None) -> Forward:
+def linear_forward(module: nn.Linear, packs: PackedWeights | None = None, *, any_order: bool = False) -> Forward:
     """Forward of a linear layer, without gradients.
 
     Parameters
@@ -43,6 +43,8 @@ def linear_forward(module: nn.Linear, packs: PackedWeights | None = None) -> For
         `is_plain`.
     packs : PackedWeights, optional
         What multiplies a few rows by this layer's weight; nothing is packed if None.
+    any_order : bool, default=False
+        Whether the outputs may lie in memory column by column, as those of few rows come.
     """
     parameters = vars(module)["_parameters"]  # past nn.Module.__getattr__, which is slow
 
@@ -53,7 +55,8 @@ def linear_forward(module: nn.Linear, packs: PackedWeights | None = None) -> For
         if packs is not None and n_rows in PACKED_ROWS:
             y = packs.linear(rows, weight, bias)
         elif n_rows in _FEW_ROWS:
-            y = torch.mm(weight, rows.t()).t().contiguous()  # (rows, out)
+            y = torch.mm(weight, rows.t()).t()  # (rows, out)
+            y = y if any_order else y.contiguous()
             y = y if bias is None else y.add_(bias)
         elif n_rows > 1 and n_outputs >= _MANY_OUTPUTS:
             y = rows.new_empty((n_rows, n_outputs))

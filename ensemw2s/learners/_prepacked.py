@@ -27,16 +27,15 @@ class PackedWeights:
 
     def __init__(self) -> None:
         self._packed: dict[int, torch.Tensor] = {}  # by id: the host that holds this holds the weights, too
-        self._n_bytes = 0
 
     @property
     def n_bytes(self) -> int:
         """Memory that the copies take."""
-        return self._n_bytes
+        return sum(packed.nbytes for packed in self._packed.values())
 
     def clear(self) -> None:
         """Free the copies; what is still in use is made anew."""
-        self._packed, self._n_bytes = {}, 0
+        self._packed = {}
 
     def choose(self, weights: Iterable[torch.Tensor]) -> set[int]:
         """Ids of the weights that may be packed within the limit, the largest first, which gain most.
@@ -67,7 +66,6 @@ class PackedWeights:
         if packed is None:
             packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), PACKED_ROWS[-1])
             self._packed[id(weight)] = packed
-            self._n_bytes += weight.nbytes
         return torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
 
 

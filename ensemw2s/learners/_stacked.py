@@ -145,17 +145,18 @@ class StackedAdapters:
             self._model = model
         return self._forwards
 
-    def _linear(self, module: nn.Module, packed: set[int]) -> Forward:
+    def _linear(self, module: nn.Module, packed: set[int], *, any_order: bool = False) -> Forward:
         """Forward of a layer of the base."""
         if not is_plain(module):
             return module.forward
-        return linear_forward(module, self._host.packs if id(module.weight) in packed else None)
+        packs = self._host.packs if id(module.weight) in packed else None
+        return linear_forward(module, packs, any_order=any_order)
 
     def _adapted(self, name: str, layer: LoraLinear, packed: set[int]) -> Forward:
         """Forward of an adapted layer."""
         backend, n_members, scaling = self._backend, self._n_members, layer.scaling["default"]
         stacked_lora = (get_backend("torch") if backend is None else backend).stacked_lora
-        base_forward = self._linear(layer.base_layer, packed)
+        base_forward = self._linear(layer.base_layer, packed, any_order=backend is None)
         a = self._stack(_slot(name, "A"), layer)  # (G, r, in)
         b = self._stack(_slot(name, "B"), layer)  # (G, out, r)
         down, up = a.mT, b.mT
@@ -164,9 +165,11 @@ class StackedAdapters:
             y = base_forward(x)  # (G*B, L, out)
             rows = x.reshape(n_members, -1, x.shape[-1]).to(a.dtype)  # (G, B*L, in)
             if backend is None and y.dtype == b.dtype:
-                # In place: for one row of five members a sum of its own takes a twentieth of the step.
-                y.view(n_members, -1, y.shape[-1]).baddbmm_(torch.bmm(rows, down), up, alpha=scaling)
-                return y
+                stack = y.view(n_members, -1, y.shape[-1])  # (G, B*L, out)
+                # In place, since a sum of its own takes a twentieth of the step for one row of five members; except
+                # where the sum is what brings the outputs into their order.
+                add = stack.baddbmm_ if y.is_contiguous() else stack.baddbmm
+                return add(torch.bmm(rows, down), up, alpha=scaling).view(y.shape)
             update = stacked_lora(rows, a, b, scaling)  # (G, B*L, out)
             # PEFT keeps adapters of a half-precision base in float32, and adds there.
             return (y + update.view(y.shape)).to(y.dtype)
