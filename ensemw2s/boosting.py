@@ -12,7 +12,7 @@ larger than a token (see `window_error`).
 
 Made for hundreds of millions of tokens: beside its arguments no function holds more than two float64 arrays of their
 length, its result among them (three in `window_error` with short windows). Mistakes given as booleans stay at one byte
-per token.
+per token; weights of another type than float64 are converted, which takes one array more.
 """
 
 from __future__ import annotations
@@ -283,7 +283,9 @@ def window_error(errors: ArrayLike, indptr: ArrayLike, length: int) -> NDArray[n
         return errors.astype(np.float64)
     starts = _window_starts(bounds, length)
     means = np.add.reduceat(errors, starts, dtype=np.float64)  # booleans would be or-ed, not added
-    window_sizes = np.diff(starts, append=errors.size)
+    window_sizes = np.empty_like(starts)  # np.diff(starts, append=...) makes a copy of `starts` beside it
+    np.subtract(starts[1:], starts[:-1], out=window_sizes[:-1])
+    window_sizes[-1] = errors.size - starts[-1]
     del starts
     means /= window_sizes
     return np.repeat(means, window_sizes)
@@ -359,9 +361,15 @@ def _check_indptr(indptr: ArrayLike, n_tokens: int) -> NDArray[np.int64]:
 
 
 def _window_starts(bounds: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    n_windows = -(-np.diff(bounds) // length)  # per answer, rounded up
-    first_window = np.cumsum(n_windows) - n_windows
-    starts = np.repeat(bounds[:-1] - first_window * length, n_windows)
+    n_windows = np.diff(bounds)  # per answer, rounded up; in place, since answers may be of one token
+    n_windows += length - 1
+    n_windows //= length
+    offset = np.cumsum(n_windows)
+    offset -= n_windows  # windows before an answer's first one
+    offset *= -length
+    offset += bounds[:-1]
+    starts = np.repeat(offset, n_windows)
+    del offset, n_windows
     starts += np.arange(0, starts.size * length, length)
     return starts
 

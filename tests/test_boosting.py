@@ -510,6 +510,13 @@ def test_reweight_and_weighted_error_hold_one_array_beside_the_weights():
     assert peak_arrays(lambda: reweight(weight, errors, 2.0)) < 1.5
 
 
+@pytest.mark.parametrize(("answer", "length"), [(1, 3), (2, 2), (2, 3), (5, 2)])
+def test_window_error_holds_three_arrays_beside_the_mistakes(answer, length):
+    wrong = np.random.default_rng(8).random(MANY) < 0.3
+    indptr = np.append(np.arange(0, MANY, answer), MANY)
+    assert peak_arrays(lambda: window_error(wrong, indptr, length)) < 3.1
+
+
 def peak_arrays(call):
     """Largest memory that `call` allocates, in float64 arrays of MANY entries."""
     call()  # imports and caches
