@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers import DynamicCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from ensemw2s._alike import same_tokenizer
 from ensemw2s._encoding import answer_ends
-from ensemw2s._groups import MemberGroup, group_members
+from ensemw2s._groups import MixtureCache, group_members
 from ensemw2s._sampling import sample
 from ensemw2s._validation import check_option
 from ensemw2s.kernels import get_backend
@@ -40,52 +40,6 @@ class MixtureConfig(PreTrainedConfig):
         self.vocab_size = vocab_size
         self.combine = combine
         super().__init__(**kwargs)
-
-
-class MixtureCache:
-    """The caches of all groups of members, side by side.
-
-    Parameters
-    ----------
-    groups : list of MemberGroup
-        They live as long as the cache: what a group has put together for its members is not kept between two calls
-        of ``generate``.
-    """
-
-    is_compileable = False
-
-    def __init__(self, groups: list[MemberGroup]) -> None:
-        self.groups = groups
-        self.caches: list[Any] = [None] * len(groups)  # None before the first step
-        self._length = 0
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Tokens in the cache."""
-        return self._length
-
-    def advance(self, n_tokens: int) -> None:
-        """Note that every member has read `n_tokens` more."""
-        self._length += n_tokens
-
-    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
-        """Let each row continue from the beam that it stems from."""
-        for cache in self.caches:
-            cache.reorder_cache(beam_idx)
-
-    def activate_past_recording(self) -> None:
-        """Nothing to do before the first step: asked for by assisted generation, which makes the cache anew."""
-
-    def crop(self, tokens_to_remove: int) -> None:
-        """Forget the last tokens, which assisted generation has not accepted.
-
-        Parameters
-        ----------
-        tokens_to_remove : int
-            Their number, negative or 0.
-        """
-        for cache in self.caches:
-            cache.crop(tokens_to_remove)
-        self._length += tokens_to_remove
 
 
 class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
@@ -253,6 +207,8 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         cache = self._new_cache(bool(use_cache)) if past_key_values is None else past_key_values
         n_last = logits_to_keep or input_ids.shape[1]
         inputs = (input_ids, attention_mask, position_ids, cache)
+        if self._reads_drafts_apart(cache, n_last):
+            return self._prompt_then_drafts(*inputs, n_last)
         mixed: torch.Tensor | None = None
         if n_last == 1 and self.config.combine == "probabilities":
             stacked, _ = self.member_logits(*inputs, use_cache=bool(use_cache))  # (T', B, 1, V)
@@ -313,6 +269,28 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
             kwargs["past_key_values"] = self._new_cache(True)
         return super()._assisted_decoding(input_ids, *args, **kwargs)
 
+    def _reads_drafts_apart(self, cache: MixtureCache, n_last: int) -> bool:
+        """Whether the first step of assisted generation must read the prompt before the drafts behind it."""
+        is_first = cache.records_past and cache.get_seq_length() == 0 and n_last > 1
+        return is_first and any(_may_forget(self.members[place]) for place in self.voters)
+
+    def _prompt_then_drafts(
+        self, input_ids: Any, attention_mask: Any, position_ids: Any, cache: MixtureCache, n_last: int
+    ) -> CausalLMOutputWithPast:
+        n_prompt = input_ids.shape[1] - (n_last - 1)
+        steps = (
+            self(
+                input_ids[:, columns],
+                None if attention_mask is None else attention_mask[:, : columns.stop],
+                None if position_ids is None else position_ids[:, columns],
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=n_logits,
+            )
+            for columns, n_logits in ((slice(0, n_prompt), 1), (slice(n_prompt, input_ids.shape[1]), n_last - 1))
+        )
+        return CausalLMOutputWithPast(logits=torch.cat([step.logits for step in steps], dim=1), past_key_values=cache)
+
     def _new_cache(self, use_cache: bool) -> MixtureCache:
         # One after another where no cache is kept: such a pass is over all logits of long rows, and gains nothing.
         voters = [self.members[place] for place in self.voters]
@@ -328,9 +306,10 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         if position_ids is None:
             position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)[:, -n_new:]
         for number, group in enumerate(cache.groups):
-            logits, cache.caches[number] = group.step(
+            logits, kept = group.step(
                 input_ids, attention_mask, position_ids, cache.caches[number], n_last=n_last, use_cache=use_cache
             )
+            cache.put(number, kept)
             yield group.places, logits.to(self.device).float()
         cache.advance(n_new)
 
@@ -368,3 +347,14 @@ def _device_of(member: Any) -> torch.device:
         return torch.device("cpu")
     with member.lend_model() as model:
         return model.device
+
+
+def _may_forget(member: Any) -> bool:
+    """Whether what a member keeps of a prompt depends on what is read in the same pass."""
+    if getattr(member, "cue_ids_", None) is not None:
+        return True  # a draft may hold the cue, which is then taken for the one of the prompt
+    if not hasattr(member, "lend_model"):
+        return False
+    with member.lend_model() as model:
+        layers = DynamicCache(config=model.config).layers  # of sliding windows, and others that keep the last tokens
+    return any(hasattr(layer, "activate_past_recording") for layer in layers)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
-from tiny_models import FACTORIES, N_VOCABULARY, WithoutCache, fitted_members, reference_log_proba, tiny_learner
+from tiny_models import FACTORIES, N_VOCABULARY, WithoutCache, fit, fitted_members, reference_log_proba, tiny_learner
+from torch.nn.utils.rnn import pad_sequence
 from transformers import GPT2Config, GPT2LMHeadModel, StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
 
 from ensemw2s import BigramLearner, MixtureForCausalLM, word_tokenizer
@@ -379,3 +380,40 @@ def test_with_an_assistant_tokens_are_drawn_from_the_mixture():
     for step, logits in enumerate(output.logits):
         assert_allclose(logits[0].exp(), next_proba(word_members("models"), VOTES, ids[: 2 + step]), atol=1e-5)
         assert ids[2 + step] in logits[0].topk(2).indices.tolist()
+
+
+def test_whole_answers_with_an_assistant_follow_the_law_of_the_mixture():
+    def keep_three(proba):
+        kept = np.where(proba >= np.sort(proba)[-3], proba, 0.0)
+        return kept / kept.sum()
+
+    votes, drafter = [1.0, 2.0, 0.0, 0.0], word_members("models")[1].model_
+    mixture = mixture_of(votes=votes)
+    settings = {"top_k": 3, "assistant_model": drafter}  # whose drafts are kept or refused in parts
+    answers = [sampled(mixture, [[3, 4]], seed=seed, **settings)[0, 2:] for seed in range(250)]
+    answers = pad_sequence(answers, batch_first=True, padding_value=WORDS.pad_token_id)
+    mixed, drafted = (law(word_members("models"), each, [3, 4], 3, keep_three) for each in (votes, [0, 1, 0, 0]))
+    assert p_value(answers, mixed) > 0.01
+    assert p_value(answers, drafted) < 1e-6
+
+
+@pytest.mark.parametrize("drafts", ["of an assistant", "found in the prompt"])
+@pytest.mark.parametrize("peft_config", [None, "default"], ids=["full", "stacked LoRA"])
+def test_windows_shorter_than_the_prompt_can_go_back(peft_config, drafts):
+    members = fitted_members("gemma3", peft_config)
+    mixture = MixtureForCausalLM.from_members(members, [1.0, 2.0, 3.0])
+    prompt = torch.tensor([[97, 98, 99, 100, 97, 98, 99] * 2])
+    settings = {"attention_mask": torch.ones_like(prompt), "max_new_tokens": 12, "eos_token_id": []}
+    expected = mixture.generate(prompt, **settings)
+    assistant = {"assistant_model": fitted_members("llama", None)[0].model_}
+    guesses = assistant if drafts == "of an assistant" else {"prompt_lookup_num_tokens": 3}
+    assert_array_equal(mixture.generate(prompt, **guesses, **settings), expected)
+
+
+def test_a_cue_among_the_drafts_is_not_taken_for_that_of_the_prompt():
+    members = [fit(tiny_learner(adapt="answer", epochs=1, lr=0.1, random_state=seed)) for seed in (0, 1)]
+    mixture = MixtureForCausalLM.from_members(members, [1.0, 2.0])
+    prompt = torch.tensor([[*b"a b:c\nd e:"]])  # behind ":" stands "c\nd e:", which is guessed to come again
+    settings = {"attention_mask": torch.ones_like(prompt), "max_new_tokens": 8, "eos_token_id": []}
+    expected = mixture.generate(prompt, **settings)
+    assert_array_equal(mixture.generate(prompt, prompt_lookup_num_tokens=6, **settings), expected)

@@ -204,6 +204,10 @@ class StackedCache:
         self.rows.reorder_cache((first[:, None] + beam_idx).flatten())
         self._n_rows = len(beam_idx)
 
+    def activate_past_recording(self) -> None:
+        """Let layers with a sliding window keep what they may have to go back to."""
+        self.rows.activate_past_recording()
+
     def crop(self, tokens_to_remove: int) -> None:
         """Forget the last tokens; their number is given as a negative one."""
         self.rows.crop(tokens_to_remove)
