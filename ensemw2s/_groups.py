@@ -142,9 +142,15 @@ def group_members(
         Every member is in exactly one.
     """
     places: dict[Any, list[int]] = {}
+    stackable: dict[Any, Any] = {}  # one member of each base
     for place, member in enumerate(members):
         base = member.stack_base() if together and hasattr(member, "stack_base") else None
         places.setdefault(place if base is None else id(base), []).append(place)
+        if hasattr(member, "say_why_apart") and base is not None:
+            stackable.setdefault(id(base), member)
+    if len(stackable) > 1:
+        several_bases = list(stackable.values())
+        several_bases[0].say_why_apart(several_bases)
     groups: list[MemberGroup] = []
     for several in places.values():
         stack = members[several[0]].stack([members[place] for place in several], backend) if len(several) > 1 else None

@@ -12,6 +12,8 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s.exceptions import CheckpointError
+from ensemw2s.learners._adapter_config import check_adapter_config, spelling_of
+from ensemw2s.learners._adapter_slot import AdapterSlot
 from ensemw2s.learners._prepacked import PackedWeights
 from ensemw2s.learners._rng import isolated_rng
 from ensemw2s.storage import write_tensors
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from peft import PeftConfig, PeftModel
 
-__all__ = ["AdapterHost", "check_adapter_config", "default_lora", "weights_digest"]
+__all__ = ["AdapterHost", "default_lora", "weights_digest"]
 
 AdapterState = dict[str, "torch.Tensor"]
 
@@ -44,53 +46,102 @@ class AdapterHost:
         The base; its layers are wrapped in place.
     peft_config : peft.PeftConfig
         Kind and shape of the adapters.
+
+    Attributes
+    ----------
+    slot : AdapterSlot
+        What all its adapters have in common. Dropout and initialisation are none of it: each is trained with its own.
+    family : object
+        The same for hosts that share the base's weights, see `beside`.
     """
 
     def __init__(self, model: Any, peft_config: PeftConfig) -> None:
-        from transformers.pytorch_utils import Conv1D
-
         from ensemw2s.learners._prompts import PromptReader
+
+        self.family = object()
+        self.prompts = PromptReader()  # what the base makes of prompts is the same for all adapters
+        self.packs = PackedWeights()
+        # Two threads must not swap adapters under each other, as when one streams what the other generates.
+        self._lock = RLock()
+        self._config = self._complete(peft_config, model)
+        self._wrap(model, 0, self._config)
+        self.slot = AdapterSlot.of(self.model)
+        resolved = copy.deepcopy(self.model.peft_config["default"])
+        # Configurations with this slot, by their spelling: to train with, and, with PEFT's choices made, to be saved.
+        self._configs = {spelling_of(peft_config): (self._config, resolved)}
+        self._resolved = resolved
+
+    def beside(self, peft_config: PeftConfig) -> AdapterHost:
+        """Another host of this base, for adapters of another configuration; both share the base's weights."""
+        with self._lock:
+            shared = {id(tensor): tensor for tensor in (*self.model.parameters(), *self.model.buffers())}
+            model = copy.deepcopy(self.model, shared)
+        model.delete_adapter("default")
+        host = self._of_this_kind(model.unload(), peft_config)
+        host.family = self.family
+        return host
+
+    def adopt(self, other: AdapterHost) -> None:
+        """Take over the configurations of a host with the same slot."""
+        self._configs.update(other._configs)
+
+    def is_sharded(self) -> bool:
+        """Whether this process holds only a part of the base's weights."""
+        from torch.distributed.tensor import DTensor
+
+        return any(isinstance(parameter, DTensor) for parameter in self.model.parameters())
+
+    def _of_this_kind(self, model: Any, peft_config: PeftConfig) -> AdapterHost:
+        return AdapterHost(model, peft_config)
+
+    def _complete(self, peft_config: PeftConfig, model: Any) -> PeftConfig:
+        """A copy, checked, and with what follows from the base."""
+        from transformers.pytorch_utils import Conv1D
 
         config = copy.deepcopy(peft_config)
         check_adapter_config(config)
         # GPT-2 stores its weights transposed; PEFT warns and sets this itself otherwise.
         if hasattr(config, "fan_in_fan_out") and any(isinstance(module, Conv1D) for module in model.modules()):
             config.fan_in_fan_out = True
-        self._config = config
-        self.prompts = PromptReader()  # what the base makes of prompts is the same for all adapters
-        self.packs = PackedWeights()
-        # Two threads must not swap adapters under each other, as when one streams what the other generates.
-        self._lock = RLock()
-        self._wrap(model, seed=0)
+        return config
 
-    def _wrap(self, base: Any, seed: int) -> None:
+    def _wrap(self, base: Any, seed: int, config: PeftConfig) -> None:
         from peft import get_peft_model
 
         with isolated_rng(seed), warnings.catch_warnings():
             # PEFT reads an attribute that transformers has renamed; nothing a user could do.
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-            self.model: PeftModel = get_peft_model(base, copy.deepcopy(self._config)).eval()
+            self.model: PeftModel = get_peft_model(base, copy.deepcopy(config)).eval()
         self.model.set_adapter("default")  # trainable even if the configuration was loaded for inference
         self._slots = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
 
-    def reset(self, seed: int) -> None:
-        """Put a freshly initialised adapter into the slot."""
+    def reset(self, seed: int, peft_config: PeftConfig | None = None) -> None:
+        """Put a freshly initialised adapter into the slot, of a configuration that was asked for, or the first one."""
+        config = self._config if peft_config is None else self._configs[spelling_of(peft_config)][0]
         with self._lock:
             # Deleted first, or a trained module to save would stay in the base; unwrapped, since PEFT refuses to add an
             # adapter where it has deleted such a module.
             try:
                 self.model.delete_adapter("default")
-                self._wrap(self.model.unload(), seed)
+                self._wrap(self.model.unload(), seed, config)
             except BaseException:  # Ctrl-C: fitted members of this base would have no slot
-                self._wrap(self.model.unload(), seed)
+                self._wrap(self.model.unload(), seed, config)
                 raise
 
     @contextmanager
-    def training(self, seed: int) -> Iterator[PeftModel]:
-        """Lend the model with a freshly initialised adapter in the slot, to be trained; other threads wait."""
+    def training(self, seed: int, peft_config: PeftConfig | None = None) -> Iterator[PeftModel]:
+        """Lend the model with a freshly initialised adapter in the slot, to be trained; other threads wait.
+
+        Parameters
+        ----------
+        seed : int
+            Of the initialisation.
+        peft_config : peft.PeftConfig, optional
+            One that the host was asked for with, for its dropout and initialisation; that of the first asker if None.
+        """
         # The generators first, as where a thread samples from this model: two orders would wait for each other.
         with isolated_rng(seed), self._lock:
-            self.reset(seed)
+            self.reset(seed, peft_config)
             try:
                 yield self.model
             finally:
@@ -139,7 +190,14 @@ class AdapterHost:
         with self._lock:
             self.packs.clear()
 
-    def save(self, state: AdapterState, folder: Path, *, cue_ids: Sequence[int] | None = None) -> None:
+    def save(
+        self,
+        state: AdapterState,
+        folder: Path,
+        *,
+        peft_config: PeftConfig | None = None,
+        cue_ids: Sequence[int] | None = None,
+    ) -> None:
         """Write a member's adapter as PEFT does: ``adapter_config.json`` and ``adapter_model.safetensors``.
 
         Parameters
@@ -148,13 +206,17 @@ class AdapterHost:
             The member's adapter.
         folder : Path
             Where `peft.PeftModel.from_pretrained` will find it.
+        peft_config : peft.PeftConfig, optional
+            What the adapter was trained with; as the first asker's if None.
         cue_ids : sequence of int, optional
             Tokens from which on the adapter acts (activated LoRA); everywhere if None.
         """
         from peft import get_peft_model_state_dict
 
         with self.active(state) as model:
-            config = copy.deepcopy(model.peft_config["default"])
+            spelling = "" if peft_config is None else spelling_of(peft_config)
+            _, resolved = self._configs.get(spelling, (None, self._resolved))
+            config = copy.deepcopy(resolved)
             base = model.get_base_model()
             config.base_model_name_or_path = base.name_or_path or None
             config.revision = getattr(base.config, "_commit_hash", None)
@@ -230,36 +292,3 @@ def weights_digest(parameters: Iterable[tuple[str, torch.Tensor]]) -> str | None
 
 def _shapes(tensors: AdapterState) -> dict[str, str]:
     return {name: f"{str(tensor.dtype)[6:]} of shape {tuple(tensor.shape)}" for name, tensor in tensors.items()}
-
-
-def check_adapter_config(config: PeftConfig) -> None:
-    """Refuse adapters that do not leave the base as it is.
-
-    Raises
-    ------
-    ValueError
-        Names the setting of the configuration.
-    """
-    if config.is_prompt_learning:
-        raise ValueError(
-            f"peft_config must adapt layers, like LoraConfig. Got {type(config).__name__}, a prompt-learning "
-            f"method, whose virtual tokens do not fit left-padded batches."
-        )
-    # PiSSA, OLoRA and others replace the base weights.
-    start = getattr(config, "init_lora_weights", True)
-    if not (isinstance(start, bool) or start in ("gaussian", "orthogonal", "mica")):
-        raise ValueError(
-            f"peft_config.init_lora_weights must be True, False, 'gaussian', 'orthogonal' or 'mica', which leave the "
-            f"base as it is; all members share it. Got {start!r} instead."
-        )
-    if getattr(config, "alora_invocation_tokens", None) is not None:
-        raise ValueError(
-            "peft_config.alora_invocation_tokens must be None. Got tokens instead; pass adapt='answer' to HFCausalLM, "
-            "which takes them from prompt_template."
-        )
-    bias = getattr(config, "bias", "none")
-    if bias != "none":
-        raise ValueError(
-            f"peft_config.bias must be 'none': biases belong to the base, which all members share. Got {bias!r} "
-            f"instead; peft_config=None trains all weights."
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,16 +31,22 @@ class HeadHost(AdapterHost):
     """
 
     def __init__(self, model: Any, peft_config: PeftConfig, untrained: Sequence[str]) -> None:
-        config = copy.deepcopy(peft_config)
-        if untrained:
-            config.modules_to_save = sorted({*(getattr(config, "modules_to_save", None) or ()), *untrained})
         self._untrained = list(untrained)
-        super().__init__(model, config)
+        super().__init__(model, peft_config)
 
-    def reset(self, seed: int) -> None:
+    def _complete(self, peft_config: PeftConfig, model: Any) -> PeftConfig:
+        config = super()._complete(peft_config, model)
+        if self._untrained:
+            config.modules_to_save = sorted({*(getattr(config, "modules_to_save", None) or ()), *self._untrained})
+        return config
+
+    def _of_this_kind(self, model: Any, peft_config: PeftConfig) -> AdapterHost:
+        return HeadHost(model, peft_config, self._untrained)
+
+    def reset(self, seed: int, peft_config: PeftConfig | None = None) -> None:
         """Put a freshly initialised adapter and head into the slot."""
         with self._lock:
-            super().reset(seed)
+            super().reset(seed, peft_config)
             reinitialize(self.model, self._untrained, seed)
 
 

@@ -120,6 +120,10 @@ class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
         return host
 
     @abstractmethod
+    def _adapter_config(self) -> Any:
+        """The `peft.PeftConfig` of the present parameters."""
+
+    @abstractmethod
     def _find_host(self) -> AdapterHost:
         """The host for the present parameters, from `shared_host`."""
 

@@ -11,10 +11,13 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from ensemw2s.learners._adapter_config import spelling_of
 from ensemw2s.learners._loading import forget_tokenizers
 from ensemw2s.learners._rng import isolated_rng
 
 if TYPE_CHECKING:
+    from peft import PeftConfig
+
     from ensemw2s.learners._adapters import AdapterHost
 
 __all__ = ["clear_model_cache", "shared_host"]
@@ -23,20 +26,24 @@ _LIMIT = "ENSEMW2S_MODEL_CACHE"
 _DEFAULT_LIMIT = 2  # a weak and a strong model
 
 _LOCK = RLock()
-# All hosts that anybody holds, and those that nobody else needs to hold, the least recently asked for first.
+# All hosts that anybody holds, by base and by each spelling of their configurations.
 _HOSTS: WeakValueDictionary[tuple, AdapterHost] = WeakValueDictionary()
-_KEPT: OrderedDict[tuple, AdapterHost] = OrderedDict()
+# Those that nobody else needs to hold, the least recently asked for first.
+_KEPT: OrderedDict[AdapterHost, None] = OrderedDict()
 
 
-def shared_host(key: tuple, build: Callable[[], AdapterHost]) -> AdapterHost:
-    """The host for a base and an adapter shape, built where no learner holds it and it is not among the last used.
+def shared_host(base: tuple, build: Callable[[], AdapterHost], peft_config: PeftConfig | None = None) -> AdapterHost:
+    """The host for a base and an adapter's shape; the base is loaded if nobody holds it, and it was not used last.
 
     Parameters
     ----------
-    key : tuple
-        All that tells two bases apart: model, revision, dtype, device, adapter configuration.
+    base : tuple
+        All that tells two bases apart: model, revision, dtype, device.
     build : callable
-        Makes the host when there is none.
+        Loads the base and makes the host.
+    peft_config : peft.PeftConfig, optional
+        Of the adapters. Another one with the same slot has the same host; for one with another slot a host is made that
+        shares the base's weights.
 
     Raises
     ------
@@ -45,7 +52,8 @@ def shared_host(key: tuple, build: Callable[[], AdapterHost]) -> AdapterHost:
     """
     import torch
 
-    key = tuple(part if _is_hashable(part) else _SameObject(part) for part in key)
+    base = tuple(part if _is_hashable(part) else _SameObject(part) for part in base)
+    key = (base, "" if peft_config is None else spelling_of(peft_config))
     limit = _limit()
     host = _find(key, limit)
     if host is not None:
@@ -54,12 +62,14 @@ def shared_host(key: tuple, build: Callable[[], AdapterHost]) -> AdapterHost:
     with isolated_rng(0), torch.inference_mode(mode=False):  # a base loaded while scoring can be trained on later
         host = _find(key, limit)
         if host is None:
+            host = None if peft_config is None else _relative(base, peft_config)
+        if host is None:
             with _LOCK:
                 _shrink(limit - 1)  # before the next one is loaded: memory never holds one more than the limit
             host = build()
-            with _LOCK:
-                _HOSTS[key] = host
-                _keep(key, host, limit)
+        with _LOCK:
+            _HOSTS[key] = host
+            _keep(host, limit)
     return host
 
 
@@ -82,7 +92,7 @@ def clear_model_cache() -> None:
     >>> clear_model_cache()
     """
     with _LOCK:
-        hosts = list(_HOSTS.values())
+        hosts = set(_HOSTS.values())
         _KEPT.clear()
     for host in hosts:
         host.forget_prompts()
@@ -99,13 +109,28 @@ def _find(key: tuple, limit: int) -> AdapterHost | None:
     with _LOCK:
         host = _HOSTS.get(key)
         if host is not None:
-            _keep(key, host, limit)
+            _keep(host, limit)
         return host
 
 
-def _keep(key: tuple, host: AdapterHost, limit: int) -> None:
-    _KEPT[key] = host
-    _KEPT.move_to_end(key)
+def _relative(base: tuple, peft_config: PeftConfig) -> AdapterHost | None:
+    """A host that shares the weights of one that is there; None if there is none."""
+    with _LOCK:
+        hosts = list({id(host): host for (other, _), host in list(_HOSTS.items()) if other == base}.values())
+    # The parts of a sharded base are gathered by hooks of its own modules.
+    if not hosts or hosts[0].is_sharded():
+        return None
+    new = hosts[0].beside(peft_config)
+    for host in hosts:
+        if host.slot.difference(new.slot) is None:
+            host.adopt(new)
+            return host
+    return new
+
+
+def _keep(host: AdapterHost, limit: int) -> None:
+    _KEPT[host] = None
+    _KEPT.move_to_end(host)
     _shrink(limit)
 
 

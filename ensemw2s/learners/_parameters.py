@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 
 from ensemw2s._encoding import check_template
 from ensemw2s._validation import check_integer, check_option, check_real, shorten
-from ensemw2s.learners._adapters import check_adapter_config
+from ensemw2s.learners._adapter_config import check_adapter_config
 from ensemw2s.learners._reports import check_reports
 
 __all__ = ["check_parameters"]

@@ -13,7 +13,7 @@ from ensemw2s.storage import read_tensors
 
 if TYPE_CHECKING:
     import torch
-    from peft import PeftConfig
+    from peft import PeftConfig, PeftModel
 
     from ensemw2s.learners.hf_causal_lm import HFCausalLM
 
@@ -32,7 +32,7 @@ def learner_from_peft(
         model = named
         parameters = {"revision": revision, **parameters}
     cue_ids = getattr(config, "alora_invocation_tokens", None)
-    # What says where the adapter comes from is no part of its shape, by which learners find a base to share.
+    # Or PEFT would warn that the base has another name.
     config.base_model_name_or_path = config.revision = None
     config.inference_mode = False
     if cue_ids is not None:
@@ -44,7 +44,10 @@ def learner_from_peft(
             f"{learner.prompt_template!r}, which ends with {learner.cue_ids_}."
         )
     source = folder / "adapter_model.safetensors"
-    learner.adapter_ = learner._host().load(_in_single_precision(_read_tensors(source)), source)
+    host = learner._host()
+    with host.held() as base:
+        tensors = _without_base(_read_tensors(source), base, source)
+    learner.adapter_ = host.load(_in_single_precision(tensors), source)
     return learner
 
 
@@ -55,8 +58,6 @@ def _read_config(path: Path) -> PeftConfig:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged: it is no JSON ({error}). Copy or save the folder again.") from error
-    if isinstance(settings.get("target_modules"), list):
-        settings["target_modules"].sort()  # PEFT writes a set, in any order; the base is found by the configuration
     return build_peft_config(settings)
 
 
@@ -64,6 +65,29 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise CheckpointError(f"{path} is missing; weights in another format are not read. Save the adapter anew.")
     return read_tensors(path)
+
+
+def _without_base(tensors: dict[str, torch.Tensor], model: PeftModel, source: Path) -> dict[str, torch.Tensor]:
+    """Leave out weights of the base, which PEFT saves along where the head or the embeddings are adapted."""
+    frozen = {
+        name: parameter
+        for name, parameter in model.named_parameters(remove_duplicate=False)  # or tied weights had one name
+        if not parameter.requires_grad
+    }
+    for name in tensors.keys() & frozen.keys():
+        if not _are_same(tensors[name], frozen[name]):
+            raise CheckpointError(
+                f"{source} belongs to a base whose weights were changed along with the adapter: {name} is not that of "
+                f"the model, and members share their base as it is. Save the changed base, "
+                f"peft_model.unload().save_pretrained(FOLDER), and pass model=FOLDER."
+            )
+    return {name: tensor for name, tensor in tensors.items() if name not in frozen}
+
+
+def _are_same(saved: torch.Tensor, loaded: torch.Tensor) -> bool:
+    # Either may have been rounded to half precision.
+    dtype = min(saved.dtype, loaded.dtype, key=lambda dtype: dtype.itemsize)
+    return saved.shape == loaded.shape and bool((saved.to(dtype) == loaded.cpu().to(dtype)).all())
 
 
 def _in_single_precision(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

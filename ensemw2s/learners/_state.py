@@ -178,7 +178,8 @@ def write_training(learner: Any, path: Path, name: str) -> dict[str, Any]:
             learner.model_.save_pretrained(path)
         return {**record, "weights": "full", "sha256": digest, "attention": attention_of(learner.model_)}
     if learner.adapter_ is not None:
-        learner._host().save(learner.adapter_, path, cue_ids=getattr(learner, "cue_ids_", None))
+        config, cue_ids = learner._adapter_config(), getattr(learner, "cue_ids_", None)
+        learner._host().save(learner.adapter_, path, peft_config=config, cue_ids=cue_ids)
         record["weights"] = "adapter"
     return record
 

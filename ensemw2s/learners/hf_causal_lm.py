@@ -163,8 +163,9 @@ class HFCausalLM(CausalForward):
     ) -> HFCausalLM:
         """A fitted learner from an adapter that was trained and saved with PEFT.
 
-        Several of one base and one configuration share the base in memory, and decode as one batch. Ensembles write
-        their members' adapters in the same form, see ``save_pretrained``.
+        All of one base share it in memory. Where their adapters have the same shapes and scaling they decode as one
+        batch, also with members that were trained here; else the log says, once, why not. Ensembles write their
+        members' adapters in the same form, see ``save_pretrained``.
 
         Parameters
         ----------
@@ -256,7 +257,7 @@ class HFCausalLM(CausalForward):
         with self._unfitted_unless_done():
             if self.peft_config is not None:
                 host = self._host()
-                with host.training(seed) as model:
+                with host.training(seed, self._adapter_config()) as model:
                     self._train(model, tokens, weight, seed)
                     self.adapter_ = host.state()
             else:
@@ -305,13 +306,13 @@ class HFCausalLM(CausalForward):
 
         return AutoConfig.from_pretrained(self.model, revision=self.revision, trust_remote_code=False)
 
+    def _adapter_config(self) -> Any:
+        return default_lora() if isinstance(self.peft_config, str) else self.peft_config
+
     def _find_host(self) -> AdapterHost:
-        config = default_lora() if isinstance(self.peft_config, str) else self.peft_config
-        key = (
-            self.model, folder_stamp(self.model), self.revision, self.gguf_file, self.dtype, self._device(),
-            repr(config),
-        )  # fmt: skip
-        return shared_host(key, lambda: AdapterHost(self._load_base(config), config))
+        config = self._adapter_config()
+        base = (self.model, folder_stamp(self.model), self.revision, self.gguf_file, self.dtype, self._device())
+        return shared_host(base, lambda: AdapterHost(self._load_base(config), config), config)
 
     def _load_untrained(self) -> tuple[Any, list[str]]:
         """The untrained model, on the CPU; all its modules have trained weights."""

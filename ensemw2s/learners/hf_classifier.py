@@ -221,7 +221,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
                 self.model_.eval()
             else:
                 host = self._host()
-                with host.training(seed) as model:
+                with host.training(seed, self._adapter_config()) as model:
                     self._train(model, texts, targets, weight, seed)
                     self.adapter_ = host.state()
         del previous
@@ -353,13 +353,17 @@ class HFClassifier(ClassifierMixin, HFLearner):
     def _make_loss(self) -> Any:
         return _LOSSES[self.loss]() if isinstance(self.loss, str) else self.loss
 
-    def _find_host(self) -> AdapterHost:
+    def _adapter_config(self) -> Any:
         config = self.peft_config
         config = default_lora() if config is None or isinstance(config, str) else copy.deepcopy(config)
         config.task_type = self._head.task_type
-        key = (
+        return config
+
+    def _find_host(self) -> AdapterHost:
+        config = self._adapter_config()
+        base = (
             type(self).__name__, self.head, self._head.n_classes, self._head.pad_token_id,
-            self.model, folder_stamp(self.model), self.revision, self.dtype, self._device(), repr(config),
+            self.model, folder_stamp(self.model), self.revision, self.dtype, self._device(),
         )  # fmt: skip
 
         def build() -> AdapterHost:
@@ -371,7 +375,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
             placed = launch.place(model, device=self._device(), whole=whole, as_base=True)
             return HeadHost(placed, config, untrained)
 
-        return shared_host(key, build)
+        return shared_host(base, build, config)
 
     def _revive(self) -> None:
         """Make the head for the fitted tokenizer and classes."""
