@@ -1,8 +1,9 @@
 """How every script here measures, and the row of the table that comes of it.
 
 Times are CPU seconds of this process with one thread: another process that takes the core does not count, and a second
-thread could only add. Candidates take turns, so that what disturbs one disturbs the others; a ratio is formed within a
-turn, and the least and the median of the turns' ratios are shown.
+thread could only add. On a GPU they are seconds of the wall, until all is done that the GPU was given. Candidates take
+turns, so that what disturbs one disturbs the others; a ratio is formed within a turn, and the least and the median of
+the turns' ratios are shown.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["Row", "as_table", "compare", "interleave", "one_thread", "run_script", "script"]
+__all__ = ["Row", "as_table", "clock", "compare", "interleave", "one_thread", "run_script", "script"]
 
 _TARGET = re.compile(r"([≤≥]) (\d+(?:\.\d+)?)(x| s| MB|)")
 
@@ -98,8 +99,20 @@ class one_thread:
         torch.set_num_threads(self.n_before)
 
 
-def interleave(candidates: dict[str, Callable[[], Any]], repeats: int = 5) -> dict[str, list[float]]:
-    """CPU seconds of each candidate, one thread, in turn.
+def clock(device: str = "cpu") -> float:
+    """Seconds: of CPU time on a CPU; elsewhere of the wall, as soon as the device has done what it was given."""
+    if device == "cpu":
+        return time.process_time()
+    import torch
+
+    torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def interleave(
+    candidates: dict[str, Callable[[], Any]], repeats: int = 5, device: str = "cpu"
+) -> dict[str, list[float]]:
+    """Seconds of each candidate by `clock`, one thread, in turn.
 
     Parameters
     ----------
@@ -107,6 +120,8 @@ def interleave(candidates: dict[str, Callable[[], Any]], repeats: int = 5) -> di
         Called once to warm up, then once a repeat, in an order that is reversed every other time.
     repeats : int, at least 1
         Measurements of each.
+    device : str
+        Where the candidates work.
 
     Returns
     -------
@@ -120,9 +135,9 @@ def interleave(candidates: dict[str, Callable[[], Any]], repeats: int = 5) -> di
         for repeat in range(repeats):
             for name in list(candidates)[:: -1 if repeat % 2 else 1]:
                 gc.collect()  # what the one before left is not for this one to clean up
-                start = time.process_time()
+                start = clock(device)
                 candidates[name]()
-                seconds[name].append(time.process_time() - start)
+                seconds[name].append(clock(device) - start)
     return seconds
 
 

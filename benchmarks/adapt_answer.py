@@ -15,7 +15,6 @@ The members' logits are compared with those of their exported adapters in PEFT, 
 
 from __future__ import annotations
 
-import copy
 import tempfile
 import time
 import warnings
@@ -25,19 +24,18 @@ from typing import Any
 import numpy as np
 
 from benchmarks._measure import Row, compare, interleave, script
-from benchmarks._models import random_llama
-from ensemw2s import HFCausalLM, MixtureForCausalLM, TokenDataset, byte_tokenizer
+from benchmarks._models import RandomLlama, with_random_adapter
+from ensemw2s import MixtureForCausalLM, TokenDataset
 
 TEMPLATE = "{prompt}\nA:"  # the cue is three tokens of the byte tokenizer, as "\nAnswer:" is of SmolLM2's
 TOLERANCE = 1e-4
 
 
-def run(repeats: int = 5, n_members: int = 5, n_rows: int = 8, n_prompt: int = 64, n_new: int = 4) -> list[Row]:
+def run(
+    repeats: int = 5, n_members: int = 5, n_rows: int = 8, n_prompt: int = 64, n_new: int = 4, shape: str = "134M"
+) -> list[Row]:
     """Rows of pseudo-answers and of training."""
-    learner = HFCausalLM(
-        random_llama, tokenizer=byte_tokenizer(), device="cpu", adapt="answer", prompt_template=TEMPLATE,
-        epochs=1, random_state=0,
-    ).initialize()  # fmt: skip
+    learner = RandomLlama(shape).learner(adapt="answer", prompt_template=TEMPLATE, epochs=1, random_state=0)
     return [
         pseudo_answers(learner, repeats, n_members, n_rows, n_prompt, n_new),
         training(learner, repeats, learner.batch_size, n_prompt),
@@ -53,7 +51,7 @@ def pseudo_answers(learner: Any, repeats: int, n_members: int, n_rows: int, n_pr
     host = learner._host()
     texts = np.random.default_rng(0).integers(97, 123, (n_rows, n_prompt - len(learner.cue_ids_)))
     ids = torch.from_numpy(np.hstack([texts, np.tile(learner.cue_ids_, (n_rows, 1))]))
-    single = random_llama().eval()
+    single = learner.model.placed()
     settings = {
         "input_ids": ids, "attention_mask": torch.ones_like(ids), "max_new_tokens": n_new, "do_sample": False,
         "eos_token_id": [], "pad_token_id": 0,
@@ -94,8 +92,9 @@ def training(learner: Any, repeats: int, batch_size: int, n_prompt: int, n_steps
     for row in range(2):
         prompt, answer = tokens.row_ids(row)
         whole = in_peft(fitted, torch.tensor([[*prompt, *answer[:-1]]]))[0, -len(answer) :]
-        apart = max(apart, float((logits[row, -len(answer) :] - whole).abs().max()))
-    theirs = plain_trainer(rows, batch_size, step_clock(seconds["theirs"]))
+        mine = logits[tokens.indptr[row] : tokens.indptr[row + 1]]
+        apart = max(apart, float((mine - whole).abs().max()))
+    theirs = plain_trainer(learner.model, rows, batch_size, step_clock(seconds["theirs"]))
     interleave({"ours": lambda: fitted.fit(tokens, token_weight=weight), "theirs": theirs}, repeats)
     last = n_steps * repeats  # what came before was to warm up
     ours, plain = (list(np.reshape(steps[-last:], (repeats, -1)).mean(axis=1)) for steps in seconds.values())
@@ -106,18 +105,6 @@ def training(learner: Any, repeats: int, batch_size: int, n_prompt: int, n_steps
     )  # fmt: skip
 
 
-def with_random_adapter(learner: Any, seed: int) -> Any:
-    """A member with an adapter that moves the logits."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    member = copy.copy(learner)
-    member.adapter_ = {
-        name: 0.02 * torch.randn(tensor.shape, generator=generator) for name, tensor in learner._host().state().items()
-    }
-    return member
-
-
 def in_peft(member: Any, ids: Any) -> Any:
     """Logits of whole rows from PEFT's activated LoRA, (B, L, V)."""
     import torch
@@ -126,7 +113,7 @@ def in_peft(member: Any, ids: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT reads an attribute that transformers has renamed
         member._host().save(member.adapter_, Path(folder), cue_ids=member.cue_ids_)
-        model = PeftModel.from_pretrained(random_llama().eval(), folder)
+        model = PeftModel.from_pretrained(member.model.placed(), folder)
     with torch.no_grad():
         return model(ids).logits
 
@@ -145,7 +132,7 @@ def step_clock(seconds: list[float]) -> Any:
     return Clock()
 
 
-def plain_trainer(rows: list[list[int]], batch_size: int, clock: Any) -> Any:
+def plain_trainer(base: RandomLlama, rows: list[list[int]], batch_size: int, clock: Any) -> Any:
     """A function that trains one epoch of LoRA as most scripts do."""
     import torch
     from peft import get_peft_model
@@ -155,7 +142,7 @@ def plain_trainer(rows: list[list[int]], batch_size: int, clock: Any) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        model = get_peft_model(random_llama(), default_lora())
+        model = get_peft_model(base(), default_lora())
 
     def collate(batch: list[list[int]]) -> dict[str, Any]:
         width = max(map(len, batch))

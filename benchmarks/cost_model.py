@@ -44,6 +44,7 @@ from ensemw2s.scoring import option_nll, score_answers
 N_ROWS, N_OPTIONS, N_NEW, N_STEPS = 16, 4, 16, 3
 PROMPT, ANSWER = 56, 6  # characters, which are the tokens of the random models
 SIZES = {
+    "tiny": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
     "1M": {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 4},
     "10M": {"hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 6},
     "50M": {"hidden_size": 640, "intermediate_size": 1728, "num_hidden_layers": 10, "num_attention_heads": 10},
@@ -189,36 +190,43 @@ def measure_memory(name: str, operation: str) -> tuple[float, float]:
     return case.expected_memory(), max(e["args"]["Total Allocated"] for e in events if e.get("name") == "[memory]")
 
 
-def measure_cases(cases: list[Case], n_repeats: int) -> tuple[dict[Case, list[float]], dict[str, list[float]]]:
-    """CPU seconds of every case, and speeds: operations per second by model, and bytes per second as "bytes"."""
+def measure_cases(
+    cases: list[Case], n_repeats: int, interval: float = 0.2, copied: int = 1 << 28
+) -> tuple[dict[Case, list[float]], dict[str, list[float]]]:
+    """CPU seconds of every case, and speeds: operations per second by model, and bytes per second as "bytes".
+
+    A speed is measured for `interval` seconds, that of memory by copies of `copied` bytes.
+    """
     seconds: dict[Case, list[float]] = defaultdict(list)
     speeds: dict[str, list[float]] = defaultdict(list)
     clock = time.process_time
     for repeat in range(n_repeats + 1):  # in turn, so that a disturbance meets all alike
-        bandwidth = measure_bandwidth(seconds=0.2, clock=clock)
+        bandwidth = measure_bandwidth(n_bytes=copied, seconds=interval, clock=clock)
         speeds["bytes"].append(bandwidth)
         for case in cases:
             if case.operation == OPERATIONS[0]:
                 n_tokens = round(N_ROWS * (case.prompt + case.answer - 1))
-                speeds[case.name].append(measure_flops(case.cost.model, n_tokens=n_tokens, seconds=0.2, clock=clock))
+                speeds[case.name].append(
+                    measure_flops(case.cost.model, n_tokens=n_tokens, seconds=interval, clock=clock)
+                )
             took = case.run()
             if repeat:  # the first run allocates, and loads what is imported late
                 seconds[case] += took
     return seconds, speeds
 
 
-def run(repeats: int = 5) -> list[Row]:
+def run(repeats: int = 5, size: str = "10M", interval: float = 0.2, copied: int = 1 << 28) -> list[Row]:
     """Rows of the measured times over the predicted ones."""
     with one_thread():
-        cases = [Case("10M", operation) for operation in OPERATIONS]
-        seconds, speeds = measure_cases(cases, repeats)
+        cases = [Case(size, operation) for operation in OPERATIONS]
+        seconds, speeds = measure_cases(cases, repeats, interval, copied)
     rows_ = []
     for case in cases:
         predicted = case.expected().flops / max(speeds[case.name])
         predicted += case.expected().traffic / max(speeds["bytes"])
         ratios = [took / predicted for took in seconds[case]]
         rows_.append(
-            Row(f"cost model, {case.operation}, 10M weights", "predicted", min(ratios), statistics.median(ratios),
+            Row(f"cost model, {case.operation}, {size} weights", "predicted", min(ratios), statistics.median(ratios),
                 "≤ 2", details={"predicted": predicted})
         )  # fmt: skip
     return rows_
@@ -246,7 +254,7 @@ def measure_times(names: list[str], n_repeats: int) -> None:
 def main() -> None:
     """Measure times, then memory, and print two tables in Markdown."""
     parser = argparse.ArgumentParser(description="The cost model against measurements on this machine.")
-    parser.add_argument("--models", nargs="+", choices=list(SIZES), default=list(SIZES), help="random models")
+    parser.add_argument("--models", nargs="+", choices=list(SIZES), default=list(SIZES)[1:], help="random models")
     parser.add_argument("--folder", help="a pretrained model beside them: a folder or hub id")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each case (default: %(default)s)")
     parser.add_argument("--only", choices=("times", "memory"), help="measure one of the two")

@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 
 from benchmarks._measure import Row, compare, interleave, script
-from benchmarks._models import random_llama
-from ensemw2s import HFCausalLM, MixtureForCausalLM, byte_tokenizer
+from benchmarks._models import RandomLlama, with_random_adapter
+from ensemw2s import HFCausalLM, MixtureForCausalLM
 
 TARGETS = {
     1: {"one model": "≤ 1.7", "full models": "≥ 2.3x", "adapter_names": "≥ 2.2x", "set_adapter": "≥ 2.2x"},
@@ -30,9 +31,9 @@ TARGETS = {
 }
 
 
-def run(repeats: int = 5, n_members: int = 5, n_prompt: int = 64, n_new: int = 8) -> list[Row]:
+def run(repeats: int = 5, n_members: int = 5, n_prompt: int = 64, n_new: int = 8, shape: str = "134M") -> list[Row]:
     """Rows of one prompt and of eight."""
-    mixtures = candidates(n_members)
+    mixtures = candidates(RandomLlama(shape), n_members, ["prepacked", *TARGETS[1]])
     return [row for n_rows in TARGETS for row in decode(mixtures, repeats, n_members, n_rows, n_prompt, n_new)]
 
 
@@ -79,7 +80,8 @@ class Writer:
         import torch
 
         self.model, self.n_new, self.cache = model, n_new, None
-        self.ids = torch.from_numpy(np.random.default_rng(0).integers(97, 123, (n_rows, n_prompt)))
+        ids = np.random.default_rng(0).integers(97, 123, (n_rows, n_prompt))
+        self.ids = torch.from_numpy(ids).to(model.device)
         self.write(1)
 
     def go_on(self) -> None:
@@ -104,42 +106,38 @@ class Prepacked(Writer):
             super().write(n_new)
 
 
-def candidates(n_members: int) -> dict[str, Any]:
-    """What decodes: ours, one model, and the alternatives."""
-    import torch
-
-    tokenizer, generator = byte_tokenizer(), torch.Generator().manual_seed(0)
-    members = []
-    for _ in range(n_members):
-        member = HFCausalLM(random_llama, tokenizer=tokenizer, device="cpu").initialize()
-        member.adapter_ = {
-            name: 0.02 * torch.randn(tensor.shape, generator=generator)
-            for name, tensor in member._host().state().items()
-        }
-        members.append(member)
-    adapted = with_adapters(members)
+def candidates(base: RandomLlama, n_members: int, others: Sequence[str]) -> dict[str, Any]:
+    """What decodes: "ours", and what it is compared with."""
+    learner = base.learner()
+    members = [with_random_adapter(learner, seed) for seed in range(n_members)]
     names = [f"member_{place}" for place in range(n_members)]
-    ways = {
-        "ours": members,
-        "prepacked": members,
-        "full models": [merged(member) for member in members],
-        "adapter_names": [NamedRows(adapted, name, tokenizer) for name in names],
-        "set_adapter": [Switched(adapted, name, tokenizer) for name in names],
+    tokenizer, adapted = learner.tokenizer_, cache(lambda: with_adapters(members))
+    ways: dict[str, Callable[[], list[Any]]] = {
+        "ours": lambda: members,
+        "prepacked": lambda: members,
+        "full models": lambda: [merged(member) for member in members],
+        "adapter_names": lambda: [NamedRows(adapted(), name, tokenizer) for name in names],
+        "set_adapter": lambda: [Switched(adapted(), name, tokenizer) for name in names],
     }
-    mixed = {name: MixtureForCausalLM.from_members(several, np.ones(n_members)) for name, several in ways.items()}
-    return {**mixed, "one model": random_llama().eval()}
+    return {
+        name: base.placed()
+        if name == "one model"
+        else MixtureForCausalLM.from_members(ways[name](), np.ones(n_members))
+        for name in ("ours", *others)
+    }
 
 
-def merged(member: Any) -> Any:
+def merged(member: HFCausalLM) -> HFCausalLM:
     """A member as a model of its own."""
 
     def whole() -> Any:
         return with_adapters([member]).merge_and_unload()
 
-    return HFCausalLM(whole, tokenizer=member.tokenizer_, peft_config=None, device="cpu").initialize()
+    learner = HFCausalLM(whole, tokenizer=member.tokenizer_, peft_config=None, device=member.device, dtype=member.dtype)
+    return learner.initialize()
 
 
-def with_adapters(members: list[Any]) -> Any:
+def with_adapters(members: list[HFCausalLM]) -> Any:
     """One PEFT model that holds all adapters."""
     from peft import get_peft_model
 
@@ -147,7 +145,7 @@ def with_adapters(members: list[Any]) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT reads an attribute that transformers has renamed
-        model = get_peft_model(random_llama(), default_lora(), adapter_name="member_0")
+        model = get_peft_model(members[0].model.placed(), default_lora(), adapter_name="member_0")
         for place in range(1, len(members)):
             model.add_adapter(f"member_{place}", default_lora())
     for place, member in enumerate(members):

@@ -12,23 +12,17 @@ import copy
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks._measure import Row, interleave, script
-from benchmarks._models import WORDS, random_llama
+from benchmarks._models import WORDS, RandomLlama
 from benchmarks.token_bookkeeping import one_round
 from ensemw2s import HFCausalLM, MixtureForCausalLM, TokenDataset, word_tokenizer
 from ensemw2s.scoring import option_nll, score_answers
 
-VOCABULARY = 8192
-model = partial(
-    random_llama, vocab_size=VOCABULARY, hidden_size=384, intermediate_size=1024, num_hidden_layers=6,
-    num_attention_heads=6, num_key_value_heads=6,
-)  # fmt: skip
 N_ROWS, N_NEW, ANSWER = 8, 8, 4
 PROMPTS = (16, 32, 64, 128, 256)
 
@@ -43,12 +37,12 @@ class Curve:
     work: Callable[[int], Callable[[], Any]]
 
 
-def make_learner() -> HFCausalLM:
+def make_learner(shape: str) -> HFCausalLM:
     """A learner with an adapter that one step has trained."""
-    learner = HFCausalLM(
-        model, tokenizer=word_tokenizer(WORDS), prompt_template="{prompt}", device="cpu", epochs=1, batch_size=N_ROWS,
+    learner = RandomLlama(shape).learner(
+        tokenizer=word_tokenizer(WORDS), prompt_template="{prompt}", epochs=1, batch_size=N_ROWS,
         eval_batch_size=N_ROWS, random_state=0,
-    ).initialize()  # fmt: skip
+    )  # fmt: skip
     tokens = make_tokens(8)
     return learner.fit(tokens, token_weight=np.ones(tokens.n_tokens))
 
@@ -60,11 +54,11 @@ def make_tokens(prompt: int) -> TokenDataset:
     return TokenDataset(prompts, bounds * prompt, answers, bounds * ANSWER)
 
 
-def curves() -> list[Curve]:
+def curves(shape: str) -> list[Curve]:
     """All that is measured."""
     import torch
 
-    learner = make_learner()
+    learner = make_learner(shape)
 
     def decode(n_members: int, n_rows: int) -> Callable[[], Any]:
         mixture = MixtureForCausalLM.from_members([copy.copy(learner) for _ in range(n_members)], np.ones(n_members))
@@ -96,18 +90,19 @@ def curves() -> list[Curve]:
     ]  # fmt: skip
 
 
-def run(repeats: int = 5, figure: str = "") -> list[Row]:
-    """One row for each curve; with `figure`, a picture of them there."""
+def run(repeats: int = 5, figure: str = "", n_sizes: int = 5, shape: str = "10M") -> list[Row]:
+    """One row for each curve, of its first `n_sizes` sizes; with `figure`, a picture of them there."""
     rows, measured = [], []
-    for curve in curves():
-        seconds = interleave({str(size): curve.work(size) for size in curve.sizes}, repeats)
-        least = [min(seconds[str(size)]) for size in curve.sizes]
-        first, last = curve.sizes[0], curve.sizes[-1]
+    for curve in curves(shape):
+        sizes = curve.sizes[:n_sizes]
+        seconds = interleave({str(size): curve.work(size) for size in sizes}, repeats)
+        least = [min(seconds[str(size)]) for size in sizes]
+        first, last = sizes[0], sizes[-1]
         pairs = zip(seconds[str(first)], seconds[str(last)], strict=True)
         ratios = [after / before * first / last for before, after in pairs]
         rows.append(
             Row(f"{curve.name}: {curve.grows_with} from {first:,} to {last:,}", "in proportion", min(ratios),
-                statistics.median(ratios), "≤ 1.2", details={"sizes": list(curve.sizes), "seconds": least})
+                statistics.median(ratios), "≤ 1.2", details={"sizes": list(sizes), "seconds": least})
         )  # fmt: skip
         measured.append((curve, least))
     if figure:
@@ -124,12 +119,13 @@ def draw(measured: Sequence[tuple[Curve, list[float]]], path: Path) -> None:
 
     picture, axes = plt.subplots(2, 3, figsize=(9, 5), layout="constrained")
     for axis, (curve, seconds) in zip(axes.flat, measured, strict=True):
-        straight = [seconds[0] * size / curve.sizes[0] for size in curve.sizes]
-        axis.loglog(curve.sizes, straight, "--", color="0.7", label="in proportion")
-        axis.loglog(curve.sizes, seconds, "o-", color="C0", label="measured")
+        sizes = curve.sizes[: len(seconds)]
+        straight = [seconds[0] * size / sizes[0] for size in sizes]
+        axis.loglog(sizes, straight, "--", color="0.7", label="in proportion")
+        axis.loglog(sizes, seconds, "o-", color="C0", label="measured")
         axis.set(title=curve.name, xlabel=curve.grows_with, ylabel="CPU seconds")
-        if curve.sizes[-1] < 1000:
-            axis.set_xticks(curve.sizes, [str(size) for size in curve.sizes])
+        if sizes[-1] < 1000:
+            axis.set_xticks(sizes, [str(size) for size in sizes])
             axis.minorticks_off()
     axes[0, 0].legend(frameon=False)
     picture.savefig(path, dpi=110)

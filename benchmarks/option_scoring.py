@@ -18,10 +18,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from benchmarks._measure import Row, compare, interleave, one_thread, script
-from benchmarks._models import DATA, questions, smollm2
+from benchmarks._models import DATA, questions, smollm2, with_random_adapter
 from ensemw2s import HFCausalLM
 from ensemw2s.scoring import option_nll
 
@@ -29,13 +28,13 @@ TOLERANCE = 1e-4  # nats per token: both sides round in float32
 BATCH_SIZES = (1, 16, 64)
 
 
-def run(repeats: int = 5, data_dir: str = DATA, n_questions: int = 100) -> list[Row]:
+def run(repeats: int = 5, data_dir: str = DATA, n_questions: int = 100, shape: str = "134M") -> list[Row]:
     """Rows of option scoring, and how far the scores are apart."""
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it says that models are better given by name
-    model, tokenizer = smollm2()
+    model, tokenizer = smollm2(shape)
     learner = HFCausalLM(model, tokenizer=tokenizer, device="cpu", peft_config=None).initialize()
     prompts, options = questions(n_questions, data_dir, model)
     contexts = [learner.prompt_template.format(prompt=prompt) for prompt in prompts]
@@ -58,10 +57,12 @@ def run(repeats: int = 5, data_dir: str = DATA, n_questions: int = 100) -> list[
         def ours() -> None:
             found["ours"] = option_nll([learner], [1.0], prompts, options)[0]
 
-        harness.batch_size_per_gpu = fastest_batch_size(harness, requests[: len(requests) // 10])
+        harness.batch_size_per_gpu = fastest_batch_size(harness, requests[: -(-len(requests) // 10)])
         seconds = interleave({"ours": ours, "theirs": theirs}, repeats)
-    scorers = {adapt: partial(option_nll, [adapted(model, tokenizer, adapt)], [1.0], prompts, options)
-               for adapt in ("all", "answer")}  # fmt: skip
+    scorers = {}
+    for adapt in ("all", "answer"):
+        member = HFCausalLM(model, tokenizer=tokenizer, adapt=adapt, device="cpu").initialize()
+        scorers[adapt] = partial(option_nll, [with_random_adapter(member)], [1.0], prompts, options)
     first_time = {adapt: cpu_seconds(scorer) for adapt, scorer in scorers.items()}
     again = interleave(scorers, repeats)
     n_tokens = [[len(ids) for ids in learner.tokenizer_(row, add_special_tokens=False)["input_ids"]] for row in options]
@@ -81,16 +82,6 @@ def run(repeats: int = 5, data_dir: str = DATA, n_questions: int = 100) -> list[
             again["answer"], again["all"], "≥ 1.5x", first_time=first_time,
         ),
     ]  # fmt: skip
-
-
-def adapted(model: Any, tokenizer: Any, adapt: str) -> HFCausalLM:
-    """A member with an adapter that does something."""
-    member = HFCausalLM(model, tokenizer=tokenizer, adapt=adapt, device="cpu").initialize()
-    generator = torch.Generator().manual_seed(0)
-    member.adapter_ = {
-        name: 0.02 * torch.randn(tensor.shape, generator=generator) for name, tensor in member._host().state().items()
-    }
-    return member
 
 
 def cpu_seconds(work: Callable[[], Any]) -> float:

@@ -13,24 +13,27 @@ import gc
 import numpy as np
 
 from benchmarks._measure import Row, script
-from benchmarks._models import random_llama
-from ensemw2s import HFCausalLM, MixtureForCausalLM, byte_tokenizer
+from benchmarks._models import RandomLlama
+from ensemw2s import MixtureForCausalLM, clear_model_cache
 
 
-def run(repeats: int = 1, n_members: int = 5) -> list[Row]:
+def run(
+    repeats: int = 1, n_members: int = 5, shape: str = "134M", device: str = "cpu", dtype: str = "float32"
+) -> list[Row]:
     """One row; `repeats` is not used, since bytes do not vary."""
     import torch
 
+    base = RandomLlama(shape, device=device, dtype=dtype)
+    clear_model_cache()  # a base that is there already would not be counted
     before = bytes_of_tensors()
-    full = n_members * sum(parameter.nbytes for parameter in random_llama().parameters())
-    tokenizer = byte_tokenizer()
-    members = [HFCausalLM(random_llama, tokenizer=tokenizer, device="cpu").initialize() for _ in range(n_members)]
+    full = n_members * sum(parameter.nbytes for parameter in base.placed().parameters())
+    members = [base.learner() for _ in range(n_members)]
     for member in members:
         member.adapter_ = member._host().state()
     mixture = MixtureForCausalLM.from_members(members, np.ones(n_members))
     counted: list[int] = []
     mixture.generate(
-        torch.tensor([[1]]), max_new_tokens=2, do_sample=False, eos_token_id=[], pad_token_id=0,
+        torch.tensor([[1]], device=device), max_new_tokens=2, do_sample=False, eos_token_id=[], pad_token_id=0,
         stopping_criteria=[lambda ids, scores: bool(counted.append(bytes_of_tensors() - before))],
     )  # fmt: skip
     ratio = counted[-1] / full
@@ -46,7 +49,7 @@ def bytes_of_tensors() -> int:
     gc.collect()
     storages: dict[int, int] = {}
     for value in gc.get_objects():
-        if isinstance(value, torch.Tensor):
+        if issubclass(type(value), torch.Tensor):  # `isinstance` asks some objects for a deprecated attribute
             storages[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
     return sum(storages.values())
 

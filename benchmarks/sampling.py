@@ -22,8 +22,8 @@ import torch
 from scipy import stats
 
 from benchmarks._measure import Row, compare, interleave, script
-from benchmarks._models import VOCABULARY, random_llama
-from ensemw2s import HFCausalLM, MixtureForCausalLM, byte_tokenizer, word_tokenizer
+from benchmarks._models import SHAPES, RandomLlama
+from ensemw2s import HFCausalLM, MixtureForCausalLM, word_tokenizer
 
 SETTINGS = {"do_sample": True, "top_k": 0, "eos_token_id": [], "pad_token_id": 0}
 WORDS = word_tokenizer(["a b c"])  # six tokens
@@ -65,18 +65,24 @@ class PromptClock:
         return taken
 
 
-def run(repeats: int = 5, n_members: int = 5, n_prompt: int = 64, n_new: int = 32) -> list[Row]:
+def run(
+    repeats: int = 5,
+    n_members: int = 5,
+    n_prompt: int = 64,
+    n_new: int = 32,
+    n_samples: int = 3000,
+    shape: str = "134M",
+) -> list[Row]:
     """Rows for a batch of one, and of eight with picks of their own and with shared ones."""
-    members = [
-        HFCausalLM(partial(random_llama, seed), tokenizer=byte_tokenizer(), device="cpu", peft_config=None).initialize()
-        for seed in range(n_members)
-    ]
+    members = [RandomLlama(shape, seed).learner(peft_config=None) for seed in range(n_members)]
     mixture = MixtureForCausalLM.from_members(members, np.ones(n_members))
     models = [member.lend_model().__enter__() for member in members]
-    clock, p_value = PromptClock(models), small_case_p_value()
+    clock, p_value = PromptClock(models), small_case_p_value(n_samples)
     rows = []
     for n_rows, share_picks in ((1, False), (8, False), (8, True)):
-        ids = torch.randint(0, VOCABULARY, (n_rows, n_prompt), generator=torch.Generator().manual_seed(0))
+        ids = torch.randint(
+            0, SHAPES[shape]["vocab_size"], (n_rows, n_prompt), generator=torch.Generator().manual_seed(0)
+        )
         prompts: dict[str, list[tuple[float, int]]] = {"ours": [], "theirs": []}
 
         def draw(name: str, generate: Callable[..., Any], *, _ids: Any = ids, _prompts: Any = prompts) -> None:
@@ -105,7 +111,7 @@ def run(repeats: int = 5, n_members: int = 5, n_prompt: int = 64, n_new: int = 3
     return rows
 
 
-def small_case_p_value(n_samples: int = 3000, n_new: int = 3) -> float:
+def small_case_p_value(n_samples: int, n_new: int = 3) -> float:
     """Of a chi-squared test of answers drawn as above against the exact law of the mixture."""
     votes = np.array([0.5, 0.3, 0.2])
     members = [

@@ -27,11 +27,11 @@ TEXT = (
 )
 
 
-def run(repeats: int = 5, n_members: int = 5, n_new: int = 32, n_drafts: int = 4) -> list[Row]:
+def run(repeats: int = 5, n_members: int = 5, n_new: int = 32, n_drafts: int = 4, shape: str = "134M") -> list[Row]:
     """Rows for members that agree more and less."""
     import torch
 
-    source, tokenizer = smollm2()
+    source, tokenizer = smollm2(shape)
     base = HFCausalLM(source, tokenizer=tokenizer, device="cpu", peft_config=None).initialize()
     prompt = torch.tensor([base.tokenizer_(TEXT)["input_ids"]])
     settings = {

@@ -1,7 +1,8 @@
-"""The token-error pass against full logits: prompts of 64 tokens, answers of 4, batches of 16 rows.
+"""The token-error pass against full logits: prompts of 64 tokens, batches of 16 rows.
 
-The alternative runs the same batches and takes logits, loss and argmax of all positions, as ``labels`` with -100 at the
-prompt do in transformers. Memory is what tensors over the vocabulary take at once.
+Answers have 4 tokens each, or 2 to 12 with a mean of 4. The alternative runs the same batches and takes logits, loss
+and argmax of all positions, as ``labels`` with -100 at the prompt do in transformers. Memory is what tensors over the
+vocabulary take at once.
 """
 
 from __future__ import annotations
@@ -10,29 +11,44 @@ import numpy as np
 
 from benchmarks._logits_memory import LogitsMemory
 from benchmarks._measure import Row, compare, interleave, script
-from benchmarks._models import VOCABULARY, smollm2
+from benchmarks._models import SHAPES, smollm2
 from ensemw2s import HFCausalLM, TokenDataset
 from ensemw2s.scoring import score_answers
 
-PROMPT, ANSWER, BATCH = 64, 4, 16
+PROMPT, BATCH = 64, 16
+EVEN = [4] * BATCH
+RAGGED = [2, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 5, 6, 7, 12]
 TOLERANCE = 1e-4  # nats per token: both sides round in float32
 
 
-def random_tokens(n_rows: int, prompt: int = PROMPT, answer: int = ANSWER) -> TokenDataset:
-    """Rows of random tokens, all of one length."""
-    rng = np.random.default_rng(0)
-    prompts, answers = (rng.integers(3, VOCABULARY, n_rows * length) for length in (prompt, answer))
-    return TokenDataset(prompts, np.arange(n_rows + 1) * prompt, answers, np.arange(n_rows + 1) * answer)
-
-
-def run(repeats: int = 5, n_rows: int = BATCH) -> list[Row]:
+def run(repeats: int = 5, shape: str = "134M") -> list[Row]:
     """Rows of time and of peak memory."""
+    model, tokenizer = smollm2(shape)
+    learner = HFCausalLM(model, tokenizer=tokenizer, device="cpu", peft_config=None).initialize()
+    n_vocabulary = SHAPES[shape]["vocab_size"]
+    return [
+        row
+        for words, answers in (("answer 4", EVEN), ("answers 2 to 12", RAGGED))
+        for row in measure(f"token-error pass, prompt {PROMPT}, {words}", learner, answers, n_vocabulary, repeats)
+    ]
+
+
+def random_tokens(answers: list[int], n_vocabulary: int) -> TokenDataset:
+    """Rows of random tokens, with answers of these lengths."""
+    rng = np.random.default_rng(0)
+    bounds = np.cumsum([0, *answers])
+    prompts = rng.integers(3, n_vocabulary, len(answers) * PROMPT)
+    return TokenDataset(
+        prompts, np.arange(len(answers) + 1) * PROMPT, rng.integers(3, n_vocabulary, bounds[-1]), bounds
+    )
+
+
+def measure(case: str, learner: HFCausalLM, answers: list[int], n_vocabulary: int, repeats: int) -> list[Row]:
+    """Rows of answers of these lengths."""
     import torch
     from torch.nn.functional import cross_entropy
 
-    model, tokenizer = smollm2()
-    learner = HFCausalLM(model, tokenizer=tokenizer, device="cpu", peft_config=None).initialize()
-    tokens = random_tokens(n_rows)
+    tokens = random_tokens(answers, n_vocabulary)
     found: dict[str, np.ndarray] = {}
 
     def ours() -> None:
@@ -62,11 +78,10 @@ def run(repeats: int = 5, n_rows: int = BATCH) -> list[Row]:
     equal = bool(apart[0].max() <= TOLERANCE and apart[1].max() == 0)
     peaks = {}
     for name, work in (("ours", ours), ("theirs", full_logits)):
-        with LogitsMemory(VOCABULARY) as memory:
+        with LogitsMemory(n_vocabulary) as memory:
             work()
         peaks[name] = memory.peak / 1e6
     ratio = peaks["theirs"] / peaks["ours"]
-    case = f"token-error pass, prompt {PROMPT}, answer {ANSWER}"
     return [
         compare(f"{case}: time", "full logits", seconds["ours"], seconds["theirs"], "≥ 1.35x", equal=equal,
                 largest_difference_in_nll=float(apart[0].max())),

@@ -1,30 +1,23 @@
-"""How the benchmarks measure and report; what they measure is not run here."""
+"""How the benchmarks measure and report, and that every script of them runs."""
 
 from __future__ import annotations
 
-import ast
-import importlib.util
+import gc
+import importlib
+import inspect
 import json
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
+sys.path.append(str(FOLDER.parent))  # the benchmarks are no part of the installed package
 
-
-def load_measure():
-    """The module, which is no part of the package."""
-    spec = importlib.util.spec_from_file_location("ensemw2s_benchmarks_measure", FOLDER / "_measure.py")
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-measure = load_measure()
-Row, as_table, compare, interleave = measure.Row, measure.as_table, measure.compare, measure.interleave
+from benchmarks._measure import Row, as_table, compare, interleave  # noqa: E402
 
 
 def test_candidates_take_turns_after_a_warm_up():
@@ -85,32 +78,102 @@ def test_the_table_says_whether_targets_hold_and_outputs_are_equal():
 def test_a_failing_script_does_not_stop_the_others(tmp_path):
     folder = tmp_path / "benchmarks"
     folder.mkdir()
-    for name in ("__init__.py", "__main__.py", "_measure.py"):
+    for name in ("__init__.py", "__main__.py", "_machine.py", "_measure.py"):
         shutil.copy(FOLDER / name, folder)
     (folder / "broken.py").write_text("import no_such_package\ndef run(repeats=5): return []\n")
     (folder / "fine.py").write_text(
         "from benchmarks._measure import Row\ndef run(repeats=5): return [Row('fine', '-', 1.0, repeats, '≤ 2 s')]\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--repeats", "2"],
+        [sys.executable, "-m", "benchmarks", "--repeats", "2", "--out", "results.json"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert "broken failed: ModuleNotFoundError: No module named 'no_such_package'" in done.stderr
     assert "| fine | - | 1 | 2 | ≤ 2 s | yes | - |" in done.stdout
-    report = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    report = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert report["failures"] == {"broken": "ModuleNotFoundError: No module named 'no_such_package'"}
     assert [(row["case"], row["ratio_median"], row["holds"]) for row in report["rows"]] == [("fine", 2, True)]
+    assert report["packages"]["torch"] == version("torch")
+    assert {"date", "revision", "processor", "threads", "repeats"} <= set(report)
 
 
+# --- every script, small ----------------------------------------------------------------------------------------------
+
+TINY = {
+    "adapt_answer": {"shape": "tiny", "n_members": 2, "n_rows": 2, "n_prompt": 16, "n_new": 2},
+    "cost_model": {"size": "tiny", "interval": 0.01, "copied": 1 << 20},
+    "decode_lora": {"shape": "tiny", "n_members": 2, "n_prompt": 8, "n_new": 2},
+    "gpu": {
+        "device": "cpu", "dtype": "float32", "shape": "tiny", "n_members": 2, "n_rows": 2, "n_prompt": 8, "n_new": 2,
+        "copied_mb": 1,
+    },
+    "growth": {"shape": "tiny", "n_sizes": 1},
+    "import_time": {},
+    "mix_and_draw": {"n_tokens": 3000, "n_calls": 50},
+    "option_scoring": {"shape": "tiny", "n_questions": 4, "data_dir": ""},
+    "resident_weights": {"shape": "tiny", "n_members": 2},
+    "sampling": {"shape": "tiny", "n_members": 2, "n_prompt": 8, "n_new": 4, "n_samples": 300},
+    "speculation": {"shape": "tiny", "n_members": 2, "n_new": 6},
+    "token_bookkeeping": {"tokens": 10_000, "growth": 2},
+    "token_error": {"shape": "tiny"},
+    "training_step": {"shape": "tiny", "n_rows": 32, "data_dir": ""},
+}  # fmt: skip
 WITHOUT_ROWS = {"adapt_answer_accuracy"}  # takes hours
-SCRIPTS = sorted(path for path in FOLDER.glob("[!_]*.py") if path.stem not in WITHOUT_ROWS)
+SCRIPTS = sorted({path.stem for path in FOLDER.glob("[!_]*.py")} - WITHOUT_ROWS)
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-def test_every_script_can_be_run_by_the_others_rules(path):
-    functions = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)]
-    (run,) = (function for function in functions if function.name == "run")
-    assert [argument.arg for argument in run.args.args][:1] == ["repeats"]
-    assert ast.unparse(run.returns) == "list[Row]"
-    assert len(run.args.defaults) == len(run.args.args)
+@pytest.fixture(scope="module", autouse=True)
+def little_garbage():
+    """What is imported is not looked through before each measurement."""
+    importlib.import_module("transformers.trainer")
+    gc.freeze()
+
+
+@pytest.mark.filterwarnings("default")  # the alternatives' own
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_gives_rows_with_equal_outputs(name):
+    if name == "option_scoring":
+        pytest.importorskip("lm_eval")
+    run = importlib.import_module(f"benchmarks.{name}").run
+    assert next(iter(inspect.signature(run).parameters)) == "repeats"
+    inspect.signature(run).bind()  # as `python -m benchmarks` calls it
+    rows = run(repeats=1, **TINY[name])
+    assert rows
+    assert [row.case for row in rows if row.equal is False] == []
+    json.dumps([row.as_dict() for row in rows])
+
+
+def test_the_gpu_script_refuses_a_machine_without_one(monkeypatch):
+    import torch
+
+    from benchmarks import gpu
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match=r"device='cuda' needs a GPU, and torch finds none.*--device cpu"):
+        gpu.run()
+
+
+def test_the_gpu_script_says_why_the_kernel_is_left_out(capsys):
+    import torch
+
+    from benchmarks import gpu
+
+    assert gpu.mixture((2, 3, 10), torch.float32, "cpu", 1, 1) == []
+    assert "The mixture kernel is left out: backend 'triton' does not serve torch.float32" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+def test_the_gpu_script_runs_on_a_gpu():
+    from benchmarks import gpu
+
+    rows = gpu.run(repeats=1, **{**TINY["gpu"], "device": "cuda"})
+    assert [row.case for row in rows if row.equal is False] == []
+    assert any("mixture kernel" in row.case for row in rows)
+
+
+def test_a_shape_that_is_not_known_is_refused():
+    from benchmarks._models import RandomLlama
+
+    with pytest.raises(ValueError, match=r"shape must be one of 134M, 1B, 10M, tiny\. Got 'huge' instead"):
+        RandomLlama("huge")
