@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ensemw2s.kernels import KernelBackend
 
-__all__ = ["MemberGroup", "MixtureCache", "group_members"]
+__all__ = ["KeptGroups", "MemberGroup", "MixtureCache", "group_members"]
 
 
 class MemberGroup(Protocol):
@@ -58,8 +58,7 @@ class MixtureCache:
     Parameters
     ----------
     groups : list of MemberGroup
-        They live as long as the cache: what a group has put together for its members is not kept between two calls
-        of ``generate``.
+        Whose caches these are.
 
     Attributes
     ----------
@@ -129,8 +128,8 @@ def group_members(
     Parameters
     ----------
     members : sequence of TokenLearner
-        Fitted or initialised. Those that offer ``stack_base`` and ``stack``, as `HFCausalLM` does, may be run as one
-        batch.
+        Fitted or initialised. Those that offer ``stack_base``, ``stack`` and ``stack_key``, as `HFCausalLM` does, may
+        be run as one batch.
     together : bool, default=True
         False makes each member a group of its own.
     backend : KernelBackend, optional
@@ -156,6 +155,27 @@ def group_members(
         stack = members[several[0]].stack([members[place] for place in several], backend) if len(several) > 1 else None
         groups += [_Single(members[place], place) for place in several] if stack is None else [_Stack(stack, several)]
     return sorted(groups, key=lambda group: group.places)
+
+
+class KeptGroups:
+    """The groups that were made last, for members that may have changed since."""
+
+    def __init__(self) -> None:
+        self._key: list[Any] = []
+        self._groups: list[MemberGroup] = []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return KeptGroups, ()  # copies make their own, of their own members
+
+    def of(self, members: Sequence[Any], backend: KernelBackend) -> list[MemberGroup]:
+        """What `group_members` gives, made anew only where a member or what is copied of it is another one."""
+        parts = (member.stack_key() if hasattr(member, "stack_key") else None for member in members)
+        key = [backend, *zip(members, parts, strict=True)]
+        if key != self._key:
+            self._key, self._groups = [], []  # freed before the next ones are made
+            self._groups = group_members(members, backend=backend)
+            self._key = key
+        return self._groups
 
 
 class _Stack:

@@ -12,7 +12,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from ensemw2s._alike import same_tokenizer
 from ensemw2s._encoding import answer_ends
-from ensemw2s._groups import MixtureCache, group_members
+from ensemw2s._groups import KeptGroups, MixtureCache, group_members
 from ensemw2s._sampling import sample
 from ensemw2s._validation import check_option
 from ensemw2s.kernels import get_backend
@@ -103,6 +103,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         check_option(config.combine, "combine", COMBINATIONS)
         # A plain list: members may share a base, and their adapters are swapped, not registered.
         self.members = list(members)
+        self._kept_groups = KeptGroups()  # with the members' adapters side by side, for the next call of `generate`
         self._weights = weights.tolist()  # beside the buffer, which `half()` would round
         self.voters = tuple(np.flatnonzero(weights).tolist())
         self.register_buffer("votes", torch.tensor(weights, dtype=torch.float64, device=_device_of(members[0])))
@@ -292,9 +293,11 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(logits=torch.cat([step.logits for step in steps], dim=1), past_key_values=cache)
 
     def _new_cache(self, use_cache: bool) -> MixtureCache:
-        # One after another where no cache is kept: such a pass is over all logits of long rows, and gains nothing.
         voters = [self.members[place] for place in self.voters]
-        return MixtureCache(group_members(voters, together=use_cache, backend=self.backend))
+        if use_cache:
+            return MixtureCache(self._kept_groups.of(voters, self.backend))
+        # One after another: a pass without a cache is over all logits of long rows, and gains nothing.
+        return MixtureCache(group_members(voters, together=False))
 
     def _steps(
         self, input_ids: Any, attention_mask: Any, position_ids: Any, cache: MixtureCache, n_last: int, use_cache: bool

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import logging
+import pickle
 import re
-from functools import cache
+from functools import cache, partial
+from weakref import ref
 
 import pytest
 import torch
@@ -20,6 +24,7 @@ from ensemw2s.learners import _prepacked
 from ensemw2s.learners._few_rows import is_plain, linear_forward
 from ensemw2s.learners._growing_cache import leave_room
 from ensemw2s.learners._prepacked import PackedWeights
+from ensemw2s.learners._stacked import StackedAdapters
 from ensemw2s.tokens import pad_left
 
 BYTES = byte_tokenizer()
@@ -37,9 +42,9 @@ LORA = {
 }  # fmt: skip
 
 
-def with_random_adapters(learners):
+def with_random_adapters(learners, seed=0):
     """Fitted as far as anyone can see, without training."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     for learner in learners:
         state = learner.initialize()._host().state()
         learner.adapter_ = {
@@ -258,7 +263,7 @@ def test_one_batch_generates_what_members_one_after_another_do(settings, monkeyp
     for together in (True, False):
         if not together:
             monkeypatch.setattr(
-                "ensemw2s.mixture.group_members", lambda members, **_: group_members(members, together=False)
+                "ensemw2s._groups.group_members", lambda members, **_: group_members(members, together=False)
             )
         mixture = MixtureForCausalLM.from_members(members_of(), VOTES)
         with torch.random.fork_rng():
@@ -323,6 +328,89 @@ def test_the_base_is_neither_copied_nor_changed():
     assert not [module for module in model.modules() if "forward" in vars(module)]
     after = {name: (parameter.data_ptr(), parameter.sum().item()) for name, parameter in model.named_parameters()}
     assert before == {name: after[name] for name in before}
+
+
+# --- stacks that are kept ---------------------------------------------------------------------------------------------
+
+
+def greedy(mixture):
+    ids, mask, _ = padded()
+    return mixture.generate(ids, attention_mask=mask, max_new_tokens=4, eos_token_id=[], do_sample=False)
+
+
+def test_a_mixture_makes_one_stack_for_all_calls(monkeypatch):
+    made, make = [], StackedAdapters.of
+    monkeypatch.setattr(StackedAdapters, "of", lambda *args: made.append(make(*args)) or made[-1])
+    mixture = MixtureForCausalLM.from_members(members_of(), VOTES)
+    outputs = [greedy(mixture) for _ in range(2)]
+    assert_array_equal(*outputs)
+    mixture.generate(torch.tensor([ROWS[0]]), max_new_tokens=2, do_sample=True, top_k=0)
+    assert len(made) == 1
+
+
+def trained_in_place(member):
+    with member.lend_model() as model, torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.mul_(-3.0)
+
+
+def changed_in_place(member):
+    for tensor in member.adapter_.values():
+        tensor.neg_()
+        tensor[0] = 0.5
+
+
+CHANGES = {
+    "fitted anew": lambda member: fit(member.set_params(random_state=5, epochs=30)),
+    "another adapter": lambda member: with_random_adapters([member], seed=3),
+    "another tensor": lambda member: member.adapter_.update({name: -3 * t for name, t in member.adapter_.items()}),
+    "changed in place": changed_in_place,
+    "trained in place": trained_in_place,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_member_that_has_changed_answers_as_what_it_is(change):
+    members = with_random_adapters([tiny_learner() for _ in range(2)])
+    mixture = MixtureForCausalLM.from_members(members, [1.0, 9.0])
+    before = greedy(mixture)
+    change(members[1])
+    now = greedy(mixture)
+    assert_array_equal(now, greedy(MixtureForCausalLM.from_members(members, [1.0, 9.0])))
+    assert not torch.equal(now, before)
+
+
+def test_members_put_in_the_place_of_others_are_run():
+    mixture = MixtureForCausalLM.from_members(members_of(), VOTES)
+    greedy(mixture)
+    mixture.members[:] = mixture.members[::-1]
+    assert_array_equal(greedy(mixture), greedy(MixtureForCausalLM.from_members(members_of()[::-1], VOTES)))
+
+
+def test_a_copy_of_a_mixture_makes_a_stack_of_its_own():
+    mixture = MixtureForCausalLM.from_members(members_of(), VOTES)
+    expected, (group,) = greedy(mixture), mixture._new_cache(True).groups
+    for copied in (copy.deepcopy(mixture), pickle.loads(pickle.dumps(mixture))):  # noqa: S301
+        assert_array_equal(greedy(copied), expected)
+        assert copied._new_cache(True).groups[0] is not group
+    assert mixture.half()._new_cache(True).groups[0] is group
+
+
+def test_a_stack_and_its_base_are_freed_with_the_mixture():
+    factory = partial(FACTORIES["llama"])  # a base that no other test holds
+    members = with_random_adapters([tiny_learner(factory) for _ in range(2)])
+    mixture = MixtureForCausalLM.from_members(members, [1.0, 2.0])
+    greedy(mixture)
+    clear_model_cache()
+    stack, host = ref(mixture._new_cache(True).groups[0].step.__self__), ref(members[0]._host())
+    del mixture
+    gc.collect()
+    assert stack() is None
+    assert host() is not None
+    del members
+    gc.collect()
+    assert host() is None
 
 
 # --- what is not covered ----------------------------------------------------------------------------------------------

@@ -151,6 +151,10 @@ class AdapterHost:
         """Copy of the slot's parameters, by name."""
         return {name: parameter.detach().clone() for name, parameter in self._slots}
 
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """The slot's parameters, whose data are those of the member that was last active."""
+        return [parameter for _, parameter in self._slots]
+
     @contextmanager
     def active(self, state: AdapterState | None) -> Iterator[PeftModel]:
         """Lend the model with a member's adapter in the slot, or with none; other threads wait.

@@ -200,6 +200,22 @@ class CausalForward(HFLearner):
             return None
         return self._host() if self._cue is None else self._host().prompts
 
+    def stack_key(self) -> object:
+        """What tells whether a stack with this member can still be used: it is equal as long as nothing has changed.
+
+        Returns
+        -------
+        object
+        """
+        from ensemw2s.learners._unchanged import UnchangedTensors
+
+        base = self.stack_base()
+        if base is None or self.adapter_ is None:
+            return None
+        # The slot's parameters, too: who trains what `lend_model` gives changes the adapter by way of them.
+        tensors = UnchangedTensors([*self.adapter_.values(), *self._host().parameters()])
+        return base, self._cue and tuple(self._cue), tensors
+
     @staticmethod
     def stack(
         members: Sequence[CausalForward], backend: KernelBackend | None = None
