@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import random
 import shutil
 import tempfile
 import weakref
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -22,61 +25,121 @@ __all__ = ["PromptCache", "PromptState"]
 # Keys and values of one prompt of P tokens, (n, H, P, D): n slots of one shape, see `PromptLayout`.
 PromptState = tuple["torch.Tensor", ...]
 
+logger = logging.getLogger("ensemw2s")
+
 MEMORY, DISK = "ENSEMW2S_PROMPT_CACHE", "ENSEMW2S_PROMPT_CACHE_DISK"
+
+# A prompt takes the place of others that were not asked for while it was asked for as often as this. In epochs, in any
+# order, a prompt comes twice at most between two times of another.
+_TIMES = 3
+_TOKEN = 8  # bytes of a token in a key
+_REMEMBERED = 10**5  # prompts that are not kept, of which the last times are known
 
 
 class PromptCache:
     """What a base model made of prompts, by the prompts' tokens.
 
     The environment variable ``ENSEMW2S_PROMPT_CACHE`` limits what is kept in memory, on the model's device, and
-    ``ENSEMW2S_PROMPT_CACHE_DISK`` what is kept in files beside it. Where both are full, a random part makes room: the
-    questions are gone through again and again in one order, for which the longest unused would be the worst choice.
+    ``ENSEMW2S_PROMPT_CACHE_DISK`` what is kept in files beside it. Where both are full, what is there stays as long as
+    it is asked for: the questions are gone through again and again, so that one that is thrown out is missed as much as
+    the one that took its place. Questions of the past make room.
     """
 
     def __init__(self) -> None:
         self._folder = ""
         self._remove_folder: Any = _nothing
+        self._told = False
         self.clear()
 
     def __len__(self) -> int:
-        return len(self._states)
+        return len(self._places)
 
     def clear(self) -> None:
         """Forget all prompts, and free their memory and files."""
-        self._states: dict[bytes, PromptState] = {}
+        self._places: dict[bytes, tuple[_Tier, _Batch]] = {}
         self._memory, self._disk = _Tier(), _Tier()
-        self._random = random.Random(0)
+        self._can_write = True
+        self._n_reads = 0
+        self._asked: dict[
+            int, tuple[int, ...]
+        ] = {}  # last reads of prompts that are not kept, by a hash of their tokens
         self._remove_folder()
 
-    def get(self, key: bytes) -> PromptState | None:
-        """What is known of a prompt."""
-        return self._states.get(key)
+    def find(self, keys: Iterable[bytes]) -> dict[bytes, PromptState | None]:
+        """What is known of the prompts of a batch; None where nothing is."""
+        self._n_reads += 1
+        found: dict[bytes, PromptState | None] = dict.fromkeys(keys)
+        for key in found:
+            if key in self._places:
+                tier, batch = self._places[key]
+                tier.use(batch, self._n_reads)
+                found[key] = batch.states[key]
+            else:
+                times = self._asked.pop(hash(key), ())  # put back as the last
+                self._asked[hash(key)] = (*times, self._n_reads)[-_TIMES:]
+        while len(self._asked) > _REMEMBERED:
+            del self._asked[next(iter(self._asked))]
+        return found
 
     def add(self, states: dict[bytes, PromptState]) -> None:
-        """Keep the prompts of a batch, or none of them where they are larger than the limits."""
-        states = {key: state for key, state in states.items() if key not in self._states}
+        """Keep the prompts of a batch, or none of them where there is no room."""
+        states = {key: state for key, state in states.items() if key not in self._places}
         if not states:
             return
         size = sum(tensor.nbytes for state in states.values() for tensor in state)
-        memory, disk = memory_limit(MEMORY, "1GB"), memory_limit(DISK, "4GB")
-        if self._memory.used + size <= memory:
-            tier = self._memory
-        elif size <= disk:
-            tier = self._disk
-            self._make_room(tier, disk - size)
-            states = self._write(states)
-        elif size <= memory:
-            tier = self._memory
-            self._make_room(tier, memory - size)
-        else:
+        limits = {
+            self._memory: memory_limit(MEMORY, "1GB"),
+            self._disk: memory_limit(DISK, "4GB") if self._can_write else 0,
+        }
+        since = min(self._asked_since(key) for key in states)
+        tier = next((tier for tier, limit in limits.items() if tier.size + size <= limit), None)
+        if tier is None:
+            tier = next((tier for tier, limit in limits.items() if self._make_room(tier, limit - size, since)), None)
+        if tier is None:
+            if any(limits.values()):
+                self._say_full(states, size)
             return
-        tier.keep(list(states), size)
-        self._states.update(states)
+        if tier is self._disk:
+            try:
+                states = self._write(states)
+            except OSError as error:
+                self._stop_writing(error)
+                return
+        batch = _Batch(states, size)
+        tier.add(batch, self._n_reads)
+        for key in states:
+            self._places[key] = tier, batch
+            self._asked.pop(hash(key), None)
 
-    def _make_room(self, tier: _Tier, limit: int) -> None:
-        while tier.used > limit:
-            for key in tier.drop(self._random):
-                del self._states[key]
+    def _asked_since(self, key: bytes) -> int:
+        """The read from which on a prompt was asked for `_TIMES` times; 0 if it was not."""
+        times = self._asked.get(hash(key), ())
+        return times[0] if len(times) == _TIMES else 0
+
+    def _make_room(self, tier: _Tier, limit: int, since: int) -> bool:
+        """Drop what was not used since some read, until no more than `limit` bytes are left, if that is enough."""
+        while limit >= 0 and tier.size > limit and tier.last_use() < since:
+            for key in tier.drop():
+                del self._places[key]
+        return 0 <= limit >= tier.size
+
+    def _say_full(self, states: dict[bytes, PromptState], size: int) -> None:
+        if not self._told:
+            self._told = True
+            logger.warning(
+                "%d prompts are kept for adapt='answer', and there is no room for more: the others are read each time. "
+                "A token takes %d bytes; the environment variables %s (memory) and %s (files) raise the limits.",
+                len(self), size // (sum(map(len, states)) // _TOKEN), MEMORY, DISK,
+            )  # fmt: skip
+
+    def _stop_writing(self, error: OSError) -> None:
+        self._can_write = False
+        self._remove_folder()  # with what was written of the file
+        logger.warning(
+            "Prompts for adapt='answer' are no longer kept in files (%s). Let TMPDIR be a folder with room, or the "
+            "environment variable %s more memory.",
+            error, MEMORY,
+        )  # fmt: skip
 
     def _write(self, states: dict[bytes, PromptState]) -> dict[bytes, PromptState]:
         """The same tensors, memory-mapped."""
@@ -104,21 +167,37 @@ def _nothing() -> None:
     """No folder has been made yet."""
 
 
+@dataclass(eq=False)
+class _Batch:
+    """Prompts that were read together, and go together."""
+
+    states: dict[bytes, PromptState]
+    size: int
+    last_use: int = 0
+
+
 class _Tier:
-    """Sizes of what is kept in one place, batch by batch."""
+    """Batches that are kept in one place, the least recently used first."""
 
     def __init__(self) -> None:
-        self.used = 0
-        self._batches: list[tuple[list[bytes], int]] = []
+        self.size = 0  # bytes
+        self._batches: OrderedDict[_Batch, None] = OrderedDict()
 
-    def keep(self, keys: list[bytes], size: int) -> None:
-        self._batches.append((keys, size))
-        self.used += size
+    def add(self, batch: _Batch, time: int) -> None:
+        self.size += batch.size
+        self.use(batch, time)
 
-    def drop(self, rng: random.Random) -> list[bytes]:
-        """Forget a random batch, and return its keys."""
-        place = rng.randrange(len(self._batches))
-        self._batches[place], self._batches[-1] = self._batches[-1], self._batches[place]
-        keys, size = self._batches.pop()
-        self.used -= size
-        return keys
+    def use(self, batch: _Batch, time: int) -> None:
+        batch.last_use = time
+        self._batches[batch] = None
+        self._batches.move_to_end(batch)
+
+    def last_use(self) -> int:
+        """Of the batch that was not used for the longest time."""
+        return next(iter(self._batches)).last_use
+
+    def drop(self) -> Iterable[bytes]:
+        """Forget that batch, and return its keys."""
+        batch, _ = self._batches.popitem(last=False)
+        self.size -= batch.size
+        return batch.states

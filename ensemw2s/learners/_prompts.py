@@ -102,7 +102,7 @@ class PromptReader:
         width = max(len(prompt) for prompt in prompts) if width is None else width
         # The members of an ensemble ask for the same batch one after the other.
         if self._last is None or self._last[0] != (keys, width, keep):
-            known = {key: self._cache.get(key) if keep else None for key in keys}
+            known = self._cache.find(keys) if keep else dict.fromkeys(keys)
             missing = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if known[key] is None}
             missing = {key: prompt for key, prompt in missing.items() if len(prompt)}
             if missing:
