@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemw2s.tokens import TokenDataset, pad_left
+from ensemw2s.tokens import TokenDataset, pad_left, positions_of
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +95,7 @@ def cached_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, b
         questions = order[begin : begin + n_questions]
         ids, mask = pad_left([tokens.row_ids(int(starts[q]))[0] for q in questions], pad)  # (Q, L)
         prompt_mask, lengths = torch.from_numpy(mask), torch.from_numpy(mask.sum(axis=1))
-        positions = (prompt_mask.cumsum(dim=1) - 1).clamp(min=0)
+        positions = positions_of(prompt_mask)
         # The other members, and the next round, are asked about the same prompts.
         start = member.kept_prompts() if hasattr(member, "kept_prompts") else None
         rows = np.concatenate([np.arange(starts[q], starts[q] + n_choices[q]) for q in questions])  # (R,)

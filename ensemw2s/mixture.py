@@ -17,6 +17,7 @@ from ensemw2s._sampling import sample
 from ensemw2s._validation import check_option
 from ensemw2s.kernels import get_backend
 from ensemw2s.mixing import COMBINATIONS, align_widths, mix, normalized_votes
+from ensemw2s.tokens import positions_of
 
 __all__ = ["MixtureCache", "MixtureConfig", "MixtureForCausalLM"]
 
@@ -307,7 +308,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         if attention_mask is None:
             attention_mask = input_ids.new_ones((input_ids.shape[0], cache.get_seq_length() + n_new))
         if position_ids is None:
-            position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)[:, -n_new:]
+            position_ids = positions_of(attention_mask)[:, -n_new:]
         for number, group in enumerate(cache.groups):
             logits, kept = group.step(
                 input_ids, attention_mask, position_ids, cache.caches[number], n_last=n_last, use_cache=use_cache

@@ -11,7 +11,7 @@ import numpy as np
 from ensemw2s._encoding import DEFAULT_PROMPT_TEMPLATE, PromptTemplate, encode_rows, frame_of
 from ensemw2s._validation import as_texts, check_integer, check_option, check_same_length, shorten
 
-__all__ = ["DEFAULT_PROMPT_TEMPLATE", "TokenBatch", "TokenDataset", "pad_left"]
+__all__ = ["DEFAULT_PROMPT_TEMPLATE", "TokenBatch", "TokenDataset", "pad_left", "positions_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -353,8 +353,7 @@ class TokenDataset:
         for place, (row, (_, answer)) in enumerate(zip(rows, pairs, strict=True)):
             labels[place, n_last - len(answer) :] = answer
             token_index[place, n_last - len(answer) :] = np.arange(self.indptr[row], self.indptr[row + 1])
-        position_ids = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
-        return TokenBatch(rows, input_ids, mask, position_ids, labels, token_index)
+        return TokenBatch(rows, input_ids, mask, positions_of(mask), labels, token_index)
 
 
 def pad_left(rows: Sequence[np.ndarray | Sequence[int]], pad_token_id: int) -> tuple[np.ndarray, np.ndarray]:
@@ -378,6 +377,21 @@ def pad_left(rows: Sequence[np.ndarray | Sequence[int]], pad_token_id: int) -> t
         input_ids[place, length - len(row) :] = row
         mask[place, length - len(row) :] = 1
     return input_ids, mask
+
+
+def positions_of(mask: Any) -> Any:
+    """Places of the tokens in left-padded rows, 0 at padding.
+
+    Parameters
+    ----------
+    mask : ndarray or torch.Tensor of int, shape (B, L)
+        0 at padding.
+
+    Returns
+    -------
+    ndarray or torch.Tensor of shape (B, L), int64
+    """
+    return (mask.cumsum(1) - 1).clip(min=0)
 
 
 def _flatten(rows: Sequence[Sequence[int] | np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

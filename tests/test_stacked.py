@@ -419,7 +419,7 @@ def test_a_stack_and_its_base_are_freed_with_the_mixture():
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (LoraConfig(use_dora=True, target_modules="all-linear"), r"q_proj is LoRA of another kind \(default\)"),
+        (LoraConfig(use_dora=True, target_modules="all-linear"), r"q_proj is LoRA of another kind \(DoraLinearVariant\)"),
         (LoraConfig(target_modules=["embed_tokens"]), "lora_embedding_A.default is no weight of LoRA on a linear"),
         (LoraConfig(target_modules=["q_proj"], modules_to_save=["lm_head"]), "lm_head.modules_to_save.default.weight"),
         (LoHaConfig(target_modules=["q_proj"]), "hada_w1_a.default is no weight of LoRA on a linear layer"),

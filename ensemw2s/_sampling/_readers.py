@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from ensemw2s.tokens import pad_left
+from ensemw2s.tokens import pad_left, positions_of
 
 __all__ = ["PackedReader", "PrefixReader", "reads_packed"]
 
@@ -76,7 +76,7 @@ class PackedReader:
         output = model(
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
-            position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0).to(model.device),
+            position_ids=positions_of(mask).to(model.device),
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,

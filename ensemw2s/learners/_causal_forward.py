@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ensemw2s.learners._distributed import current_launch, n_processes
 from ensemw2s.learners._hf_learner import HFLearner
 from ensemw2s.learners.base import PrefixCache
-from ensemw2s.tokens import TokenBatch
+from ensemw2s.tokens import TokenBatch, positions_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,7 @@ class CausalForward(HFLearner):
         import torch
 
         mask = torch.as_tensor(attention_mask)
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        positions = positions_of(mask)
         logits, _ = self.decode_step(torch.as_tensor(input_ids), mask, positions, n_last=mask.shape[1])
         return logits.float().cpu()
 
@@ -108,7 +108,7 @@ class CausalForward(HFLearner):
             cache = None
         if isinstance(cache, PrefixCache):
             input_ids = torch.cat([cache.input_ids, input_ids.to(cache.input_ids.device)], dim=1)
-            position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
+            position_ids = positions_of(attention_mask)
             starts, cache = getattr(cache, "starts", None), None
         launch = current_launch(self._device())
         with launch.no_grad(), self.lend_model() as model:

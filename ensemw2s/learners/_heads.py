@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from ensemw2s._encoding import PromptTemplate, cut_prompt, encode_questions, frame_of
 from ensemw2s._validation import as_texts, shorten
 from ensemw2s.learners._head_weights import load_with_head
 from ensemw2s.learners._loading import load_model
-from ensemw2s.tokens import pad_left
+from ensemw2s.tokens import pad_left, positions_of
 
 if TYPE_CHECKING:
     import torch
@@ -164,7 +162,7 @@ class VerbalizerHead:
         return {
             "input_ids": torch.from_numpy(input_ids),
             "attention_mask": torch.from_numpy(mask),
-            "position_ids": torch.from_numpy(np.maximum(np.cumsum(mask, axis=1) - 1, 0)),
+            "position_ids": torch.from_numpy(positions_of(mask)),
         }
 
     def logits(self, model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:

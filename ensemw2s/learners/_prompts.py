@@ -13,6 +13,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from ensemw2s.learners._prompt_cache import PromptCache, PromptState
+from ensemw2s.tokens import positions_of
 
 __all__ = ["PromptBatch", "PromptReader"]
 
@@ -162,7 +163,7 @@ class PromptReader:
                 base(
                     input_ids=ids.to(model.device),
                     attention_mask=mask.to(model.device),
-                    position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0).to(model.device),
+                    position_ids=positions_of(mask).to(model.device),
                     past_key_values=cache,
                     use_cache=True,
                     logits_to_keep=1,

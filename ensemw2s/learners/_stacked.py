@@ -19,6 +19,7 @@ from ensemw2s.learners._adapters import AdapterHost, AdapterState
 from ensemw2s.learners._few_rows import Forward, is_plain, linear_forward
 from ensemw2s.learners._growing_cache import leave_room
 from ensemw2s.learners.base import PrefixCache
+from ensemw2s.tokens import positions_of
 
 __all__ = ["StackedAdapters", "why_not_stacked"]
 
@@ -37,7 +38,8 @@ def why_not_stacked(model: PeftModel) -> str | None:
     for name, layer in _lora_layers(model).items():
         kind, base = type(layer).__name__, layer.base_layer
         if layer.lora_variant:
-            return f"{name} is LoRA of another kind ({', '.join(map(str, layer.lora_variant))})"
+            variants = ", ".join(type(variant).__name__ for variant in layer.lora_variant.values())
+            return f"{name} is LoRA of another kind ({variants})"
         if type(base) not in (nn.Linear, Conv1D) or "forward" in vars(base) or "forward" in vars(layer):
             return f"{name} ({kind}) does not hold a plain linear layer"
         names -= {_slot(name, "A"), _slot(name, "B")}
@@ -107,7 +109,7 @@ class StackedAdapters:
         """
         if isinstance(cache, PrefixCache):
             input_ids = torch.cat([cache.input_ids, input_ids.to(cache.input_ids.device)], dim=1)
-            position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
+            position_ids = positions_of(attention_mask)
             cache = None
         n_rows = len(input_ids)
         with self._host.held() as wrapped, _replaced(self._layers(wrapped)):
