@@ -111,8 +111,14 @@ def run(
     return rows
 
 
-def small_case_p_value(n_samples: int, n_new: int = 3) -> float:
-    """Of a chi-squared test of answers drawn as above against the exact law of the mixture."""
+def draw_sharing(mixture: MixtureForCausalLM, prompts: torch.Tensor, n_samples: int, n_new: int) -> torch.Tensor:
+    """Answers to each prompt, drawn as above, prompt by prompt: (n_prompts * n_samples, L + n_new)."""
+    settings = {"max_new_tokens": n_new, "num_return_sequences": n_samples, "share_picks": True, **SETTINGS}
+    return mixture.generate(prompts, **settings)
+
+
+def small_case_p_value(n_samples: int, n_new: int = 3, draw: Callable[..., torch.Tensor] = draw_sharing) -> float:
+    """Of a chi-squared test of answers that `draw` gives against the exact law of the mixture."""
     votes = np.array([0.5, 0.3, 0.2])
     members = [
         HFCausalLM(partial(tiny_llama, seed), tokenizer=WORDS, device="cpu", peft_config=None).initialize()
@@ -124,9 +130,7 @@ def small_case_p_value(n_samples: int, n_new: int = 3) -> float:
     worst = 1.0
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        drawn = mixture.generate(
-            prompts, max_new_tokens=n_new, num_return_sequences=n_samples, share_picks=True, **SETTINGS
-        )[:, -n_new:]
+        drawn = draw(mixture, prompts, n_samples, n_new)[:, -n_new:]
         for number, prompt in enumerate(prompts):
             rows = torch.cat([prompt.expand(len(answers), -1), answers], dim=1)
             proba = sum(

@@ -1,10 +1,11 @@
-"""Speculation for fully fine-tuned members, greedy, one prompt: ``generate(assistant_model=...)`` of the mixture.
+"""Speculation for fully fine-tuned members, one prompt: ``generate(assistant_model=...)`` of the mixture.
 
 The first member drafts tokens, all members read them in one pass, and what agrees with the mixture's argmax is kept,
-with one token of the mixture behind it. The answer is that of step-by-step decoding. The members are one model with
-small random changes of its weights, which agree about as often as members of an ensemble do; the agreement follows from
-the tokens that a pass of all members gives. SmolLM2-135M is used where its weights lie on this machine, otherwise a
-model of its shape with random weights.
+with one token of the mixture behind it. The answer is that of step-by-step decoding. With sampling, drafts are
+refused by chance so that answers follow the mixture's law, which small members are checked for against the exact
+probabilities of all answers. The members are one model with small random changes of its weights, which agree about as
+often as members of an ensemble do; the agreement follows from the tokens that a pass of all members gives.
+SmolLM2-135M is used where its weights lie on this machine, otherwise a model of its shape with random weights.
 
     python -m benchmarks.speculation
 """
@@ -19,6 +20,7 @@ import numpy as np
 
 from benchmarks._measure import Row, compare, interleave, script
 from benchmarks._models import smollm2
+from benchmarks.sampling import SETTINGS, small_case_p_value
 from ensemw2s import HFCausalLM, MixtureForCausalLM
 
 TEXT = (
@@ -27,17 +29,16 @@ TEXT = (
 )
 
 
-def run(repeats: int = 5, n_members: int = 5, n_new: int = 32, n_drafts: int = 4, shape: str = "134M") -> list[Row]:
-    """Rows for members that agree more and less."""
+def run(
+    repeats: int = 5, n_members: int = 5, n_new: int = 32, n_drafts: int = 4, shape: str = "134M", n_samples: int = 200
+) -> list[Row]:
+    """Rows for members that agree more and less, greedy and sampled."""
     import torch
 
     source, tokenizer = smollm2(shape)
     base = HFCausalLM(source, tokenizer=tokenizer, device="cpu", peft_config=None).initialize()
     prompt = torch.tensor([base.tokenizer_(TEXT)["input_ids"]])
-    settings = {
-        "input_ids": prompt, "attention_mask": torch.ones_like(prompt), "max_new_tokens": n_new, "do_sample": False,
-        "eos_token_id": [],
-    }  # fmt: skip
+    p_value = small_case_p_value(n_samples, draw=draw_assisted)
     rows = []
     for change in (0.02, 0.05):
         members = [
@@ -49,24 +50,49 @@ def run(repeats: int = 5, n_members: int = 5, n_new: int = 32, n_drafts: int = 4
         drafter.generation_config.update(
             num_assistant_tokens=n_drafts, num_assistant_tokens_schedule="constant", assistant_confidence_threshold=0.0
         )
-        plain, assisted = (
-            partial(mixture.generate, **settings),
-            partial(mixture.generate, assistant_model=drafter, **settings),
-        )
-        passes: list[int] = []
-        listener = other.register_forward_hook(lambda *_, _passes=passes: _passes.append(1))
-        found = assisted()
-        listener.remove()
-        equal = torch.equal(found, plain())
-        seconds = interleave({"ours": assisted, "theirs": plain}, repeats)
-        per_pass = n_new / len(passes)
-        rows.append(
-            compare(
-                f"greedy, {n_members} full members, {n_drafts} drafts, agreement {agreement(per_pass, n_drafts):.2f}",
-                "step by step", seconds["ours"], seconds["theirs"], "≥ 1.15x", equal=equal, tokens_per_pass=per_pass,
+        for name, law in {"greedy": {"do_sample": False}, "top_k=50": {"do_sample": True, "top_k": 50}}.items():
+            settings = {
+                "input_ids": prompt, "attention_mask": torch.ones_like(prompt), "max_new_tokens": n_new,
+                "eos_token_id": [], **law,
+            }  # fmt: skip
+            plain, assisted = (
+                partial(mixture.generate, **settings),
+                partial(mixture.generate, assistant_model=drafter, **settings),
             )
-        )  # fmt: skip
+            torch.manual_seed(0)
+            passes: list[int] = []
+            listener = other.register_forward_hook(lambda *_, _passes=passes: _passes.append(1))
+            found = [assisted() for _ in range(repeats if law["do_sample"] else 1)]
+            listener.remove()
+            equal = p_value > 0.001 if law["do_sample"] else torch.equal(found[0], plain())
+            seconds = interleave({"ours": assisted, "theirs": plain}, repeats)
+            per_pass = n_new * len(found) / len(passes)
+            agreeing = f"agreement {agreement(per_pass, n_drafts):.2f}"
+            rows.append(
+                compare(
+                    f"{name}, {n_members} full members, {n_drafts} drafts, {agreeing}",
+                    "step by step", seconds["ours"], seconds["theirs"], "≥ 1.15x", equal=equal,
+                    tokens_per_pass=per_pass, **({"p_value_of_equal_law": p_value} if law["do_sample"] else {}),
+                )
+            )  # fmt: skip
     return rows
+
+
+def draw_assisted(mixture: MixtureForCausalLM, prompts: Any, n_samples: int, n_new: int) -> Any:
+    """Answers to each prompt, one by one, with the first member as assistant: (n_prompts * n_samples, L + n_new)."""
+    import torch
+
+    settings = {"max_new_tokens": n_new, **SETTINGS, "top_k": 50}
+    with mixture.members[0].lend_model() as drafter:
+        return torch.cat(
+            [
+                mixture.generate(
+                    prompt[None], attention_mask=torch.ones_like(prompt[None]), assistant_model=drafter, **settings
+                )
+                for prompt in prompts
+                for _ in range(n_samples)
+            ]
+        )
 
 
 def agreement(per_pass: float, n_drafts: int) -> float:
