@@ -150,7 +150,7 @@ def test_the_gpu_script_refuses_a_machine_without_one(monkeypatch):
     from benchmarks import gpu
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SystemExit, match=r"device='cuda' needs a GPU, and torch finds none.*--device cpu"):
+    with pytest.raises(SystemExit, match=r"device='cuda' needs a GPU, and torch\.cuda finds none.*--device cpu"):
         gpu.run()
 
 
