@@ -195,9 +195,13 @@ def test_nothing_is_packed_unless_asked_for(prepack):
 def test_stacks_of_a_base_share_packed_weights_within_the_limit(prepack):
     prepack("20KB")
     members = members_of()
-    for several in (members, members[:2]):
+    config = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
+    others = with_random_adapters([tiny_learner(peft_config=config) for _ in range(2)])
+    for several in (members, members[:2], others):
         assert_steps_equal(several, n_rows=1)
         assert 10_000 < members[0]._host().packs.n_bytes <= 20_000
+    assert others[0]._host() is not members[0]._host()
+    assert others[0]._host().packs is members[0]._host().packs
 
 
 @pytest.mark.parametrize(("limit", "chosen"), [("0", []), ("3999B", [1, 0]), ("4000B", [2]), ("6.4KB", [2, 1, 0])])

@@ -78,7 +78,7 @@ class AdapterHost:
             model = copy.deepcopy(self.model, shared)
         model.delete_adapter("default")
         host = self._of_this_kind(model.unload(), peft_config)
-        host.family = self.family
+        host.family, host.packs = self.family, self.packs
         return host
 
     def adopt(self, other: AdapterHost) -> None:

@@ -21,8 +21,8 @@ _SMALL = 2 * 10**6  # bytes; smaller weights gain nothing
 class PackedWeights:
     """The packed weights of one base, which its stacks share.
 
-    The environment variable ``ENSEMW2S_PREPACK`` limits them; where it is not set, nothing is packed. A base's weights
-    do not change while its host lives, so that copies stay right.
+    The environment variable ``ENSEMW2S_PREPACK``, as it is when a stack is first used, limits them; where it is not
+    set, nothing is packed. A base's weights do not change while its host lives, so that copies stay right.
     """
 
     def __init__(self) -> None:
