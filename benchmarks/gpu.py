@@ -51,8 +51,8 @@ def run(
     """Rows of memory, decoding and, where Triton serves the device, of the mixture kernel."""
     if device != "cpu" and not torch.cuda.is_available():
         raise SystemExit(
-            f"device={device!r} needs a GPU, and torch.cuda finds none. `--device cpu --dtype float32 --shape tiny` runs "
-            f"this script on a CPU, which says nothing about a GPU."
+            f"device={device!r} needs a GPU, and torch.cuda finds none. `--device cpu --dtype float32 --shape tiny` "
+            f"runs this script on a CPU, which says nothing about a GPU."
         )
     base = RandomLlama(shape, device=device, dtype=dtype)
     bandwidth = measure_bandwidth(n_bytes=copied_mb * 10**6, seconds=0.2, device=device, clock=partial(clock, device))
