@@ -15,7 +15,7 @@ __all__ = ["PACKED_ROWS", "PackedWeights"]
 PREPACK = "ENSEMW2S_PREPACK"
 # Where the layout wins: one row is read as fast without it, and for more the products themselves take the time.
 PACKED_ROWS = range(2, 65)
-_SMALL = 2 * 10**6  # bytes; smaller weights gain nothing
+_SMALL = 16 * 10**6  # bytes; a product with less loses as much to oneDNN's 25 microseconds a call as it gains
 
 
 class PackedWeights:
