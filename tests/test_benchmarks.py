@@ -114,7 +114,7 @@ TINY = {
     "option_scoring": {"shape": "tiny", "n_questions": 4, "data_dir": ""},
     "resident_weights": {"shape": "tiny", "n_members": 2},
     "sampling": {"shape": "tiny", "n_members": 2, "n_prompt": 8, "n_new": 4, "n_samples": 300},
-    "speculation": {"shape": "tiny", "n_members": 2, "n_new": 6, "n_samples": 10},
+    "speculation": {"shape": "tiny", "n_members": 2, "n_new": 6, "n_samples": 20},
     "token_bookkeeping": {"tokens": 10_000, "growth": 2},
     "token_error": {"shape": "tiny"},
     "training_step": {"shape": "tiny", "n_rows": 32, "data_dir": ""},
