@@ -4,20 +4,17 @@ A prompt of 64 tokens is read before the clock starts; then every call of ``gene
 one before by a few greedy tokens. The alternatives mix and choose tokens as ours does, by
 `MixtureForCausalLM.generate`, and differ in how they come by the members' logits: five full models with the adapters
 merged into their weights, PEFT's ``set_adapter`` before each member's pass, and PEFT's ``adapter_names`` in one batch.
-All have to write the same tokens. Rows that end in "prepacked" are ours with a second copy of the weights, as
-``ENSEMW2S_PREPACK`` allows it.
+All have to write the same tokens.
 
     python -m benchmarks.decode_lora
 """
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 
@@ -33,23 +30,19 @@ TARGETS = {
 
 def run(repeats: int = 5, n_members: int = 5, n_prompt: int = 64, n_new: int = 8, shape: str = "134M") -> list[Row]:
     """Rows of one prompt and of eight."""
-    mixtures = candidates(RandomLlama(shape), n_members, ["prepacked", *TARGETS[1]])
+    mixtures = candidates(RandomLlama(shape), n_members, list(TARGETS[1]))
     return [row for n_rows in TARGETS for row in decode(mixtures, repeats, n_members, n_rows, n_prompt, n_new)]
 
 
 def decode(mixtures: dict[str, Any], repeats: int, n_members: int, n_rows: int, n_prompt: int, n_new: int) -> list[Row]:
     """Rows of `n_rows` prompts."""
-    writers = {
-        name: (Prepacked if name == "prepacked" else Writer)(model, n_rows, n_prompt, n_new)
-        for name, model in mixtures.items()
-    }
+    writers = {name: Writer(model, n_rows, n_prompt, n_new) for name, model in mixtures.items()}
     calls: dict[str, Callable[[], Any]] = {name: writer.go_on for name, writer in writers.items()}
     seconds = interleave(calls, repeats)
     written = writers["ours"].ids.tolist()
-    case = f"decode, T={n_members} LoRA, per token, B={n_rows}"
-    rows = [
+    return [
         compare(
-            case,
+            f"decode, T={n_members} LoRA, per token, B={n_rows}",
             other,
             seconds["ours"],
             seconds[other],
@@ -60,17 +53,6 @@ def decode(mixtures: dict[str, Any], repeats: int, n_members: int, n_rows: int, 
         )
         for other, target in TARGETS[n_rows].items()
     ]
-    prepacked = compare(
-        f"{case}, prepacked",
-        "one model",
-        seconds["prepacked"],
-        seconds["one model"],
-        TARGETS[n_rows]["one model"],
-        equal=writers["prepacked"].ids.tolist() == written,
-        tokens_per_measurement=n_new,
-        packed_mb=round(mixtures["prepacked"].members[0]._host().packs.n_bytes / 1e6, 1),
-    )
-    return [*rows, prepacked]
 
 
 class Writer:
@@ -98,14 +80,6 @@ class Writer:
         self.ids, self.cache = output.sequences, output.past_key_values
 
 
-class Prepacked(Writer):
-    """With a second copy of the weights."""
-
-    def write(self, n_new: int) -> None:
-        with patch.dict(os.environ, ENSEMW2S_PREPACK="1GB"):
-            super().write(n_new)
-
-
 def candidates(base: RandomLlama, n_members: int, others: Sequence[str]) -> dict[str, Any]:
     """What decodes: "ours", and what it is compared with."""
     learner = base.learner()
@@ -114,7 +88,6 @@ def candidates(base: RandomLlama, n_members: int, others: Sequence[str]) -> dict
     tokenizer, adapted = learner.tokenizer_, cache(lambda: with_adapters(members))
     ways: dict[str, Callable[[], list[Any]]] = {
         "ours": lambda: members,
-        "prepacked": lambda: members,
         "full models": lambda: [merged(member) for member in members],
         "adapter_names": lambda: [NamedRows(adapted(), name, tokenizer) for name in names],
         "set_adapter": lambda: [Switched(adapted(), name, tokenizer) for name in names],

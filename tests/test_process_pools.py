@@ -252,8 +252,6 @@ class Host:
     def forget_prompts(self):
         self.forgotten = True
 
-    forget_packs = forget_prompts
-
 
 def test_two_bases_are_kept_and_the_least_recently_asked_for_goes_first():
     first, second = weakref.ref(shared_host(("first",), Host)), weakref.ref(shared_host(("second",), Host))

@@ -20,10 +20,8 @@ from transformers import DynamicCache, MambaConfig, MambaForCausalLM
 from ensemw2s import HFCausalLM, MixtureForCausalLM, byte_tokenizer, clear_model_cache, get_backend
 from ensemw2s._groups import group_members
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners import _prepacked
-from ensemw2s.learners._few_rows import is_plain, linear_forward
+from ensemw2s.learners._few_rows import linear_forward
 from ensemw2s.learners._growing_cache import leave_room
-from ensemw2s.learners._prepacked import PackedWeights
 from ensemw2s.learners._stacked import StackedAdapters
 from ensemw2s.tokens import pad_left
 
@@ -161,92 +159,6 @@ def test_models_without_a_key_value_cache_read_all_tokens_again():
     factory = TinyMamba()
     members = with_random_adapters([tiny_learner(factory, peft_config=config) for _ in range(2)])
     assert_steps_equal(members, n_rows=2)
-
-
-# --- prepacked weights ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def prepack(monkeypatch):
-    """Sets the limit, for weights of any size."""
-    monkeypatch.setattr(_prepacked, "_SMALL", 0)
-    yield lambda size: monkeypatch.setenv("ENSEMW2S_PREPACK", size)
-    for name in FACTORIES:
-        members_of(name)[0]._host().forget_packs()
-
-
-@pytest.mark.parametrize("name", ["llama", "gpt2", "gpt_neox"])  # without biases, Conv1D, with biases
-def test_steps_with_packed_weights_equal_pefts_forward(name, prepack):
-    prepack("1GB")
-    members = members_of(name)
-    assert_steps_equal(members, n_rows=1)
-    host = members[0]._host()
-    packed = [module.weight for module in host.model.modules() if is_plain(module) and not module.weight.requires_grad]
-    assert len(packed) == {"llama": 15, "gpt2": 1, "gpt_neox": 9}[name]
-    assert host.packs.n_bytes == sum(weight.nbytes for weight in packed)
-
-
-def test_nothing_is_packed_unless_asked_for(prepack):
-    members = members_of()
-    assert_steps_equal(members, n_rows=1)
-    assert members[0]._host().packs.n_bytes == 0
-
-
-def test_stacks_of_a_base_share_packed_weights_within_the_limit(prepack):
-    prepack("20KB")
-    members = members_of()
-    config = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
-    others = with_random_adapters([tiny_learner(peft_config=config) for _ in range(2)])
-    for several in (members, members[:2], others):
-        assert_steps_equal(several, n_rows=1)
-        assert 10_000 < members[0]._host().packs.n_bytes <= 20_000
-    assert others[0]._host() is not members[0]._host()
-    assert others[0]._host().packs is members[0]._host().packs
-
-
-@pytest.mark.parametrize(("limit", "chosen"), [("0", []), ("3999B", [1, 0]), ("4000B", [2]), ("6.4KB", [2, 1, 0])])
-def test_the_largest_weights_are_packed_first(limit, chosen, prepack):
-    prepack(limit)
-    weights = [torch.zeros(n_outputs, 10) for n_outputs in (20, 40, 100)]
-    assert PackedWeights().choose(weights) == {id(weights[place]) for place in chosen}
-
-
-@pytest.mark.parametrize("bias", [None, torch.linspace(-1.0, 1.0, 70)])
-def test_packed_weights_multiply_as_others_do(bias):
-    packs, weight, rows = PackedWeights(), torch.randn(70, 33), torch.randn(5, 66)[:, ::2]
-    expected = rows.double() @ weight.double().T + (0.0 if bias is None else bias)
-    for _ in range(2):
-        assert_allclose(packs.linear(rows, weight, bias), expected, rtol=1e-5, atol=1e-5)
-    assert packs.n_bytes == weight.nbytes
-
-
-def test_small_weights_are_not_packed(monkeypatch):
-    monkeypatch.setenv("ENSEMW2S_PREPACK", "1GB")
-    assert PackedWeights().choose([torch.zeros(100, 10)]) == set()
-
-
-def test_weights_are_not_packed_where_torch_cannot(prepack, monkeypatch):
-    prepack("1GB")
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    assert_steps_equal(members_of(), n_rows=1)
-    assert members_of()[0]._host().packs.n_bytes == 0
-
-
-def test_a_limit_of_packed_weights_that_is_no_size_is_refused(prepack):
-    prepack("plenty")
-    mixture = MixtureForCausalLM.from_members(members_of(), VOTES)
-    with pytest.raises(ValueError, match=r"ENSEMW2S_PREPACK must be a size, such as 500MB or 2GB. Got 'plenty'"):
-        mixture.generate(torch.tensor([ROWS[1]]), max_new_tokens=1)
-
-
-def test_clear_model_cache_frees_packed_weights_of_members_in_use(prepack):
-    prepack("1GB")
-    members = members_of()
-    host = members[0]._host()
-    assert_steps_equal(members, n_rows=1)
-    assert host.packs.n_bytes > 0
-    clear_model_cache()
-    assert host.packs.n_bytes == 0
 
 
 # --- generation -------------------------------------------------------------------------------------------------------
@@ -423,7 +335,10 @@ def test_a_stack_and_its_base_are_freed_with_the_mixture():
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (LoraConfig(use_dora=True, target_modules="all-linear"), r"q_proj is LoRA of another kind \(DoraLinearVariant\)"),
+        (
+            LoraConfig(use_dora=True, target_modules="all-linear"),
+            r"q_proj is LoRA of another kind \(DoraLinearVariant\)",
+        ),
         (LoraConfig(target_modules=["embed_tokens"]), "lora_embedding_A.default is no weight of LoRA on a linear"),
         (LoraConfig(target_modules=["q_proj"], modules_to_save=["lm_head"]), "lm_head.modules_to_save.default.weight"),
         (LoHaConfig(target_modules=["q_proj"]), "hada_w1_a.default is no weight of LoRA on a linear layer"),

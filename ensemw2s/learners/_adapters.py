@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._adapter_config import check_adapter_config, spelling_of
 from ensemw2s.learners._adapter_slot import AdapterSlot
-from ensemw2s.learners._prepacked import PackedWeights
 from ensemw2s.learners._rng import isolated_rng
 from ensemw2s.storage import write_tensors
 
@@ -60,7 +59,6 @@ class AdapterHost:
 
         self.family = object()
         self.prompts = PromptReader()  # what the base makes of prompts is the same for all adapters
-        self.packs = PackedWeights()
         # Two threads must not swap adapters under each other, as when one streams what the other generates.
         self._lock = RLock()
         self._config = self._complete(peft_config, model)
@@ -78,7 +76,7 @@ class AdapterHost:
             model = copy.deepcopy(self.model, shared)
         model.delete_adapter("default")
         host = self._of_this_kind(model.unload(), peft_config)
-        host.family, host.packs = self.family, self.packs
+        host.family = self.family
         return host
 
     def adopt(self, other: AdapterHost) -> None:
@@ -188,11 +186,6 @@ class AdapterHost:
         """Free the memory and files of prompts that were read."""
         with self._lock:
             self.prompts.clear()
-
-    def forget_packs(self) -> None:
-        """Free second copies of the base's weights."""
-        with self._lock:
-            self.packs.clear()
 
     def save(
         self,

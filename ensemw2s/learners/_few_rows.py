@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional
-
-from ensemw2s.learners._prepacked import PACKED_ROWS
-
-if TYPE_CHECKING:
-    from ensemw2s.learners._prepacked import PackedWeights
 
 __all__ = ["Forward", "is_plain", "linear_forward"]
 
@@ -34,15 +28,13 @@ def is_plain(module: nn.Module) -> bool:
     )
 
 
-def linear_forward(module: nn.Linear, packs: PackedWeights | None = None, *, any_order: bool = False) -> Forward:
+def linear_forward(module: nn.Linear, *, any_order: bool = False) -> Forward:
     """Forward of a linear layer, without gradients.
 
     Parameters
     ----------
     module : torch.nn.Linear
         `is_plain`.
-    packs : PackedWeights, optional
-        What multiplies a few rows by this layer's weight; nothing is packed if None.
     any_order : bool, default=False
         Whether the outputs may lie in memory column by column, as those of few rows come.
     """
@@ -52,9 +44,7 @@ def linear_forward(module: nn.Linear, packs: PackedWeights | None = None, *, any
         weight, bias = parameters["weight"], parameters["bias"]
         rows = x.reshape(-1, x.shape[-1])
         n_rows, n_outputs = len(rows), len(weight)
-        if packs is not None and n_rows in PACKED_ROWS:
-            y = packs.linear(rows, weight, bias)
-        elif n_rows in _FEW_ROWS:
+        if n_rows in _FEW_ROWS:
             y = torch.mm(weight, rows.t()).t()  # (rows, out)
             y = y if any_order else y.contiguous()
             y = y if bias is None else y.add_(bias)

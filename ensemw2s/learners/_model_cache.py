@@ -84,7 +84,6 @@ def clear_model_cache() -> None:
     What ``HFCausalLM(adapt="answer")`` keeps of prompts is freed as well: up to 1 GB a base in memory, on the model's
     device, and 4 GB in unnamed files of the folder for temporary files. The environment variables
     ``ENSEMW2S_PROMPT_CACHE`` and ``ENSEMW2S_PROMPT_CACHE_DISK`` set other sizes, such as ``500MB``; 0 keeps none.
-    So are the second copies of weights that ``ENSEMW2S_PREPACK`` allows.
 
     Examples
     --------
@@ -96,7 +95,6 @@ def clear_model_cache() -> None:
         _KEPT.clear()
     for host in hosts:
         host.forget_prompts()
-        host.forget_packs()
     del hosts
     forget_tokenizers()
     gc.collect()

@@ -134,31 +134,24 @@ class StackedAdapters:
         """Modules and their forwards, made anew where the base has been wrapped anew, as it is for each training."""
         if self._model is not model:
             adapted = _lora_layers(model)
-            bases = dict.fromkeys(layer.base_layer for layer in adapted.values())
+            bases = {layer.base_layer for layer in adapted.values()}
             others = [
                 module
                 for module in model.get_base_model().modules()
                 if is_plain(module) and not module.weight.requires_grad  # or it is an adapter's
                 if module not in bases and "forward" not in vars(module)
             ]
-            packed = self._host.packs.choose(module.weight for module in (*bases, *others) if is_plain(module))
-            self._forwards = [(layer, self._adapted(name, layer, packed)) for name, layer in adapted.items()]
-            self._forwards += [(module, self._linear(module, packed)) for module in others]
+            self._forwards = [(layer, self._adapted(name, layer)) for name, layer in adapted.items()]
+            self._forwards += [(module, linear_forward(module)) for module in others]
             self._model = model
         return self._forwards
 
-    def _linear(self, module: nn.Module, packed: set[int], *, any_order: bool = False) -> Forward:
-        """Forward of a layer of the base."""
-        if not is_plain(module):
-            return module.forward
-        packs = self._host.packs if id(module.weight) in packed else None
-        return linear_forward(module, packs, any_order=any_order)
-
-    def _adapted(self, name: str, layer: LoraLinear, packed: set[int]) -> Forward:
+    def _adapted(self, name: str, layer: LoraLinear) -> Forward:
         """Forward of an adapted layer."""
         backend, n_members, scaling = self._backend, self._n_members, layer.scaling["default"]
         stacked_lora = (get_backend("torch") if backend is None else backend).stacked_lora
-        base_forward = self._linear(layer.base_layer, packed, any_order=backend is None)
+        base = layer.base_layer
+        base_forward = linear_forward(base, any_order=backend is None) if is_plain(base) else base.forward
         a = self._stack(_slot(name, "A"), layer)  # (G, r, in)
         b = self._stack(_slot(name, "B"), layer)  # (G, out, r)
         down, up = a.mT, b.mT
