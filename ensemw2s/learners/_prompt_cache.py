@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PromptCache", "PromptState"]
 
-# Keys and values of one prompt of P tokens, (n, H, P, D): n slots of one shape, see `PromptLayout`.
+# Keys and values of one prompt of P tokens, (n, H, P, D): n slots of one shape, keys or values of a layer each.
 PromptState = tuple["torch.Tensor", ...]
 
 logger = logging.getLogger("ensemw2s")
@@ -60,9 +60,8 @@ class PromptCache:
         self._memory, self._disk = _Tier(), _Tier()
         self._can_write = True
         self._n_reads = 0
-        self._asked: dict[
-            int, tuple[int, ...]
-        ] = {}  # last reads of prompts that are not kept, by a hash of their tokens
+        # The last reads of prompts that are not kept, by a hash of their tokens.
+        self._asked: dict[int, tuple[int, ...]] = {}
         self._remove_folder()
 
     def find(self, keys: Iterable[bytes]) -> dict[bytes, PromptState | None]:
