@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from ensemw2s.learners._few_rows import is_plain, linear_forward, replaced_forwards
+
 __all__ = ["logits_at", "read_head_once"]
 
 
@@ -54,8 +56,10 @@ def logits_at(model: Any, cells: torch.Tensor, n_last: int, **inputs: Any) -> to
     if head is None:
         return pick(model(**inputs, logits_to_keep=n_last).logits)
     hook = head.register_forward_pre_hook(lambda _, hidden: (pick(hidden[0])[None],))
+    quick = [(head, linear_forward(head))] if is_plain(head) and not torch.is_grad_enabled() else []
     try:
-        logits: torch.Tensor = model(**inputs, logits_to_keep=n_last).logits
+        with replaced_forwards(quick):
+            logits: torch.Tensor = model(**inputs, logits_to_keep=n_last).logits
     finally:
         hook.remove()
     return logits[0]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -16,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ensemw2s.kernels import KernelBackend, get_backend
 from ensemw2s.learners._adapters import AdapterHost, AdapterState
-from ensemw2s.learners._few_rows import Forward, is_plain, linear_forward
+from ensemw2s.learners._few_rows import Forward, is_plain, linear_forward, replaced_forwards
 from ensemw2s.learners._growing_cache import leave_room
 from ensemw2s.learners.base import PrefixCache
 from ensemw2s.tokens import positions_of
@@ -112,7 +111,7 @@ class StackedAdapters:
             position_ids = positions_of(attention_mask)
             cache = None
         n_rows = len(input_ids)
-        with self._host.held() as wrapped, _replaced(self._layers(wrapped)):
+        with self._host.held() as wrapped, replaced_forwards(self._layers(wrapped)):
             model = wrapped.get_base_model()
             output = model(
                 input_ids=input_ids.to(model.device).repeat(self._n_members, 1),
@@ -139,7 +138,7 @@ class StackedAdapters:
                 module
                 for module in model.get_base_model().modules()
                 if is_plain(module) and not module.weight.requires_grad  # or it is an adapter's
-                if module not in bases and "forward" not in vars(module)
+                if module not in bases
             ]
             self._forwards = [(layer, self._adapted(name, layer)) for name, layer in adapted.items()]
             self._forwards += [(module, linear_forward(module)) for module in others]
@@ -206,17 +205,6 @@ class StackedCache:
     def crop(self, tokens_to_remove: int) -> None:
         """Forget the last tokens; their number is given as a negative one."""
         self.rows.crop(tokens_to_remove)
-
-
-@contextmanager
-def _replaced(forwards: Sequence[tuple[nn.Module, Forward]]) -> Iterator[None]:
-    try:
-        for module, forward in forwards:
-            vars(module)["forward"] = forward  # past nn.Module.__setattr__, which is slow
-        yield
-    finally:
-        for module, _ in forwards:
-            vars(module).pop("forward", None)
 
 
 def _lora_layers(model: PeftModel) -> dict[str, LoraLinear]:
