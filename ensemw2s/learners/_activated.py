@@ -92,7 +92,7 @@ def cut_at_cue(batch: TokenBatch, cue_ids: Sequence[int]) -> CuedBatch:
         If a prompt does not end with the cue.
     """
     rows, starts = [], []
-    n_answer = (batch.labels >= 0).sum(axis=1)
+    n_answer = batch.is_answer.sum(axis=1)
     for ids, mask, length, row in zip(batch.input_ids, batch.attention_mask, n_answer, batch.rows, strict=True):
         ids = ids[len(ids) - int(mask.sum()) :]
         start = len(ids) - (int(length) - 1) - len(cue_ids)  # the last answer token is not fed

@@ -38,10 +38,10 @@ class _Collator:
         chosen, is_real = fill_rows(rows)
         batch = self.tokens.batch(chosen, pad_token_id=self.pad_token_id)
         cued = cut_at_cue(batch, self.cue_ids)
-        weight = np.where(batch.token_index >= 0, self.token_weight[batch.token_index], 0.0)  # (B, K)
+        weight = np.where(batch.is_answer, self.token_weight[batch.token_index], 0.0)  # (B, K)
         weight[~is_real] = 0.0
         # The answers start together, behind their cues, and not as in a TokenBatch end together.
-        columns = (np.arange(batch.n_last) + (batch.labels < 0).sum(axis=1)[:, None]) % batch.n_last
+        columns = (np.arange(batch.n_last) + (~batch.is_answer).sum(axis=1)[:, None]) % batch.n_last
         lengths = np.array([len(prompt) for prompt in cued.prompts])
         return {
             "prompt_ids": torch.from_numpy(np.concatenate(cued.prompts)),

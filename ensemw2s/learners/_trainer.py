@@ -71,7 +71,7 @@ class _Collator:
     def __call__(self, rows: list[int]) -> dict[str, torch.Tensor]:
         chosen, is_real = fill_rows(rows)
         batch = self.tokens.batch(chosen, pad_token_id=self.pad_token_id)
-        weight = np.where(batch.token_index >= 0, self.token_weight[batch.token_index], 0.0)  # (B, K)
+        weight = np.where(batch.is_answer, self.token_weight[batch.token_index], 0.0)  # (B, K)
         weight[~is_real] = 0.0
         return {
             "input_ids": torch.from_numpy(batch.input_ids),
