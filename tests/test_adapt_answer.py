@@ -441,7 +441,8 @@ def test_parameters_that_are_refused(parameters, message):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"training_args": {"gradient_checkpointing": True}}, "'all' with gradient checkpointing"),
+        ({"training_args": {"gradient_checkpointing": True}}, "'all' with activation checkpointing"),
+        ({"training_args": {"activation_checkpointing": True}}, "'all' with activation checkpointing"),
         (
             {"peft_config": LoraConfig(target_modules=["embed_tokens"])},
             r"other than linear layers.*model\.embed_tokens",

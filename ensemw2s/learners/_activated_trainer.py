@@ -102,15 +102,16 @@ def train_activated(
     Raises
     ------
     ValueError
-        If the model keeps no keys and values, its adapters are not on linear layers, it or `settings` ask for gradient
-        checkpointing, or a prompt lacks the cue.
+        If the model keeps no keys and values, its adapters are not on linear layers, it or `settings` ask for
+        activation checkpointing, or a prompt lacks the cue.
     WeakLearnerError
         If the loss is not finite.
     """
-    checkpointing = any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
-    if checkpointing or settings["training_args"].get("gradient_checkpointing"):
+    arguments = settings["training_args"]  # the first of these names is transformers' newer one
+    checkpointing = arguments.get("activation_checkpointing") or arguments.get("gradient_checkpointing")
+    if checkpointing or any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
         raise ValueError(
-            "adapt must be 'all' with gradient checkpointing, which forgets the prompt's keys and values. Got "
+            "adapt must be 'all' with activation checkpointing, which forgets the prompt's keys and values. Got "
             "'answer' instead; it saves that memory anyway, since no gradient goes through a prompt."
         )
     _check_layers(model)

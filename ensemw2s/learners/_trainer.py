@@ -284,7 +284,7 @@ def run_training(
             **report_settings,
             "remove_unused_columns": False,
         }
-        with launch.own_training(model), _own_forward(model), ExitStack() as bars:
+        with launch.own_training(model), _own_forward(model), _own_checkpointing(model), ExitStack() as bars:
             arguments = TrainingArguments(**settings)
             n_batches = np.ceil(len(rows) / (arguments.train_batch_size * launch.n_processes))
             trainer = trainer_class(
@@ -317,6 +317,17 @@ def _own_forward(model: Any) -> Iterator[None]:
         for name in wrapped:
             model.__dict__.pop(name, None)
         model.__dict__.update(before)
+
+
+@contextmanager
+def _own_checkpointing(model: Any) -> Iterator[None]:
+    """Undo Trainer's switch of activation checkpointing: learners that were not told to use it share the model."""
+    before = [(m, m.gradient_checkpointing) for m in model.modules() if hasattr(m, "gradient_checkpointing")]
+    try:
+        yield
+    finally:
+        for module, switch in before:
+            module.gradient_checkpointing = switch
 
 
 def _check_finite(model: Any, launch: Launch) -> None:
