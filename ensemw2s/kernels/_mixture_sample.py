@@ -23,7 +23,7 @@ def mixture_sample(logits: torch.Tensor, log_weights: torch.Tensor, uniform: tor
     n_rows, n_columns = logits.shape[1:]
     member, uniform = pick_member(log_weights, uniform)  # (B,), (B,)
     places = member * n_rows + torch.arange(n_rows, device=logits.device)
-    picked = logits.flatten(0, 1).index_select(0, places)  # (B, V)
+    picked = logits[0] if len(logits) == 1 else logits.flatten(0, 1).index_select(0, places)  # (B, V)
     proba = picked.to(accumulator(logits.dtype)).softmax(dim=-1)
     # A block, then a token in it: a running sum over all tokens takes four times as long as sums of blocks.
     block, uniform = _invert(_block_sums(proba), uniform)
@@ -33,14 +33,17 @@ def mixture_sample(logits: torch.Tensor, log_weights: torch.Tensor, uniform: tor
 
 
 def _block_sums(proba: torch.Tensor) -> torch.Tensor:
-    """Of each row of (B, V), float64; the last block may be shorter than the others."""
+    """Of each row of (B, V); the last block may be shorter than the others.
+
+    In the numbers' own type: 256 of them add up to as many digits as each has, and float64 would take a copy of them.
+    """
     import torch
 
     n_whole = proba.shape[1] // N_COLUMNS * N_COLUMNS
-    sums = proba[:, :n_whole].unflatten(1, (-1, N_COLUMNS)).sum(dim=-1, dtype=torch.float64)
+    sums = proba[:, :n_whole].unflatten(1, (-1, N_COLUMNS)).sum(dim=-1)
     if n_whole == proba.shape[1]:
         return sums
-    return torch.cat([sums, proba[:, n_whole:].sum(dim=-1, keepdim=True, dtype=torch.float64)], dim=1)
+    return torch.cat([sums, proba[:, n_whole:].sum(dim=-1, keepdim=True)], dim=1)
 
 
 def pick_member(log_weights: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
