@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ensemw2s.learners._few_rows import is_plain, linear_forward, replaced_forwards
+from ensemw2s.learners._last_block import last_feed_forward_at
 
 __all__ = ["logits_at", "read_head_once"]
 
@@ -58,7 +59,7 @@ def logits_at(model: Any, cells: torch.Tensor, n_last: int, **inputs: Any) -> to
     hook = head.register_forward_pre_hook(lambda _, hidden: (pick(hidden[0])[None],))
     quick = [(head, linear_forward(head))] if is_plain(head) and not torch.is_grad_enabled() else []
     try:
-        with replaced_forwards(quick):
+        with replaced_forwards(quick), last_feed_forward_at(model, cells, n_last):
             logits: torch.Tensor = model(**inputs, logits_to_keep=n_last).logits
     finally:
         hook.remove()
