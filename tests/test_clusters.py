@@ -220,11 +220,11 @@ def count_bases(learner):
     return os.getpid(), len({id(base) for base in _BASES})
 
 
-def test_a_worker_loads_a_base_once_for_all_its_units(backend, tmp_path):
+def test_a_worker_loads_a_base_once_for_all_its_units(dask_backend, tmp_path):
     untrained_model(tiny_llama).save_pretrained(tmp_path)
     byte_tokenizer().save_pretrained(tmp_path)
     learners = [tiny_learner(str(tmp_path), tokenizer=None, random_state=seed, epochs=1, lr=1e-2) for seed in range(5)]
-    with joblib.parallel_config(backend=backend):
+    with joblib.parallel_config(backend=dask_backend):
         counts = joblib.Parallel(n_jobs=2, batch_size=1)(joblib.delayed(count_bases)(learner) for learner in learners)
     assert len({process for process, _ in counts}) < len(counts)  # one had two units at least
     assert {number for _, number in counts} == {1}

@@ -23,7 +23,7 @@ from ensemw2s.splits import question_groups
 
 pytestmark = pytest.mark.slow
 
-SEEDS = range(3)
+SEEDS = range(2)  # what is said to be measured below is of three
 WORDS = word_tokenizer([*make_qa(500, difficulty=(3, 8), random_state=9).prompts, "="])
 
 
