@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from tiny_models import FACTORIES, fit, fitted_members, tiny_learner, tokens_for, untrained_model
+from tiny_models import FACTORIES, SHAPE, fit, fitted_members, tiny_learner, tokens_for, untrained_model
 from transformers import TrainerCallback, TrainingArguments
 
 from ensemw2s.learners._last_block import last_feed_forward_at
 from ensemw2s.learners._output_head import logits_at
 
-ARCHITECTURES = sorted(FACTORIES)
+
+def tiny_mistral():
+    from transformers import MistralConfig, MistralForCausalLM
+
+    return MistralForCausalLM(MistralConfig(vocab_size=258, **SHAPE, num_key_value_heads=1, sliding_window=6))
+
+
+def tiny_gemma2():
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    return Gemma2ForCausalLM(Gemma2Config(vocab_size=258, **SHAPE, num_key_value_heads=1, head_dim=16))
+
+
+def tiny_mixtral():
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    experts = {"num_local_experts": 4, "num_experts_per_tok": 2, "output_router_logits": True}
+    return MixtralForCausalLM(MixtralConfig(vocab_size=258, **SHAPE, num_key_value_heads=1, **experts))
+
+
+MODELS = {**FACTORIES, "mistral": tiny_mistral, "gemma2": tiny_gemma2}
 N_ROWS, LENGTH, N_LAST = 3, 20, 4
 CELLS = torch.tensor([1, 3, 6, 10, 11])  # of 3 x 4
 
@@ -41,13 +62,11 @@ def plain_logits(model):
     return model(input_ids=ids()).logits[:, -N_LAST:].flatten(0, 1)[CELLS]
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", MODELS)
 def test_only_the_positions_asked_for_go_through_it_and_logits_are_the_same(name):
-    model = untrained_model(FACTORIES[name]).double()
+    model = untrained_model(MODELS[name]).double()
     expected = plain_logits(model)
     seen = seen_by(last_mlp(model))
-    logits_at(model, CELLS, N_LAST, input_ids=ids())
-    seen.clear()  # the first call tries the layer out
     logits = logits_at(model, CELLS, N_LAST, input_ids=ids())
     assert seen == [len(CELLS)]
     assert_allclose(logits.detach(), expected.detach(), rtol=1e-12, atol=1e-12)
@@ -55,9 +74,9 @@ def test_only_the_positions_asked_for_go_through_it_and_logits_are_the_same(name
     assert seen[1:] == [N_ROWS * LENGTH]  # nothing is left in the model
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", MODELS)
 def test_gradients_of_all_parameters_are_the_same(name):
-    model = untrained_model(FACTORIES[name]).double()
+    model = untrained_model(MODELS[name]).double()
     found = []
     for logits in (plain_logits(model), logits_at(model, CELLS, N_LAST, input_ids=ids())):
         model.zero_grad()
@@ -68,13 +87,25 @@ def test_gradients_of_all_parameters_are_the_same(name):
 
 
 def test_adapters_inside_it_act_on_these_positions_too():
-    learner = fitted_members("llama")[0]
-    batch = tokens_for(learner).batch(np.arange(2))
-    with learner.lend_model() as model:
+    with fitted_members("llama")[0].lend_model() as model:
         seen = seen_by(last_mlp(model))
-        learner.answer_logits(batch)
-        learner.answer_logits(batch)
-    assert seen[-1] == batch.is_answer.sum() < batch.input_ids.size / 2
+        logits = logits_at(model, CELLS, N_LAST, input_ids=ids())
+        assert seen == [len(CELLS)]
+        assert_allclose(logits.detach(), plain_logits(model).detach(), atol=1e-5)
+        with model.disable_adapter():
+            assert (logits - plain_logits(model)).abs().max() > 0.01
+
+
+def test_positions_behind_a_cache_and_padding_keep_their_logits():
+    model = untrained_model(FACTORIES["llama"]).double()
+    mask = torch.ones(N_ROWS, LENGTH, dtype=torch.long)
+    mask[0, :5] = 0
+    expected = model(input_ids=ids(), attention_mask=mask).logits[:, -N_LAST:].flatten(0, 1)[CELLS]
+    cache = model(input_ids=ids()[:, :7], attention_mask=mask[:, :7], use_cache=True).past_key_values
+    behind = logits_at(
+        model, CELLS, N_LAST, input_ids=ids()[:, 7:], attention_mask=mask, past_key_values=cache, use_cache=True
+    )
+    assert_allclose(behind.detach(), expected.detach(), rtol=1e-10)
 
 
 class Mixer(torch.nn.Module):
@@ -89,48 +120,65 @@ class Mixer(torch.nn.Module):
         return y + torch.nn.functional.pad(y, (0, 0, 1, 0))[:, :-1]
 
 
-class Pair(torch.nn.Module):
-    """Returns two things, as experts with their router's scores do, and takes only the first back."""
-
-    def __init__(self, inner):
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, x):
-        return _Pair((self.inner(x), None))
+def with_a_mixer(model):
+    model.model.layers[-1].mlp = Mixer(model.model.layers[-1].mlp)
 
 
-class _Pair(tuple):
-    def __radd__(self, residual):
-        return residual + self[0]
+def with_one_layer_twice(model):
+    model.model.layers[0].mlp = model.model.layers[1].mlp
 
 
-@pytest.mark.parametrize("layer", [Mixer, Pair])
-def test_a_layer_that_is_not_position_wise_takes_all_positions(layer):
+def with_one_block_twice(model):
+    model.model.layers[0] = model.model.layers[1]
+
+
+def with_another_block(model):
+    model.model.layers.append(copy.deepcopy(model.model.layers[0]))
+    model.model.layers[-1].self_attn.layer_idx = 2
+    model.config.num_hidden_layers = 3
+    model.config.layer_types = ["full_attention"] * 3 if getattr(model.config, "layer_types", None) else None
+
+
+@pytest.mark.parametrize("change", [with_a_mixer, with_one_layer_twice, with_one_block_twice, with_another_block])
+def test_a_model_that_was_changed_gives_its_own_logits(change):
     model = untrained_model(FACTORIES["llama"]).double()
-    model.model.layers[-1].mlp = layer(model.model.layers[-1].mlp)
-    assert_allclose(logits_at(model, CELLS, N_LAST, input_ids=ids()).detach(), plain_logits(model).detach(), rtol=1e-12)
+    logits_at(model, CELLS, N_LAST, input_ids=ids())
+    change(model)
+    assert_allclose(logits_at(model, CELLS, N_LAST, input_ids=ids()).detach(), plain_logits(model).detach(), rtol=1e-10)
 
 
-def test_a_layer_with_dropout_is_tried_without_it_and_trains_with_it():
+def test_experts_whose_routers_are_watched_take_all_positions():
+    model = untrained_model(tiny_mixtral)
+    mask = torch.ones(N_ROWS, LENGTH, dtype=torch.long)
+    logits = logits_at(model, CELLS, N_LAST, input_ids=ids(), attention_mask=mask)
+    assert_allclose(logits.detach(), plain_logits(model).detach(), atol=1e-5)
+
+
+def test_dropout_acts_on_these_positions():
     model = untrained_model(FACTORIES["gpt2"]).train()
-    mlp = last_mlp(model)
+    mlp, dropped = last_mlp(model), []
     mlp.dropout.p = 0.5
-    seen = seen_by(mlp)
-    dropped = []
     mlp.dropout.register_forward_hook(lambda module, _, output: dropped.append((output == 0).double().mean().item()))
-    for _ in range(2):
-        logits_at(model, CELLS, N_LAST, input_ids=ids())
-    assert seen[-1] == len(CELLS)
-    assert 0.3 < dropped[-1] < 0.7
-    assert all(module.training for module in model.modules())
+    logits_at(model, CELLS, N_LAST, input_ids=ids())
+    assert 0.3 < dropped[0] < 0.7
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_under_autocast(dtype):
+    model = untrained_model(FACTORIES["llama"])
+    with torch.autocast("cpu", dtype):
+        logits = logits_at(model, CELLS, N_LAST, input_ids=ids())
+        expected = plain_logits(model)
+    assert logits.dtype == dtype
+    assert_allclose(logits.detach().float(), expected.detach().float(), atol=0.1)
 
 
 def test_most_positions_wanted_is_done_in_the_plain_way():
     model = untrained_model(FACTORIES["llama"])
     seen = seen_by(last_mlp(model))
-    logits_at(model, torch.arange(N_ROWS * LENGTH), LENGTH, input_ids=ids())
-    assert seen[-1] == N_ROWS * LENGTH
+    logits_at(model, torch.arange(31), LENGTH, input_ids=ids())
+    logits_at(model, torch.arange(30), LENGTH, input_ids=ids())
+    assert seen == [60, 30]
 
 
 class Watch(TrainerCallback):
@@ -166,6 +214,8 @@ def test_a_function_that_someone_else_has_put_there_stays():
 
 def test_an_exception_leaves_the_model_as_it_was():
     model = untrained_model(FACTORIES["llama"])
-    with pytest.raises(KeyError), last_feed_forward_at(model, CELLS, N_LAST):
-        raise KeyError
+    with pytest.raises(IndexError):
+        logits_at(model, torch.tensor([99]), N_LAST, input_ids=ids())
+    with last_feed_forward_at(model, CELLS, N_LAST):
+        assert "forward" in vars(last_mlp(model))
     assert "forward" not in vars(last_mlp(model))
