@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from reference_boosting import boost
 from scripted_learner import FIVE
@@ -238,6 +238,7 @@ def test_a_weight_of_zero_equals_leaving_the_row_out(rows):
 @given(
     st.lists(st.tuples(words, words | st.just("")), min_size=1, max_size=3), st.sampled_from(["sum", "token", "char"])
 )
+@settings(max_examples=50)  # each writes a folder
 def test_what_was_saved_is_read_back_to_the_bit(rows, normalize):
     questions, answers = map(list, zip(("a", "b"), *rows, strict=True))
     model = counted(questions, answers, normalize=normalize, on_bad_row="skip")

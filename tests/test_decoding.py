@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 
 import numpy as np
 import pytest
@@ -48,13 +49,19 @@ def greedy_text(members, prompt, n_new=N_NEW):
 
 def loop_match_nll(members, votes, prompt, option, n_steps, combine="probabilities", normalize="sum"):
     """The paper's second reading: token j of the option under step j of the greedy answer."""
+    steps = greedy_steps(tuple(members), tuple(votes), prompt, n_steps, combine)
+    answer = [*(" " + option).encode(), 256]
+    nll = -sum(steps[place][token] for place, token in enumerate(answer))
+    return nll / {"sum": 1, "token": len(answer), "char": len(option)}[normalize]
+
+
+@cache
+def greedy_steps(members, votes, prompt, n_steps, combine):
     ids, steps = context_ids(prompt), []
     for _ in range(n_steps):
         steps.append(reference_mixture(members, votes, ids, combine)[-1])
         ids.append(int(steps[-1].argmax()))  # also after an end-of-answer token
-    answer = [*(" " + option).encode(), 256]
-    nll = -sum(steps[place][token] for place, token in enumerate(answer))
-    return nll / {"sum": 1, "token": len(answer), "char": len(option)}[normalize]
+    return steps
 
 
 def with_batch_size(learner, size):
