@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-
 import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["Forward", "is_plain", "linear_forward", "replaced_forwards"]
+from ensemw2s.learners._replaced_forwards import Forward
 
-Forward = Callable[[torch.Tensor], torch.Tensor]
+__all__ = ["is_plain", "linear_forward"]
 
 # torch multiplies two to five rows faster as W x^T, 1.2 to 2 times; more rows are faster with 512 outputs at a time
 # where there are many, 1.2 to 1.6 times.
@@ -60,15 +57,3 @@ def linear_forward(module: nn.Linear, *, any_order: bool = False) -> Forward:
         return y.view(*x.shape[:-1], n_outputs)
 
     return forward
-
-
-@contextmanager
-def replaced_forwards(forwards: Sequence[tuple[nn.Module, Forward]]) -> Iterator[None]:
-    """Let modules compute with other functions within this context."""
-    try:
-        for module, forward in forwards:
-            vars(module)["forward"] = forward  # past nn.Module.__setattr__, which is slow
-        yield
-    finally:
-        for module, _ in forwards:
-            vars(module).pop("forward", None)

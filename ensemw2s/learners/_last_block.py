@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
-from ensemw2s.learners._few_rows import Forward, replaced_forwards
+from ensemw2s.learners._replaced_forwards import Forward
 
 __all__ = ["last_feed_forward_at"]
 
@@ -18,24 +16,27 @@ __all__ = ["last_feed_forward_at"]
 _MODEL_TYPES = {"gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3"}
 
 
-@contextmanager
-def last_feed_forward_at(model: Any, cells: torch.Tensor, n_last: int) -> Iterator[None]:
-    """Leave out of the last feed-forward layer, within this context, what does not reach the head.
+def last_feed_forward_at(model: Any, cells: torch.Tensor, n_last: int) -> list[tuple[nn.Module, Forward]]:
+    """The last feed-forward layer, and a function in its place that leaves out what does not reach the head.
 
     With 4 answer tokens behind a prompt of 64 this is most of a layer: 2 % of a model of 30 blocks, 6 % of one of 12.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel or peft.PeftModel
-        Left as it is where it is not of transformers' own classes for some dense decoders.
+        Of transformers' own classes for some dense decoders; there is nothing to replace in others.
     cells : torch.Tensor of int, shape (C,)
         Different numbers ``row * n_last + position`` of those that reach the head.
     n_last : int
         Positions of each row that they count.
+
+    Returns
+    -------
+    list of (torch.nn.Module, callable)
+        One pair or none, for `replaced_forwards`.
     """
     layer = _last_feed_forward(model)
-    with replaced_forwards([] if layer is None else [(layer, _at_cells(layer, cells, n_last))]):
-        yield
+    return [] if layer is None else [(layer, _at_cells(layer, cells, n_last))]
 
 
 def _last_feed_forward(model: Any) -> nn.Module | None:
@@ -46,7 +47,7 @@ def _last_feed_forward(model: Any) -> nn.Module | None:
     layers = [getattr(block, "mlp", None) for block in blocks]
     if not layers or not all(map(_is_of_transformers, (base, blocks[-1], layers[-1]))):
         return None
-    # A layer that stands in two blocks, or is run once more for its gradients, outside of the context, needs all.
+    # A layer that stands in two blocks, or is run once more for its gradients, when its own forward is back, needs all.
     if sum(layer is layers[-1] for layer in layers) > 1 or blocks[-1].gradient_checkpointing:
         return None
     # Someone else's function (accelerate's, for a part on another device) stays in place.

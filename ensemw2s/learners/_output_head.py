@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
-from ensemw2s.learners._few_rows import is_plain, linear_forward, replaced_forwards
+from ensemw2s.learners._few_rows import is_plain, linear_forward
 from ensemw2s.learners._last_block import last_feed_forward_at
+from ensemw2s.learners._replaced_forwards import replaced_forwards
 
 __all__ = ["logits_at", "read_head_once"]
 
@@ -29,7 +30,7 @@ def read_head_once(model: Any) -> None:
 
 
 def logits_at(model: Any, cells: torch.Tensor, n_last: int, **inputs: Any) -> torch.Tensor:
-    """Run a model, and let only some of its last positions through the head.
+    """Run a model, and let only some of its last positions through the head, and the last feed-forward layer before it.
 
     What acts on logits behind the head (soft-capping, a scale) acts on each of them alone, and so is not disturbed.
 
@@ -38,7 +39,7 @@ def logits_at(model: Any, cells: torch.Tensor, n_last: int, **inputs: Any) -> to
     model : torch.nn.Module
         A `transformers.PreTrainedModel`, plain or wrapped.
     cells : torch.Tensor of int, shape (C,)
-        Numbers ``row * n_last + position`` among the last `n_last` positions.
+        Different numbers ``row * n_last + position`` among the last `n_last` positions.
     n_last : int
         Positions that are looked at.
     **inputs
@@ -56,10 +57,12 @@ def logits_at(model: Any, cells: torch.Tensor, n_last: int, **inputs: Any) -> to
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     if head is None:
         return pick(model(**inputs, logits_to_keep=n_last).logits)
+    forwards = last_feed_forward_at(model, cells, n_last)
+    if is_plain(head) and not torch.is_grad_enabled():
+        forwards.append((head, linear_forward(head)))
     hook = head.register_forward_pre_hook(lambda _, hidden: (pick(hidden[0])[None],))
-    quick = [(head, linear_forward(head))] if is_plain(head) and not torch.is_grad_enabled() else []
     try:
-        with replaced_forwards(quick), last_feed_forward_at(model, cells, n_last):
+        with replaced_forwards(forwards):
             logits: torch.Tensor = model(**inputs, logits_to_keep=n_last).logits
     finally:
         hook.remove()
