@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from datasets import Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
 from ensemw2s.datasets import QADataset
 
@@ -139,8 +139,14 @@ def test_from_list_row_that_is_no_dict_is_refused() -> None:
 
 
 def test_from_list_unknown_key_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"rows\[0\] must have keys among .*Got \['question'\]"):
-        QADataset.from_list([{"question": "a"}])
+    with pytest.raises(ValueError, match=r"rows\[0\] must have keys among .*Got \['text'\]"):
+        QADataset.from_list([{"text": "a"}])
+
+
+def test_from_list_takes_question_for_the_prompt_and_refuses_both() -> None:
+    assert QADataset.from_list([{"question": "a"}]).prompts == ("a",)
+    with pytest.raises(ValueError, match=r"rows\[0\] must have the key 'prompt', or 'question'"):
+        QADataset.from_list([{"prompt": "a", "question": "b"}])
 
 
 def test_from_list_missing_prompt_is_refused() -> None:
@@ -151,3 +157,108 @@ def test_from_list_missing_prompt_is_refused() -> None:
 def test_from_list_rows_with_other_keys_are_refused() -> None:
     with pytest.raises(ValueError, match=r"rows\[1\] must have the keys of rows\[0\]"):
         QADataset.from_list([{"prompt": "a", "answer": "x"}, {"prompt": "b"}])
+
+
+def _keyed(keys: list[list[str]], gold: list[str]) -> Dataset:
+    """Questions whose options are called like their keys, so that the right answer can be read off."""
+    choices = [{"text": [f"option {key}" for key in row], "label": row} for row in keys]
+    return Dataset.from_dict({"question": [f"q{k}" for k in range(len(keys))], "choices": choices, "answerKey": gold})
+
+
+@pytest.mark.parametrize(
+    ("keys", "gold"),
+    [
+        ([list("ABCD")] * 4, list("BCDB")),  # A is no class, so that the numbers of classes are off by one
+        ([list("ABCD"), list("1234"), list("ABC"), list("123")], list("A3B1")),
+        ([list("1234A")] * 5, list("1234A")),
+    ],
+)
+def test_from_dataset_class_labels_stand_for_their_names(keys, gold) -> None:
+    encoded = _keyed(keys, gold).class_encode_column("answerKey")
+    assert isinstance(encoded.features["answerKey"], ClassLabel)
+    expected = tuple(f"option {key}" for key in gold)
+    assert QADataset.from_dataset(encoded, label="answerKey").answers == expected
+
+
+def test_from_dataset_class_labels_within_options_stand_for_their_names() -> None:
+    key = ClassLabel(names=["B", "A"])
+    features = Features(
+        {"prompt": Value("string"), "choices": {"text": List(Value("string")), "label": List(key)}, "label": key}
+    )
+    rows = {"prompt": ["a"], "choices": [{"text": ["x", "y"], "label": ["A", "B"]}], "label": ["B"]}
+    dataset = Dataset.from_dict(rows, features=features)
+    assert QADataset.from_dataset(dataset).answers == ("y",)
+    assert QADataset.from_dataset(dataset.with_format("numpy")).answers == ("y",)
+
+
+def test_from_dataset_class_label_that_is_not_known_is_refused() -> None:
+    features = Features(
+        {"prompt": Value("string"), "choices": List(Value("string")), "label": ClassLabel(names=["A", "B"])}
+    )
+    dataset = Dataset.from_dict({"prompt": ["a"], "choices": [["x", "y"]], "label": [-1]}, features=features)
+    with pytest.raises(ValueError, match=r"label\[0\] is missing"):
+        QADataset.from_dataset(dataset)
+
+
+def test_from_dataset_a_column_named_for_the_label_is_not_the_answer() -> None:
+    features = Features(
+        {"question": Value("string"), "choices": List(Value("string")), "answer": ClassLabel(names=list("ABCD"))}
+    )
+    rows = {"question": ["a", "b"], "choices": [list("wxyz")] * 2, "answer": ["D", "B"]}
+    assert QADataset.from_dataset(Dataset.from_dict(rows, features=features), label="answer").answers == ("z", "x")
+
+
+@pytest.mark.parametrize(
+    ("labels", "choices", "expected"),
+    [
+        (["b", " C "], [["x", "y"], ["x", "y", "z"]], ("y", "z")),
+        (["1", "0"], [["x", "y"]] * 2, ("y", "x")),
+        ([1.0, 0.0], [["x", "y"]] * 2, ("y", "x")),
+        (["yes", "no"], [["no", "yes"]] * 2, ("yes", "no")),
+        (["A", "B"], [["A", "B"]] * 2, ("A", "B")),
+    ],
+)
+def test_from_list_reads_letters_positions_and_texts(labels, choices, expected) -> None:
+    rows = [{"prompt": "q", "choices": row, "label": label} for label, row in zip(labels, choices, strict=True)]
+    assert QADataset.from_list(rows).answers == expected
+
+
+@pytest.mark.parametrize(("label", "options"), [("A", ["B", "A"]), ("1", ["1", "2"])])
+def test_from_list_label_with_two_readings_is_refused(label, options) -> None:
+    with pytest.raises(ValueError, match=r"label\[0\] can be read as an option and as a letter or number"):
+        QADataset.from_list([{"prompt": "q", "choices": options, "label": label}])
+
+
+def test_from_list_numbers_beside_numbered_options_are_read_where_one_reading_is_possible() -> None:
+    def read(labels: list[int], keys: list[str]) -> tuple[str, ...]:
+        choices = {"text": [f"option {key}" for key in keys], "label": keys}
+        return QADataset.from_list([{"prompt": "q", "choices": choices, "label": label} for label in labels]).answers
+
+    assert read([1, 4], list("1234")) == ("option 1", "option 4")  # 4 is no position
+    assert read([0, 3], list("1234")) == ("option 1", "option 4")  # 0 is no key
+    assert read([0, 3], list("0123")) == ("option 0", "option 3")
+    with pytest.raises(ValueError, match=r"label\[0\] = 1 can be read as a position counted from 0 and as one of"):
+        read([1, 2], list("1234"))
+
+
+def test_from_pandas_empty_cells_are_no_options(tmp_path) -> None:
+    (tmp_path / "qa.csv").write_text("question,A,B,C,key\nMetal?,tin,,mercury,C\nGas?,neon,oxygen,,A\n")
+    for keep in (True, False):  # NaN or empty texts
+        frame = pd.read_csv(tmp_path / "qa.csv", keep_default_na=keep)
+        qa = QADataset.from_pandas(frame, choices=["A", "B", "C"], label="key")
+        assert set(map(frozenset, qa.choices)) == {frozenset({"tin", "mercury"}), frozenset({"neon", "oxygen"})}
+        assert qa.answers == ("mercury", "neon")
+        assert (
+            QADataset.from_pandas(frame.assign(key=[2, 0]), choices=["A", "B", "C"], label="key").answers == qa.answers
+        )
+
+
+def test_from_pandas_gold_option_in_an_empty_cell_is_refused() -> None:
+    frame = pd.DataFrame({"question": ["a"], "A": ["x"], "B": ["y"], "C": [None], "key": ["C"]})
+    with pytest.raises(ValueError, match=r"label\[0\] names the option in column 'C', which is empty"):
+        QADataset.from_pandas(frame, choices=["A", "B", "C"], label="key")
+
+
+def test_from_pandas_labels_may_name_columns() -> None:
+    frame = pd.DataFrame({"question": ["a"], "D": ["x"], "C": ["y"], "key": ["C"]})
+    assert QADataset.from_pandas(frame, choices=["D", "C"], label="key").answers == ("y",)

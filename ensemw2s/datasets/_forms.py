@@ -36,7 +36,8 @@ class OtherForms:
         Parameters
         ----------
         rows : sequence of dict
-            All with the same keys; only ``"prompt"`` is required.
+            All with the same keys; only ``"prompt"``, or ``"question"`` in its place, is required. `choices` and
+            `label` are read as by `from_dataset`.
         name : str or None, default=None
             Name of the data set.
 
@@ -73,17 +74,21 @@ class OtherForms:
         dataset : datasets.Dataset
             One split.
         prompt, answer, choices, label, id, difficulty : str or None, default=None
-            Names of the columns. None takes the column named like the parameter, if there is one (for `prompt` also
-            ``"question"``). `choices` may also be a list of columns, one an option. Where an entry of `choices` has
-            the form ``{"text": [...], "label": [...]}``, as ARC's does, a str in `label` is looked up in its
-            ``"label"`` list.
+            Names of the columns. None takes the column named like the parameter, if there is one that no other
+            parameter names (for `prompt` also ``"question"``). Where an entry of `choices` has the form
+            ``{"text": [...], "label": [...]}``, as ARC's does, a str in `label` is looked up in its ``"label"`` list.
+            `choices` may also be a list of columns, one an option: empty cells are no options, and `label` may hold
+            names of these columns. Beside plain lists a str in `label` is the letter of an option from A on, its
+            position, or its text. Numbers in `label` are positions, counted from 0; those of a
+            `datasets.ClassLabel` stand for the names of its classes.
         name : str or None, default=None
             Name of the data set.
 
         Raises
         ------
         TypeError, ValueError
-            If a named column does not exist, a key is not among a row's labels, or as `QADataset` itself.
+            If a named column does not exist, a label is missing, is none of its row's, or can be read in two ways
+            that differ, or as `QADataset` itself.
 
         Examples
         --------

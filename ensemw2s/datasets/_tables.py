@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ensemw2s._rows import is_missing
+from ensemw2s._validation import is_blank
+from ensemw2s.datasets._gold import gold_positions
+
 if TYPE_CHECKING:
     import datasets
     import pandas
@@ -20,6 +24,7 @@ _PARAMETERS = {
     "id": "ids",
     "difficulty": "difficulty",
 }
+_ALIASES = {"prompt": "question"}
 
 
 def columns_from_list(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -28,19 +33,23 @@ def columns_from_list(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for row, values in enumerate(rows):
         if not isinstance(values, Mapping):
             raise TypeError(f"rows[{row}] must be a dict. Got {values!r} instead; give one dict per question.")
-        if unknown := sorted(set(values) - set(_PARAMETERS)):
+        if unknown := sorted(set(values) - set(_PARAMETERS) - set(_ALIASES.values()), key=str):
             raise ValueError(
-                f"rows[{row}] must have keys among {list(_PARAMETERS)}. Got {unknown} instead; rename or drop them."
+                f"rows[{row}] must have keys among {[*_PARAMETERS, *_ALIASES.values()]}. Got {unknown} instead; rename "
+                "or drop them."
             )
-        if "prompt" not in values:
-            raise ValueError(f"rows[{row}] must have the key 'prompt'. Got {list(values)} instead; add the question.")
+        if len({"prompt", "question"} & set(values)) != 1:
+            raise ValueError(
+                f"rows[{row}] must have the key 'prompt', or 'question' in its place. Got {list(values)} instead; "
+                "give the question once."
+            )
         if set(values) != set(rows[0]):
             raise ValueError(
                 f"rows[{row}] must have the keys of rows[0], {list(rows[0])}. Got {list(values)} instead; "
                 "give every question the same keys."
             )
-    keys = rows[0] if rows else ("prompt",)
-    return {_PARAMETERS[key]: [values[key] for values in rows] for key in _PARAMETERS if key in keys}
+    keys = list(rows[0]) if rows else ["prompt"]
+    return _columns(keys, lambda key: [values[key] for values in rows], dict.fromkeys(_PARAMETERS))
 
 
 def columns_from_dataset(dataset: datasets.Dataset, names: Mapping[str, str | Sequence[str] | None]) -> dict[str, Any]:
@@ -61,7 +70,9 @@ def columns_from_dataset(dataset: datasets.Dataset, names: Mapping[str, str | Se
             f"dataset must be a datasets.Dataset. Got {type(dataset).__name__} instead; use from_list or from_pandas."
         )
     plain = dataset.with_format(None)  # no tensors
-    return _columns(plain.column_names, lambda column: list(plain[column]), names)
+    return _columns(
+        plain.column_names, lambda column: [_named(entry, plain.features[column]) for entry in plain[column]], names
+    )
 
 
 def columns_from_pandas(frame: pandas.DataFrame, names: Mapping[str, str | Sequence[str] | None]) -> dict[str, Any]:
@@ -106,12 +117,18 @@ def _columns(
     available: Sequence[str], read: Callable[[str], list[Any]], names: Mapping[str, str | Sequence[str] | None]
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    # A column that is named for one parameter is not taken for another that is called like it: in MMLU's table
+    # label="answer" says that this column holds no texts.
+    taken = {
+        column for wanted in names.values() if wanted for column in ([wanted] if isinstance(wanted, str) else wanted)
+    }
     for key, wanted in names.items():
         column = wanted
         if column is None:
-            column = key if key in available else "question" if key == "prompt" else None
-            if column is None:
+            free = [name for name in (key, _ALIASES.get(key)) if name in available and name not in taken]
+            if not free and key != "prompt":
                 continue
+            column = free[0] if free else key
         if isinstance(column, str):
             _check_column(key, column, available)
             found[key] = read(column)
@@ -123,7 +140,12 @@ def _columns(
             raise TypeError(
                 f"{key} must name one column. Got {column!r} instead; only choices may be a list of columns."
             )
-    _unfold_choices(found)
+    if found.get("choices"):
+        wanted = names["choices"]
+        if wanted is None or isinstance(wanted, str):
+            _unfold_choices(found)
+        else:
+            _join_columns(found, list(wanted))
     return {_PARAMETERS[key]: values for key, values in found.items()}
 
 
@@ -132,26 +154,57 @@ def _check_column(key: str, column: str, available: Sequence[str]) -> None:
         raise ValueError(f"{key} must name a column of the table, one of {list(available)}. Got {column!r} instead.")
 
 
+def _named(entry: Any, feature: Any) -> Any:
+    """The entry with class numbers as names: they count the names of the column, not the options of the question."""
+    import datasets
+
+    if isinstance(feature, datasets.ClassLabel):
+        # -1 is how `datasets` writes a class that is not known.
+        return None if entry is None or entry == -1 else feature.int2str(entry)
+    if isinstance(feature, Mapping) and isinstance(entry, Mapping):
+        return {key: _named(value, feature[key]) if key in feature else value for key, value in entry.items()}
+    inner = getattr(feature, "feature", feature[0] if isinstance(feature, list) and feature else None)
+    if isinstance(entry, (list, tuple)) and inner is not None:
+        return [_named(value, inner) for value in entry]
+    return entry
+
+
 def _unfold_choices(found: dict[str, Any]) -> None:
-    choices = found.get("choices")
-    if not choices or not isinstance(choices[0], Mapping):
-        return
-    for row, entry in enumerate(choices):
-        if not isinstance(entry, Mapping) or not {"text", "label"} <= set(entry):
-            raise ValueError(
-                f"choices[{row}] must have the keys 'text' and 'label'. Got {entry!r} instead; correct that row."
-            )
-    found["choices"] = [list(entry["text"]) for entry in choices]
+    """Options as plain lists, and labels as positions in them."""
+    choices, keys = found["choices"], None
+    if isinstance(choices[0], Mapping):
+        for row, entry in enumerate(choices):
+            if not isinstance(entry, Mapping) or not {"text", "label"} <= set(entry):
+                raise ValueError(
+                    f"choices[{row}] must have the keys 'text' and 'label'. Got {entry!r} instead; correct that row."
+                )
+            if len(entry["text"]) != len(entry["label"]):
+                raise ValueError(
+                    f"choices[{row}] must have one label for each text. Got {entry!r} instead; correct that row."
+                )
+        keys = [list(entry["label"]) for entry in choices]
+        found["choices"] = [list(entry["text"]) for entry in choices]
     if "label" in found:
-        found["label"] = [
-            _index_of_key(row, key, list(entry["label"])) if isinstance(key, str) else key
-            for row, (key, entry) in enumerate(zip(found["label"], choices, strict=True))
-        ]
+        found["label"] = gold_positions(found["label"], found["choices"], keys)
 
 
-def _index_of_key(row: int, key: str, keys: Sequence[str]) -> int:
-    if key not in keys:
-        raise ValueError(
-            f"label[{row}] must be one of that question's option labels {keys}. Got {key!r} instead; correct that row."
-        )
-    return keys.index(key)
+def _join_columns(found: dict[str, Any], columns: list[str]) -> None:
+    """Options from one column each: empty cells are no options, and a label may be the name of a column."""
+    cells = found["choices"]
+    kept = [[place for place, cell in enumerate(row) if not _is_empty(cell)] for row in cells]
+    found["choices"] = [[row[place] for place in places] for row, places in zip(cells, kept, strict=True)]
+    if "label" not in found:
+        return
+    named = all(isinstance(label, str) and label.strip() in columns for label in found["label"])
+    positions = gold_positions(found["label"], cells, [columns] * len(cells) if named else None)
+    for row, (place, places) in enumerate(zip(positions, kept, strict=True)):
+        if isinstance(place, int) and 0 <= place < len(columns) and place not in places:
+            raise ValueError(
+                f"label[{row}] names the option in column {columns[place]!r}, which is empty there; correct that row."
+            )
+        positions[row] = places.index(place) if place in places else place
+    found["label"] = positions
+
+
+def _is_empty(cell: Any) -> bool:
+    return is_missing(cell) or (isinstance(cell, str) and is_blank(cell))
