@@ -25,8 +25,8 @@ from ensemw2s.learners._sharding import shard
 # 19 rows in batches of 8: the last batch does not go round.
 X = [f"{prompt} {number}" for number in range(5) for prompt in PROMPTS][:19]
 Y = [answer for _ in range(5) for answer in ANSWERS][:19]
-# Adam hides a loss, or a gradient, that is twice what it should be.
-SGD = {"optim": "sgd", "max_grad_norm": 1e9}
+# Adam hides a loss, or a gradient, that is twice what it should be. The three batches are steps of two and of one.
+SGD = {"optim": "sgd", "max_grad_norm": 1e9, "gradient_accumulation_steps": 2}
 CHOICES = [["c", "dd"], ["two", "three", "a"], ["blue or not", "g"], ["no", "yes"]]
 
 

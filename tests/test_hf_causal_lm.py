@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 import pickle
 import random
 import sys
@@ -196,26 +197,38 @@ def test_full_batch_step_moves_an_adapter_by_the_closed_form_gradient():
         assert_allclose(learner.adapter_[name], (parameter - lr * parameter.grad).detach(), atol=1e-6, err_msg=name)
 
 
-def test_epoch_of_small_batches_adds_up_to_the_full_gradient():
-    # To first order, steps on the rows one by one are a step on all: if each batch were normalised by its own weight,
-    # the light rows would pull as much as the heavy ones.
-    lr = 1e-3
-    settings = {"epochs": 1, "batch_size": 1, "training_args": ONE_STEP["training_args"]}
-    learner = tiny_learner(tiny_gpt2, peft_config=None, lr=lr, **settings).initialize()
-    tokens = tokens_for(learner)
-    weight = tokens.spread(np.array([0.1, 1.0, 5.0, 0.5]))
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size", "accumulated", "epochs"),
+    [(4, 1, 1, 1), (9, 1, 4, 1), (10, 2, 2, 1), (6, 1, 5, 2), (7, 3, 4, 1)],
+)
+def test_every_row_pulls_by_its_weight_whatever_batch_and_window_it_is_in(n_rows, batch_size, accumulated, epochs):
+    # To first order, the steps of an epoch are one step on the documented loss, times their number: neither the light
+    # rows nor those of an incomplete batch or window may pull as much as the others.
+    lr = 1e-6
+    arguments = {**ONE_STEP["training_args"], "gradient_accumulation_steps": accumulated}
+    learner = tiny_learner(
+        peft_config=None, dtype="float64", lr=lr, epochs=epochs, batch_size=batch_size, training_args=arguments
+    ).initialize()
+    prompts = [f"{prompt} {number}" for number in range(3) for prompt in PROMPTS][:n_rows]
+    tokens = TokenDataset.for_learner(learner, prompts, (ANSWERS * 3)[:n_rows])
+    row_weight = np.random.default_rng(0).uniform(0.1, 3.0, n_rows)
+    weight = tokens.spread(row_weight)
     learner.fit(tokens, token_weight=weight)
-    model = untrained_model(tiny_gpt2)
-    ((token_nll(model, tokens) * torch.tensor(weight)).sum() / weight.sum()).backward()
-    step, expected = (
-        torch.cat([tensor.flatten() for tensor in tensors])
-        for tensors in (
-            [after.detach() - before.detach() for after, before in zip(
-                learner.model_.parameters(), model.parameters(), strict=True)],
-            [-lr * len(tokens) * parameter.grad for parameter in model.parameters()],
-        )
-    )  # fmt: skip
-    assert (step - expected).norm() < 0.03 * expected.norm()
+
+    model = untrained_model(tiny_llama).double()
+    nll = token_nll(model, tokens)
+    gradients = []
+    for row in range(n_rows):
+        start, stop = tokens.indptr[row], tokens.indptr[row + 1]
+        gradient = torch.autograd.grad(nll[start:stop].sum(), list(model.parameters()), retain_graph=True)
+        gradients.append(torch.cat([part.flatten() for part in gradient]))
+    step = torch.cat([
+        (before - after).detach().flatten() for before, after in zip(
+            model.parameters(), learner.model_.parameters(), strict=True)
+    ])  # fmt: skip
+    pull = torch.linalg.lstsq(torch.stack(gradients).T, step[:, None] / lr).solution[:, 0]
+    n_steps = epochs * math.ceil(math.ceil(n_rows / batch_size) / accumulated)
+    assert_allclose(pull, n_steps * row_weight / weight.sum(), rtol=1e-3)
 
 
 def test_accumulated_batches_equal_a_full_batch():

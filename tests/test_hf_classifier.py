@@ -30,6 +30,7 @@ from tiny_classifiers import (
 from ensemw2s import HFClassifier, LogConfLoss, WeakLearnerError, byte_tokenizer
 from ensemw2s.learners._head_weights import load_with_head, untrained_modules
 from ensemw2s.learners._heads import SequenceHead, VerbalizerHead
+from ensemw2s.learners._loading import load_model
 
 SOFT = np.where(np.array(OPINIONS)[:, None] == ["dislike", "like"], 0.9, 0.1)
 FAST = {"epochs": 1, "batch_size": 24}
@@ -180,8 +181,6 @@ def test_the_first_step_goes_down_the_weighted_mean_gradient():
     )  # fmt: skip
     classifier.fit(SENTENCES, OPINIONS, weight)
 
-    from ensemw2s.learners._loading import load_model
-
     model = load_model(tiny_bert, auto_class="AutoModelForSequenceClassification", dtype="float32")
     batch = SequenceHead(WORDS, 2).pad([WORDS(sentence)["input_ids"] for sentence in SENTENCES])
     targets = torch.tensor([1 if opinion == "like" else 0 for opinion in OPINIONS])
@@ -189,6 +188,29 @@ def test_the_first_step_goes_down_the_weighted_mean_gradient():
     (nll * torch.from_numpy(weight)).sum().div(weight.sum()).backward()
     expected = model.classifier.weight - 0.1 * model.classifier.weight.grad
     np.testing.assert_allclose(classifier.model_.classifier.weight.detach(), expected.detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_every_row_pulls_by_its_weight_also_in_an_incomplete_window():
+    # 10 rows make windows of 6 and of 4; to first order both steps together are two on the documented loss.
+    texts, opinions, lr = SENTENCES[:10], OPINIONS[:10], 1e-6
+    weight = np.random.default_rng(1).uniform(0.1, 3.0, 10)
+    sgd = {"optim": "sgd", "max_grad_norm": 0.0, "lr_scheduler_type": "constant", "gradient_accumulation_steps": 3}
+    classifier = bert_classifier(dtype="float64", epochs=1, batch_size=2, lr=lr, training_args=sgd)
+    classifier.fit(texts, opinions, weight)
+
+    model = load_model(tiny_bert, auto_class="AutoModelForSequenceClassification", dtype="float64")
+    before = model.state_dict()
+    weights = [parameter for name, parameter in model.named_parameters() if "pooler" not in name]
+    gradients = []
+    for text, opinion in zip(texts, opinions, strict=True):
+        logits = model(torch.tensor([WORDS(text)["input_ids"]])).logits
+        nll = torch.nn.functional.cross_entropy(logits, torch.tensor([1 if opinion == "like" else 0]))
+        gradients.append(torch.cat([part.flatten() for part in torch.autograd.grad(nll, weights)]))
+    step = torch.cat([
+        (before[name] - after).flatten() for name, after in classifier.model_.named_parameters() if "pooler" not in name
+    ])  # fmt: skip
+    pull = torch.linalg.lstsq(torch.stack(gradients).T, step[:, None].detach() / lr).solution[:, 0]
+    np.testing.assert_allclose(pull, 2 * weight / weight.sum(), rtol=1e-3)
 
 
 # Losses

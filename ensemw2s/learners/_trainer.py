@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
@@ -85,15 +86,22 @@ class _Collator:
 class WeightedTrainer(Trainer, ABC):
     """Trainer for a weighted mean of losses; a subclass says what a batch contributes."""
 
-    def __init__(self, *args: Any, lengths: list[int], mean_batch_weight: float, launch: Launch, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, lengths: list[int], total_weight: float, launch: Launch, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.lengths, self.mean_batch_weight, self.launch = lengths, mean_batch_weight, launch
-        # The loss below is normalised already; Trainer only has to average over accumulated batches.
+        self.lengths, self.total_weight, self.launch = lengths, total_weight, launch
+        self.mean_step_weight = total_weight  # of all rows that an optimiser step sees
+        # The loss below is normalised already; Trainer divides it by the number of accumulated batches.
         self.model_accepts_loss_kwargs = False
 
     @abstractmethod
     def weighted_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Weighted sum of a batch's losses, and its logits."""
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Trainer's batches, whose number says how much weight a step sees."""
+        batches = super().get_train_dataloader()
+        self.mean_step_weight = self.total_weight / math.ceil(len(batches) / self.args.gradient_accumulation_steps)
+        return batches
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         generator = torch.Generator().manual_seed(self.args.seed)
@@ -106,9 +114,11 @@ class WeightedTrainer(Trainer, ABC):
 
     def compute_loss(self, model: Any, inputs: dict, return_outputs: bool = False, **_: Any) -> Any:
         total, logits = self.weighted_loss(model, inputs)
-        # A constant, not the batch's own weight: a batch of light tokens must pull less than one of heavy tokens.
-        # Gradients are averaged over the processes, each of which has seen its part of the batch: hence their number.
-        loss = total * (self.launch.n_processes / self.mean_batch_weight)
+        # A constant, not the step's own weight: light rows, or few in what is left at the end of an epoch, must pull
+        # less than others. Gradients are averaged over the processes, each of which has seen its part of the batch, and
+        # the loss is divided by the number of accumulated batches: hence both numbers.
+        parts = self.launch.n_processes * self.current_gradient_accumulation_steps
+        loss = total * (parts / self.mean_step_weight)
         return (loss, {"logits": logits}) if return_outputs else loss
 
     def training_step(self, model: Any, inputs: dict, num_items_in_batch: Any = None) -> torch.Tensor:
@@ -286,7 +296,6 @@ def run_training(
         }
         with launch.own_training(model), _own_forward(model), _own_checkpointing(model), ExitStack() as bars:
             arguments = TrainingArguments(**settings)
-            n_batches = np.ceil(len(rows) / (arguments.train_batch_size * launch.n_processes))
             trainer = trainer_class(
                 model=model,
                 args=arguments,
@@ -294,7 +303,7 @@ def run_training(
                 data_collator=collator,
                 callbacks=[*callbacks, TrainingBar(bars, visible=verbose and launch.rank == 0)],
                 lengths=lengths.tolist(),
-                mean_batch_weight=total_weight / n_batches,
+                total_weight=total_weight,
                 launch=launch,
                 **trainer_kwargs,
             )
