@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from collections.abc import Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from ensemw2s._encoding import DEFAULT_PROMPT_TEMPLATE, is_chat
+from ensemw2s._tokenizer_digest import digest_tokenizer
 
 __all__ = ["apart", "difference", "group_alike", "narrowest", "same_tokenizer"]
 
@@ -21,14 +19,11 @@ _APART = {
     "adapt": "differ in adapt: the cue before the answer is cut apart from the question for some, not for all",
 }
 
-_DIGESTS: WeakKeyDictionary[Any, tuple[tuple, str]] = WeakKeyDictionary()
-
 
 def same_tokenizer(one: Any, other: Any) -> bool:
-    """Whether two tokenizers give every text the same ids, and end answers with the same one.
+    """Whether two tokenizers give every text the same ids and all ids the same text, see `digest_tokenizer`.
 
-    Compared are the vocabulary, the rules by which a text is cut, and the ids that begin and end a text. Padding is
-    not: no token of it is ever read.
+    Padding is not compared: no token of it is ever read. Nor is the chat template, see `difference`.
 
     Examples
     --------
@@ -38,9 +33,7 @@ def same_tokenizer(one: Any, other: Any) -> bool:
     >>> same_tokenizer(word_tokenizer(["red green"]), word_tokenizer(["red blue"]))  # five tokens each
     False
     """
-    if one is other:
-        return True
-    return _marks(one) == _marks(other) and _digest(one) == _digest(other)
+    return one is other or digest_tokenizer(one).texts == digest_tokenizer(other).texts
 
 
 def difference(one: Any, other: Any) -> str:
@@ -54,8 +47,7 @@ def difference(one: Any, other: Any) -> str:
     templates = [getattr(each, "prompt_template", DEFAULT_PROMPT_TEMPLATE) for each in (one, other)]
     if templates[0] != templates[1]:
         return "prompt_template"
-    chats = [getattr(each.tokenizer_, "chat_template", None) for each in (one, other)]
-    if is_chat(templates[0]) and chats[0] != chats[1]:
+    if is_chat(templates[0]) and digest_tokenizer(one.tokenizer_).chats != digest_tokenizer(other.tokenizer_).chats:
         return "chat template"
     # Tokenised apart from the question by a learner that adapts itself to the answer alone.
     cues = [None if cue is None else list(cue) for cue in (getattr(each, "cue_ids_", None) for each in (one, other))]
@@ -97,23 +89,3 @@ def narrowest(learners: Sequence[Any]) -> Any:
         reader = copy.copy(reader)
         reader.truncation = "error"
     return reader
-
-
-def _marks(tokenizer: Any) -> tuple:
-    """What may be changed in a tokenizer that has been looked at."""
-    return len(tokenizer), tokenizer.eos_token_id, getattr(tokenizer, "bos_token_id", None)
-
-
-def _digest(tokenizer: Any) -> str:
-    marks = _marks(tokenizer)
-    known = _DIGESTS.get(tokenizer)
-    if known is None or known[0] != marks:  # a vocabulary of 262,144 tokens takes a second
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        if backend is None:
-            rules: Any = [type(tokenizer).__qualname__, sorted(tokenizer.get_vocab().items())]
-        else:
-            rules = json.loads(backend.to_str())
-            rules.update(padding=None, truncation=None)  # of the last call
-        known = marks, hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
-        _DIGESTS[tokenizer] = known
-    return known[1]

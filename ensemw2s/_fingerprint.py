@@ -13,11 +13,20 @@ from typing import Any
 import numpy as np
 
 from ensemw2s._encoding import is_chat
+from ensemw2s._tokenizer_digest import digest_tokenizer
 from ensemw2s._validation import shorten
 from ensemw2s._version import __version__
 from ensemw2s.datasets import QADataset
 
-__all__ = ["describe", "describe_model", "digest", "fingerprint_questions", "row_digests", "versions"]
+__all__ = [
+    "describe",
+    "describe_model",
+    "describe_tokenizer",
+    "digest",
+    "fingerprint_questions",
+    "row_digests",
+    "versions",
+]
 
 # Parameters of estimators that do not change a result.
 _WITHOUT_EFFECT = ("n_jobs", "verbose", "backend", "checkpoint_dir", "on_locked")
@@ -93,6 +102,26 @@ def describe_model(model: Any, name: str = "model") -> Any:
     return describe(model, name)
 
 
+def describe_tokenizer(tokenizer: Any, learner: Any = None) -> dict[str, str]:
+    """What a tokenizer is, as far as a learner that has it makes use of it.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Its hashes, see `digest_tokenizer`, are what is described.
+    learner : estimator, optional
+        The chat template counts where its ``prompt_template`` is one; how rows are filled and cut counts for a
+        classifier.
+    """
+    found = digest_tokenizer(tokenizer)
+    described = {"tokenizer": found.texts}
+    if is_chat(getattr(learner, "prompt_template", "")):
+        described["chat template"] = found.chats
+    if hasattr(learner, "predict_proba"):
+        described["padding and truncation"] = found.rows
+    return described
+
+
 def describe(value: Any, name: str) -> Any:
     """A value as JSON that is the same in every process.
 
@@ -133,16 +162,15 @@ def _describe_object(value: Any, name: str) -> Any:
         described = {
             key: describe(_without_reports(entry) if key == "training_args" else entry, f"{name}.{key}")
             for key, entry in parameters.items()
-            if key not in ("model", *_WITHOUT_EFFECT) and _CAME_LATER.get(key) != repr(entry)
+            if key not in ("model", "tokenizer", *_WITHOUT_EFFECT) and _CAME_LATER.get(key) != repr(entry)
         }
         if "model" in parameters:
             described["model"] = describe_model(parameters["model"], f"{name}.model")
-        tokenizer = parameters.get("tokenizer")
-        if hasattr(tokenizer, "chat_template") and is_chat(parameters.get("prompt_template", "")):
-            described["chat_template"] = digest(tokenizer.chat_template)
+        if "tokenizer" in parameters:
+            described["tokenizer"] = _describe_given_tokenizer(parameters["tokenizer"], value, f"{name}.tokenizer")
         return {"class": f"{kind.__module__}.{kind.__qualname__}", "parameters": described}
-    if hasattr(value, "backend_tokenizer"):
-        return {"tokenizer": digest(value.backend_tokenizer.to_str())}
+    if _is_tokenizer(value):
+        return describe_tokenizer(value)
     if hasattr(value, "to_dict"):  # PEFT's and transformers' configurations
         return {"class": kind.__qualname__, "settings": describe(value.to_dict(), name)}
     qualified = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
@@ -155,6 +183,15 @@ def _describe_object(value: Any, name: str) -> Any:
         f"{name} must be something that can be recognised in the next run: a model id, a folder, a function of a "
         f"module, an estimator. Got {shorten(value)} instead."
     )
+
+
+def _is_tokenizer(value: Any) -> bool:
+    return not isinstance(value, type) and hasattr(value, "get_vocab") and hasattr(value, "eos_token_id")
+
+
+def _describe_given_tokenizer(tokenizer: Any, learner: Any, name: str) -> Any:
+    """A learner's parameter ``tokenizer``: an object by what it holds, a folder by its files."""
+    return describe_tokenizer(tokenizer, learner) if _is_tokenizer(tokenizer) else describe_model(tokenizer, name)
 
 
 def _without_reports(training_args: Any) -> Any:

@@ -23,6 +23,7 @@ FLOORS = {
     "_encoding": 1,
     "_fitted_html": 1,
     "_rows": 1,
+    "_tokenizer_digest": 1,
     "boosting": 1,
     "costs": 1,
     "kernels": 1,

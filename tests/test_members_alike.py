@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,10 +13,23 @@ import torch
 from member_learners import TEMPLATE, X, Y, by_words, taught
 from numpy.testing import assert_allclose, assert_array_equal
 from tiny_models import N_POSITIONS, SHAPE, reference_log_proba, tiny_learner
-from transformers import ByT5Tokenizer
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer, ByT5Tokenizer, CTRLTokenizer
 
-from ensemw2s import BigramLearner, HFCausalLM, MixtureForCausalLM, TokenDataset, byte_tokenizer, word_tokenizer
+from ensemw2s import (
+    BigramLearner,
+    HFCausalLM,
+    HFClassifier,
+    MixtureForCausalLM,
+    TokenDataset,
+    byte_tokenizer,
+    word_tokenizer,
+)
 from ensemw2s._alike import apart, difference, group_alike, narrowest, same_tokenizer
+from ensemw2s._fingerprint import describe
+from ensemw2s._tokenizer_digest import digest_tokenizer
+from ensemw2s.ensemble import describe_estimator
+from ensemw2s.learners import LearnerWriter
 from ensemw2s.scoring import option_nll, score_answers
 
 COLOURS = word_tokenizer(["red green blue"])
@@ -46,6 +61,19 @@ def padded():
     return tokenizer
 
 
+def changed(**attributes):
+    tokenizer = word_tokenizer(["red green blue"])
+    for name, value in attributes.items():
+        setattr(tokenizer, name, value)
+    return tokenizer
+
+
+def with_markers():
+    tokenizer = word_tokenizer(["red green blue"])
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<eos> $A", special_tokens=[("<eos>", 1)])
+    return tokenizer
+
+
 @pytest.mark.parametrize(
     ("make", "same"),
     [
@@ -58,9 +86,16 @@ def padded():
         (lowered, False),
         (byte_tokenizer, False),
         (ByT5Tokenizer, False),
+        (lambda: changed(padding_side="right", truncation_side="left", pad_token="<eos>", model_max_length=9), True),
+        (lambda: changed(chat_template="{{ messages }}"), True),
+        (lambda: changed(clean_up_tokenization_spaces=True), False),
+        (lambda: changed(split_special_tokens=True), False),
+        (lambda: changed(bos_token="<eos>"), False),
+        (with_markers, False),
     ],
     ids=["made again", "copy", "used with padding", "other words", "other end", "more words", "other rules", "bytes",
-         "without a backend"],
+         "without a backend", "other padding and cuts", "other chat", "clean-up", "special tokens split", "BOS",
+         "adds a token"],
 )  # fmt: skip
 def test_tokenizers_are_compared_by_what_they_hold(make, same):
     assert same_tokenizer(COLOURS, make()) is same
@@ -77,6 +112,49 @@ def test_a_tokenizer_that_was_changed_is_another():
 def test_tokenizers_without_a_backend_are_compared_by_their_vocabulary():
     assert same_tokenizer(ByT5Tokenizer(), ByT5Tokenizer())
     assert not same_tokenizer(ByT5Tokenizer(), ByT5Tokenizer(extra_ids=3))
+
+
+def test_tokenizers_without_a_backend_differ_in_their_merges(tmp_path):
+    (tmp_path / "vocab.json").write_text(json.dumps({"<unk>": 0, "a@@": 1, "b": 2, "ab": 3, "a": 4}))
+    made = []
+    for merges in ("a b</w>\n", ""):
+        (tmp_path / "merges.txt").write_text(f"#version: 0.2\n{merges}\n")
+        made.append(CTRLTokenizer(str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt"), eos_token="<unk>"))
+    assert made[0].get_vocab() == made[1].get_vocab()
+    assert not same_tokenizer(*made)
+
+
+@pytest.mark.parametrize("make", [byte_tokenizer, lambda: changed(chat_template="{{ messages }}"), ByT5Tokenizer])
+def test_how_a_tokenizer_was_used_and_stored_makes_no_other_one_of_it(make, tmp_path):
+    used, plain = make(), make()
+    used(["red", "red green blue"], padding=True, truncation=True, max_length=2)
+    used.save_pretrained(tmp_path / "tokenizer")
+    loaded = AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
+    assert digest_tokenizer(used) == digest_tokenizer(plain) == digest_tokenizer(loaded)
+    assert describe(HFCausalLM("m", tokenizer=used), "x") == describe(HFCausalLM("m", tokenizer=plain), "x")
+    writer = LearnerWriter(tmp_path / "ensemble", include_base=False)
+    for tokenizer in (plain, used, loaded):
+        writer.estimator(BigramLearner(tokenizer), "estimator")
+    assert writer.shared()["tokenizers"] == ["tokenizer"]
+
+
+@pytest.mark.parametrize(
+    ("learner", "changes"),
+    [
+        (BigramLearner, {"eos_token": "<unk>", "clean_up_tokenization_spaces": True}),
+        (partial(BigramLearner, prompt_template="chat"), {"chat_template": "other"}),
+        (partial(HFCausalLM, "m", prompt_template="chat"), {"chat_template": "other"}),
+        (partial(HFClassifier, "m"), {"eos_token": "<unk>", "pad_token": "<unk>", "truncation_side": "left"}),
+        (partial(HFClassifier, "m", prompt_template="chat"), {"chat_template": "other"}),
+    ],
+    ids=["bigram", "bigram in a chat", "decoder in a chat", "classifier", "classifier in a chat"],
+)
+def test_a_changed_tokenizer_is_noticed_by_checkpoints_and_sweeps(learner, changes):
+    before = learner(tokenizer=changed())
+    for name, value in changes.items():
+        after = learner(tokenizer=changed(**{name: value}))
+        assert describe(after, "x") != describe(before, "x"), name
+        assert describe_estimator(after, "x") != describe_estimator(before, "x"), name
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 from sklearn.base import clone
 
-from ensemw2s._fingerprint import describe, describe_model
+from ensemw2s._fingerprint import describe, describe_model, describe_tokenizer
 from ensemw2s.ensemble._rounds import seed_parameters
 from ensemw2s.learners import BigramLearner, HFCausalLM, HFClassifier, learner_tokenizer
 
@@ -74,7 +74,7 @@ def _describe_learner(learner: Any, name: str) -> dict[str, Any]:
     if "callbacks" in parameters:
         parameters["callbacks"] = [type(callback).__name__ for callback in parameters["callbacks"]]
     described = _describe({key: value for key, value in parameters.items() if key not in _PLACES}, name)
-    described["tokenizer"] = describe(learner_tokenizer(learner), f"{name}.tokenizer")
+    described["tokenizer"] = describe_tokenizer(learner_tokenizer(learner), learner)
     if parameters.get("peft_config", "default") is None:
         # All its weights are trained, so no round keeps those that it started from.
         model = parameters["model"]

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ensemw2s._tokenizer_digest import digest_tokenizer
 from ensemw2s._validation import shorten
 from ensemw2s.learners._distributed import n_processes
 from ensemw2s.learners._hf_learner import BASE_PARAMETERS, HFLearner
@@ -149,7 +150,7 @@ class LearnerWriter:
 
     def _tokenizer(self, tokenizer: Any, folder: str | None) -> int:
         for number, (known, _) in enumerate(self._tokenizers):
-            if known is tokenizer or _same_tokenizer(known, tokenizer):
+            if known is tokenizer or digest_tokenizer(known) == digest_tokenizer(tokenizer):
                 return number
         name = folder or (f"tokenizer_{len(self._tokenizers)}" if self._tokenizers else "tokenizer")
         with writing(self._folder / name):
@@ -175,11 +176,3 @@ def _forget_base(path: Path) -> None:
     """Take out of PEFT's configuration where on this machine the base was."""
     settings = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**settings, "base_model_name_or_path": None}, indent=2, sort_keys=True), "utf-8")
-
-
-def _same_tokenizer(one: Any, other: Any) -> bool:
-    """Whether two objects are one tokenizer, such as one that two members have brought from other processes."""
-    first, second = (getattr(tokenizer, "backend_tokenizer", None) for tokenizer in (one, other))
-    if first is None or second is None:
-        return False
-    return repr(one) == repr(other) and one.chat_template == other.chat_template and first.to_str() == second.to_str()
