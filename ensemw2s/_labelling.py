@@ -11,7 +11,7 @@ import numpy as np
 from ensemw2s._progress import progress_bar
 from ensemw2s._validation import is_blank, shorten
 from ensemw2s.exceptions import CheckpointError, WeakLearnerError
-from ensemw2s.storage import Steps, decode, encode, write_json
+from ensemw2s.storage import MALFORMED, Steps, decode, encode, write_json
 
 __all__ = ["Labels", "label_shard"]
 
@@ -137,7 +137,7 @@ def _read(kept: Steps, number: int, n_rows: int) -> Labels | None:
     try:
         labels = Labels(**decode(stored.json(_LABELS)))
         fits = len(labels.y) == n_rows
-    except (TypeError, ValueError) as error:
+    except MALFORMED as error:
         raise CheckpointError(f"{stored.file(_LABELS)} holds no labels ({error}). Delete {stored.path}.") from error
     if not fits:
         raise CheckpointError(f"{stored.file(_LABELS)} must hold {n_rows} labels. Delete {stored.path}.")

@@ -13,7 +13,7 @@ from ensemw2s.ensemble import FineTunedGenerator, LLMAdaBoostClassifier, TokenAd
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners import HFClassifier, read_scikit_learn, write_scikit_learn
 from ensemw2s.pseudo import PseudoLabeler
-from ensemw2s.storage import Pretrained, StoredFolder, decode, encode, write_json
+from ensemw2s.storage import MALFORMED, Pretrained, StoredFolder, decode, encode, write_json
 
 __all__ = ["SavedPipeline"]
 
@@ -83,7 +83,7 @@ class SavedPipeline(Pretrained):
                 **{key: decode(value) for key, value in content["parameters"].items()},
             )  # type: ignore[call-arg]  # fmt: skip
             skipped = decode(content["skipped_rows"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except MALFORMED as error:
             raise CheckpointError(
                 f"{path} is no {cls.__name__} that this version of ensemw2s can read ({error}). Save it again, with "
                 f"this version."
@@ -113,4 +113,4 @@ def _read(stored: StoredFolder, name: str, kind: Any, base: Any) -> Any:
         return None
     if kind in _KINDS:
         return _KINDS[kind]._read_files(stored.part(name), base)
-    return read_scikit_learn(stored.file(f"{name}/{_SKOPS}"))
+    return read_scikit_learn(stored, f"{name}/{_SKOPS}")

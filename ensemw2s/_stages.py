@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.storage import Journal, write_json
+from ensemw2s.storage import Journal, hash_file, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -171,4 +170,4 @@ class Stages:
 def _digest_of_rounds(folder: Path) -> dict[str, str]:
     """Hash of each round's manifest."""
     manifests = sorted(folder.glob("round-*/manifest.json"))
-    return {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in manifests}
+    return {path.parent.name: hash_file(path) for path in manifests}

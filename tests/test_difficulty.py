@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from ensemw2s import (
     BigramLearner,
+    CheckpointError,
     DifficultyRatings,
     EasyHardSplit,
     FineTunedGenerator,
@@ -29,6 +31,7 @@ from ensemw2s import (
     to_binary,
 )
 from ensemw2s.splits import fingerprints, question_groups
+from ensemw2s.storage import commit_record
 
 QA = make_qa(60, difficulty=(3, 6), random_state=0)
 BINARY = to_binary(QA, both=True, random_state=0)
@@ -447,21 +450,55 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def fields_of(ratings):
+    return {
+        "ratings": ratings.ratings.tolist(), "folds": ratings.folds.tolist(), "n_scores": ratings.n_scores.tolist(),
+        "metric": ratings.metric, "fingerprints": list(ratings.fingerprints),
+    }  # fmt: skip
+
+
+def test_every_flipped_bit_is_noticed(tmp_path):
+    path = tmp_path / "ratings.json"
+    RATED.save(path)
+    content = path.read_bytes()
+    for place in range(len(content)):
+        for bit in range(8):
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << bit
+            path.write_bytes(damaged)
+            with pytest.raises(CheckpointError, match=r"ratings\.json (is|must)"):
+                DifficultyRatings.load(path)
+
+
+def test_the_file_is_synchronised_before_it_has_its_name(tmp_path, monkeypatch):
+    events = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: events.append("sync") or sync(handle))
+    monkeypatch.setattr(os, "replace", lambda *paths: events.append("name") or replace(*paths))
+    RATED.save(tmp_path / "ratings.json")
+    assert events == ["sync", "name", "sync"]
+
+
+def test_a_file_of_an_earlier_version_is_read_and_said_to_have_no_checksum(tmp_path):
+    path = tmp_path / "ratings.json"
+    path.write_text(json.dumps({"format": "ensemw2s.DifficultyRatings", "version": 1, **fields_of(RATED)}))
+    with pytest.warns(UserWarning, match=r"ratings\.json was written without a checksum.*save the ratings again"):
+        loaded = DifficultyRatings.load(path)
+    assert fields_of(loaded) == fields_of(RATED)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": "other"}, "must be a file of DifficultyRatings.save. Got format 'other'"),
-        ({"version": 2}, "must have version 1. Got 2; rate the questions again, or update ensemw2s"),
         ({"ratings": ["a", 0, 1]}, "is damaged: ratings must hold numbers"),
-        ({"ratings": [0.1, float("nan"), 0.2]}, "is damaged: ratings must hold finite numbers"),
+        ({"ratings": [0.1, 10**400, 0.2]}, "is damaged: int too large"),
         ({"ratings": [0.1, 0.2]}, "is damaged: ratings and folds must have the same length"),
         ({"fingerprints": None}, "is damaged"),
     ],
 )
-def test_a_damaged_file_is_refused(tmp_path, change, message):
+def test_impossible_ratings_are_refused_whatever_the_checksum(tmp_path, change, message):
     path = tmp_path / "ratings.json"
-    RATED.save(path)
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    commit_record(path, {**fields_of(RATED), **change}, kind="DifficultyRatings", version=2)
     with pytest.raises(ValueError, match=f"ratings.json {message}"):
         DifficultyRatings.load(path)
 
@@ -469,15 +506,52 @@ def test_a_damaged_file_is_refused(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "must be a JSON file of DifficultyRatings.save"),
-        ("[]", "must be a file of DifficultyRatings.save. Got format None"),
-        ('{"format": "ensemw2s.DifficultyRatings", "version": 1, "folds": []}', "It lacks ratings, n_scores, metric"),
+        ("{", "is damaged: it is no JSON"),
+        ("[]", "is no file of a DifficultyRatings"),
+        ("[" * 5000 + "]" * 5000, "is damaged: it is no JSON"),
+        ('{"format": "ensemw2s.DifficultyRatings", "version": 3}', "must have version 2. Got 3; rate the questions"),
     ],
 )
 def test_a_file_of_something_else_is_refused(tmp_path, content, message):
     (tmp_path / "ratings.json").write_text(content)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"ratings\.json {message}"):
         DifficultyRatings.load(tmp_path / "ratings.json")
+
+
+def test_a_record_of_another_kind_or_version_is_refused(tmp_path):
+    path = tmp_path / "ratings.json"
+    commit_record(path, fields_of(RATED), kind="Other", version=2)
+    with pytest.raises(ValueError, match=r"must hold a DifficultyRatings\. Got 'Other'"):
+        DifficultyRatings.load(path)
+    commit_record(path, fields_of(RATED), kind="DifficultyRatings", version=3)
+    with pytest.raises(ValueError, match=r"must have version 2\. Got 3, written by ensemw2s"):
+        DifficultyRatings.load(path)
+    commit_record(path, {"folds": []}, kind="DifficultyRatings", version=2)
+    with pytest.raises(ValueError, match="It lacks ratings, n_scores, metric, fingerprints"):
+        DifficultyRatings.load(path)
+
+
+def test_a_link_to_ratings_is_followed(tmp_path):
+    RATED.save(tmp_path / "ratings.json")
+    (tmp_path / "link.json").symlink_to(tmp_path / "ratings.json")
+    assert len(DifficultyRatings.load(tmp_path / "link.json")) == 3
+
+
+@pytest.mark.parametrize("place", ["folder", "pipe", "device", "holes"])
+@pytest.mark.timeout(60)
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, place):
+    path = tmp_path / "ratings.json"
+    if place == "folder":
+        path.mkdir()
+    elif place == "pipe":
+        os.mkfifo(path)
+    elif place == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.touch()
+        os.truncate(path, 2**40)
+    with pytest.raises(CheckpointError, match=r"ratings\.json (is no plain file|has 1,099,511)"):
+        DifficultyRatings.load(path)
 
 
 def test_a_missing_file_is_a_missing_file(tmp_path):

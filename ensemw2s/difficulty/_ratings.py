@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
+import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,13 @@ from numpy.typing import NDArray
 
 from ensemw2s._validation import check_in_unit_interval, check_option, check_same_length, check_vector, shorten
 from ensemw2s.datasets import QADataset
+from ensemw2s.exceptions import CheckpointError
 from ensemw2s.splits import fingerprints
+from ensemw2s.storage import MALFORMED, check_record, commit_record, read_json
 
 METRICS = ("token_error", "one_minus_proba")
-_FORMAT, _VERSION = "ensemw2s.DifficultyRatings", 1
+_KIND, _VERSION = "DifficultyRatings", 2
+_OLD_FORMAT = "ensemw2s.DifficultyRatings"  # version 1, without a checksum
 _FIELDS = ("ratings", "folds", "n_scores", "metric", "fingerprints")
 
 
@@ -130,28 +132,29 @@ class DifficultyRatings:
         return np.array([rating_of[mark] for mark in marks])
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the ratings as JSON.
+        """Write the ratings as JSON with a checksum.
 
         Parameters
         ----------
         path : path
             File to write; an existing one is replaced, and stays whole if writing fails.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; it names the file.
         """
-        path = Path(path)
-        content: dict[str, Any] = {"format": _FORMAT, "version": _VERSION}
+        content = {}
         for name in _FIELDS:
             value = getattr(self, name)
             content[name] = value.tolist() if isinstance(value, np.ndarray) else value
-        beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        try:
-            beside.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+        commit_record(path, content, kind=_KIND, version=_VERSION)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DifficultyRatings:
         """Read what `save` wrote.
+
+        Files of earlier versions, without a checksum, are read with a warning: damage to them may go unnoticed.
 
         Parameters
         ----------
@@ -164,30 +167,45 @@ class DifficultyRatings:
 
         Raises
         ------
-        ValueError
-            If the file is no JSON, of another format or version, incomplete, or holds entries out of range.
+        CheckpointError
+            If the file is damaged, no plain file, of another kind or version, incomplete, or holds entries out of
+            range; it is a ValueError, too.
         FileNotFoundError
             If there is no such file.
         """
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
-            raise ValueError(f"{path} must be a JSON file of DifficultyRatings.save; {error}.") from error
-        found = content.get("format") if isinstance(content, dict) else None
-        if found != _FORMAT:
-            raise ValueError(f"{path} must be a file of DifficultyRatings.save. Got format {found!r} instead.")
-        if content.get("version") != _VERSION:
-            raise ValueError(
-                f"{path} must have version {_VERSION}. Got {content.get('version')!r}; rate the questions again, or "
-                f"update ensemw2s."
-            )
-        missing = [name for name in _FIELDS if name not in content]
+            stored, read = read_json(path)
+            if isinstance(stored, dict) and stored.get("format") == _OLD_FORMAT:
+                content = _old_content(stored, path)
+            else:
+                content = check_record(stored, read, path, kind=_KIND, version=_VERSION)
+        except CheckpointError as error:
+            raise _DamagedRatings(str(error)) from error
+        missing = [name for name in _FIELDS if not isinstance(content, dict) or name not in content]
         if missing:
-            raise ValueError(f"{path} must hold {', '.join(_FIELDS)}. It lacks {', '.join(missing)}.")
+            raise _DamagedRatings(f"{path} must hold {', '.join(_FIELDS)}. It lacks {', '.join(missing)}.")
         try:
             return cls(**{name: content[name] for name in _FIELDS})
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
+        except MALFORMED as error:
+            raise _DamagedRatings(f"{path} is damaged: {error}") from error
+
+
+class _DamagedRatings(CheckpointError, ValueError):
+    """A file that is no file of ratings; a ValueError, as it was before there were checksums."""
+
+
+def _old_content(stored: dict[str, Any], path: Any) -> dict[str, Any]:
+    if stored.get("version") != 1:
+        raise CheckpointError(
+            f"{path} must have version {_VERSION}. Got {stored.get('version')!r}; rate the questions again, or update "
+            f"ensemw2s."
+        )
+    warnings.warn(
+        f"{path} was written without a checksum, so that damage to it may go unnoticed; save the ratings again.",
+        UserWarning,
+        stacklevel=3,
+    )
+    return stored
 
 
 def _integers(values: Any, name: str, *, minimum: int) -> NDArray[np.int64]:

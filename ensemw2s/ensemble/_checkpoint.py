@@ -17,7 +17,7 @@ from ensemw2s.ensemble._rounds import Rounds, seed_parameters
 from ensemw2s.ensemble._settings import describe_parameters
 from ensemw2s.exceptions import CheckpointError, EarlyStopWarning
 from ensemw2s.learners import check_can_be_written, n_processes, read_state, write_state
-from ensemw2s.storage import Journal, decode, encode, write_arrays, write_json
+from ensemw2s.storage import MALFORMED, Journal, decode, encode, write_arrays, write_json
 
 __all__ = ["Checkpoint", "check_checkpoint", "open_checkpoint"]
 
@@ -172,7 +172,7 @@ class Checkpoint:
                     rounds.end(record["stop_reason"], record["warning"])
                 if rng is not None:
                     rng.set_state(decode(record["rng"]))
-            except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            except MALFORMED as error:
                 raise CheckpointError(
                     f"{path} is no round that this version of ensemw2s can read ({error}). "
                     f"Begin anew in another folder."

@@ -13,7 +13,7 @@ from ensemw2s.ensemble._rounds_table import rounds_table
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners import LearnerReader, LearnerWriter, fitted_attributes, restore_attributes
 from ensemw2s.mixing import normalized_votes
-from ensemw2s.storage import Pretrained, StoredFolder, decode, encode, write_arrays, write_json
+from ensemw2s.storage import MALFORMED, Pretrained, StoredFolder, decode, encode, write_arrays, write_json
 
 __all__ = ["SavedEnsemble"]
 
@@ -97,13 +97,13 @@ def _read(cls: Any, stored: StoredFolder, base: Any) -> Any:
             reader.member(record, f"members/{row}") for row, record in enumerate(content["members"])
         ]
         normalized_votes(ensemble.estimator_weights_, len(ensemble.estimators_))
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        if content["has_token_weight"]:
+            ensemble.token_weight_ = _token_weight(stored)
+    except MALFORMED as error:
         raise CheckpointError(
             f"{path} is no {cls.__name__} that this version of ensemw2s can read ({error}). Save it again, with this "
             f"version."
         ) from error
-    if content["has_token_weight"]:
-        ensemble.token_weight_ = _token_weight(stored)
     return ensemble
 
 

@@ -11,7 +11,7 @@ from ensemw2s.ensemble._rounds import seed_parameters
 from ensemw2s.ensemble._saving import SavedEnsemble
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners import check_can_be_written, fitted_attributes, read_state, restore_attributes, write_state
-from ensemw2s.storage import StoredFolder, decode, encode, write_arrays, write_json
+from ensemw2s.storage import MALFORMED, StoredFolder, decode, encode, write_arrays, write_json
 
 __all__ = ["check_fitted_can_be_written", "read_fitted", "write_fitted"]
 
@@ -61,13 +61,13 @@ def read_fitted(estimator: Any, stored: StoredFolder) -> Any:
             _read(_learners(estimator)[0 if picks is None else picks[row]], member, stored, f"members/{row}")
             for row, member in enumerate(record["members"])
         ]
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        if _WEIGHT in stored.files:
+            estimator.token_weight_ = stored.arrays(_WEIGHT)["token_weight"]
+    except MALFORMED as error:
         raise CheckpointError(
             f"{path} is no {type(estimator).__name__} that this version of ensemw2s can read ({error}). Begin anew in "
             f"another folder."
         ) from error
-    if _WEIGHT in stored.files:
-        estimator.token_weight_ = stored.arrays(_WEIGHT)["token_weight"]
     return estimator
 
 

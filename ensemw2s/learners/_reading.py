@@ -13,8 +13,15 @@ from ensemw2s.learners._hf_learner import BASE_PARAMETERS, HFLearner
 from ensemw2s.learners._loading import load_tokenizer
 from ensemw2s.learners._peft_settings import build_peft_config
 from ensemw2s.learners._saving import LOSSES
-from ensemw2s.learners._skops import read_skops
-from ensemw2s.learners._state import LEARNERS, attention_of, naming_model, read_training, refuse_adapter, set_attention
+from ensemw2s.learners._state import (
+    LEARNERS,
+    attention_of,
+    naming_model,
+    read_scikit_learn,
+    read_training,
+    refuse_adapter,
+    set_attention,
+)
 from ensemw2s.learners.bigram import BigramLearner
 from ensemw2s.storage import StoredFolder, decode
 
@@ -76,7 +83,7 @@ class LearnerReader:
         if tag == "$peft":
             return build_peft_config(content)
         if tag == "$skops":
-            return read_skops(self._stored.file(content))
+            return read_scikit_learn(self._stored, content)
         raise ValueError(f"{tag} is unknown")
 
     def _base(self, number: int) -> dict[str, Any]:

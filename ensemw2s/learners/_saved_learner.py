@@ -8,7 +8,7 @@ from typing import Any
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.storage import Pretrained, StoredFolder, write_json
+from ensemw2s.storage import MALFORMED, Pretrained, StoredFolder, write_json
 
 __all__ = ["SavedLearner"]
 
@@ -37,7 +37,7 @@ class SavedLearner(Pretrained):
             learner = LearnerReader(stored, content, base=base).member(content["member"], _MEMBER)
             if type(learner) is not cls:
                 raise ValueError(f"it holds a {type(learner).__name__}")
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except MALFORMED as error:
             raise CheckpointError(
                 f"{path} is no {cls.__name__} that this version of ensemw2s can read ({error}). Save it again, with "
                 f"this version."

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import io
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from ensemw2s.exceptions import BackendUnavailableError, CheckpointError
-from ensemw2s.storage import writing
+from ensemw2s.storage import MALFORMED, writing
 
 __all__ = ["read_skops", "write_skops"]
 
@@ -45,13 +47,15 @@ def write_skops(path: Path, estimator: Any, name: str, *, own: bool = False) -> 
         )
 
 
-def read_skops(path: Path, *, own: bool = False) -> Any:
-    """Read an estimator that holds nothing but types which skops trusts.
+def read_skops(content: bytes, path: Path, *, own: bool = False) -> Any:
+    """An estimator that holds nothing but types which skops trusts.
 
     Parameters
     ----------
+    content : bytes
+        Of the file.
     path : Path
-        The file.
+        The file, named in an error.
     own : bool, default=False
         Whether this machine has written it, as in a checkpoint. All types of scikit-learn are trusted then, its trees
         among them, which from another's file could crash the process.
@@ -65,18 +69,18 @@ def read_skops(path: Path, *, own: bool = False) -> Any:
     """
     skops = _skops(f"{path} is read")
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
         if any(
             entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size for entry in entries
         ):
             raise CheckpointError(f"{path} is compressed, and could fill the memory; it was not opened. Do not use it.")
-        untrusted = skops.get_untrusted_types(file=path)
+        untrusted = skops.get_untrusted_types(data=content)
         foreign = _foreign(untrusted, own)
         if foreign:
             raise CheckpointError(f"{path} holds objects of types that are not trusted: {foreign}. Do not use it.")
-        return skops.load(path, trusted=untrusted)
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, ImportError) as error:
+        return skops.loads(content, trusted=untrusted)
+    except (zipfile.BadZipFile, ImportError, NotImplementedError, struct.error, *MALFORMED) as error:
         raise CheckpointError(f"{path} is no estimator that can be read ({error}). Save it again.") from error
 
 

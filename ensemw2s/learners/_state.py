@@ -144,7 +144,7 @@ def read_state(learner: Any, record: dict[str, Any], stored: StoredFolder, name:
         Folder in it.
     """
     if type(learner) not in LEARNERS.values():
-        return read_skops(stored.file(f"{name}/{_SKOPS}"), own=True)
+        return read_scikit_learn(stored, f"{name}/{_SKOPS}", own=True)
     learner.tokenizer_ = learner_tokenizer(learner)
     expected = record.get("base")
 
@@ -228,9 +228,9 @@ def write_scikit_learn(estimator: Any, path: Path, name: str, *, own: bool = Fal
     write_skops(path, estimator, name, own=own)
 
 
-def read_scikit_learn(path: Path) -> Any:
-    """Read an estimator of `write_scikit_learn` that may come from another machine."""
-    return read_skops(path)
+def read_scikit_learn(stored: StoredFolder, name: str, *, own: bool = False) -> Any:
+    """Read an estimator of `write_scikit_learn`; `own` as in `read_skops`."""
+    return read_skops(stored.bytes(name), stored.file(name), own=own)
 
 
 def attention_of(model: Any) -> Any:

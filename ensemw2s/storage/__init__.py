@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 from ensemw2s.storage._commit import commit_folder, commit_text, writing
+from ensemw2s.storage._files import hash_file, open_plain, read_file
 from ensemw2s.storage._journal import Journal, Steps
+from ensemw2s.storage._json import MALFORMED, find_code, parse_json
 from ensemw2s.storage._manifest import StoredFolder, open_folder, write_json
 from ensemw2s.storage._pretrained import Pretrained
+from ensemw2s.storage._record import check_record, commit_record, read_json, read_record
 from ensemw2s.storage._tensors import read_tensors, write_arrays, write_tensors
 from ensemw2s.storage._values import decode, encode
 
 __all__ = [
+    "MALFORMED",
     "Journal",
     "Pretrained",
     "Steps",
     "StoredFolder",
+    "check_record",
     "commit_folder",
+    "commit_record",
     "commit_text",
     "decode",
     "encode",
+    "find_code",
+    "hash_file",
     "open_folder",
+    "open_plain",
+    "parse_json",
+    "read_file",
+    "read_json",
+    "read_record",
     "read_tensors",
     "write_arrays",
     "write_json",

@@ -77,7 +77,7 @@ def commit_text(path: Path, text: str) -> None:
     OSError
         If the file cannot be written; it names the file, and an older one is left as it was.
     """
-    beside = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
+    beside = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
     with writing(path):
         try:
             with open(beside, "w", encoding="utf-8") as file:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
 import re
@@ -17,6 +16,7 @@ from uuid import uuid4
 
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage._commit import commit_folder, writing
+from ensemw2s.storage._files import hash_file
 from ensemw2s.storage._manifest import MANIFEST, StoredFolder, open_folder, write_json
 from ensemw2s.storage._tensors import write_arrays
 from ensemw2s.storage._values import encode
@@ -175,7 +175,7 @@ class Journal:
                 + "\n".join(f"- {text}" for text in different)
                 + f"\n{_NEW}"
             )
-        self._steps = Steps(self.folder, _manifest_hash(path))
+        self._steps = Steps(self.folder, stored.digest)
         return content["drawn"]
 
     def read(self, name: str) -> StoredFolder | None:
@@ -195,7 +195,7 @@ class Journal:
                     f"delete {', '.join(later)} too."
                 )
             return None
-        self._previous = _manifest_hash(self.folder / name)
+        self._previous = stored.digest
         return stored
 
     @contextmanager
@@ -204,7 +204,7 @@ class Journal:
         self.require_writable()
         with self._steps.commit(name, self._previous) as folder:
             yield folder
-        self._previous = _manifest_hash(self.folder / name)
+        self._previous = hash_file(self.folder / name / MANIFEST)
 
     def independent(self, name: str) -> Steps:
         """A folder for steps that follow the last one, but not each other."""
@@ -245,10 +245,6 @@ def _remove_leftovers(folder: Path) -> None:
         except FileNotFoundError:  # that worker has committed it
             continue
         shutil.rmtree(gone)
-
-
-def _manifest_hash(folder: Path) -> str:
-    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
 
 
 def _differences(before: Any, now: Any, name: str) -> Iterator[str]:

@@ -9,7 +9,12 @@ from typing import Any
 
 from ensemw2s.exceptions import CheckpointError
 
-__all__ = ["checksum", "dump_json", "find_code", "parse_json", "read_text"]
+__all__ = ["MALFORMED", "checksum", "dump_json", "find_code", "parse_json"]
+
+# What reading a value that was not written by this package may end in.
+MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
+
+_DEEPEST = 100  # containers in each other
 
 
 def dump_json(value: Any) -> str:
@@ -22,31 +27,24 @@ def checksum(value: Any) -> str:
     return hashlib.sha256(dump_json(value).encode()).hexdigest()
 
 
-def read_text(path: Path, limit: int) -> str:
-    """A text file of at most `limit` bytes.
+def parse_json(content: bytes, path: Path) -> Any:
+    """JSON without NaN, without a key twice, not too deep; `path` is named where it is none.
 
     Raises
     ------
     CheckpointError
-        If the file is larger, or no text.
+        If it is no text, or no such JSON.
     """
-    size = path.stat().st_size
-    if size > limit:
-        raise CheckpointError(
-            f"{path} has {size:,} bytes, more than the {limit:,} that are read; it was not opened. Do not use it."
-        )
     try:
-        return path.read_text(encoding="utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{path} is damaged: it is no text ({error}). Copy or save the folder again.") from error
-
-
-def parse_json(text: str, path: Path) -> Any:
-    """JSON without NaN, without a key twice; `path` is named where it is none."""
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        _check_depth(value)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: it is no JSON ({error}). Copy or save the folder again.") from error
+    return value
 
 
 def find_code(value: Any) -> str:
@@ -72,6 +70,21 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a key occurs twice")
     return found
+
+
+def _check_depth(value: Any) -> None:
+    """Code that goes into values, level by level, must come to an end."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    raise ValueError(f"it is more than {_DEEPEST} levels deep")
 
 
 def _refuse_constant(text: str) -> Any:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ensemw2s._version import __version__
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.storage._json import checksum, dump_json, find_code, parse_json, read_text
+from ensemw2s.storage._files import AGAIN, LARGEST_JSON, hash_file, read_file, size_of
+from ensemw2s.storage._json import checksum, dump_json, find_code, parse_json
 from ensemw2s.storage._names import complaint_about_name
 
 __all__ = ["MANIFEST", "StoredFolder", "open_folder", "write_json", "write_manifest"]
@@ -22,70 +22,100 @@ MANIFEST = "manifest.json"
 
 _FORMAT = 1
 _LARGEST_MANIFEST = 16 * 2**20  # bytes
-_LARGEST_JSON = 512 * 2**20
 # Not listed, and never read: what a repository of the hub has beside the ensemble.
 _UNLISTED = {MANIFEST, "README.md", ".gitattributes"}
 _UNLISTED_FOLDERS = {".cache", ".git"}
-_AGAIN = "Copy or download the folder again, or save it again."
 
 
 @dataclass(frozen=True)
 class StoredFolder:
     """A folder whose files are those that were saved.
 
+    A file may have been replaced since the folder was verified: what is parsed is what was read and compared again.
+
     Attributes
     ----------
     path : Path
     kind : str
         What it holds.
-    files : frozenset of str
-        Names of the files, relative to `path`, with "/" between folders.
+    digest : str
+        SHA-256 of the manifest.
+    entries : mapping of str to dict
+        Size and SHA-256 of each file, by its name, relative to `path`, with "/" between folders.
+    links_into : Path, optional
+        Files may be links to files in this folder.
     """
 
     path: Path
     kind: str
-    files: frozenset[str]
+    digest: str
+    entries: Mapping[str, dict[str, Any]] = field(repr=False)
+    links_into: Path | None = None
+
+    @property
+    def files(self) -> frozenset[str]:
+        """Names of the files."""
+        return frozenset(self.entries)
 
     def file(self, name: str) -> Path:
-        """Path of a listed file.
+        """Path of a listed file, to be named.
 
         Raises
         ------
         CheckpointError
             If no such file was saved.
         """
-        if name not in self.files:
-            raise CheckpointError(f"{self.path / name} is missing, and {MANIFEST} does not list it. {_AGAIN}")
+        if not isinstance(name, str) or name not in self.entries:
+            raise CheckpointError(f"{self.path / str(name)} is missing, and {MANIFEST} does not list it. {AGAIN}")
         return self.path / name
 
     def folder(self, name: str) -> Path:
         """Path of a folder that holds a listed file."""
-        if not any(file.startswith(name + "/") for file in self.files):
-            raise CheckpointError(f"{self.path / name} is missing, and {MANIFEST} lists nothing in it. {_AGAIN}")
+        if not isinstance(name, str) or not any(file.startswith(name + "/") for file in self.entries):
+            raise CheckpointError(f"{self.path / str(name)} is missing, and {MANIFEST} lists nothing in it. {AGAIN}")
         return self.path / name
 
     def part(self, name: str) -> StoredFolder:
         """A folder in it, by itself."""
-        start = f"{name}/"
-        inside = {file.removeprefix(start) for file in self.files if file.startswith(start)}
-        return StoredFolder(self.folder(name), self.kind, frozenset(inside))
+        start, folder = f"{name}/", self.folder(name)
+        inside = {file.removeprefix(start): entry for file, entry in self.entries.items() if file.startswith(start)}
+        return StoredFolder(folder, self.kind, self.digest, inside, self.links_into)
+
+    def bytes(self, name: str) -> bytes:
+        """Content of a file, as it was saved.
+
+        Raises
+        ------
+        CheckpointError
+            If it was not saved, or is another by now.
+        """
+        path, entry = self.file(name), self.entries[name]
+        try:
+            content = read_file(path, links_into=self.links_into)
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{path} is missing. {AGAIN}") from error
+        if len(content) != entry["size"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
+            raise CheckpointError(f"{path} is damaged: its sha256 is not that of {MANIFEST}. {AGAIN}")
+        return content
 
     def json(self, name: str) -> Any:
         """Content of a JSON file."""
         path = self.file(name)
-        return parse_json(read_text(path, _LARGEST_JSON), path)
+        if self.entries[name]["size"] > LARGEST_JSON:
+            raise CheckpointError(f"{path} has more than the {LARGEST_JSON:,} bytes that are read. Do not use it.")
+        return parse_json(self.bytes(name), path)
 
     def arrays(self, name: str) -> dict[str, Any]:
         """NumPy arrays of a safetensors file, by name."""
-        from ensemw2s.storage._tensors import read_arrays
+        from ensemw2s.storage._tensors import parse_arrays
 
-        return read_arrays(self.file(name))
+        return parse_arrays(self.bytes(name), self.file(name))
 
     def tensors(self, name: str) -> dict[str, Any]:
         """torch tensors of a safetensors file, by name, on the CPU."""
-        from ensemw2s.storage._tensors import read_tensors
+        from ensemw2s.storage._tensors import parse_tensors
 
-        return read_tensors(self.file(name))
+        return parse_tensors(self.bytes(name), self.file(name))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -112,7 +142,7 @@ def write_manifest(folder: Path, *, kind: str) -> None:
         key = _code_in(path)
         if key:
             raise ValueError(f"{name} cannot be saved: its {key!r} asks for code that is not part of transformers.")
-        files[name] = {"size": path.stat().st_size, "sha256": _sha256(path)}
+        files[name] = {"size": path.stat().st_size, "sha256": hash_file(path)}
     body = {"format": _FORMAT, "kind": kind, "ensemw2s": __version__, "files": files}
     write_json(folder / MANIFEST, {"body": body, "sha256": checksum(body)})
 
@@ -136,8 +166,8 @@ def open_folder(path: str | os.PathLike[str], *, kind: str, links_into: Path | N
     """
     folder = Path(path)
     manifest = folder / MANIFEST
-    _check_regular(manifest, links_into)
-    body = _read_body(manifest)
+    content = _read(manifest, links_into)
+    body = _parse_body(content, manifest)
     if body["kind"] != kind:
         raise CheckpointError(f"{folder} holds a {body['kind']}, not a {kind}; open it with {body['kind']}.")
     files = body["files"]
@@ -146,31 +176,55 @@ def open_folder(path: str | os.PathLike[str], *, kind: str, links_into: Path | N
         if complaint or name in _UNLISTED:
             raise CheckpointError(f"{manifest} lists {name!r}, which {complaint or 'it must not list'}. Do not use it.")
     for name, entry in files.items():
-        size = _check_regular(folder / name, links_into)
+        try:
+            size = size_of(folder / name, links_into)
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{folder / name} is missing. {AGAIN}") from error
         if size != entry["size"]:
             raise CheckpointError(
                 f"{folder / name} is damaged: it has {size:,} bytes, not the {entry['size']:,} that {MANIFEST} says. "
-                f"{_AGAIN}"
+                f"{AGAIN}"
             )
     for found in _files_in(folder):
         name = found.relative_to(folder).as_posix()
         if name not in files and name not in _UNLISTED:
-            raise CheckpointError(f"{found} is not listed in {MANIFEST}. Delete the file if it is yours. {_AGAIN}")
-    for name, entry in files.items():
-        if _sha256(folder / name) != entry["sha256"]:
-            raise CheckpointError(f"{folder / name} is damaged: its sha256 is not that of {MANIFEST}. {_AGAIN}")
-        key = _code_in(folder / name)
+            raise CheckpointError(f"{found} is not listed in {MANIFEST}. Delete the file if it is yours. {AGAIN}")
+    stored = StoredFolder(folder, kind, hashlib.sha256(content).hexdigest(), files, links_into)
+    for name in files:
+        _verify(stored, name)
+    return stored
+
+
+def _verify(stored: StoredFolder, name: str) -> None:
+    """Compare a file's hash, and refuse a configuration that asks for code."""
+    path = stored.path / name
+    if _is_configuration(path):
+        if stored.entries[name]["size"] > _LARGEST_MANIFEST:
+            raise CheckpointError(f"{path} has more than the {_LARGEST_MANIFEST:,} bytes that are read. Do not use it.")
+        key = find_code(parse_json(stored.bytes(name), path))
         if key:
-            raise CheckpointError(f"{folder / name} asks for code to be run ({key!r}). Do not use it.")
-    return StoredFolder(folder, kind, frozenset(files))
+            raise CheckpointError(f"{path} asks for code to be run ({key!r}). Do not use it.")
+        return
+    try:
+        digest = hash_file(path, stored.links_into)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing. {AGAIN}") from error
+    if digest != stored.entries[name]["sha256"]:
+        raise CheckpointError(f"{path} is damaged: its sha256 is not that of {MANIFEST}. {AGAIN}")
 
 
-def _read_body(manifest: Path) -> dict[str, Any]:
-    text = read_text(manifest, _LARGEST_MANIFEST)
-    stored = parse_json(text, manifest)
+def _read(manifest: Path, links_into: Path | None) -> bytes:
+    try:
+        return read_file(manifest, _LARGEST_MANIFEST, links_into)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{manifest} is missing. {AGAIN}") from error
+
+
+def _parse_body(content: bytes, manifest: Path) -> dict[str, Any]:
+    stored = parse_json(content, manifest)
     body = stored.get("body") if isinstance(stored, dict) else None
-    if not isinstance(body, dict) or stored.get("sha256") != checksum(body) or dump_json(stored) != text:
-        raise CheckpointError(f"{manifest} is damaged: its checksum differs. {_AGAIN}")
+    if not isinstance(body, dict) or stored.get("sha256") != checksum(body) or dump_json(stored).encode() != content:
+        raise CheckpointError(f"{manifest} is damaged: its checksum differs. {AGAIN}")
     if body.get("format") != _FORMAT:
         raise CheckpointError(
             f"{manifest} has format {body.get('format')!r}; this version of ensemw2s reads {_FORMAT}. It was written "
@@ -193,46 +247,21 @@ def _is_entry(entry: Any) -> bool:
     )
 
 
-def _check_regular(path: Path, links_into: Path | None) -> int:
-    """Size of a file that is a file; the name is that of a link at most where links are allowed."""
-    try:
-        if path.is_symlink():
-            target = path.resolve()
-            if links_into is None or not target.is_relative_to(links_into.resolve()):
-                raise CheckpointError(f"{path} is a link to {target}; only plain files are read. {_AGAIN}")
-            status = target.stat()
-        else:
-            status = path.lstat()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise CheckpointError(f"{path} is missing. {_AGAIN}") from error
-    except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, before Python 3.13
-        raise CheckpointError(f"{path} cannot be read: {error}. {_AGAIN}") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise CheckpointError(f"{path} is no plain file. {_AGAIN}")
-    return status.st_size
-
-
 def _files_in(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
         if Path(place) == folder:
             folders[:] = [name for name in folders if name not in _UNLISTED_FOLDERS]
         for name in folders:
             if os.path.islink(os.path.join(place, name)):
-                raise CheckpointError(f"{os.path.join(place, name)} is a link; only plain folders are read. {_AGAIN}")
+                raise CheckpointError(f"{os.path.join(place, name)} is a link; only plain folders are read. {AGAIN}")
         for name in sorted(names):
             yield Path(place, name)
 
 
+def _is_configuration(path: Path) -> bool:
+    return path.name.endswith("config.json")
+
+
 def _code_in(path: Path) -> str:
     """What in a configuration asks for code that is not part of transformers; "" if nothing does."""
-    if not path.name.endswith("config.json"):
-        return ""
-    return find_code(parse_json(read_text(path, _LARGEST_MANIFEST), path))
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+    return find_code(parse_json(read_file(path, _LARGEST_MANIFEST), path)) if _is_configuration(path) else ""

@@ -7,8 +7,10 @@ from typing import Any
 
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage._commit import writing
+from ensemw2s.storage._files import read_file
+from ensemw2s.storage._json import MALFORMED
 
-__all__ = ["read_arrays", "read_tensors", "write_arrays", "write_tensors"]
+__all__ = ["parse_arrays", "parse_tensors", "read_tensors", "write_arrays", "write_tensors"]
 
 
 def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
@@ -32,36 +34,47 @@ def write_tensors(path: Path, tensors: dict[str, Any]) -> None:
         )  # fmt: skip
 
 
-def read_arrays(path: Path) -> dict[str, Any]:
-    """Read NumPy arrays.
+def parse_arrays(content: bytes, path: Path) -> dict[str, Any]:
+    """NumPy arrays from the bytes of a safetensors file.
 
     Raises
     ------
     CheckpointError
-        If the file is no safetensors file, or declares more than it holds.
+        If it is none, or declares more than it holds; names `path`.
     """
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
-    return _read(load_file, path)
+    return _parse(load, content, path)
+
+
+def parse_tensors(content: bytes, path: Path) -> dict[str, Any]:
+    """torch tensors, on the CPU, from the bytes of a safetensors file.
+
+    Raises
+    ------
+    CheckpointError
+        If it is none, or declares more than it holds; names `path`.
+    """
+    from safetensors.torch import load
+
+    return _parse(load, content, path)
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """Read torch tensors, to the CPU.
+    """torch tensors of a file that no manifest lists, on the CPU.
 
     Raises
     ------
     CheckpointError
-        If the file is no safetensors file, or declares more than it holds.
+        As `open_plain` and `parse_tensors`.
     """
-    from safetensors.torch import load_file
-
-    return _read(load_file, path)
+    return parse_tensors(read_file(path), path)
 
 
-def _read(load_file: Any, path: Path) -> dict[str, Any]:
+def _parse(load: Any, content: bytes, path: Path) -> dict[str, Any]:
     from safetensors import SafetensorError
 
     try:
-        return dict(load_file(path))
-    except SafetensorError as error:
+        return dict(load(content))
+    except (SafetensorError, *MALFORMED) as error:
         raise CheckpointError(f"{path} is no safetensors file ({error}). Copy or save the folder again.") from error
