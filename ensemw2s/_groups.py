@@ -161,8 +161,7 @@ class KeptGroups:
     """The groups that were made last, for members that may have changed since."""
 
     def __init__(self) -> None:
-        self._key: list[Any] = []
-        self._groups: list[MemberGroup] = []
+        self._kept: tuple[list[Any], list[MemberGroup]] = ([], [])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return KeptGroups, ()  # copies make their own, of their own members
@@ -171,11 +170,13 @@ class KeptGroups:
         """What `group_members` gives, made anew only where a member or what is copied of it is another one."""
         parts = (member.stack_key() if hasattr(member, "stack_key") else None for member in members)
         key = [backend, *zip(members, parts, strict=True)]
-        if key != self._key:
-            self._key, self._groups = [], []  # freed before the next ones are made
-            self._groups = group_members(members, backend=backend)
-            self._key = key
-        return self._groups
+        known, groups = self._kept  # as one, since another thread may put others in their place
+        if key != known:
+            del known, groups
+            self._kept = ([], [])  # freed before the next ones are made
+            groups = group_members(members, backend=backend)
+            self._kept = (key, groups)
+        return groups
 
 
 class _Stack:

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import RLock
 from typing import Any
 
-__all__ = ["encode"]
+__all__ = ["encode", "tokenize"]
+
+# A fast tokenizer keeps what it was last told about truncation and padding, so that a call in one thread would be cut,
+# or not cut, as another one asks for.
+_LOCK = RLock()
+
+
+def tokenize(texts: Sequence[str], tokenizer: Any, **settings: Any) -> list[list[int]]:
+    """``tokenizer(texts, **settings)["input_ids"]``, in one thread at a time.
+
+    Without the warning of long rows: they are reported by us, with their row number.
+    """
+    with _LOCK:
+        return tokenizer(list(texts), verbose=False, **settings)["input_ids"]
 
 
 def encode(texts: Sequence[str], tokenizer: Any, *, add_special_tokens: bool = True) -> list[list[int]]:
@@ -25,8 +39,7 @@ def encode(texts: Sequence[str], tokenizer: Any, *, add_special_tokens: bool = T
     -------
     list of list of int
     """
-    # verbose=False: over-long rows are reported by us, with their row number.
-    rows = tokenizer(list(texts), add_special_tokens=add_special_tokens, verbose=False)["input_ids"]
+    rows = tokenize(texts, tokenizer, add_special_tokens=add_special_tokens)
     if not add_special_tokens or not _closes_texts(tokenizer):
         return [list(row) for row in rows]
     return [list(row[:-1]) for row in rows]
@@ -35,5 +48,5 @@ def encode(texts: Sequence[str], tokenizer: Any, *, add_special_tokens: bool = T
 def _closes_texts(tokenizer: Any) -> bool:
     """Whether every text gets an EOS."""
     eos = tokenizer.eos_token_id
-    closed, bare = (tokenizer("a", add_special_tokens=special, verbose=False)["input_ids"] for special in (True, False))
+    closed, bare = (tokenize(["a"], tokenizer, add_special_tokens=special)[0] for special in (True, False))
     return eos is not None and closed[-1:] == [eos] and bare[-1:] != [eos]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ensemw2s._encoding import PromptTemplate, cut_prompt, encode_questions, frame_of
+from ensemw2s._encoding import PromptTemplate, cut_prompt, encode_questions, frame_of, tokenize
 from ensemw2s._validation import as_texts, shorten
 from ensemw2s.learners._head_weights import load_with_head
 from ensemw2s.learners._loading import load_model
@@ -80,13 +80,13 @@ class SequenceHead:
     def encode(
         self, texts: Sequence[str], max_length: int | None, truncation: str, numbers: Sequence[int] | None = None
     ) -> list[list[int]]:
-        rows = self.tokenizer(list(texts), verbose=False)["input_ids"]
+        rows = tokenize(texts, self.tokenizer)
         _refuse_empty(rows, texts, numbers)
         if max_length is None or all(len(row) <= max_length for row in rows):
             return rows
         if truncation == "error":
             _refuse_long(rows, max_length, numbers)
-        return self.tokenizer(list(texts), truncation=True, max_length=max_length, verbose=False)["input_ids"]
+        return tokenize(texts, self.tokenizer, truncation=True, max_length=max_length)
 
     def pad(self, ids: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
         import torch
@@ -117,7 +117,8 @@ class VerbalizerHead:
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         self.pad_token_id = 0 if pad is None else int(pad)  # hidden by mask and positions
         separator = frame_of(prompt_template, tokenizer).separator
-        words = [tokenizer(separator + word.strip(), add_special_tokens=False)["input_ids"] for word in label_words]
+        texts = [separator + word.strip() for word in label_words]
+        words = tokenize(texts, tokenizer, add_special_tokens=False) if texts else []
         self.common = _common_prefix(words)
         firsts = [word[len(self.common) :][:1] for word in words]
         for k, first in enumerate(firsts):

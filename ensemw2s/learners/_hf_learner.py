@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
+from threading import RLock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
@@ -24,6 +26,10 @@ __all__ = ["BASE_PARAMETERS", "HFLearner"]
 
 # Parameters that say which base a learner starts from; they are replaced where a base is included in what is saved.
 BASE_PARAMETERS = ("model", "revision", "gguf_file")
+
+# One thread at a time runs a model: scoring lets parts of it compute with other functions for a while. By model, since
+# copies of a learner may hold the same one.
+_LOCKS: WeakKeyDictionary[Any, RLock] = WeakKeyDictionary()
 
 
 class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
@@ -45,7 +51,7 @@ class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
     def lend_model(self) -> AbstractContextManager[Any]:
         """Context manager that gives the `transformers` or PEFT model with this learner's weights in place.
 
-        Other learners share the base: use the model inside the ``with`` block only.
+        Other learners share the base, and other threads wait: use the model inside the ``with`` block only.
 
         Returns
         -------
@@ -53,7 +59,7 @@ class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
         """
         check_is_fitted(self, "tokenizer_")
         if self.model_ is not None:
-            return nullcontext(self.model_)
+            return _held(self.model_)
         return self._host().active(self.adapter_)
 
     @contextmanager
@@ -139,3 +145,9 @@ class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
                 f"The tokenizer has {len(self.tokenizer_)} tokens, the model only {n_embeddings} embeddings; "
                 f"pass the tokenizer that belongs to the model, or resize its embeddings."
             )
+
+
+@contextmanager
+def _held(model: Any) -> Iterator[Any]:
+    with _LOCKS.setdefault(model, RLock()):
+        yield model

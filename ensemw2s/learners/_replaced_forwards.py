@@ -1,9 +1,10 @@
-"""Modules that compute with other functions for a while."""
+"""Modules that compute with other functions for a while, in one thread."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import get_ident
 
 import torch
 from torch import nn
@@ -15,11 +16,25 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 
 @contextmanager
 def replaced_forwards(forwards: Sequence[tuple[nn.Module, Forward]]) -> Iterator[None]:
-    """Let modules compute with other functions within this context."""
+    """Let modules compute with other functions within this context.
+
+    Only in the thread that enters it: to others, who may have got hold of the model by another way than ``lend_model``,
+    the modules are what they were. Two threads must not replace those of one model at a time.
+    """
+    owner = get_ident()
     try:
         for module, forward in forwards:
-            vars(module)["forward"] = forward  # past nn.Module.__setattr__, which is slow
+            vars(module)["forward"] = _in_thread(owner, forward, module)  # past nn.Module.__setattr__, which is slow
         yield
     finally:
         for module, _ in forwards:
             vars(module).pop("forward", None)
+
+
+def _in_thread(owner: int, forward: Forward, module: nn.Module) -> Callable[..., torch.Tensor]:
+    def chosen(*args: torch.Tensor, **kwargs: torch.Tensor) -> torch.Tensor:
+        if get_ident() == owner:
+            return forward(*args, **kwargs)
+        return type(module).forward(module, *args, **kwargs)
+
+    return chosen

@@ -20,6 +20,7 @@ from ensemw2s.learners._fit_checks import check_fit_input, check_tokens
 from ensemw2s.learners._loading import folder_stamp, load_model, load_tokenizer
 from ensemw2s.learners._model_cache import shared_host
 from ensemw2s.learners._parameters import check_parameters
+from ensemw2s.learners._rng import isolated_rng
 from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, TokenDataset
 
 if TYPE_CHECKING:
@@ -261,16 +262,18 @@ class HFCausalLM(CausalForward):
                     self._train(model, tokens, weight, seed)
                     self.adapter_ = host.state()
             else:
-                with self.lend_model() as model:
+                # The generators first, as where a thread samples from this model: two orders would wait for each other.
+                with isolated_rng(seed), self.lend_model() as model:
                     self._train(model, tokens, weight, seed)
-                model.eval()
+                    model.eval()
         return self
 
     def lend_model(self) -> AbstractContextManager[Any]:
         """Context manager that gives the `transformers` or PEFT model with this learner's weights in place.
 
-        Other learners share the base: use the model inside the ``with`` block only. With ``adapt="answer"`` the
-        adapter acts on all that this model is given to read; `decode_step` and `answer_logits` keep it from prompts.
+        Other learners share the base, and other threads wait: use the model inside the ``with`` block only. With
+        ``adapt="answer"`` the adapter acts on all that this model is given to read; `decode_step` and `answer_logits`
+        keep it from prompts.
 
         Returns
         -------
@@ -278,7 +281,9 @@ class HFCausalLM(CausalForward):
         """
         check_is_fitted(self, "tokenizer_")
         if self._trains_all_weights and self.model_ is None:
-            self.model_ = self._load_base()
+            with isolated_rng(0):  # which loading takes anyway: a thread that has waited finds the model
+                if self.model_ is None:
+                    self.model_ = self._load_base()
         return super().lend_model()
 
     def _set_cue(self) -> None:
@@ -334,7 +339,6 @@ class HFCausalLM(CausalForward):
         return launch.place(model, device=self._device(), whole=saved, as_base=peft_config is not None)
 
     def _train(self, model: Any, tokens: TokenDataset, weight: np.ndarray, seed: int) -> None:
-        from ensemw2s.learners._rng import isolated_rng
         from ensemw2s.learners._trainer import train_weighted
 
         train: Any = train_weighted

@@ -24,6 +24,7 @@ from ensemw2s.learners._hf_learner import HFLearner
 from ensemw2s.learners._loading import folder_stamp, load_model, load_tokenizer
 from ensemw2s.learners._model_cache import shared_host
 from ensemw2s.learners._parameters import check_parameters
+from ensemw2s.learners._rng import isolated_rng
 from ensemw2s.learners._targets import class_targets
 from ensemw2s.learners.losses import CrossEntropyLoss, LogConfLoss, ProductLoss
 
@@ -217,8 +218,9 @@ class HFClassifier(ClassifierMixin, HFLearner):
                 model, untrained = self._load_untrained()
                 reinitialize(model, untrained, seed)
                 self.model_ = launch.place(model, device=self._device())
-                self._train(self.model_, texts, targets, weight, seed)
-                self.model_.eval()
+                with isolated_rng(seed), self.lend_model() as model:  # in this order, as where a thread samples
+                    self._train(model, texts, targets, weight, seed)
+                    model.eval()
             else:
                 host = self._host()
                 with host.training(seed, self._adapter_config()) as model:
@@ -332,7 +334,6 @@ class HFClassifier(ClassifierMixin, HFLearner):
 
     def _train(self, model: Any, texts: list[str], targets: np.ndarray, weight: np.ndarray, seed: int) -> None:
         from ensemw2s.learners._classifier_trainer import train_classifier
-        from ensemw2s.learners._rng import isolated_rng
 
         self.max_length_ = self._length_limit(model.config, self.tokenizer_)
         ids = self._head.encode(texts, self.max_length_, self.truncation)
