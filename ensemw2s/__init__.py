@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ensemw2s.ensemble import FineTunedGenerator as FineTunedGenerator
     from ensemw2s.ensemble import LLMAdaBoostClassifier as LLMAdaBoostClassifier
     from ensemw2s.ensemble import TokenAdaBoostGenerator as TokenAdaBoostGenerator
+    from ensemw2s.ensemble import VotingEnsemble as VotingEnsemble
     from ensemw2s.exceptions import BackendUnavailableError as BackendUnavailableError
     from ensemw2s.exceptions import CheckpointError as CheckpointError
     from ensemw2s.exceptions import EarlyStopWarning as EarlyStopWarning
@@ -166,6 +167,7 @@ _PUBLIC: dict[str, str] = {
     "FineTunedGenerator": "ensemble",
     "LLMAdaBoostClassifier": "ensemble",
     "TokenAdaBoostGenerator": "ensemble",
+    "VotingEnsemble": "ensemble",
     # pseudo
     "PseudoLabeler": "pseudo",
     "PseudoLabels": "pseudo",

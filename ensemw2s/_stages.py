@@ -9,18 +9,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensemw2s._kept_labels import pack_labels, unpack_labels
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.storage import Journal, hash_file, write_json
+from ensemw2s.storage import Journal, StoredFolder, hash_file, write_json
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ensemw2s.pseudo import PseudoLabeler, PseudoLabels
+    from ensemw2s.pseudo import PseudoLabels
 
 __all__ = ["Stages", "check_folders", "interrupted_with", "open_stages"]
 
 logger = logging.getLogger("ensemw2s")
+
+_LABELS = "labels.json"
 
 
 def check_folders(pipeline: Any, models: Mapping[str, Any], shared: bool) -> None:
@@ -160,11 +163,50 @@ class Stages:
             write_fitted(estimator, folder, name)
         return estimator
 
-    def labels(self, name: str, labeler: PseudoLabeler, teacher: Any, X: Any) -> PseudoLabels:
-        """Pseudo-labels, of which each batch is committed by itself."""
+    def labels(self, name: str, labeler: Any, teacher: Any, X: Any) -> PseudoLabels:
+        """Pseudo-labels.
+
+        Of `PseudoLabeler.label` each batch is committed by itself; what another ``label`` gives, as a whole: only it
+        knows what it asks the teacher, and how often.
+
+        Raises
+        ------
+        TypeError
+            If the labeler gives something else, or labels that cannot be kept.
+        """
+        from ensemw2s.pseudo import PseudoLabeler, PseudoLabels
+
+        asks_by_batch = getattr(labeler.label, "__func__", None) is PseudoLabeler.label
+        if self._journal is not None and asks_by_batch:
+            return labeler._label(teacher, X, kept=self._journal.independent(name))
+        stored = None if self._journal is None else self._journal.read(name)
+        if stored is not None:
+            return _read_labels(stored, X)
+        if self._journal is not None:
+            self._journal.require_writable()
+        labels = labeler.label(teacher, X)
+        if not isinstance(labels, PseudoLabels):
+            raise TypeError(f"labeler.label must return PseudoLabels. Got {shorten(labels)} instead.")
         if self._journal is None:
-            return labeler.label(teacher, X)
-        return labeler._label(teacher, X, kept=self._journal.independent(name))
+            return labels
+        if type(labels) is not PseudoLabels:
+            raise TypeError(
+                f"{type(labels).__name__} cannot be kept in checkpoint_dir, and would come back as PseudoLabels. "
+                f"Return PseudoLabels from labeler.label, or leave checkpoint_dir out."
+            )
+        record = pack_labels(labels, X, "labels")
+        with self._journal.commit(name) as folder:
+            write_json(folder / _LABELS, record)
+        return labels
+
+
+def _read_labels(stored: StoredFolder, X: Any) -> PseudoLabels:
+    from ensemw2s.pseudo import PseudoLabels
+
+    try:
+        return PseudoLabels(**unpack_labels(stored.json(_LABELS), X))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{stored.file(_LABELS)} holds no labels ({error}). Delete {stored.path}.") from error
 
 
 def _digest_of_rounds(folder: Path) -> dict[str, str]:

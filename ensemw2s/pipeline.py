@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,12 +20,16 @@ from ensemw2s._progress import progress_bar
 from ensemw2s._saved_pipeline import SavedPipeline
 from ensemw2s._stages import Stages, check_folders, interrupted_with, open_stages
 from ensemw2s._usable import UsableRows, usable_examples
+from ensemw2s._validation import shorten
 from ensemw2s.datasets import QADataset
+from ensemw2s.ensemble import check_voting, has_members
 from ensemw2s.metrics import chance_level
 from ensemw2s.pseudo import PseudoLabeler, PseudoLabels
 from ensemw2s.report import W2SReport
 
 __all__ = ["W2SPipeline"]
+
+logger = logging.getLogger("ensemw2s")
 
 _FITTED = ("weak_", "pseudo_labels_", "student_", "baseline_labels_", "baseline_", "oracle_")
 
@@ -45,15 +51,19 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
     Parameters
     ----------
     weak : estimator, TokenLearner or str
-        Booster, or any estimator; a `TokenLearner` or model id is boosted by a `TokenAdaBoostGenerator`.
+        Booster, or any estimator; a `TokenLearner` or model id is boosted by a `TokenAdaBoostGenerator`. One that is no
+        `VotingEnsemble`, such as a random forest, has no first member: it is judged as a whole, and no baseline is
+        trained.
     student : estimator, TokenLearner or str
         A `TokenLearner` or model id is fine-tuned by a `FineTunedGenerator`.
     labeler : PseudoLabeler, optional
-        How hard questions are answered; `PseudoLabeler()` if None.
+        How hard questions are answered; `PseudoLabeler()` if None. Any object will do whose ``label(teacher, X)``
+        returns `PseudoLabels`, such as a subclass with a ``label`` of its own.
     oracle : estimator, TokenLearner or str, optional
         A copy of the student if None.
     baseline : bool, default=True
-        Whether the baseline is trained.
+        Whether the baseline is trained, where `weak` has a first member. If no label of that can be used, a warning
+        says so, and there is none.
     on_bad_row : {"raise", "skip"}, default="raise"
         What `fit` does with rows that cannot be used, such as a blank answer or a question that is too long for a
         model: raise an error that names the first before any training starts, or leave them out. With ``"skip"`` the
@@ -149,7 +159,8 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         weak, student = as_booster(self.weak), as_student(self.student)
         oracle = student if self.oracle is None else as_student(self.oracle, "oracle")
         labeler = PseudoLabeler() if self.labeler is None else self.labeler
-        labeler.check_parameters()
+        _check_labeler(labeler)
+        check_voting(weak, "weak")
         shares = self.baseline or (y_hard is not None and self.oracle is None)
         check_folders(self, {"weak": weak, "student": student, "oracle": oracle}, shares)
         classify, X_hard = is_classifier(weak), _asked(X_hard)
@@ -329,18 +340,29 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
                 self.weak_ = weak
             raise
 
-    def _fit_baseline(self, student: Any, labeler: PseudoLabeler, X_hard: Any, stages: Stages) -> None:
-        if len(getattr(self.weak_, "estimators_", [None])) == 1:
+    def _fit_baseline(self, student: Any, labeler: Any, X_hard: Any, stages: Stages) -> None:
+        if not has_members(self.weak_):
+            logger.info("no baseline is trained: a %s has no first member", type(self.weak_).__name__)
+            return
+        votes = self.weak_.estimator_weights_
+        if len(votes) == 1:
             # One member teaches as the ensemble does: the baseline is the student.
             self.baseline_labels_, self.baseline_ = self.pseudo_labels_, self.student_
             return
-        self.baseline_labels_ = stages.labels("baseline-labels", labeler, _first_members(self.weak_, 1), X_hard)
+        self.baseline_labels_ = stages.labels("baseline-labels", labeler, self.weak_.with_votes(votes[:1]), X_hard)
+        complaint = self.baseline_labels_._complaint(student)
+        if complaint:  # the student is there, and worth more than a comparison
+            warnings.warn(
+                f"No baseline is trained: the labels of the ensemble's first member teach nothing. {complaint}",
+                stacklevel=3,
+            )
+            return
         self.baseline_ = _taught(stages, "baseline", self.baseline_labels_, student)
 
     def _judge_weak(self, X: Any, gold: np.ndarray) -> tuple[dict[str, np.ndarray], list[np.ndarray], dict[str, float]]:
         """Right or wrong for the weak side: by name, by number of members, and its token errors."""
         weak = self.weak_
-        if not hasattr(weak, "with_votes"):
+        if not has_members(weak):
             right = np.asarray(weak.predict(X) == gold, dtype=bool)
             token_errors = {"weak": weak.token_error(X)} if hasattr(weak, "token_error") else {}
             return {"weak": right}, [right], token_errors
@@ -376,7 +398,12 @@ def _row_digests(**columns: Any) -> dict[str, np.ndarray]:
     return found
 
 
-def _first_members(weak: Any, n_members: int) -> Any:
-    if not hasattr(weak, "with_votes"):
-        return weak
-    return weak.with_votes(weak.estimator_weights_[:n_members])
+def _check_labeler(labeler: Any) -> None:
+    """Raise where a labeler, of whatever class, cannot label, or is out of range; nothing is computed."""
+    if not callable(getattr(labeler, "label", None)) or isinstance(labeler, type):
+        raise TypeError(
+            f"labeler must be a PseudoLabeler, or an object with label(teacher, X) that returns PseudoLabels. Got "
+            f"{shorten(labeler)} instead."
+        )
+    if hasattr(labeler, "check_parameters"):
+        labeler.check_parameters()

@@ -16,7 +16,7 @@ from sklearn.utils.validation import _num_samples
 from ensemw2s._inputs import usable_questions
 from ensemw2s._labelling import Labels, label_shard
 from ensemw2s._usable import UsableRows, usable_examples
-from ensemw2s._validation import check_integer, check_option, check_real, shorten
+from ensemw2s._validation import check_integer, check_option, check_real, is_blank, shorten
 from ensemw2s.datasets import QADataset
 from ensemw2s.storage import Steps
 
@@ -106,24 +106,46 @@ class PseudoLabels:
         ValueError
             If no row was kept, or if all hard labels are the same class.
         """
-        if not self.kept.any():
-            raise ValueError("No pseudo-label was kept; lower the threshold of PseudoLabeler.")
+        complaint = self._complaint(student)
+        if complaint:
+            raise ValueError(complaint)
         rows = np.flatnonzero(self.kept)
         X = _take(self.X, rows)
         if not self.soft or self.proba is None:
-            y = self.y[rows]
-            if is_classifier(student) and len(np.unique(y)) == 1:
-                raise ValueError(
-                    f"Every pseudo-label is the class {y[0]!s}: the teacher has collapsed, and a student cannot learn "
-                    f"from it. Train the teacher longer, or pass PseudoLabeler(labels='soft')."
-                )
-            return student.fit(X, y)
+            return student.fit(X, self.y[rows])
         proba = self.proba[rows]
         if is_classifier(student):
             return self._with_classes(student).fit(X, proba)
         question, option = np.nonzero(proba > 0)
         answers = [X.choices[q][k] for q, k in zip(question, option, strict=True)]
         return student.fit([X.prompts[q] for q in question], answers, sample_weight=proba[question, option])
+
+    def _complaint(self, student: Any) -> str:
+        """Why a student cannot be trained on these labels; "" if it can."""
+        if not self.kept.any():
+            return self._why_none_is_kept()
+        y = self.y[self.kept]
+        if (not self.soft or self.proba is None) and is_classifier(student) and len(np.unique(y)) == 1:
+            return (
+                f"Every pseudo-label is the class {y[0]!s}: the teacher has collapsed, and a student cannot learn "
+                f"from it. Train the teacher longer, or pass PseudoLabeler(labels='soft')."
+            )
+        return ""
+
+    def _why_none_is_kept(self) -> str:
+        n_blank = sum(isinstance(answer, str) and is_blank(answer) for answer in self.y)
+        n_unsure = len(self.y) - n_blank
+        found = [f"{n_blank} answers are blank"] if n_blank else []
+        remedies = ["train the teacher longer, or pass choices"] if n_blank else []
+        if n_unsure and self.confidence is not None:
+            found.append(f"the confidence of {n_unsure} is below the threshold")
+            remedies.append("lower the threshold of PseudoLabeler")
+        elif n_unsure:
+            found.append(f"the labeler left out {n_unsure}")
+            remedies.append("let it keep some")
+        reasons = f": of {len(self.y)}, {' and '.join(found)}" if found else ": there are none"
+        remedy = "; ".join(remedies) or "pass questions that the teacher can be asked"
+        return f"No pseudo-label was kept{reasons}. {remedy[0].upper()}{remedy[1:]}."
 
     def _with_classes(self, student: Any) -> Any:
         """The student, told the classes if it is trained on probabilities, whose columns have no names of their own."""

@@ -92,7 +92,7 @@ class W2SReport:
 
     @property
     def weak_score(self) -> float:
-        """Accuracy of the single weak model, the ensemble's first member."""
+        """Accuracy of the single weak model, the ensemble's first member where it is one."""
         return self.score("weak")
 
     @property
@@ -198,7 +198,7 @@ class W2SReport:
         for name in _TITLES:
             if name not in self.correct:
                 continue
-            rows.append(self._row(_TITLES[name], self.correct[name], name))
+            rows.append(self._row(self._title(name), self.correct[name], name))
             if name == "weak":
                 rows.extend(self._row(f"weak, {title}", stage, "") for title, stage in stages.items())
         frame = pd.DataFrame(rows).set_index("model")
@@ -248,6 +248,10 @@ class W2SReport:
             "token_error": self.token_errors.get(name, float("nan")),
             "pgr": self.performance_gap_recovered(name)[0] if name in ("baseline", "student") else float("nan"),
         }
+
+    def _title(self, name: str) -> str:
+        # Without an ensemble the weak model is one, whatever it is made of.
+        return "weak model" if name == "weak" and "ensemble" not in self.correct else _TITLES[name]
 
     def _remarks(self) -> list[str]:
         chance = "" if np.isnan(self.chance) else f", chance {self.chance:.3f}"

@@ -45,6 +45,7 @@ FLOORS = {
     "_sampling": 4,
     "_branches": 5,
     "_labelling": 5,
+    "_kept_labels": 5,
     "mixture": 5,
     "scoring": 6,
     "ensemble": 7,

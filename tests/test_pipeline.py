@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import ClassVar
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.ensemble import AdaBoostClassifier
+from sklearn.ensemble import AdaBoostClassifier, RandomForestClassifier, VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 from test_token_boosting import CHOICES, TOKENIZER, X, Y
@@ -21,6 +24,7 @@ from ensemw2s import (
     FineTunedGenerator,
     LLMAdaBoostClassifier,
     PseudoLabeler,
+    PseudoLabels,
     QADataset,
     TokenAdaBoostGenerator,
     W2SPipeline,
@@ -313,3 +317,126 @@ def test_a_teacher_that_gives_one_class_to_every_row_is_named():
     only_suns = [text for text in STATEMENTS if "sun" in text]
     with pytest.raises(ValueError, match=r"Every pseudo-label is the class 1.*collapsed"):
         pipeline.fit(STATEMENTS, TRUE, only_suns)
+
+
+# --- weak estimators and labelers of one's own -----------------------------------------------------------------------
+
+
+def numbers(n=96, seed=0):
+    features = np.random.default_rng(seed).normal(size=(n, 4))
+    return features, np.where(features.sum(axis=1) > 0, "yes", "no")
+
+
+@pytest.mark.parametrize(
+    "jury",
+    [
+        RandomForestClassifier(5, random_state=0),
+        VotingClassifier([("one", LogisticRegression()), ("other", GaussianNB())]),
+        GridSearchCV(LLMAdaBoostClassifier(GaussianNB(), n_estimators=2, random_state=0), {"n_estimators": [2]}, cv=2),
+    ],
+    ids=lambda jury: type(jury).__name__,
+)
+def test_what_has_no_first_member_has_no_baseline(jury):
+    X, y = numbers()
+    pipeline = W2SPipeline(jury, LogisticRegression()).fit(X[:32], y[:32], X[32:64], y[32:64])
+    report = pipeline.evaluate(X[64:], y[64:])
+    assert pipeline.baseline_ is pipeline.baseline_labels_ is None
+    assert sorted(report.correct) == ["oracle", "student", "weak"]
+    assert_array_equal(report.correct["weak"], pipeline.weak_.predict(X[64:]) == y[64:])
+    assert next(iter(report.to_frame().index)) == "weak model"
+
+
+def test_half_a_voting_ensemble_is_refused_before_it_is_trained():
+    class Half(RandomForestClassifier):
+        def with_votes(self, votes):
+            return self
+
+    X, y = numbers()
+    with pytest.raises(TypeError, match=r"weak must have both.*Half with with_votes alone; write predict_under"):
+        W2SPipeline(Half(), LogisticRegression()).fit(X, y, X)
+
+
+class KeepsTheFirst(PseudoLabeler):
+    """Keeps the first rows alone, of which `n_rows` are labelled."""
+
+    calls: ClassVar[list] = []
+
+    def __init__(self, *, n_rows=20):
+        super().__init__()
+        self.n_rows = n_rows
+
+    def label(self, teacher, X, choices=None):
+        KeepsTheFirst.calls.append(len(X))
+        labels = super().label(teacher, X[: self.n_rows], choices)
+        return dataclasses.replace(labels, kept=np.arange(self.n_rows) < 12)
+
+
+class Plain(BaseEstimator):
+    """No PseudoLabeler at all; its questions are new ones."""
+
+    def label(self, teacher, X):
+        moved = np.asarray(X) + 0.1
+        y = teacher.predict(moved)
+        return PseudoLabels(moved, y, None, None, np.arange(len(y)) % 3 > 0, soft=False)
+
+
+@pytest.mark.parametrize("labeler", [KeepsTheFirst(), Plain()], ids=lambda labeler: type(labeler).__name__)
+def test_a_labeler_of_ones_own_labels_the_same_with_a_checkpoint(labeler, tmp_path):
+    X, y = numbers()
+
+    def labels(checkpoint_dir):
+        weak = LLMAdaBoostClassifier(GaussianNB(), n_estimators=2, random_state=0)
+        pipeline = W2SPipeline(
+            weak, LogisticRegression(), labeler=labeler, baseline=False, checkpoint_dir=checkpoint_dir
+        )
+        return pipeline.fit(X[:32], y[:32], X[32:64]).pseudo_labels_
+
+    expected = labels(None)
+    KeepsTheFirst.calls.clear()
+    first, again = labels(tmp_path / "run"), labels(tmp_path / "run")
+    assert 0 < expected.kept.sum() < len(expected.kept)
+    for found in (first, again):
+        for field in ("X", "y", "kept"):
+            assert_array_equal(getattr(found, field), getattr(expected, field))
+    assert len(KeepsTheFirst.calls) <= 1  # the second run has read what the first has kept
+
+
+def test_the_labels_of_a_labeler_of_ones_own_on_questions_come_back(tmp_path):
+    def labels(**kwargs):
+        pipeline = W2SPipeline(weak(), BigramLearner(TOKENIZER), labeler=KeepsTheFirst(n_rows=8), baseline=False)
+        return pipeline.set_params(**kwargs).fit(EASY, None, HARD).pseudo_labels_
+
+    KeepsTheFirst.calls.clear()
+    labels(checkpoint_dir=tmp_path)
+    found, expected = labels(checkpoint_dir=tmp_path), labels()
+    assert len(KeepsTheFirst.calls) == 2
+    assert (found.X.prompts, found.X.choices) == (expected.X.prompts, expected.X.choices) == (
+        HARD.prompts[:8], HARD.choices[:8]
+    )  # fmt: skip
+    assert_array_equal(found.proba, expected.proba)
+
+
+@pytest.mark.parametrize("labeler", [object(), PseudoLabeler, lambda teacher, X: None])
+def test_what_cannot_label_is_refused_before_any_model_is_loaded(labeler):
+    with pytest.raises(TypeError, match=r"labeler must be a PseudoLabeler, or an object with label\(teacher, X\)"):
+        W2SPipeline("no/such-model", "no/such-model", labeler=labeler).fit(EASY, None, HARD)
+
+
+class BlankFirst(TokenAdaBoostGenerator):
+    """Its first member alone writes nothing."""
+
+    def generate(self, X, **generation_kwargs):
+        texts = super().generate(X, **generation_kwargs)
+        return [""] * len(texts) if len(self.estimators_) == 1 else texts
+
+
+def test_blank_answers_of_the_first_member_cost_the_baseline_and_nothing_else():
+    boosted = BlankFirst(BigramLearner(TOKENIZER), n_estimators=3, prior="uniform", random_state=2)
+    pipeline = W2SPipeline(boosted, BigramLearner(TOKENIZER))
+    with pytest.warns(UserWarning, match=r"No baseline is trained.*of 12, 12 answers are blank. Train the teacher"):
+        pipeline.fit(EASY.prompts, EASY.answers, HARD.prompts, HARD.answers)
+    assert pipeline.baseline_ is None
+    assert pipeline.baseline_labels_.kept.sum() == 0
+    assert sorted(pipeline.evaluate(TEST.prompts, TEST.answers).correct) == [
+        "ensemble", "oracle", "student", "uniform", "weak",
+    ]  # fmt: skip

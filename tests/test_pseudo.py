@@ -123,7 +123,7 @@ def test_blank_free_text_is_left_out(caplog):
 
 def test_no_row_left_is_an_error(teacher):
     labels = PseudoLabeler(threshold=1.0).label(teacher, HARD)
-    with pytest.raises(ValueError, match="No pseudo-label was kept; lower the threshold"):
+    with pytest.raises(ValueError, match=r"of 3, the confidence of 3 is below the threshold\. Lower the threshold"):
         labels.fit(Recorder())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ensemw2s.ensemble._checkpoint import check_checkpoint
+from ensemw2s.ensemble._contract import VotingEnsemble, check_voting, has_members
 from ensemw2s.ensemble._settings import describe_estimator
 from ensemw2s.ensemble._state import check_fitted_can_be_written, read_fitted, write_fitted
 from ensemw2s.ensemble.classifier_boosting import LLMAdaBoostClassifier
@@ -13,9 +14,12 @@ __all__ = [
     "FineTunedGenerator",
     "LLMAdaBoostClassifier",
     "TokenAdaBoostGenerator",
+    "VotingEnsemble",
     "check_checkpoint",
     "check_fitted_can_be_written",
+    "check_voting",
     "describe_estimator",
+    "has_members",
     "read_fitted",
     "write_fitted",
 ]
