@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ensemw2s._contents import describe_array, describe_contents, describe_function, describe_table
 from ensemw2s._encoding import is_chat
 from ensemw2s._tokenizer_digest import digest_tokenizer
 from ensemw2s._validation import shorten
@@ -123,12 +124,13 @@ def describe_tokenizer(tokenizer: Any, learner: Any = None) -> dict[str, str]:
 
 
 def describe(value: Any, name: str) -> Any:
-    """A value as JSON that is the same in every process.
+    """A value as JSON that is the same in every process, and another for another value.
 
     Parameters
     ----------
     value : object
-        Numbers, texts, containers, estimators, tokenizers, PEFT configurations, functions of a module.
+        Numbers, texts, containers, arrays, tables, estimators, tokenizers, PEFT configurations, functions of a module,
+        and objects that hold these.
     name : str
         What to call it in an error.
 
@@ -137,52 +139,73 @@ def describe(value: Any, name: str) -> Any:
     ValueError
         If two equal values could not be recognised as equal.
     """
+    return _describe(value, name, ())
+
+
+def _describe(value: Any, name: str, around: tuple[int, ...]) -> Any:
+    """`describe`, within objects with the ids `around`."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, np.generic):
-        return value.item()
+    if isinstance(value, np.generic) and not isinstance(value.item(), np.generic):
+        return _describe(value.item(), name, around)
+    if id(value) in around:
+        raise _unknown(value, name)
+
+    def inner(entry: Any, place: str) -> Any:
+        return _describe(entry, place, (*around, id(value)))
+
+    table = describe_table(value, name, inner)
+    if table is not None:
+        return table
     if isinstance(value, np.ndarray):
-        return {"array": value.tolist()}
+        return describe_array(value, name, inner)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return {"bytes": hashlib.sha256(value).hexdigest()}
     if isinstance(value, Mapping):
-        return {str(key): describe(entry, f"{name}[{key!r}]") for key, entry in value.items()}
+        if all(isinstance(key, str) for key in value):
+            return {str(key): inner(entry, f"{name}[{key!r}]") for key, entry in value.items()}
+        return {"items": [[inner(key, f"a key of {name}"), inner(value[key], f"{name}[{key!r}]")] for key in value]}
     if isinstance(value, list | tuple | set | frozenset):
-        entries = [describe(entry, f"{name}[{row}]") for row, entry in enumerate(value)]
+        entries = [inner(entry, f"{name}[{row}]") for row, entry in enumerate(value)]
         return sorted(entries, key=repr) if isinstance(value, set | frozenset) else entries
     if isinstance(value, QADataset):
         return {"questions": fingerprint_questions(value)}
     if isinstance(value, np.random.RandomState):
-        return {"random state": digest(describe(value.get_state(legacy=False), name))}
-    return _describe_object(value, name)
-
-
-def _describe_object(value: Any, name: str) -> Any:
-    kind = type(value)
+        return {"random state": digest(inner(value.get_state(legacy=False), name))}
     if hasattr(value, "get_params") and not isinstance(value, type):
-        parameters = value.get_params(deep=False)
-        described = {
-            key: describe(_without_reports(entry) if key == "training_args" else entry, f"{name}.{key}")
-            for key, entry in parameters.items()
-            if key not in ("model", "tokenizer", *_WITHOUT_EFFECT) and _CAME_LATER.get(key) != repr(entry)
-        }
-        if "model" in parameters:
-            described["model"] = describe_model(parameters["model"], f"{name}.model")
-        if "tokenizer" in parameters:
-            described["tokenizer"] = _describe_given_tokenizer(parameters["tokenizer"], value, f"{name}.tokenizer")
-        return {"class": f"{kind.__module__}.{kind.__qualname__}", "parameters": described}
+        return _describe_estimator(value, name, inner)
     if _is_tokenizer(value):
         return describe_tokenizer(value)
-    if hasattr(value, "to_dict"):  # PEFT's and transformers' configurations
-        return {"class": kind.__qualname__, "settings": describe(value.to_dict(), name)}
-    qualified = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
-    if callable(value) and hasattr(value, "__qualname__") and "<" not in qualified:
-        return {"function": qualified}
-    # repr of most classes without one of their own holds an address, which the next run does not have.
-    if not callable(value) and " at 0x" not in repr(value):
-        return {"class": kind.__qualname__, "repr": repr(value)}
-    raise ValueError(
+    if hasattr(value, "to_dict") and not isinstance(value, type):  # PEFT's and transformers' configurations
+        return {"class": type(value).__qualname__, "settings": inner(value.to_dict(), name)}
+    try:
+        function = describe_function(value, name, inner)
+        return describe_contents(value, name, inner) if function is None else function
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, RecursionError) or str(error) == name:
+            raise _unknown(value, name) from error
+        raise
+
+
+def _unknown(value: Any, name: str) -> ValueError:
+    return ValueError(
         f"{name} must be something that can be recognised in the next run: a model id, a folder, a function of a "
-        f"module, an estimator. Got {shorten(value)} instead."
+        f"module, an estimator, or an object of a module's class that pickle could store. Got {shorten(value)} instead."
     )
+
+
+def _describe_estimator(value: Any, name: str, inner: Callable[[Any, str], Any]) -> Any:
+    parameters = value.get_params(deep=False)
+    described = {
+        key: inner(_without_reports(entry) if key == "training_args" else entry, f"{name}.{key}")
+        for key, entry in parameters.items()
+        if key not in ("model", "tokenizer", *_WITHOUT_EFFECT) and _CAME_LATER.get(key) != repr(entry)
+    }
+    if "model" in parameters:
+        described["model"] = describe_model(parameters["model"], f"{name}.model")
+    if "tokenizer" in parameters:
+        described["tokenizer"] = _describe_given_tokenizer(parameters["tokenizer"], value, f"{name}.tokenizer")
+    return {"class": f"{type(value).__module__}.{type(value).__qualname__}", "parameters": described}
 
 
 def _is_tokenizer(value: Any) -> bool:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import multiprocessing
+import threading
 import time
-from functools import partial
+from dataclasses import dataclass
+from functools import partial, wraps
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig
+from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold
 
 from ensemw2s import BigramLearner, CheckpointError, HFCausalLM, PseudoLabeler, QADataset, byte_tokenizer
 from ensemw2s._fingerprint import describe, describe_model, digest
@@ -106,6 +113,25 @@ def test_a_folder_with_new_weights_is_another_model(tmp_path):
     assert describe_model(str(tmp_path)) != before
 
 
+LONG = np.arange(5000.0)[None]  # NumPy, SciPy, torch and pandas write the middle of it as "..."
+OTHER = np.where(LONG == 2500, -1.0, LONG)
+
+
+@dataclass
+class Holder:
+    """An object whose repr shows what its content's shows."""
+
+    content: object
+
+
+def wrapped(factor):
+    @wraps(digest)
+    def scaled(value):
+        return factor * value
+
+    return scaled
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -118,16 +144,32 @@ def test_a_folder_with_new_weights_is_another_model(tmp_path):
         (QADataset(["a"], ["b"]), QADataset(["a"], ["c"])),
         (digest, describe),
         ([1, 2], [2, 1]),
+        ({1: "a"}, {"1": "a"}),
+        (np.array([1, None]), np.array([1, "None"])),
+        (KFold(3), KFold(4)),
+        ("a".join, "b".join),
+        (Holder(LONG), Holder(OTHER)),
+        (Holder(csr_array(LONG)), Holder(csr_array(OTHER))),
+        (Holder(csr_array(LONG).todok()), Holder(csr_array(OTHER).todok())),
+        (Holder(torch.from_numpy(LONG)), Holder(torch.from_numpy(OTHER))),
+        (Holder(pd.DataFrame({"a": LONG[0]})), Holder(pd.DataFrame({"a": OTHER[0]}))),
+        (partial(digest, LONG), partial(digest, OTHER)),
+        (wrapped(2), wrapped(3)),
     ],
 )
 def test_a_description_tells_different_things_apart(one, other):
     assert digest(describe(one, "x")) != digest(describe(other, "x"))
-    assert digest(describe(one, "x")) == digest(describe(one, "x"))
+    assert digest(describe(one, "x")) == digest(describe(copy.deepcopy(one), "x"))
 
 
 def test_what_cannot_be_recognised_in_the_next_run_is_refused():
     with pytest.raises(ValueError, match=r"model\.model must be something that can be recognised"):
         describe(HFCausalLM(lambda: None), "model")
+    endless = Holder(None)
+    endless.content = [endless]
+    for value in (Holder(threading.Lock()), Holder(lambda: None), endless):
+        with pytest.raises(ValueError, match="must be something that can be recognised"):
+            describe(value, "x")
 
 
 def test_what_has_no_effect_on_a_result_is_left_out():

@@ -22,6 +22,7 @@ FLOORS = {
     "exceptions": 0,
     "_encoding": 1,
     "_fitted_html": 1,
+    "_contents": 1,
     "_rows": 1,
     "_tokenizer_digest": 1,
     "boosting": 1,

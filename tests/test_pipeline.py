@@ -371,7 +371,7 @@ class KeepsTheFirst(PseudoLabeler):
         return dataclasses.replace(labels, kept=np.arange(self.n_rows) < 12)
 
 
-class Plain(BaseEstimator):
+class Plain:
     """No PseudoLabeler at all; its questions are new ones."""
 
     def label(self, teacher, X):

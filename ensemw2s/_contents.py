@@ -1,0 +1,133 @@
+"""Arrays, tables and objects by what they hold, as JSON that is the same in every process."""
+
+from __future__ import annotations
+
+import copyreg
+import hashlib
+import sys
+from collections.abc import Callable
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any, TypeAlias
+
+import numpy as np
+
+__all__ = ["describe_array", "describe_contents", "describe_function", "describe_table", "name_of"]
+
+Describe: TypeAlias = Callable[[Any, str], Any]
+
+_JSON_KINDS = "biufU"
+
+
+def name_of(value: Any) -> str:
+    """Module and name of a class or function; "" if it has none that another process could know it by."""
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
+    return f"{module}.{name}" if module and name and "<" not in name else ""
+
+
+def describe_array(value: np.ndarray, name: str, describe: Describe) -> Any:
+    """An array by its entries."""
+    if value.dtype.kind == "O":
+        return {"array": [describe(entry, f"{name}[{row}]") for row, entry in enumerate(value.tolist())]}
+    if value.dtype.kind == "f" and value.dtype.itemsize > 8:  # padded, and more than a float of JSON holds
+        return {"array": [repr(entry) for entry in value.ravel()], "shape": list(value.shape)}
+    if value.dtype.kind not in _JSON_KINDS:
+        return {"array": _sha256(np.ascontiguousarray(value)), "dtype": str(value.dtype), "shape": list(value.shape)}
+    return {"array": value.tolist()} if value.size else {"array": [], "shape": list(value.shape)}
+
+
+def describe_table(value: Any, name: str, describe: Describe) -> Any:
+    """A sparse matrix, a frame or series of pandas, or a tensor of torch; None if it is none of these."""
+    if isinstance(value, type):
+        return None
+    if hasattr(value, "tocoo"):
+        entries = value.tocoo(copy=True)
+        entries.sum_duplicates()
+        places = entries.coords if hasattr(entries, "coords") else (entries.row, entries.col)
+        parts = [_sha256(np.asarray(part, dtype=np.int64)) for part in places]
+        kind = str(entries.dtype)
+        return {"sparse": [*parts, _sha256(entries.data)], "dtype": kind, "shape": list(entries.shape)}
+    if hasattr(value, "iloc"):
+        from pandas.util import hash_pandas_object
+
+        columns = [str(column) for column in getattr(value, "columns", [value.name] if hasattr(value, "name") else [])]
+        kinds = [str(kind) for kind in np.atleast_1d(getattr(value, "dtypes", []))]
+        return {"table": _sha256(hash_pandas_object(value, index=True).to_numpy()), "columns": columns, "dtypes": kinds}
+    if hasattr(value, "untyped_storage"):
+        import torch
+
+        flat = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        return {"tensor": _sha256(flat), "dtype": str(value.dtype), "shape": list(value.shape)}
+    return None
+
+
+def describe_function(value: Any, name: str, describe: Describe) -> Any:
+    """A class by its name, a function by its name and what it has brought from where it was made; None for all else.
+
+    Raises
+    ------
+    ValueError
+        If it has no name that another process could know it by.
+    """
+    is_bound = isinstance(value, BuiltinFunctionType) and not isinstance(value.__self__, ModuleType | None)
+    if not isinstance(value, type | FunctionType | BuiltinFunctionType) or is_bound:
+        return None
+    qualified = name_of(value)
+    if not qualified and isinstance(value, BuiltinFunctionType):
+        qualified = value.__qualname__
+    if not qualified:
+        raise ValueError(name)
+    cells = getattr(value, "__closure__", None) or ()
+    if not cells:
+        return {"function": qualified}
+    # A decorated function has the name of the one inside, whatever it was decorated with.
+    held = [describe(cell.cell_contents, f"{name}.closure[{place}]") for place, cell in enumerate(cells)]
+    return {"function": qualified, "closure": held}
+
+
+def describe_contents(value: Any, name: str, describe: Describe) -> Any:
+    """An object by its class and what pickle would store of it: its attributes, or what it is made from again.
+
+    Raises
+    ------
+    ValueError
+        If nothing says what it holds, or if its class has no name that another process could know it by.
+    """
+    kind = type(value)
+    if isinstance(value, ModuleType) or not name_of(kind):
+        raise ValueError(name)
+    try:
+        reducer = copyreg.dispatch_table.get(kind)
+        reduced: Any = value.__reduce_ex__(4) if reducer is None else reducer(value)
+    except Exception as error:  # whatever a class raises that cannot be pickled
+        raise ValueError(name) from error
+    described: dict[str, Any] = {"class": name_of(kind)}
+    if isinstance(reduced, str):  # the name of a global
+        return {**described, "name": reduced}
+    make, arguments, *rest = reduced
+    state, items, entries = ([*rest, None, None, None])[:3]
+    if getattr(make, "__module__", "") != "copyreg":  # whose functions say no more than the class
+        described["made by"] = describe(make, f"{name}.__reduce__")
+    given = arguments[1:] if arguments and arguments[0] is kind else arguments
+    if given:
+        described["from"] = describe(list(given), name)
+    if state is not None:
+        described["holds"] = describe(_ordered(state), name)
+    if items is not None:
+        described["items"] = describe(list(items), name)
+    if entries is not None:
+        described["entries"] = describe([list(entry) for entry in entries], name)
+    return described
+
+
+def _ordered(state: Any) -> Any:
+    """The state of an object with its attributes by name, not in the order in which they were set."""
+    if isinstance(state, dict):
+        return {key: state[key] for key in sorted(state, key=str)}
+    if isinstance(state, tuple) and len(state) == 2:  # __dict__ and __slots__
+        return [_ordered(part) for part in state]
+    return state
+
+
+def _sha256(array: np.ndarray) -> str:
+    values = array if sys.byteorder == "little" else array.byteswap()
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
