@@ -24,11 +24,10 @@ from ensemw2s import (
     FineTunedGenerator,
     HFCausalLM,
     QADataset,
-    bootstrap_interval,
     chance_level,
+    interval_over_seeds,
     load_arc,
     load_sciq,
-    paired_bootstrap_interval,
 )
 
 LOADERS = {"sciq": load_sciq, "arc_easy": load_arc}
@@ -113,7 +112,7 @@ def as_table(results: list[dict[str, Any]]) -> str:
                 continue
             groups[adapt] = {result["seed"]: result for result in group}
             seconds = [f"{np.mean([r[name] for r in group]):.0f}" for name in ("training_seconds", "scoring_seconds")]
-            accuracies = [accuracy(np.concatenate([r["right"][name] for r in group])) for name in NORMALIZATIONS]
+            accuracies = [accuracy([r["right"][name] for r in group]) for name in NORMALIZATIONS]
             chance = f"{np.mean([r['chance'] for r in group]):.3f}"
             cells = [dataset, f'"{adapt}"', len(group), *accuracies, chance, *seconds]
             lines.append(f"| {' | '.join(map(str, cells))} |")
@@ -121,18 +120,19 @@ def as_table(results: list[dict[str, Any]]) -> str:
         if both:
             cells = [dataset, '"answer" - "all"', len(both)]
             for name in NORMALIZATIONS:
-                pair = [np.concatenate([groups[adapt][seed]["right"][name] for seed in both]) for adapt in groups]
-                every, answer = (right.astype(np.float64) for right in pair)
-                low, high = paired_bootstrap_interval(answer, every, random_state=0)
+                pair = [[groups[adapt][seed]["right"][name] for seed in both] for adapt in groups]
+                every, answer = (np.asarray(right, dtype=np.float64) for right in pair)  # (seeds, n_test)
+                low, high = interval_over_seeds(answer - every, random_state=0)
                 cells.append(f"{(answer - every).mean():+.3f} [{low:+.3f}, {high:+.3f}]")
             lines.append(f"| {' | '.join(map(str, cells))} | | | |")
     return "\n".join(lines)
 
 
-def accuracy(right: np.ndarray) -> str:
-    """Mean with its 95 % bootstrap interval over the questions of all seeds."""
-    low, high = bootstrap_interval(right.astype(np.float64), random_state=0)
-    return f"{right.mean():.3f} [{low:.3f}, {high:.3f}]"
+def accuracy(right: list[list[bool]]) -> str:
+    """Mean over seeds with its 95 % interval."""
+    values = np.asarray(right, dtype=np.float64)  # (seeds, n_test)
+    low, high = interval_over_seeds(values, random_state=0)
+    return f"{values.mean():.3f} [{low:.3f}, {high:.3f}]"
 
 
 def write_csv(results: list[dict[str, Any]], path: Path) -> None:

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from ensemw2s.learners import clear_model_cache as clear_model_cache
     from ensemw2s.metrics import bootstrap_interval as bootstrap_interval
     from ensemw2s.metrics import chance_level as chance_level
+    from ensemw2s.metrics import interval_over_seeds as interval_over_seeds
     from ensemw2s.metrics import option_accuracy as option_accuracy
     from ensemw2s.metrics import paired_bootstrap_interval as paired_bootstrap_interval
     from ensemw2s.metrics import performance_gap_recovered as performance_gap_recovered
@@ -108,6 +109,7 @@ _PUBLIC: dict[str, str] = {
     # metrics
     "bootstrap_interval": "metrics",
     "chance_level": "metrics",
+    "interval_over_seeds": "metrics",
     "option_accuracy": "metrics",
     "paired_bootstrap_interval": "metrics",
     "performance_gap_recovered": "metrics",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +21,8 @@ from ensemw2s._validation import (
 __all__ = [
     "bootstrap_interval",
     "chance_level",
+    "gap_over_seeds",
+    "interval_over_seeds",
     "option_accuracy",
     "paired_bootstrap_interval",
     "performance_gap_recovered",
@@ -29,6 +33,8 @@ __all__ = [
 _BCA_LIMIT = 10_000
 # Entries of one block of resamples: 32 MB of float64.
 _BLOCK = 1 << 22
+# Means of equal things that were summed in another order.
+_ROUNDING = 1e-9
 
 
 def token_error(predicted: ArrayLike, labels: ArrayLike) -> float:
@@ -125,7 +131,9 @@ def chance_level(n_choices: ArrayLike) -> float:
     return float(np.mean(1.0 / counts))
 
 
-def performance_gap_recovered(weak: float, student: float, oracle: float, *, noise: float = 0.0) -> float:
+def performance_gap_recovered(
+    weak: float, student: float, oracle: float, *, noise: float = 0.0, chance: float = float("nan")
+) -> float:
     r"""Share of the gap between weak model and oracle that the student recovers (PGR).
 
     :math:`PGR = \frac{\text{student} - \text{weak}}{\text{oracle} - \text{weak}}`, never clipped: above 1 the student
@@ -142,16 +150,20 @@ def performance_gap_recovered(weak: float, student: float, oracle: float, *, noi
     noise : float >= 0, default=0.0
         Gap up to which oracle and weak model cannot be told apart, for example the half-width of the confidence
         interval of their difference.
+    chance : float, default=nan
+        Score of guessing; nan for none. Below it a model has learnt less than nothing, and a share of such scores is no
+        measure of what a student makes of its labels.
 
     Returns
     -------
     float
-        The PGR; nan, with a warning, where it has no meaning: ``oracle <= weak``, or a gap of at most `noise`.
+        The PGR; nan, with a warning, where it has no meaning: ``oracle <= weak``, a score below `chance`, or a gap of
+        at most `noise`.
 
     Raises
     ------
     ValueError
-        If a score is not a finite number or `noise` is negative.
+        If a score is not a finite number, `chance` is infinite, or `noise` is negative.
 
     Warns
     -----
@@ -172,11 +184,17 @@ def performance_gap_recovered(weak: float, student: float, oracle: float, *, noi
     noise = check_real(noise, "noise")
     if noise < 0.0:
         raise ValueError(f"noise must not be negative. Got {noise!r} instead.")
+    if not (isinstance(chance, float) and np.isnan(chance)):
+        chance = check_real(chance, "chance")
     gap = oracle - weak
-    if gap > noise:
+    scores = {"weak model": weak, "student": student, "oracle": oracle}
+    below_chance = [f"{name} ({score:g})" for name, score in scores.items() if score < chance - _ROUNDING]
+    if gap > noise and not below_chance:
         return (student - weak) / gap
     if gap <= 0.0:
         reason = f"the oracle ({oracle:g}) is not better than the weak model ({weak:g}), there is no gap to recover"
+    elif below_chance:
+        reason = f"below chance ({chance:g}) lies the {' and the '.join(below_chance)}"
     else:
         reason = f"the gap between oracle ({oracle:g}) and weak model ({weak:g}) is within the noise ({noise:g})"
     warnings.warn(f"performance_gap_recovered is nan: {reason}.", RuntimeWarning, stacklevel=2)
@@ -298,6 +316,135 @@ def paired_bootstrap_interval(
     return bootstrap_interval(
         first - second, confidence_level=confidence_level, n_resamples=n_resamples, random_state=random_state
     )
+
+
+def interval_over_seeds(
+    values: Sequence[ArrayLike],
+    *,
+    items: Sequence[ArrayLike] | None = None,
+    confidence_level: float = 0.95,
+    random_state: RandomState = None,
+) -> tuple[float, float]:
+    r"""Confidence interval of a mean over seeds, each of which trained models of its own and tested them on items.
+
+    Items alone do not tell how much another training would change: an interval over the items of all seeds excludes a
+    true difference of zero far too often. This one is a t interval over the means of the seeds, and never narrower than
+    the interval over items.
+
+    Parameters
+    ----------
+    values : sequence of S array-like of shape (n_s,)
+        For each seed one number per test item, for example the difference of two models' right (1) and wrong (0)
+        answers. Seeds count alike, whatever the number of their items.
+    items : sequence of S array-like of shape (n_s,), optional
+        What tells the items of each seed from others, such as row numbers, where seeds share some. If None no item is
+        in two seeds.
+    confidence_level : float in (0, 1), default=0.95
+        Share of such intervals that shall hold the mean of the population.
+    random_state : int, Generator, RandomState or None, default=None
+        Of the bootstrap that serves for a single seed.
+
+    Returns
+    -------
+    low, high : float
+        The bounds, around the mean of the seeds' means. Of a single seed `bootstrap_interval`, which is over items only
+        and understates: one training says nothing about the variance between trainings.
+
+    Raises
+    ------
+    ValueError
+        If there is no seed, a seed has no item, a value is not finite, lengths differ, or `confidence_level` is out of
+        range.
+
+    Notes
+    -----
+    With the means :math:`m_s` of S seeds, their standard error :math:`s = sd(m_s) / \sqrt S`, the variance :math:`v` of
+    the grand mean over items, as if no two seeds shared one, and the same, :math:`v_c`, with the deviations of equal
+    items summed first, the half-width is :math:`\max(\sqrt{t_{S-1}^2 s^2 + z^2 \max(v_c - v, 0)}, z \sqrt{v_c})`.
+
+    In simulations of a difference of zero, 95 % intervals that exclude it, with a standard deviation of .02 between
+    trainings, 3 seeds and 300 items: over pooled items .15, hierarchical bootstrap .06, t interval .05, this one .03;
+    with .03, 5 seeds, 600 items: .35, .08, .05, .05; with .02, 3 seeds, 2,000 items: .45, .16, .05, .05.
+
+    Examples
+    --------
+    >>> from ensemw2s import interval_over_seeds
+    >>> [round(bound, 3) for bound in interval_over_seeds([[0, 0, 1, 1], [0, 1, 1, 1], [1, 1, 1, 1]])]
+    [0.129, 1.371]
+    """
+    from scipy.special import ndtri, stdtrit
+
+    samples = [check_vector(sample, f"values[{seed}]", per="test item") for seed, sample in enumerate(values)]
+    if not samples:
+        raise ValueError("values must hold the values of at least one seed. Got none.")
+    tail = 1.0 - (1.0 - check_open_unit(confidence_level, "confidence_level")) / 2.0
+    names = None if items is None else _item_names(items, samples)
+    if len(samples) == 1:
+        return bootstrap_interval(samples[0], confidence_level=confidence_level, random_state=random_state)
+    n_seeds, z = len(samples), ndtri(tail)
+    means = np.array([sample.mean() for sample in samples])
+    # What each item moves the grand mean by, seen from its seed's own mean; unbiased for the variance.
+    shares = np.concatenate([
+        (sample - mean) / (n_seeds * np.sqrt(sample.size * max(sample.size - 1, 1)))
+        for sample, mean in zip(samples, means, strict=True)
+    ])  # fmt: skip
+    apart = together = float(np.sum(shares**2))
+    if names is not None:
+        together = float(np.sum(np.bincount(names, weights=shares) ** 2))
+    between = float(stdtrit(n_seeds - 1, tail) * means.std(ddof=1)) / np.sqrt(n_seeds)
+    half = max(np.sqrt(between**2 + z**2 * max(together - apart, 0.0)), z * np.sqrt(together))
+    return float(means.mean() - half), float(means.mean() + half)
+
+
+def gap_over_seeds(
+    weak: Sequence[ArrayLike],
+    student: Sequence[ArrayLike],
+    oracle: Sequence[ArrayLike],
+    *,
+    chance: float = float("nan"),
+    items: Sequence[ArrayLike] | None = None,
+    confidence_level: float = 0.95,
+) -> tuple[float, str]:
+    """PGR of the mean scores of one or several seeds, and the reason where there is none.
+
+    The noise that the gap between oracle and weak model has to exceed is that of `interval_over_seeds`.
+
+    Parameters
+    ----------
+    weak, student, oracle : sequence of S array-like of shape (n_s,)
+        Score of each test item, by seed.
+    chance : float, default=nan
+        Score of guessing; nan for none.
+    items, confidence_level
+        As in `interval_over_seeds`.
+
+    Returns
+    -------
+    pgr : float
+        Or nan.
+    reason : str
+        Empty where there is a PGR.
+    """
+    gaps = [np.subtract(np.asarray(o, float), np.asarray(w, float)) for o, w in zip(oracle, weak, strict=True)]
+    low, _ = interval_over_seeds(gaps, items=items, confidence_level=confidence_level, random_state=0)
+    scores = [float(np.mean([np.mean(sample) for sample in model])) for model in (weak, student, oracle)]
+    noise = max(float(np.mean([gap.mean() for gap in gaps])) - low, 0.0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pgr = performance_gap_recovered(*scores, noise=noise, chance=chance)
+    return pgr, "; ".join(str(warning.message) for warning in caught)
+
+
+def _item_names(items: Any, samples: list[NDArray[np.float64]]) -> NDArray[np.intp]:
+    """One number for each item of all seeds, equal for equal items."""
+    arrays = [np.asarray(names) for names in items]
+    for seed, sample in enumerate(samples):
+        shape = arrays[seed].shape if seed < len(arrays) else None
+        if shape != sample.shape:
+            raise ValueError(
+                f"items[{seed}] must have shape {sample.shape}, as values[{seed}] has. Got {shape} instead."
+            )
+    return np.unique(np.concatenate(arrays[: len(samples)]), return_inverse=True)[1]
 
 
 def _equal(first_name: str, first: ArrayLike, second_name: str, second: ArrayLike, *, per: str) -> NDArray[np.bool_]:

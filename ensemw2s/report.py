@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ensemw2s._html import lines, panel, strip, table
-from ensemw2s.metrics import bootstrap_interval, paired_bootstrap_interval, performance_gap_recovered
+from ensemw2s.metrics import bootstrap_interval, gap_over_seeds, paired_bootstrap_interval
 
 if TYPE_CHECKING:
     import pandas
@@ -137,7 +136,9 @@ class W2SReport:
         )
 
     def difference(self, first: str, second: str) -> tuple[float, float, float]:
-        """Accuracy of `first` minus that of `second`, with its paired bootstrap interval.
+        """Accuracy of `first` minus that of `second`, with its paired bootstrap interval over test items.
+
+        One training of each model says nothing about others; for several seeds see `interval_over_seeds`.
 
         Parameters
         ----------
@@ -164,20 +165,15 @@ class W2SReport:
         -------
         pgr : float
             Or nan, where the oracle is not better than the weak model beyond the noise, the interval of their
-            difference.
+            difference, or a model is below chance.
         reason : str
             Empty where there is a PGR.
         """
         missing = [key for key in ("weak", name, "oracle") if key not in self.correct]
         if missing:
             return float("nan"), f"no {missing[0]} was trained"
-        gap, low, _ = self.difference("oracle", "weak")
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            pgr = performance_gap_recovered(
-                self.weak_score, self.score(name), self.oracle_score, noise=max(gap - low, 0.0)
-            )
-        return pgr, "; ".join(str(warning.message) for warning in caught)
+        weak, student, oracle = ([self.correct[key]] for key in ("weak", name, "oracle"))
+        return gap_over_seeds(weak, student, oracle, chance=self.chance, confidence_level=self.confidence_level)
 
     @property
     def pgr(self) -> float:
@@ -255,7 +251,10 @@ class W2SReport:
 
     def _remarks(self) -> list[str]:
         chance = "" if np.isnan(self.chance) else f", chance {self.chance:.3f}"
-        remarks = [f"n = {self.n} test items{chance}; {self.confidence_level:.0%} bootstrap intervals over items."]
+        remarks = [
+            f"n = {self.n} test items{chance}; {self.confidence_level:.0%} bootstrap intervals over items. One run: "
+            f"what another seed would change is not in them."
+        ]
         if "baseline" in self.correct and "student" in self.correct:
             difference, low, high = self.difference("student", "baseline")
             remarks.append(f"student - baseline: {difference:+.3f} [{low:+.3f}, {high:+.3f}], paired.")

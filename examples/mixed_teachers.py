@@ -25,11 +25,10 @@ from ensemw2s import (
     HFCausalLM,
     QADataset,
     TokenAdaBoostGenerator,
-    bootstrap_interval,
     chance_level,
     error_correlation,
+    interval_over_seeds,
     load_sciq,
-    paired_bootstrap_interval,
 )
 
 PAIRS = (
@@ -127,20 +126,21 @@ def run(args: argparse.Namespace, bases: dict[str, str], seed: int) -> dict[str,
 def table(results: list[dict[str, Any]]) -> str:
     """Accuracies with intervals, differences, and how alike the members err."""
 
-    def right(name: str) -> np.ndarray:
-        return np.array([each == "1" for result in results for each in result["correct"][name]], dtype=float)
+    def right(name: str) -> np.ndarray:  # (seeds, n_test)
+        return np.array([[each == "1" for each in result["correct"][name]] for result in results], dtype=float)
 
-    lines = ["| model | accuracy | 95 % interval |", "| --- | --- | --- |"]
+    lines = [f"| model | accuracy | 95 % interval, {len(results)} seeds |", "| --- | --- | --- |"]
     for name in results[0]["correct"]:
         if name != "both, one":  # SmolLM2's first member
-            low, high = bootstrap_interval(right(name), random_state=0)
+            low, high = interval_over_seeds(right(name), random_state=0)
             lines.append(f"| {name} | {right(name).mean():.3f} | [{low:.3f}, {high:.3f}] |")
     lines.append(f"| chance | {np.mean([result['chance'] for result in results]):.3f} | |\n")
     for one, other in PAIRS:
-        low, high = paired_bootstrap_interval(right(one), right(other), random_state=0)
+        low, high = interval_over_seeds(right(one) - right(other), random_state=0)
         gain = right(one).mean() - right(other).mean()
         lines.append(f"{one} - {other}: {gain:+.3f} [{low:+.3f}, {high:+.3f}], paired")
-    lines.append(f"errors of SmolLM2, one, and Gemma, one: {alike(right('SmolLM2, one'), right('Gemma, one'))}")
+    first = [right(name).ravel() for name in ("SmolLM2, one", "Gemma, one")]
+    lines.append(f"errors of SmolLM2, one, and Gemma, one: {alike(*first)}")
     for result in results:
         for name, rounds in result["rounds"].items():
             shown = {key: np.round(rounds[key], 3).tolist() for key in ("untrained", "errors", "priors", "votes")}

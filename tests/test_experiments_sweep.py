@@ -24,6 +24,7 @@ from ensemw2s import (
     W2SPipeline,
     ablations,
     cross_val_difficulty,
+    interval_over_seeds,
     make_qa,
     performance_gap_recovered,
     plan_sweep,
@@ -204,13 +205,14 @@ def test_the_summary_is_mean_and_standard_error_over_seeds(result):
     assert row["n_test"] == 60
 
 
-def test_the_comparison_pools_the_items_of_all_seeds(result):
+def test_the_comparison_is_over_seeds_and_knows_which_items_they_share(result):
     row = result.comparison().loc[("weak", "strong", "random", "boosting")]
-    reports = [r for r, k in zip(result.reports, result.records, strict=True) if k["split"] == "random"]
-    assert row["student_minus_baseline"] == pytest.approx(
-        np.mean([r.student_score - r.baseline_score for r in reports])
-    )
-    assert row["low"] <= row["student_minus_baseline"] <= row["high"]
+    kept = [(r, k) for r, k in zip(result.reports, result.records, strict=True) if k["split"] == "random"]
+    reports, items = [r for r, _ in kept], [k["items"] for _, k in kept]
+    assert items == [parts("random", seed)[2].tolist() for seed in (0, 1)]
+    differences = [r.correct["student"].astype(float) - r.correct["baseline"] for r in reports]
+    assert row["student_minus_baseline"] == pytest.approx(np.mean([values.mean() for values in differences]))
+    assert (row["low"], row["high"]) == interval_over_seeds(differences, items=items)
     if not np.isnan(row["pgr"]):
         weak, student, oracle = (
             np.mean([getattr(r, f"{n}_score") for r in reports]) for n in ("weak", "student", "oracle")

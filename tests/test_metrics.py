@@ -11,6 +11,7 @@ from scipy import stats
 from ensemw2s import (
     bootstrap_interval,
     chance_level,
+    interval_over_seeds,
     option_accuracy,
     paired_bootstrap_interval,
     performance_gap_recovered,
@@ -121,6 +122,14 @@ def test_performance_gap_recovered_without_a_gap_is_nan_and_says_why(weak, oracl
 
 def test_performance_gap_recovered_beyond_the_noise_is_a_number():
     assert performance_gap_recovered(0.70, 0.74, 0.78, noise=0.05) == pytest.approx(0.5)
+
+
+def test_performance_gap_recovered_below_chance_is_nan_and_says_who():
+    with pytest.warns(
+        RuntimeWarning, match=r"below chance \(0\.5\) lies the weak model \(0\.3\) and the student \(0\.367"
+    ):
+        assert math.isnan(performance_gap_recovered(0.3, 0.367, 0.433, chance=0.5))
+    assert performance_gap_recovered(0.5, 0.6, 0.7, chance=0.5) == pytest.approx(0.5)  # at chance a gap can begin
 
 
 @pytest.mark.parametrize(
@@ -255,3 +264,79 @@ def test_paired_bootstrap_interval_is_narrower_than_the_unpaired_one(correct):
 def test_paired_bootstrap_interval_refuses_arrays_of_different_length():
     with pytest.raises(ValueError, match=r"^b must have shape \(3,\), one per question, as a has\. Got shape \(2,\)"):
         paired_bootstrap_interval([0, 1, 1], [0, 1])
+
+
+# --- intervals over seeds ---------------------------------------------------------------------------------------------
+
+
+def excludes_zero(interval):
+    low, high = interval
+    return not low <= 0 <= high
+
+
+def equally_good_models(rng, n_seeds, n_items, training_sd):
+    """Right minus right of two models whose accuracies differ by chance alone, each training a draw of its own."""
+    known = rng.beta(1.0, 0.45, size=(n_seeds, n_items))  # how sure an item is to be answered
+    first, second = (
+        rng.random((n_seeds, n_items)) < known + rng.normal(0.0, training_sd, (n_seeds, 1)) for _ in range(2)
+    )
+    return first.astype(float) - second
+
+
+@pytest.mark.parametrize(
+    ("n_seeds", "n_items", "training_sd"), [(2, 300, 0.02), (3, 300, 0.02), (5, 600, 0.03), (3, 300, 0.0)]
+)
+def test_interval_over_seeds_holds_its_level(n_seeds, n_items, training_sd):
+    rng = np.random.default_rng(0)
+    draws = [equally_good_models(rng, n_seeds, n_items, training_sd) for _ in range(1000)]
+    assert np.mean([excludes_zero(interval_over_seeds(draw)) for draw in draws]) < 0.05 + 3 * math.sqrt(
+        0.05 * 0.95 / 1000
+    )
+    if training_sd > 0:  # the items of all seeds alone do not
+        pooled = np.array([1.96 * draw.std() / math.sqrt(draw.size) for draw in draws])
+        assert np.mean(np.abs([draw.mean() for draw in draws]) > pooled) > 0.1
+
+
+def test_interval_over_seeds_with_one_test_set_for_all_seeds_counts_its_items_once():
+    rng = np.random.default_rng(0)
+    n_seeds, n_items, excluded = 5, 200, {"known": 0, "taken for different": 0}
+    for _ in range(400):
+        first, second = rng.beta(1.0, 0.45, size=(2, n_items))  # each good at items of its own, in every training
+        draw = (rng.random((n_seeds, n_items)) < first).astype(float) - (rng.random((n_seeds, n_items)) < second)
+        excluded["known"] += excludes_zero(interval_over_seeds(draw, items=[np.arange(n_items)] * n_seeds))
+        excluded["taken for different"] += excludes_zero(interval_over_seeds(draw))
+    assert excluded["known"] / 400 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 400)
+    assert excluded["taken for different"] / 400 > 0.1
+
+
+def test_interval_over_seeds_is_students_where_seeds_differ():
+    samples = [mean + np.array([-0.01, 0.01, -0.01, 0.01]) for mean in (0.1, 0.3, 0.2, 0.5)]
+    expected = stats.t.interval(0.9, 3, loc=0.275, scale=stats.sem([0.1, 0.3, 0.2, 0.5]))
+    assert interval_over_seeds(samples, confidence_level=0.9) == pytest.approx(expected)
+
+
+def test_interval_over_seeds_that_agree_by_chance_is_that_of_their_items():
+    sample = np.array([1.0, 0.0, 0.0, -1.0, 1.0, 0.0])
+    low, high = interval_over_seeds([sample, sample[::-1], np.roll(sample, 1)])
+    assert (low + high) / 2 == pytest.approx(sample.mean())
+    assert (high - low) / 2 == pytest.approx(1.959964 * sample.std(ddof=1) / math.sqrt(18))
+
+
+def test_interval_over_one_seed_is_the_bootstrap_over_its_items(correct):
+    assert interval_over_seeds([correct], random_state=2) == bootstrap_interval(correct, random_state=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"values": []}, r"^values must hold the values of at least one seed"),
+        ({"values": [[0.0, 1.0], []]}, r"^values\[1\] must not be empty"),
+        ({"values": [0.1, 0.2]}, r"^values\[0\] must have one dimension"),
+        ({"items": [[1, 2]]}, r"^items\[1\] must have shape \(2,\), as values\[1\] has\. Got None"),
+        ({"items": [[1, 2], [3]]}, r"^items\[1\] must have shape \(2,\), as values\[1\] has\. Got \(1,\)"),
+        ({"confidence_level": 95}, r"^confidence_level must lie in \(0, 1\)"),
+    ],
+)
+def test_interval_over_seeds_names_what_is_wrong(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        interval_over_seeds(**{"values": [[0.0, 1.0], [1.0, 1.0]], **arguments})

@@ -19,7 +19,6 @@ from ensemw2s import (
     cross_val_difficulty,
     make_qa,
     paper,
-    performance_gap_recovered,
     plan_sweep,
     run_sweep,
 )
@@ -113,9 +112,11 @@ def with_models(result, **correct):
 
 
 def test_pgr_by_round_is_that_of_the_mean_accuracies(result):
-    known = with_models(result, weak="0" * 12, baseline="1" * 3 + "0" * 9, student="1" * 6 + "0" * 6, oracle="1" * 12)
+    known = with_models(
+        result, weak="1" * 4 + "0" * 8, baseline="1" * 6 + "0" * 6, student="1" * 8 + "0" * 4, oracle="1" * 12
+    )
     frame = paper.table(1, known).frame
-    assert frame["pgr"].tolist() == [performance_gap_recovered(0, 0.25, 1), performance_gap_recovered(0, 0.5, 1)]
+    assert frame["pgr"].tolist() == pytest.approx([0.25, 0.5], abs=1e-12)
     assert "| 0.25 | 2 |" in paper.table(1, known).to_markdown()
 
 
@@ -139,8 +140,9 @@ def test_models_hold_mean_and_sem_of_accuracy_and_token_error(result, number, sp
         scores = result.frame.query("split == @split").pivot(index="seed", columns="model", values=measure)
         row = frame.loc[(*PAIR, measure.replace("_", " "))]
         for model in ("weak", "ensemble", "baseline", "student", "oracle"):
-            assert row[model] == pytest.approx(scores[model].mean())
-            assert row[f"{model}_sem"] == pytest.approx(scores[model].sem())
+            column = "weak_member" if model == "weak" else model
+            assert row[column] == pytest.approx(scores[model].mean())
+            assert row[f"{column}_sem"] == pytest.approx(scores[model].sem())
 
 
 def test_models_hold_the_comparison_and_the_chosen_rounds(result):
@@ -224,6 +226,40 @@ def test_one_variant_of_several_is_shown(variants):
     assert logits.loc[(*PAIR, "accuracy"), "ensemble"] == expected
     with pytest.raises(ValueError, match=r"variant='bagging'\. Got variant 'boosting', 'mix logits'"):
         paper.table(3, variants, variant="bagging")
+
+
+@pytest.mark.parametrize("number", paper.TABLES)
+def test_every_table_states_chance_seeds_and_test_items_in_columns_of_their_own(result, number):
+    frame = paper.table(number, result).frame
+    seeds = 1 if number in (5, 8) else 2
+    scored = frame.drop("token error", level="measure") if "measure" in frame.index.names else frame
+    assert (scored[["chance", "n_seeds", "n_test"]].to_numpy() == [0.25, seeds, 12 * seeds]).all()
+    columns = frame.reset_index().columns  # raises where a column has the name of a level
+    assert columns.is_unique
+
+
+@pytest.mark.parametrize("number", [number for number in paper.FIGURES if paper.FIGURES[number].needs != "ratings"])
+def test_every_figure_states_data_chance_seeds_and_test_items(result, variants, draw, number):
+    source = {"runs": result, "variants": variants}[paper.FIGURES[number].needs]
+    seeds = "seed 0, n = 12 test items" if number > 5 and number != 15 else "seeds 0, 1, n = 12 test items each"
+    figure = draw(number, source)
+    assert f"make_qa, generation. Chance 0.250; {seeds}." in " ".join(figure.get_suptitle().split())
+    assert any(axes.get_legend() for axes in figure.axes)
+
+
+def test_a_single_run_says_what_it_draws(result, draw):
+    # Not the mean over both seeds and splits, which is another number.
+    student = result.rounds.query("split == 'easy-hard' and seed == 0")["student_accuracy"]
+    assert f"optimistic, {student.max():.3f}." in " ".join(draw(14, result, choice="last").get_suptitle().split())
+    assert result.selected_rounds()["best_student_accuracy"].mean() != pytest.approx(student.max(), abs=1e-3)
+
+
+def test_ratings_of_a_plan_name_data_and_rater(result, folder, draw):
+    plan = plan_sweep([(WEAK, STRONG)], cv=2, out_dir=folder, **SETTINGS)
+    figure = draw(7, plan)
+    assert figure.get_suptitle() == "make_qa: 60 questions, rated by weak in 2 folds, generation."
+    assert figure.axes[0].get_legend().get_texts()[0].get_text() == "make_qa (n = 60)"
+    assert draw(7, [0.5, 0.25]).get_suptitle() == "questions: 2 questions, data set and rater not named."
 
 
 def test_csv_holds_unrounded_numbers(result, tmp_path):

@@ -58,7 +58,7 @@ def test_a_single_seed_keeps_its_bootstrap_interval():
     assert extents(display, "oracle") == pytest.approx(
         frame.loc[frame["model"] == "oracle", ["low", "high"]].to_numpy()
     )
-    assert display.legend_.get_title().get_text() == "bars: bootstrap over items"
+    assert display.legend_.get_title().get_text() == "bars: bootstrap over items, one seed"
 
 
 def test_seeds_that_lack_a_model_are_counted_in_the_legend():
@@ -157,7 +157,7 @@ def test_a_report_gives_accuracies_and_their_intervals():
         assert bars[0].get_height() == pytest.approx(r.correct[model].mean())
         assert extents(display, model)[0] == pytest.approx(r.interval(model))
     assert [text.get_text() for text in display.ax_.get_xticklabels()] == ["small → large"]
-    assert display.legend_.get_title().get_text() == "bars: 95% bootstrap over items"
+    assert display.legend_.get_title().get_text() == "bars: 95% bootstrap over items, one seed"
 
 
 def test_several_reports_are_several_groups():

@@ -143,7 +143,7 @@ def _rate(options: Namespace, number: Any, plan: SweepPlan, request: Request) ->
         f"{name}: {len(ratings)} questions, rated by {plan.settings.rater.name} in {plan.settings.cv} folds, "
         f"difficulty {low} to {high}, median {median}\n"
     )
-    _save(paper.figure(number, ratings), options)
+    _save(paper.figure(number, plan), options)
     return DONE
 
 

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from ensemw2s.experiments._ablations import ablations
+from ensemw2s.experiments._comparison import difference, recovered
+from ensemw2s.experiments._markdown import PGR_REMARK, interval_remark
 from ensemw2s.experiments._plan import SweepPlan
 from ensemw2s.experiments._result import SweepResult
 from ensemw2s.experiments._sweep import plan_sweep, run_sweep
 
-__all__ = ["SweepPlan", "SweepResult", "ablations", "plan_sweep", "run_sweep"]
+__all__ = [
+    "PGR_REMARK",
+    "SweepPlan",
+    "SweepResult",
+    "ablations",
+    "difference",
+    "interval_remark",
+    "plan_sweep",
+    "recovered",
+    "run_sweep",
+]

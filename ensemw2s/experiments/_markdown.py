@@ -8,7 +8,12 @@ import numpy as np
 
 from ensemw2s.experiments._frames import MODELS
 
-__all__ = ["sweep_table"]
+__all__ = ["PGR_REMARK", "interval_remark", "sweep_table"]
+
+PGR_REMARK = (
+    "PGR of the mean accuracies; – where the gap between oracle and weak model is inside its interval, or an "
+    "accuracy below chance."
+)
 
 
 def sweep_table(summary: Any, comparison: Any, confidence_level: float) -> str:
@@ -42,11 +47,22 @@ def sweep_table(summary: Any, comparison: Any, confidence_level: float) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     remark = (
-        f"Accuracy, mean ± standard error over seeds; {confidence_level:.0%} paired bootstrap interval over the test "
-        "items of all seeds. PGR of the mean accuracies; – where the gap between oracle and weak model is inside its "
-        "interval."
+        f"Accuracy, mean ± standard error over seeds; {interval_remark(comparison['n_seeds'], confidence_level)} "
+        f"{PGR_REMARK}"
     )
     return "\n".join([*lines, "", remark])
+
+
+def interval_remark(n_seeds: Any, confidence_level: float) -> str:
+    """What the intervals of `interval_over_seeds` are, for the numbers of seeds that there are."""
+    several = f"{confidence_level:.0%} t interval over seeds, paired, never narrower than over the test items alone."
+    one = (
+        f"{confidence_level:.0%} paired bootstrap interval over test items only: one seed does not tell the variance "
+        f"between trainings, and the interval understates."
+    )
+    if min(n_seeds) > 1:
+        return several
+    return one if max(n_seeds) == 1 else f"{several} Of a single seed: {one}"
 
 
 def _plus_minus(summary: Any, row: tuple[str, ...]) -> str:

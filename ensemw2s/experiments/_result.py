@@ -147,11 +147,12 @@ class SweepResult:
         Returns
         -------
         pandas.DataFrame
-            Indexed by weak, strong, split and variant. ``student_minus_baseline`` with a paired bootstrap interval
-            over the test items of all seeds (low, high) and the standard error over seeds (sem);
-            ``ensemble_minus_weak`` likewise (ensemble_low, ensemble_high); ``pgr`` and ``pgr_baseline`` of the mean
-            accuracies, nan where the oracle is not better than the weak model beyond the interval of their difference,
-            and pgr_reason then.
+            Indexed by weak, strong, split and variant. ``student_minus_baseline`` with its interval, paired, of
+            `interval_over_seeds` (low, high) and the standard error over seeds (sem); ``ensemble_minus_weak`` likewise
+            (ensemble_low, ensemble_high); ``pgr`` and ``pgr_baseline`` of the mean accuracies, nan where the oracle is
+            not better than the weak model beyond the interval of their difference or a model is below chance,
+            and pgr_reason then; n_seeds and n_test (items of all seeds together). Of a single seed the intervals are
+            over its test items only.
         """
         import pandas as pd
 

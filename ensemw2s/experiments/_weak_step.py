@@ -43,6 +43,7 @@ def _train(settings: Settings, unit: Unit, store: ResultStore, rounds: Path | No
         "errors": booster.estimator_errors_.tolist(),
         "priors": np.broadcast_to(_priors(booster), booster.estimator_errors_.shape).tolist(),
         "stop_reason": booster.stop_reason_,
+        "items": rows.test.tolist(),
         "readouts": [
             {"readout": readout, **_read(booster, readout, settings, hard, test, validation)}
             for readout in settings.readouts(variant)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from ensemw2s._validation import check_option
-from ensemw2s.experiments import SweepResult, ablations
+from ensemw2s.experiments import SweepPlan, SweepResult, ablations
 from ensemw2s.paper import _figures, _tables
-from ensemw2s.paper._selection import at_round, one_variant, remark_on_rounds
+from ensemw2s.paper._selection import at_round, first_seed, one_variant, remark_on_rounds, say_sizes, with_split
 from ensemw2s.paper._table import PaperTable
 
 __all__ = ["FIGURES", "TABLES", "Experiment", "experiment", "figure", "preset", "table"]
@@ -32,13 +31,25 @@ class Experiment:
         One variant of a sweep; all of them; or difficulty ratings.
     rounds : bool
         Whether a figure can show another round's student than the last one's.
+    split : str
+        The only split that is shown; "" for all.
+    single : bool
+        Whether one run of each pair and split is shown, that of the smallest seed.
     """
 
     shows: str
     arguments: dict[str, Any]
-    render: Callable[[Any], Any]
+    render: Callable[..., Any]
     needs: str = "runs"
     rounds: bool = False
+    split: str = ""
+    single: bool = False
+
+    def select(self, result: SweepResult) -> SweepResult:
+        """The runs that are shown: what is said of a table or figure is said of these alone."""
+        if self.split:
+            result = with_split(result, self.split)
+        return first_seed(result) if self.single else result
 
 
 def _arguments(dataset: str, *splits: str, **others: Any) -> dict[str, Any]:
@@ -63,17 +74,20 @@ def _tables_of(dataset: str, title: str, random: int, hard: int, single: int) ->
         random: Experiment(
             f"{aggregated}, random split",
             _arguments(dataset, "random"),
-            partial(_tables.models_by_pair, split="random"),
+            _tables.models_by_pair,
+            split="random",
         ),
         hard: Experiment(
             f"{aggregated}, easy-hard split",
             _arguments(dataset, "easy-hard"),
-            partial(_tables.models_by_pair, split="easy-hard"),
+            _tables.models_by_pair,
+            split="easy-hard",
         ),
         single: Experiment(
             f"{title}: one run on both splits, improvement over the baseline",
             _arguments(dataset, *_BOTH, seeds=1),
             _tables.single_runs,
+            single=True,
         ),
     }
 
@@ -82,8 +96,10 @@ def _single_run(dataset: str, title: str, split: str) -> Experiment:
     return Experiment(
         f"{title}: accuracies of one run, {split} split",
         _arguments(dataset, split, seeds=1),
-        partial(_figures.single_run_bars, split=split),
+        _figures.single_run_bars,
         rounds=True,
+        split=split,
+        single=True,
     )
 
 
@@ -94,16 +110,18 @@ TABLES: dict[int | str, Experiment] = {
     1: Experiment(
         "SciQ, binary task: votes, training errors and accuracies by round, random split",
         _arguments("sciq", "random"),
-        partial(_tables.rounds_by_pair, split="random"),
+        _tables.rounds_by_pair,
+        split="random",
     ),
     2: Experiment(
         "SciQ, binary task: votes, training errors and accuracies by round, easy-hard split",
         _arguments("sciq", "easy-hard"),
-        partial(_tables.rounds_by_pair, split="easy-hard"),
+        _tables.rounds_by_pair,
+        split="easy-hard",
     ),
     **_tables_of("quartz", "QuaRTz", random=3, hard=4, single=5),
     **_tables_of(_ARC, "ARC", random=6, hard=7, single=8),
-    "figure-5": Experiment(_EASY_OR_HARD, _EASY_OR_HARD_ARGUMENTS, _tables.trained_on_easy_or_hard),
+    "figure-5": Experiment(_EASY_OR_HARD, _EASY_OR_HARD_ARGUMENTS, _tables.trained_on_easy_or_hard, split="easy-hard"),
 }
 
 FIGURES: dict[int | str, Experiment] = {
@@ -119,7 +137,7 @@ FIGURES: dict[int | str, Experiment] = {
         "QuaRTz: accuracies as bars, accuracy and PGR as lines, both splits",
         _arguments("quartz", *_BOTH), _figures.bars_and_lines, rounds=True,
     ),
-    5: Experiment(_EASY_OR_HARD, _EASY_OR_HARD_ARGUMENTS, _figures.easy_or_hard),
+    5: Experiment(_EASY_OR_HARD, _EASY_OR_HARD_ARGUMENTS, _figures.easy_or_hard, split="easy-hard"),
     7: Experiment("SciQ: difficulty ratings", _arguments("sciq", "easy-hard"), _figures.difficulty, needs="ratings"),
     8: Experiment("ARC: difficulty ratings", _arguments(_ARC, "easy-hard"), _figures.difficulty, needs="ratings"),
     9: Experiment(
@@ -230,7 +248,7 @@ def table(number: int | str, result: SweepResult, *, variant: str | None = None)
     FrozenList(['weak', 'strong', 'measure'])
     """
     wanted = experiment("table", number)
-    result = one_variant(result, variant)
+    result = wanted.select(one_variant(result, variant))
     frame, remarks = wanted.render(result)
     return PaperTable(f"{_title('table', number, wanted)} Here: {_data(result)}.", frame, tuple(remarks))
 
@@ -242,9 +260,9 @@ def figure(number: int, source: Any, *, variant: str | None = None, choice: str 
     ----------
     number : int
         2 to 5 or 7 to 17; 5, a table in the paper, is drawn as bars.
-    source : SweepResult, or ratings
-        The runs that `preset` asks for; for Figures 7 to 9 ratings of `SweepPlan.difficulty_ratings` or
-        `cross_val_difficulty`.
+    source : SweepResult, SweepPlan, or ratings
+        The runs that `preset` asks for. For Figures 7 to 9 the plan, which knows data set and rater and rates, or reads
+        the ratings of, its questions; or ratings of `SweepPlan.difficulty_ratings` or `cross_val_difficulty`.
     variant : str, optional
         Which variant of boosting; if None the only one, or "boosting". Figures 10 to 12 show all.
     choice : {"last", "validation", "best"}, optional
@@ -268,23 +286,46 @@ def figure(number: int, source: Any, *, variant: str | None = None, choice: str 
     'difficulty rating (larger is harder)'
     >>> plt.close(drawn)
     """
-    import textwrap
-
     wanted = experiment("figure", number)
     if wanted.needs == "ratings":
-        return wanted.render(source)
+        ratings, name, said = _ratings(source)
+        return _head(wanted.render(ratings, name), [said])
     if not isinstance(source, SweepResult):
         raise TypeError(f"source must be a SweepResult for Figure {number}. Got {type(source).__name__} instead.")
     result, remarks = source, []
     if wanted.needs == "runs":
-        result = one_variant(source, variant)
+        result = wanted.select(one_variant(source, variant))
     if wanted.rounds:
         remarks = remark_on_rounds(result, choice)
         result = at_round(result, choice)
-    drawn = wanted.render(result)
-    lines = textwrap.wrap(" ".join([f"{_data(result)}.", *remarks]), int(13 * drawn.get_figwidth()))
+    return _head(wanted.render(result), [f"{_data(result)}.", f"{say_sizes(result)}.", *remarks])
+
+
+def _head(drawn: Any, sentences: list[str]) -> Any:
+    """Write above a figure what it was drawn from."""
+    import textwrap
+
+    lines = textwrap.wrap(" ".join(sentences), int(13 * drawn.get_figwidth()))
     drawn.suptitle("\n".join(lines), fontsize=9, x=0.01, ha="left", parse_math=False)
     return drawn
+
+
+def _ratings(source: Any) -> tuple[Any, str, str]:
+    """Ratings, what they are ratings of, and who rated."""
+    if isinstance(source, SweepPlan):
+        settings = source.settings
+        ratings, name = source.difficulty_ratings(), settings.task.questions.name or "own questions"
+        rated = f"rated by {settings.rater.name} in {settings.cv} folds, {settings.task.name}"
+    elif isinstance(source, SweepResult):
+        raise TypeError(
+            "Figures 7 to 9 show ratings: pass the result of SweepPlan.difficulty_ratings or cross_val_difficulty, or "
+            "the SweepPlan. Got SweepResult instead."
+        )
+    else:
+        ratings, name = getattr(source, "ratings", source), "questions"
+        metric = getattr(source, "metric", "")
+        rated = f"metric {metric}; data set and rater not named" if metric else "data set and rater not named"
+    return ratings, name, f"{name}: {len(ratings)} questions, {rated}."
 
 
 def _title(kind: str, number: int | str, wanted: Experiment) -> str:

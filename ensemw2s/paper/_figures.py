@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s._validation import shorten
 from ensemw2s.experiments import SweepResult
-from ensemw2s.paper._selection import first_seed, with_split
 from ensemw2s.paper._tables import trained_on_easy_or_hard
 from ensemw2s.plots import DifficultyDisplay, PGRDisplay, RoundsDisplay, W2SBarDisplay
 
@@ -51,7 +49,6 @@ def weak_models(result: SweepResult) -> Any:
 def easy_or_hard(result: SweepResult) -> Any:
     """The table that the paper calls Figure 5, as bars."""
     frame, _ = trained_on_easy_or_hard(result)
-    chance = with_split(result, "easy-hard").frame["chance"].mean()
     score = {"easy": frame["easy"], "oracle": frame["hard"]}
     sem = {"easy": frame["easy_sem"], "oracle": frame["hard_sem"]}
     several = bool(np.isfinite(frame["easy_sem"]).any())
@@ -61,21 +58,16 @@ def easy_or_hard(result: SweepResult) -> Any:
         {name: score[name] - sem[name] for name in score},
         {name: score[name] + sem[name] for name in score},
         pairs=list(frame.index),
-        chance=chance,
+        chance=frame["chance"].to_numpy(),
         interval="SEM over seeds" if several else "",
     ).plot(figure.subplots())
     figure.axes[0].set_title("tested on hard questions", loc="left")
     return figure
 
 
-def difficulty(ratings: Any) -> Any:
+def difficulty(ratings: Any, name: str) -> Any:
     """Histogram of difficulty ratings (Figures 7, 8, 9)."""
-    if isinstance(ratings, SweepResult):
-        raise TypeError(
-            f"Figures 7 to 9 show ratings: pass the result of SweepPlan.difficulty_ratings or cross_val_difficulty. "
-            f"Got {shorten(type(ratings).__name__)} instead."
-        )
-    return DifficultyDisplay.from_ratings(ratings).figure_
+    return DifficultyDisplay.from_ratings(ratings, parts={name: np.arange(len(ratings))}).figure_
 
 
 def rounds_by_variant(result: SweepResult) -> Any:
@@ -91,13 +83,12 @@ def rounds_by_variant(result: SweepResult) -> Any:
     return figure
 
 
-def single_run_bars(result: SweepResult, split: str) -> Any:
+def single_run_bars(run: SweepResult) -> Any:
     """Weak model, baseline, W2S student and oracle of one run (Figures 13, 14, 16, 17)."""
-    run = first_seed(with_split(result, split))
     figure = _figure(max(6.0, 1.6 * len(run.comparison()) + 4.0), 3.6)
     axes = figure.subplots()
     W2SBarDisplay.from_frame(run.frame, models=_SINGLE_RUN, ax=axes)
-    axes.set_title(f"{split} split, one run, seed {run.records[0]['seed']}", loc="left")
+    axes.set_title(f"{run.records[0]['split']} split, one run, seed {run.records[0]['seed']}", loc="left")
     return figure
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ensemw2s._validation import check_option
 from ensemw2s.experiments import SweepResult
 
-__all__ = ["at_round", "can_choose", "first_seed", "one_variant", "remark_on_rounds", "with_split"]
+__all__ = ["at_round", "can_choose", "first_seed", "one_variant", "remark_on_rounds", "say_sizes", "with_split"]
 
 _CHOICES = ("last", "validation", "best")
 
@@ -41,6 +41,25 @@ def one_variant(result: SweepResult, variant: str | None) -> SweepResult:
 def first_seed(result: SweepResult) -> SweepResult:
     """The runs of the smallest seed: a single run of each experiment."""
     return _filtered(result, "seed", min(record["seed"] for record in result.records))
+
+
+def say_sizes(result: SweepResult) -> str:
+    """Chance, seeds and number of test items, as a phrase."""
+    chances = [f"{chance:.3f}" for chance in {record["chance"] for record in result.records} if chance == chance]
+    sizes = [len(record["correct"]["weak"]) for record in result.records]
+    seeds = sorted({record["seed"] for record in result.records})
+    few = ", ".join(map(str, seeds)) if len(seeds) <= 6 else f"{seeds[0]} to {seeds[-1]}, {len(seeds)} in all"
+    named = (
+        f"seed {few}, n = {_span(sizes)} test items"
+        if len(seeds) == 1
+        else f"seeds {few}, n = {_span(sizes)} test items each"
+    )
+    return f"Chance {_span(chances) or 'unknown'}; {named}"
+
+
+def _span(values: list[Any]) -> str:
+    """Smallest and largest, or the only one."""
+    return " to ".join(str(value) for value in dict.fromkeys([min(values), max(values)])) if values else ""
 
 
 def can_choose(result: SweepResult, choice: str) -> bool:

@@ -16,6 +16,7 @@ __all__ = ["PaperTable"]
 _PARTS = ("_sem", "_low", "_high")
 _TITLES = {
     "weak": "weak",
+    "weak_member": "weak, first member",
     "strong": "strong",
     "round": "T",
     "alpha": "α (nats)",
@@ -32,6 +33,7 @@ _TITLES = {
     "hard": "trained on hard",
     "difference": "hard − easy",
     "n_seeds": "seeds",
+    "n_test": "test items of all seeds",
 }
 
 
@@ -45,7 +47,7 @@ class PaperTable:
         Number in the paper, and what it shows here.
     frame : pandas.DataFrame
         The numbers, one column each. Beside a column ``x`` there may be ``x_sem``, its standard error over seeds, and
-        ``x_low`` and ``x_high``, its interval over test items.
+        ``x_low`` and ``x_high``, its interval.
     remarks : tuple of str
         Sentences below the table.
 

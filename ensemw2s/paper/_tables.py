@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemw2s.experiments import SweepResult
-from ensemw2s.metrics import paired_bootstrap_interval, performance_gap_recovered
-from ensemw2s.paper._selection import at_round, can_choose, first_seed, remark_on_rounds, with_split
+from ensemw2s.experiments import PGR_REMARK, SweepResult, difference, interval_remark, recovered
+from ensemw2s.paper._selection import at_round, can_choose, remark_on_rounds
 
 if TYPE_CHECKING:
     import pandas
@@ -19,20 +17,20 @@ __all__ = ["models_by_pair", "rounds_by_pair", "single_runs", "trained_on_easy_o
 _PAIR = ["weak", "strong"]
 _SEM = "Mean ± standard error over seeds."
 _HALF = "The paper's α of the binary task is half of this one: ½ log((1 − ε)/ε); both vote alike."
-_PGR = "PGR of the mean accuracies; – where the gap between oracle and weak model is inside its interval."
+# The first member has a name of its own: "weak" is the column of the pairs.
+_COLUMNS = {"weak": "weak_member"}
 
 
-def rounds_by_pair(result: SweepResult, split: str) -> tuple[pandas.DataFrame, list[str]]:
+def rounds_by_pair(result: SweepResult) -> tuple[pandas.DataFrame, list[str]]:
     """Votes, errors and accuracies by number of members T (Tables 1 and 2)."""
     import pandas as pd
 
-    result = with_split(result, split)
     scores: Any = result.frame.pivot(index=[*_PAIR, "seed"], columns="model", values="accuracy")
-    known: Any = result.comparison()["pgr"].notna().groupby(_PAIR).all()
     rows = []
     rounds: Any = result.rounds
     for (*pair, members), group in rounds.groupby([*_PAIR, "round"], sort=False):
         runs = group.set_index("seed")
+        records = [record for record in _of_pair(result, pair) if len(record["stages"]) >= members]
         others = scores.loc[tuple(pair)].loc[runs.index]
         row: dict[str, Any] = {**dict(zip(_PAIR, pair, strict=True)), "round": members}
         for name, values in {
@@ -43,21 +41,20 @@ def rounds_by_pair(result: SweepResult, split: str) -> tuple[pandas.DataFrame, l
             "oracle": others["oracle"],
         }.items():
             row |= {name: values.mean(), f"{name}_sem": values.sem()}
-        recovered = _recovered(others["weak"].mean(), row["student"], row["oracle"]) if known[tuple(pair)] else np.nan
-        rows.append({**row, "pgr": recovered, "n_seeds": len(runs)})
+        pgr = _pgr_at(records, members, result.confidence_level)
+        rows.append({**row, "chance": runs["chance"].mean(), "pgr": pgr, **_sizes(records)})
     frame = pd.DataFrame(rows).set_index([*_PAIR, "round"])
     remarks = ["The ensemble's first T members on test, and the student that they teach; T = 1 is the baseline."]
     if result.records[0]["task"] == "classification":
         remarks.append(_HALF)
-    remarks += [_SEM, "Later rounds have fewer seeds where boosting ended early.", _PGR]
+    remarks += [_SEM, "Later rounds have fewer seeds where boosting ended early.", PGR_REMARK]
     return frame, remarks
 
 
-def models_by_pair(result: SweepResult, split: str) -> tuple[pandas.DataFrame, list[str]]:
+def models_by_pair(result: SweepResult) -> tuple[pandas.DataFrame, list[str]]:
     """Option accuracy and token error of every model (Tables 3, 4, 6, 7)."""
     import pandas as pd
 
-    result = with_split(result, split)
     shown = {"last": result} | {
         choice: at_round(result, choice) for choice in ("validation", "best") if can_choose(result, choice)
     }
@@ -70,33 +67,37 @@ def models_by_pair(result: SweepResult, split: str) -> tuple[pandas.DataFrame, l
             frame: Any = runs.frame
             for (*pair, model), values in frame.groupby([*_PAIR, "model"], sort=False)[measure]:
                 if model in models and values.notna().any():
-                    name = model if choice == "last" else f"{model}_{choice}"
+                    name = _COLUMNS.get(model, model) if choice == "last" else f"{model}_{choice}"
                     cell = cells.setdefault((*pair, measure.replace("_", " ")), {})
                     # Of some seeds only, a mean would not compare with the others.
                     cell |= {name: values.mean(skipna=False), f"{name}_sem": values.sem(skipna=False)}
     comparison: Any = result.comparison()
     for key, row in comparison.iterrows():
-        weak, strong = key[:2]
-        cells[weak, strong, "accuracy"] |= {
+        pair = key[:2]
+        records = _of_pair(result, pair)
+        for measure in ("accuracy", "token error"):
+            if (*pair, measure) in cells:
+                cells[(*pair, measure)] |= _sizes(records)
+        cells[(*pair, "accuracy")] |= {
+            "chance": np.mean([record["chance"] for record in records]),
             "improvement": row["student_minus_baseline"],
             "improvement_low": row["low"],
             "improvement_high": row["high"],
             "pgr_baseline": row["pgr_baseline"],
             "pgr": row["pgr"],
-            "n_seeds": row["n_seeds"],
         }
     order = [
-        "weak", "ensemble", "ensemble_validation", "baseline", "student", "student_validation", "student_best",
+        "weak_member", "ensemble", "ensemble_validation", "baseline", "student", "student_validation", "student_best",
         "oracle",
     ]  # fmt: skip
     frame = pd.DataFrame.from_dict(cells, orient="index")
     frame.index = pd.MultiIndex.from_tuples(frame.index, names=[*_PAIR, "measure"])
     columns = [f"{name}{part}" for name in order for part in ("", "_sem") if name in frame.columns]
-    last = ["improvement", "improvement_low", "improvement_high", "pgr_baseline", "pgr", "n_seeds"]
+    last = ["chance", "improvement", "improvement_low", "improvement_high", "pgr_baseline", "pgr", "n_seeds", "n_test"]
     frame = frame[[*columns, *last]].sort_index(level="measure", sort_remaining=False, kind="stable")
     frame = frame.loc[sorted(frame.index, key=lambda key: list(dict.fromkeys(k[:2] for k in cells)).index(key[:2]))]
-    interval = f"{result.confidence_level:.0%} paired bootstrap interval over the test items of all seeds."
-    remarks = [_SEM, interval, _PGR, "Students of the last round, unless the head of a column names another one."]
+    interval = interval_remark(comparison["n_seeds"], result.confidence_level)
+    remarks = [_SEM, interval, PGR_REMARK, "Students of the last round, unless the head of a column names another one."]
     return frame, remarks
 
 
@@ -104,17 +105,22 @@ def single_runs(result: SweepResult) -> tuple[pandas.DataFrame, list[str]]:
     """One run of each experiment, and what W2S brings over the baseline (Tables 5 and 8)."""
     import pandas as pd
 
-    result = first_seed(result)
     chosen = at_round(result)
     comparison: Any = chosen.comparison()
     scores: Any = chosen.frame.pivot(index=["split", *_PAIR], columns="model", values="accuracy")
+    chance: Any = chosen.frame.groupby(["split", *_PAIR])["chance"].mean()
     rows = [
         {
-            **{name: scores.loc[(split, weak, strong), name] for name in ("weak", "ensemble", "baseline", "student")},
-            "oracle": scores.loc[(split, weak, strong), "oracle"],
+            **{
+                _COLUMNS.get(name, name): scores.loc[(split, weak, strong), name]
+                for name in ("weak", "ensemble", "baseline", "student", "oracle")
+            },
+            "chance": chance[split, weak, strong],
             "improvement": row["student_minus_baseline"],
             "improvement_low": row["low"],
             "improvement_high": row["high"],
+            "n_seeds": row["n_seeds"],
+            "n_test": row["n_test"],
         }
         for (weak, strong, split, _), row in comparison.iterrows()
     ]
@@ -122,8 +128,8 @@ def single_runs(result: SweepResult) -> tuple[pandas.DataFrame, list[str]]:
     frame = pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(index, names=["split", *_PAIR]))
     frame = frame.sort_index(level="split", sort_remaining=False, kind="stable", ascending=False)
     remarks = [
-        f"One run, seed {result.records[0]['seed']}; {result.confidence_level:.0%} paired bootstrap interval over test "
-        f"items.",
+        f"One run, seed {result.records[0]['seed']}.",
+        interval_remark(comparison["n_seeds"], result.confidence_level),
         *remark_on_rounds(result),
     ]
     return frame, remarks
@@ -133,41 +139,44 @@ def trained_on_easy_or_hard(result: SweepResult) -> tuple[pandas.DataFrame, list
     """The strong model on true answers of the easy or of the hard part, tested on hard questions ("Figure 5")."""
     import pandas as pd
 
-    result = with_split(result, "easy-hard")
-    found: dict[str, dict[int, tuple[np.ndarray, np.ndarray]]] = {}
-    for record, report in zip(result.records, result.reports, strict=True):
-        if "easy" not in report.correct:
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for record in result.records:
+        if "easy" not in record["correct"]:
             raise ValueError(
                 "The comparison of easy and hard needs run_sweep(train_on_easy=True). Got a sweep without."
             )
         # Both know nothing of the weak model: whichever pair they were trained for, they are the same.
-        pair = (report.correct["easy"].astype(float), report.correct["oracle"].astype(float))
-        found.setdefault(record["strong"], {})[record["seed"]] = pair
+        found.setdefault(record["strong"], {})[record["seed"]] = record
+    scores: Any = result.frame.drop_duplicates(["strong", "seed", "model"]).set_index(["strong", "model"])["accuracy"]
     rows = []
-    for runs in found.values():
-        easy, hard = (np.array([pair[side].mean() for pair in runs.values()]) for side in (0, 1))
-        low, high = paired_bootstrap_interval(
-            np.concatenate([pair[1] for pair in runs.values()]),
-            np.concatenate([pair[0] for pair in runs.values()]),
-            confidence_level=result.confidence_level,
-            random_state=0,
-        )
+    for strong, runs in found.items():
+        records = list(runs.values())
+        easy, hard = scores.loc[[(strong, "easy")]], scores.loc[[(strong, "oracle")]]
+        gain = difference(records, "oracle", "easy", result.confidence_level)
         rows.append({
-            "easy": easy.mean(), "easy_sem": _sem(easy), "hard": hard.mean(), "hard_sem": _sem(hard),
-            "difference": (hard - easy).mean(), "difference_low": low, "difference_high": high, "n_seeds": len(runs),
+            "easy": easy.mean(), "easy_sem": easy.sem(), "hard": hard.mean(), "hard_sem": hard.sem(),
+            "chance": np.mean([record["chance"] for record in records]),
+            "difference": gain.mean, "difference_low": gain.low, "difference_high": gain.high, **_sizes(records),
         })  # fmt: skip
     frame = pd.DataFrame(rows, index=pd.Index(list(found), name="strong"))
-    interval = f"{result.confidence_level:.0%} paired bootstrap interval over the test items of all seeds."
+    interval = interval_remark(frame["n_seeds"], result.confidence_level)
     return frame, ["Accuracy on hard test questions of models trained on true answers.", _SEM, interval]
 
 
-def _recovered(weak: float, student: float, oracle: float) -> float:
-    if np.isnan(student):
+def _of_pair(result: SweepResult, pair: Any) -> list[dict[str, Any]]:
+    return [record for record in result.records if [record[side] for side in _PAIR] == list(pair)]
+
+
+def _sizes(records: list[dict[str, Any]]) -> dict[str, int]:
+    """Seeds, and test items of all of them together."""
+    return {"n_seeds": len(records), "n_test": sum(len(record["correct"]["weak"]) for record in records)}
+
+
+def _pgr_at(records: list[dict[str, Any]], members: int, confidence_level: float) -> float:
+    """PGR of the students that the first `members` have taught; nan where one was not trained."""
+    if any(str(members) not in record["students"] for record in records):
         return float("nan")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # the remark says what a dash means
-        return performance_gap_recovered(weak, student, oracle)
-
-
-def _sem(values: np.ndarray) -> float:
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+    students = [
+        {**record, "correct": {**record["correct"], "student": record["students"][str(members)]}} for record in records
+    ]
+    return recovered(students, "student", confidence_level)[0]

@@ -61,7 +61,7 @@ def pairs_of_reports(reports: dict[str, W2SReport], models: Sequence[str]) -> Pa
                 low[name][place], high[name][place] = report.interval(name)
     levels = " / ".join(dict.fromkeys(f"{report.confidence_level:.0%}" for report in reports.values()))
     chance = np.array([report.chance for report in reports.values()])
-    return PairScores(list(reports), score, low, high, chance, f"{levels} bootstrap over items")
+    return PairScores(list(reports), score, low, high, chance, f"{levels} bootstrap over items, one seed")
 
 
 def pairs_of_frame(
@@ -104,7 +104,7 @@ def pairs_of_frame(
                 sem = values.std(ddof=1) / np.sqrt(len(values))
                 low[name][place], high[name][place] = score[name][place] - sem, score[name][place] + sem
     if single:
-        interval = "bootstrap over items" if metric == "accuracy" and "low" in rows.columns else ""
+        interval = "bootstrap over items, one seed" if metric == "accuracy" and "low" in rows.columns else ""
     else:
         seeds = "–".join(str(count) for count in sorted({min(counts), max(counts)}))
         interval = f"SEM over {seeds} seeds"

@@ -27,6 +27,7 @@ class Run:
     scores: dict[str, np.ndarray]
     noise: float  # what the gap has to exceed
     factor: float = 1.0  # standard errors in an error bar
+    chance: float = float("nan")
 
 
 def run_of_report(report: W2SReport) -> Run:
@@ -38,7 +39,7 @@ def run_of_report(report: W2SReport) -> Run:
     if "weak" in scores and "oracle" in scores:
         gap, low, _ = report.difference("oracle", "weak")
         noise = max(gap - low, 0.0)
-    return Run(scores, noise, float(ndtri(0.5 + report.confidence_level / 2)))
+    return Run(scores, noise, float(ndtri(0.5 + report.confidence_level / 2)), report.chance)
 
 
 def run_of_frame(group: pandas.DataFrame, comparison: pandas.DataFrame | None = None) -> Run:
@@ -50,8 +51,10 @@ def run_of_frame(group: pandas.DataFrame, comparison: pandas.DataFrame | None = 
         noise = _noise_of_comparison(group, comparison)
     elif "weak" in scores and "oracle" in scores:
         gap = (scores["oracle"] - scores["weak"])[np.isfinite(scores["oracle"] - scores["weak"])]
-        noise = _noise_over_seeds(gap) if len(gap) > 1 else _noise_over_items(group)
-    return Run(scores, noise)
+        # Seeds may agree by chance, and then say less than their items.
+        noise = _noise_over_items(group) if len(gap) < 2 else max(_noise_over_seeds(gap), _noise_over_items(group))
+    chance = float(group["chance"].mean()) if "chance" in group.columns else float("nan")
+    return Run(scores, noise, chance=chance)
 
 
 def recovered_gaps(
@@ -72,20 +75,22 @@ def recovered_gaps(
                 reasons[name][place] = "no seed with all models"
                 continue
             weak, student, oracle = (values[complete] for values in trio)
-            pgr[name][place], reasons[name][place] = _recovered(weak, student, oracle, run.noise)
+            pgr[name][place], reasons[name][place] = _recovered(weak, student, oracle, run)
             if not reasons[name][place]:
                 error[name][place] = run.factor * _jackknife_error(weak, student, oracle)
     return pgr, error, reasons
 
 
-def _recovered(weak: np.ndarray, student: np.ndarray, oracle: np.ndarray, noise: float) -> tuple[float, str]:
+def _recovered(weak: np.ndarray, student: np.ndarray, oracle: np.ndarray, run: Run) -> tuple[float, str]:
     scores = [float(values.mean()) for values in (weak, student, oracle)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the reason is given beside the number
-        pgr = performance_gap_recovered(*scores, noise=noise)
+        pgr = performance_gap_recovered(*scores, noise=run.noise, chance=run.chance)
     if not np.isnan(pgr):
         return pgr, ""
-    return pgr, "oracle ≤ weak" if scores[2] <= scores[0] else "gap within noise"
+    if scores[2] <= scores[0]:
+        return pgr, "oracle ≤ weak"
+    return pgr, "gap within noise" if scores[2] - scores[0] <= run.noise else "below chance"
 
 
 def _noise_of_comparison(group: pandas.DataFrame, comparison: pandas.DataFrame) -> float:
@@ -105,13 +110,19 @@ def _noise_over_seeds(gap: np.ndarray) -> float:
 
 
 def _noise_over_items(group: pandas.DataFrame) -> float:
-    """Half-widths of both models' intervals in quadrature: too wide, as both saw the same items; 0 without them."""
+    """Half-width over items of the mean gap of S seeds; 0 without the intervals of the models.
+
+    Both models' intervals in quadrature: too wide, as both saw the same items.
+    """
     if not {"low", "high"} <= set(group.columns):
         return 0.0
-    rows = group.set_index("model")
-    below = (rows["accuracy"] - rows["low"]).get("oracle", np.nan)
-    above = (rows["high"] - rows["accuracy"]).get("weak", np.nan)
-    return float(np.nan_to_num(np.hypot(below, above)))
+    rows = group.pivot(index="seed", columns="model", values=["accuracy", "low", "high"])
+    below, above = ((rows[first] - rows[second]) for first, second in (("accuracy", "low"), ("high", "accuracy")))
+    if "oracle" not in below or "weak" not in above:
+        return 0.0
+    widths = np.hypot(below["oracle"].to_numpy(dtype=float), above["weak"].to_numpy(dtype=float))
+    known = widths[np.isfinite(widths)]
+    return float(np.sqrt(np.sum(known**2)) / len(known)) if len(known) else 0.0
 
 
 def _jackknife_error(weak: np.ndarray, student: np.ndarray, oracle: np.ndarray) -> float:

@@ -29,8 +29,9 @@ class PGRDisplay:
     r"""Accuracies and performance gap recovered (PGR) as lines over weak-strong pairs, in two panels.
 
     :math:`PGR = (\text{student} - \text{weak}) / (\text{oracle} - \text{weak})`, of mean accuracies. It is not drawn
-    where the oracle is not better than the weak model beyond the noise; the place says so. A value outside the panel
-    is marked by an arrow with its number. The bottom rows of Figures 2, 4 and 15 of the paper are such lines.
+    where the oracle is not better than the weak model beyond the noise, or a model is below chance; the place says so.
+    A value outside the panel is marked by an arrow with its number. The bottom rows of Figures 2, 4 and 15 of the paper
+    are such lines.
 
     Build it with `from_report` or `from_frame`.
 
@@ -161,8 +162,8 @@ class PGRDisplay:
 
         The PGR is that of the mean accuracies over seeds that have weak model, student and oracle; its error bars are
         jackknife standard errors over seeds. Whether the gap between oracle and weak model exceeds the noise is what
-        `comparison` says, if it is given. Else the noise is the half-width of the gap's 95 % t-interval over seeds; of
-        a single seed, that of the bootstrap intervals of both models, in quadrature.
+        `comparison` says, if it is given. Else the noise is the half-width of the gap's 95 % t interval over seeds, or,
+        where that is larger or there is a single seed, that of the bootstrap intervals of both models, in quadrature.
 
         Parameters
         ----------

@@ -98,7 +98,7 @@ display = RoundsDisplay.from_frame(result.rounds, quantities=["error", "token_er
 # The answer
 # ----------
 #
-# Differences are paired over the test questions of all seeds. An interval that holds 0 is no answer, however pleasant
+# Differences are paired, and their intervals are over seeds. An interval that holds 0 is no answer, however pleasant
 # its middle. PGR is left out where the gap between oracle and weak model is inside its own interval.
 
 # %%
