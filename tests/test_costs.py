@@ -226,12 +226,6 @@ def test_from_learner_tells_adapters_from_full_training(peft_config, rank):
     assert LearnerCost.from_learner(learner).lora_rank == rank
 
 
-def test_from_learner_heeds_training_args():
-    arguments = {"num_train_epochs": 9, "per_device_train_batch_size": 3}
-    cost = LearnerCost.from_learner(HFCausalLM(tiny_llama, tokenizer=byte_tokenizer(), training_args=arguments))
-    assert (cost.epochs, cost.batch_size) == (9, 3)
-
-
 def test_from_learner_knows_a_classification_head_from_label_words(tmp_path):
     LLAMA.save_pretrained(tmp_path)
     heads = {head: HFClassifier(str(tmp_path), head=head) for head in ("sequence-classification", "verbalizer")}

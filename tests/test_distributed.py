@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig
-from tiny_models import fit, tiny_learner, tiny_llama
+from tiny_models import tiny_llama
 
 from ensemw2s.learners._distributed import Launch, current_launch
 from ensemw2s.learners._sharding import shard
@@ -79,8 +79,3 @@ def test_a_configuration_that_is_not_supported_is_refused(fsdp, name, value, mes
     fsdp(name, value)
     with pytest.raises(ValueError, match=message):
         shard(tiny_llama(), "cpu")
-
-
-def test_sharding_by_training_args_is_refused() -> None:
-    with pytest.raises(ValueError, match="training_args must not hold 'fsdp'"):
-        fit(tiny_learner(training_args={"fsdp": True}))

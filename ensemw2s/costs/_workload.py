@@ -89,12 +89,12 @@ class LearnerCost:
             revision=learner.revision,
             gguf_file=getattr(learner, "gguf_file", None),
         )
-        config, settings = learner.peft_config, learner.training_args or {}
+        config = learner.peft_config
         return cls(
             model,
             8 if isinstance(config, str) else getattr(config, "r", None),  # "default" is LoRA of rank 8
-            settings.get("num_train_epochs", learner.epochs),
-            settings.get("per_device_train_batch_size", learner.batch_size),
+            learner.epochs,
+            learner.batch_size,
             learner.eval_batch_size,
         )
 

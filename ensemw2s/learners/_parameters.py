@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from typing import Any
 
 from sklearn.utils import check_random_state
@@ -11,7 +10,7 @@ from sklearn.utils import check_random_state
 from ensemw2s._encoding import check_template
 from ensemw2s._validation import check_integer, check_option, check_real, shorten
 from ensemw2s.learners._adapter_config import check_adapter_config
-from ensemw2s.learners._reports import check_reports
+from ensemw2s.learners._training_args import check_training_args
 
 __all__ = ["check_parameters"]
 
@@ -49,9 +48,10 @@ def check_parameters(learner: Any, *, truncations: tuple[str, ...] = ("error", "
     if learner.max_length is not None:
         check_integer(learner.max_length, "max_length", minimum=2)
     check_option(learner.truncation, "truncation", truncations)
-    _check_training_args(learner.training_args)
     _check_callbacks(learner.callbacks)
     _check_torch_names(learner.dtype, learner.device)
+    on_cpu = learner._device().partition(":")[0] == "cpu"
+    check_training_args(learner.training_args, on_cpu=on_cpu, adapt=getattr(learner, "adapt", "all"))
     check_random_state(learner.random_state)
 
 
@@ -100,19 +100,6 @@ def _check_adapt(learner: Any) -> None:
             f"prompt_template must have text behind '{{prompt}}', the cue from which on adapt='answer' acts, such as "
             f"'\\nAnswer:'. Got {learner.prompt_template!r} instead."
         )
-
-
-def _check_training_args(training_args: Any) -> None:
-    from transformers import TrainingArguments
-
-    if training_args is None:
-        return
-    if not isinstance(training_args, Mapping):
-        raise TypeError(f"training_args must be a dict or None. Got {shorten(training_args)} instead.")
-    unknown = sorted(set(training_args) - {field.name for field in fields(TrainingArguments)}, key=str)
-    if unknown:
-        raise ValueError(f"training_args must name fields of transformers.TrainingArguments. Got {unknown} instead.")
-    check_reports(training_args)
 
 
 def _check_callbacks(callbacks: Any) -> None:

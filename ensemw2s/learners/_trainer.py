@@ -20,6 +20,8 @@ from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._distributed import Launch, current_launch, local_part
 from ensemw2s.learners._output_head import logits_at
 from ensemw2s.learners._reports import reporting
+from ensemw2s.learners._switches import own_switches
+from ensemw2s.learners._training_args import refuse_idle
 from ensemw2s.learners._training_bar import TrainingBar
 from ensemw2s.tokens import TokenBatch, TokenDataset
 
@@ -35,6 +37,7 @@ __all__ = [
     "weighted_nll",
 ]
 
+_ABSENT = object()
 FILLER = -1  # stands for a row without weight, at the end of an epoch
 
 
@@ -263,17 +266,11 @@ def run_training(
     total_weight : float
         Sum of all weights.
     lr, epochs, batch_size, seed, use_cpu, verbose, training_args, callbacks
-        Settings of `transformers.TrainingArguments`; `training_args` overrides the others. A batch is shared out
-        among the processes of a launch.
+        Settings of `transformers.TrainingArguments`. A batch is shared out among the processes of a launch.
     **trainer_kwargs
         Passed to `trainer_class`.
     """
     launch = current_launch("cpu" if use_cpu else "cuda")
-    if training_args.get("fsdp"):
-        raise ValueError(
-            "training_args must not hold 'fsdp'; a model is sharded by starting the script with accelerate launch "
-            "--config_file examples/fsdp.yaml."
-        )
     with (
         tempfile.TemporaryDirectory(prefix="ensemw2s-") as folder,
         reporting(training_args, writes=launch.rank == 0) as (report_settings, reporters),
@@ -285,6 +282,7 @@ def run_training(
             "per_device_train_batch_size": launch.share_of_batch(batch_size),
             "seed": seed,
             "use_cpu": use_cpu,
+            "remove_unused_columns": False,
             "save_strategy": "no",
             "logging_strategy": "epoch",
             "report_to": "none",
@@ -292,10 +290,10 @@ def run_training(
             "dataloader_pin_memory": not use_cpu,
             **training_args,
             **report_settings,
-            "remove_unused_columns": False,
         }
-        with launch.own_training(model), _own_forward(model), _own_checkpointing(model), ExitStack() as bars:
+        with launch.own_training(model), own_switches(), _own_model(model), ExitStack() as bars:
             arguments = TrainingArguments(**settings)
+            refuse_idle(training_args, arguments, model)
             trainer = trainer_class(
                 model=model,
                 args=arguments,
@@ -311,32 +309,34 @@ def run_training(
             for reporter in reporters:
                 trainer.add_callback(reporter)
             trainer.train()
+            # Schedule-free optimisers train other weights than those that they end with.
+            if callable(getattr(trainer.optimizer, "eval", None)):
+                trainer.optimizer.eval()
         _check_finite(model, launch)
         return list(trainer.state.log_history)
 
 
 @contextmanager
-def _own_forward(model: Any) -> Iterator[None]:
-    """Undo accelerate's wrapping of ``forward`` (mixed precision), which would outlive the training."""
-    wrapped = ("forward", "_original_forward")
-    before = {name: model.__dict__[name] for name in wrapped if name in model.__dict__}
+def _own_model(model: Any) -> Iterator[None]:
+    """Undo what Trainer does to a model whose base other learners share."""
+    # accelerate's wrapping of `forward` (mixed precision), and the switch of the cache in the configuration
+    places = [(vars(model), name) for name in ("forward", "_original_forward")]
+    places += [(vars(model.config), "use_cache")]
+    places += [(vars(m), "gradient_checkpointing") for m in model.modules() if hasattr(m, "gradient_checkpointing")]
+    before = [(attributes, name, attributes.get(name, _ABSENT)) for attributes, name in places]
+    embeddings = model.get_input_embeddings()
+    hooks = list(embeddings._forward_hooks)
     try:
         yield
     finally:
-        for name in wrapped:
-            model.__dict__.pop(name, None)
-        model.__dict__.update(before)
-
-
-@contextmanager
-def _own_checkpointing(model: Any) -> Iterator[None]:
-    """Undo Trainer's switch of activation checkpointing: learners that were not told to use it share the model."""
-    before = [(m, m.gradient_checkpointing) for m in model.modules() if hasattr(m, "gradient_checkpointing")]
-    try:
-        yield
-    finally:
-        for module, switch in before:
-            module.gradient_checkpointing = switch
+        for attributes, name, value in before:
+            attributes.pop(name, None)
+            if value is not _ABSENT:
+                attributes[name] = value
+        # NEFTune's noise, which Trainer takes away where the training ends well
+        vars(embeddings).pop("neftune_noise_alpha", None)
+        for hook in [hook for hook in embeddings._forward_hooks if hook not in hooks]:
+            del embeddings._forward_hooks[hook]
 
 
 def _check_finite(model: Any, launch: Launch) -> None:

@@ -72,7 +72,9 @@ class HFCausalLM(CausalForward):
         token that ends a turn ends it. Chat messages, of which the last holds the question, add a system prompt or
         examples: ``[{"role": "system", "content": "Answer in one word."}, {"role": "user", "content": "{prompt}"}]``.
     training_args : dict, optional
-        Further `transformers.TrainingArguments`, such as ``{"warmup_steps": 20, "weight_decay": 0.01}``.
+        Further `transformers.TrainingArguments`, such as ``{"warmup_steps": 20, "weight_decay": 0.01}``. What a
+        parameter above says already, such as ``learning_rate``, and what would do nothing here is refused, with what
+        replaces it. ``max_steps`` takes the place of `epochs`.
         ``{"report_to": "tensorboard", "output_dir": "runs"}`` writes a run per fit, that is per round: ``runs/fit-000``
         and so on.
     callbacks : sequence of transformers.TrainerCallback, default=()

@@ -81,7 +81,9 @@ class HFClassifier(ClassifierMixin, HFLearner):
     truncation : {"error", "cut"}, default="error"
         Refuse longer rows, or cut them: at the end, or, for the verbalizer, at the beginning of the prompt.
     training_args : dict, optional
-        Further `transformers.TrainingArguments`, such as ``{"warmup_steps": 20, "weight_decay": 0.01}``.
+        Further `transformers.TrainingArguments`, such as ``{"warmup_steps": 20, "weight_decay": 0.01}``. What a
+        parameter above says already, such as ``learning_rate``, and what would do nothing here is refused, with what
+        replaces it. ``max_steps`` takes the place of `epochs`.
         ``{"report_to": "tensorboard", "output_dir": "runs"}`` writes a run per fit, that is per round: ``runs/fit-000``
         and so on.
     callbacks : sequence of transformers.TrainerCallback, default=()
