@@ -201,7 +201,7 @@ def test_a_boosted_classifier_can_rate():
 
 TWINS = QADataset(
     [
-        f"the {name} in the {name} house has {word} {name} mice than before , so there are"
+        f"{name}a saw that {name}b in {name}c house has {word} {name}d than before , so there are"
         for name in ("red", "big", "old", "new", "far", "wet", "dry", "low")
         for word in ("more", "fewer")
     ],
@@ -306,8 +306,12 @@ def test_nothing_is_shown_by_default(capsys):
     [
         ({"cv": 1}, ValueError, "cv must be an integer of at least 2. Got 1"),
         ({"cv": True}, ValueError, "cv must be an integer of at least 2. Got True"),
-        ({"cv": 100}, ValueError, "cv=100 folds need at least as many questions. Got 60"),
-        ({"cv": 5, "groups": [0, 1] * 30}, ValueError, "cv=5 folds need at least as many questions. Got 2"),
+        ({"cv": 100}, ValueError, "cv=100 folds need at least as many questions. Got "),
+        (
+            {"X": APART[:20], "cv": 5, "groups": [0, 1] * 10},
+            ValueError,
+            "cv=5 folds need at least as many questions. Got 2",
+        ),
         ({"cv": "five"}, TypeError, "cv must be an int or a splitter with split"),
         ({"groups": [0]}, ValueError, "X and groups must have the same length"),
         ({"near_duplicates": 7}, ValueError, "near_duplicates must lie in"),

@@ -247,8 +247,7 @@ def test_a_validation_part_is_not_trained_on(tmp_path):
     from ensemw2s.experiments._store import ResultStore
 
     found = find_parts(plan.settings, "random", 0, ResultStore(tmp_path))
-    assert len(found.weak) == 45
-    assert len(found.validation) == 15
+    assert 0.2 <= len(found.validation) / 60 <= 0.3  # forms of one question stay together
     assert sorted([*found.weak, *found.validation]) == sorted(parts("random", 0)[0])
 
 
@@ -277,10 +276,10 @@ def test_the_classification_task_equals_the_pipeline_by_hand():
 
 def test_soft_labels_reach_the_students():
     hard, soft = (
-        run_sweep([(WEAK, STRONG)], seeds=1, splits=["random"], labeler=PseudoLabeler(labels=labels), **SETTINGS)
+        run_sweep([(WEAK, STRONG)], seeds=[1], splits=["random"], labeler=PseudoLabeler(labels=labels), **SETTINGS)
         for labels in ("hard", "soft")
     )
-    weak, student = ({r.records[0]["correct"][name] for r in (hard, soft)} for name in ("weak", "student"))
+    weak, student = ({str(r.records[0]["correct"][name]) for r in (hard, soft)} for name in ("weak", "student"))
     assert len(weak) == 1
     assert len(student) == 2
 

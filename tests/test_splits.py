@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import re
+import os
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,13 +15,15 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from sklearn.feature_extraction.text import CountVectorizer
 
-from ensemw2s import EasyHardSplit, QADataset, RandomSplit, make_qa, to_binary
+from ensemw2s import EasyHardSplit, QADataset, RandomSplit, load_arc, load_quartz, load_sciq, make_qa, to_binary
 from ensemw2s.splits import fingerprints, question_groups
 
 COLOURS = ("red", "blue", "green", "brown", "black", "white", "pink", "grey", "gold", "tan")
 NAMES = tuple("".join(letters) for letters in itertools.product("bdfgkl", "aeiou", "mnprst", "o"))
 BOTH = [RandomSplit, EasyHardSplit]
+FOLDER = Path(os.environ.get("ENSEMW2S_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 
 def different(n: int) -> list[str]:
@@ -63,7 +66,19 @@ def together(first, second, **parameters):
 
 
 @pytest.mark.parametrize(
-    "copy", ["IS ice cold?", " is  ice\tcold ? ", "Is ice cold", "Is ice “cold”?", "Is ｉｃｅ cold?"]
+    "copy",
+    [
+        "IS ice cold?",
+        " is  ice\tcold ? ",
+        "Is ice cold",
+        "Is ice “cold”?",
+        "Is ｉｃｅ cold?",
+        "Is i\u200bce c\u00adold\ufe0f?",
+        "Is_ice_cold?",
+        "__Is__ ice cold?",
+        "Is і\N{CYRILLIC SMALL LETTER ES}\N{CYRILLIC SMALL LETTER IE} c\N{GREEK SMALL LETTER OMICRON}ld?",
+        "Is ïcé cold?",
+    ],
 )
 @pytest.mark.parametrize("near_duplicates", [0.6, 1.0, None])
 def test_case_blanks_punctuation_and_width_make_no_other_question(copy, near_duplicates):
@@ -82,6 +97,13 @@ def test_case_blanks_punctuation_and_width_make_no_other_question(copy, near_dup
             "As a hill gets flatter, a ball that rolls down it gets",
         ),
         ("If Ann warms a gas, its particles will move", "If Ann cools a gas, its particles will move"),
+        ("Using a truck instead of carrying things takes", "Carrying things instead of using a truck takes"),
+        ("lightest first : cat ant fox dog", "lightest first : dog fox ant cat"),
+        ("Is ice cold?", "Water freezes at 0 degrees and is then called ice. Is ice cold?"),
+        ("Which gas do plants take in?", "Which gas do plants take in? (A) oxygen (B) carbon dioxide (C) neon"),
+        ("水在多少度时会结成冰", "水在多少度时会结为冰"),
+        ("氷は何度で溶けますか", "氷は何度で解けますか"),
+        ("얼음은 몇 도에서 녹습니까", "얼음이 몇 도에서 녹습니까"),
     ],
 )
 def test_a_flipped_twin_is_the_same_question(question, twin):
@@ -93,49 +115,80 @@ def test_a_flipped_twin_is_the_same_question(question, twin):
     ("question", "other"),
     [
         ("What is another word for warm rain?", "What is another word for table salt?"),
-        ("lightest first : cat ant fox dog", "lightest first : dog fox ant cat"),
+        ("Why is snow white?", "A bear is white. Why is it so, when snow melts?"),
+        ("水在多少度时会结成冰", "植物从空气中吸收什么"),
         ("Sky?", "Sea?"),
         ("???", "!!!"),
     ],
 )
-def test_a_like_beginning_or_the_same_words_in_another_order_are_another_question(question, other):
+def test_a_like_beginning_or_a_few_common_words_are_another_question(question, other):
     assert not together(question, other)
 
 
 @pytest.mark.parametrize("difficulty", [(3, 5), (3, 8), (6, 7)])
 def test_the_questions_of_make_qa_do_not_chain(difficulty):
     sizes = np.bincount(question_groups(make_qa(3000, difficulty=difficulty, random_state=0)))
-    assert sizes.max() <= 10
+    assert sizes.max() <= 40
 
 
 def test_links_chain():
-    chain = ["a b c d e f g h", "a b c d e f g x", "z b c d e f g x"]
+    chain = ["a b c d e f g h i j", "a b c d e f g h x y", "a b c d e f v h x y"]
     assert not together(chain[0], chain[2])
     assert_array_equal(question_groups(chain), [0, 0, 0])
 
 
-def shingles(text):
-    words = re.findall(r"\w+", text.casefold())
-    return set(itertools.pairwise(words)) or set(words)
+def test_a_chain_of_few_words_loses_its_weakest_links():
+    letters = [f"w{k}" for k in range(80)]
+    chain = [" ".join(letters[k : k + 10]) for k in range(0, 70, 1)]  # each shares 9 of 11 words with the next
+    shuffled = [" ".join(np.random.default_rng(k).permutation(row.split())) for k, row in enumerate(chain)]
+    copies = [" ".join(reversed(row.split())) for row in shuffled]
+    groups = question_groups([*shuffled, *copies])
+    assert np.bincount(groups).max() <= 40
+    assert_array_equal(groups[:70], groups[70:])  # the same words remain one question
+
+
+def pairs_of(words):
+    return set(itertools.pairwise(words)) or {tuple(words)}
+
+
+def jaccard(a, b):
+    return len(a & b) / len(a | b)
 
 
 @settings(max_examples=60)
 @given(
-    st.lists(st.lists(st.sampled_from("abcd"), min_size=1, max_size=6).map(" ".join), min_size=1, max_size=12),
+    st.lists(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=8), min_size=1, max_size=12),
     st.sampled_from([0.2, 0.3, 0.5, 0.6, 0.7, 1.0]),
     st.sampled_from([1, 5, 4_000_000]),
 )
-def test_groups_are_those_of_the_definition(texts, threshold, pairs_at_once):
-    labels = list(range(len(texts)))
-    for one, other in itertools.combinations(range(len(texts)), 2):
-        a, b = shingles(texts[one]), shingles(texts[other])
-        if texts[one] == texts[other] or len(a & b) >= threshold * len(a | b) - 1e-9:
+def test_groups_are_those_of_the_definition(rows, threshold, at_once):
+    labels = list(range(len(rows)))
+    for one, other in itertools.combinations(range(len(rows)), 2):
+        a, b = sorted((pairs_of(rows[one]), pairs_of(rows[other])), key=len)
+        if (
+            jaccard(a, b) >= threshold - 1e-9
+            or jaccard(set(rows[one]), set(rows[other])) >= 1 - 0.75 * (1 - threshold) - 1e-9
+            or (len(a) >= 2 and len(a & b) >= (1 - 0.25 * (1 - threshold)) * len(a) - 1e-9)
+        ):
             labels = [labels[one] if label == labels[other] else label for label in labels]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ensemw2s.splits._near_duplicates._PAIRS_AT_ONCE", pairs_at_once)
-        groups = question_groups(texts, near_duplicates=threshold)
+        patch.setattr("ensemw2s.splits._similar_sets._AT_ONCE", at_once)
+        groups = question_groups([" ".join(row) for row in rows], near_duplicates=threshold)
     assert_array_equal(groups[:, None] == groups, np.equal.outer(labels, labels))
     assert_array_equal(np.unique(groups), np.arange(groups.max() + 1))
+
+
+@pytest.mark.skipif(not FOLDER.is_dir(), reason="no copy of the published data; set ENSEMW2S_DATA to one")
+@pytest.mark.parametrize("load", [load_quartz, load_sciq, load_arc])
+def test_parts_of_published_sets_share_no_similar_set_of_words(load):
+    prompts = load(data_dir=FOLDER)[:3000].prompts
+    parts = split_once(RandomSplit(random_state=0), prompts)
+    counts = CountVectorizer(token_pattern=r"\w+", binary=True, dtype=np.float32).fit_transform(prompts)
+    shared = (counts @ counts.T).toarray()
+    size = shared.diagonal()
+    similar = shared / (size[:, None] + size - shared) >= 0.7
+    for one, other in itertools.combinations(parts, 2):
+        assert not similar[np.ix_(one, other)].any()
 
 
 def test_the_numbers_of_the_groups_do_not_depend_on_the_order():

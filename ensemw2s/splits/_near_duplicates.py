@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
+import itertools
 import unicodedata
 from typing import Any
 
@@ -11,22 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from sklearn.feature_extraction.text import CountVectorizer
 
 from ensemw2s._rows import is_missing
 from ensemw2s._validation import as_texts, check_real, check_same_length, shorten
 from ensemw2s.datasets import QADataset
+from ensemw2s.splits._similar_sets import SetFamily
+from ensemw2s.splits._words import words
 
 # Jaccard similarity of two questions' word pairs from which they count as one question. Chosen on SciQ, ARC, QuaRTz
 # (train) and make_qa. At .6 all that is linked in QuaRTz is pairs, 918 of 1,763 questions, nearly all of them a
 # question and its flipped twin; .5 would find 13 % more of these, but there many links in SciQ and ARC join questions
 # that only begin alike ("What is another word for ..."), and two thirds of 10,000 questions of make_qa chain into one
-# group (at .6 the largest has 15). Single words instead of pairs chain all of make_qa, whose questions are the same
-# words in other orders; triples find a quarter fewer twins at the same threshold.
+# group (at .6 the largest has 15). Triples find a quarter fewer twins at the same threshold.
 NEAR_DUPLICATES = 0.6
 
-_SHINGLE = 2  # words
-_PAIRS_AT_ONCE = 4_000_000  # bounds memory: a block of rows times all columns of the similarity matrix
+_FEWEST_PAIRS = 2  # of a question that is found within a longer one
+# Groups up to this size, or this share of all questions, are never taken for a chain. The largest of 11,609 questions
+# of SciQ has 18, of 4,609 of ARC 33 ("Which of these is a ...?"), of 7,473 of GSM8K 2.
+_CHAIN_SIZE, _CHAIN_SHARE = 40, 0.01
 
 
 def question_groups(
@@ -34,10 +36,22 @@ def question_groups(
 ) -> NDArray[np.int64]:
     r"""Group questions that must not be torn apart by a split.
 
-    Two questions are in one group if their words are the same, if the Jaccard similarity
-    :math:`|A \cap B| / |A \cup B|` of their sets of neighbouring word pairs reaches `near_duplicates`, or if they have
-    the same value in `groups`; and so are all that such links connect. Every pair of questions is compared, so nothing
-    is missed. Case, punctuation and blanks do not count.
+    With :math:`t` for `near_duplicates`, two questions are in one group if
+
+    - their words are the same, or they have the same value in `groups`;
+    - the Jaccard similarity :math:`|A \cap B| / |A \cup B|` of their sets of neighbouring word pairs reaches :math:`t`;
+    - that of their sets of words reaches :math:`1 - \frac34 (1 - t)`, by default .7: the same words in another order,
+      as in "Using a truck instead of carrying things" and "Carrying things instead of using a truck";
+    - a share of :math:`1 - \frac14 (1 - t)`, by default .9, of the word pairs of one, if these are at least two, is
+      found in the other: a passage or options were added;
+
+    and so are all that such links connect. Every such pair is found, at 100,000 questions as well. Case, punctuation,
+    blanks, accents, unseen marks and look-alikes of letters do not count; characters of scripts without blanks are
+    words.
+
+    Where questions are made of few words, as those of `make_qa` are, similar sets of words chain a large part of them.
+    Groups of more than 40 questions and a hundredth of all therefore lose links by sets of words, the weakest first,
+    until they fall apart or all that is linked has the same words.
 
     Parameters
     ----------
@@ -46,7 +60,7 @@ def question_groups(
     groups : array-like of length n, optional
         Rows with equal values stay together.
     near_duplicates : float in (0, 1] or None, default=0.6
-        Threshold; None links equal questions only.
+        :math:`t`; None links equal questions only.
 
     Returns
     -------
@@ -65,12 +79,12 @@ def question_groups(
     if texts is None:
         labels = np.arange(len(X))
     else:
-        words = [_words(text) for text in texts]
+        rows = [words(text) for text in texts]
         # Sorted by text, so that components are numbered in this order whatever the order of the rows.
-        keys = [" ".join(row) or _normalized(text) for row, text in zip(words, texts, strict=True)]
+        keys = [" ".join(row) or _normalized(text) for row, text in zip(rows, texts, strict=True)]
         _, first, labels = np.unique(keys, return_index=True, return_inverse=True)
         if threshold is not None:
-            labels = _link_similar([words[row] for row in first], threshold)[labels]
+            labels = _link_similar([rows[row] for row in first], threshold)[labels]
     if groups is not None:
         labels = _link(labels, np.arange(len(labels)), _first_of_group(groups, len(labels)))
     return labels.astype(np.int64)
@@ -124,32 +138,36 @@ def _normalized(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", _normalized(text))
-
-
-def _shingles(words: list[str]) -> set[str]:
-    if 0 < len(words) < _SHINGLE:
-        return {words[0]}
-    return {" ".join(words[k : k + _SHINGLE]) for k in range(len(words) - _SHINGLE + 1)}
+def _pairs(row: list[str]) -> set[tuple[str, ...]]:
+    """Neighbouring words, or the only word."""
+    return set(itertools.pairwise(row)) or {tuple(row)}
 
 
 def _link_similar(rows: list[list[str]], threshold: float) -> NDArray[np.int64]:
-    """Components of different questions under Jaccard similarity."""
+    """Components of different questions, given as their words, under the relation of `question_groups`."""
+    # Punctuation alone is like nothing else.
+    asked = np.flatnonzero([bool(row) for row in rows])
     labels = np.arange(len(rows))
-    if len(rows) == 1 or not any(rows):
+    if len(asked) < 2:
         return labels
-    counts = CountVectorizer(analyzer=_shingles, binary=True, dtype=np.int32).fit_transform(rows).tocsr()
-    size = np.diff(counts.indptr)
-    shared = counts[:, np.bincount(counts.indices) > 1]  # what occurs once is in no intersection
-    step = max(1, _PAIRS_AT_ONCE // len(rows))
-    for start in range(0, len(rows), step):
-        overlap = (shared[start : start + step] @ shared.T).tocoo()
-        row, column, both = overlap.row + start, overlap.col, overlap.data
-        # The slack: .7 * 10 may be a little more than 7 in binary.
-        near = (row < column) & (both + 1e-9 >= threshold * (size[row] + size[column] - both))
-        labels = _link(labels, row[near], column[near])
-    return labels
+    worded = [rows[row] for row in asked]
+    pairs = SetFamily([_pairs(row) for row in worded])
+    for first, second, _ in (
+        pairs.similar(threshold), pairs.contained(1.0 - (1.0 - threshold) / 4, _FEWEST_PAIRS)
+    ):  # fmt: skip
+        labels = _link(labels, asked[first], asked[second])
+    floor = 1.0 - 0.75 * (1.0 - threshold)
+    first, second, similarity = SetFamily([set(row) for row in worded]).similar(floor)
+    first, second = asked[first], asked[second]
+    longest = max(_CHAIN_SIZE, _CHAIN_SHARE * len(rows))
+    for bound in np.linspace(floor, 1.0, 7)[1:]:
+        linked = _link(labels, first, second)
+        in_chain = np.bincount(linked)[linked[first]] > longest
+        if not in_chain.any():
+            break
+        kept = ~in_chain | (similarity + 1e-9 >= bound)
+        first, second, similarity = first[kept], second[kept], similarity[kept]
+    return _link(labels, first, second)
 
 
 def _link(labels: NDArray[np.int64], rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[np.int64]:

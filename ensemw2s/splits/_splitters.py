@@ -75,8 +75,10 @@ class RandomSplit(_ThreePartSplit):
     weak_size, strong_size, test_size : float in (0, 1) or int >= 1, default=0.4, 0.4 and 0.2
         Size of each part: a fraction of the rows, or a number of rows. Rows that no part asks for are left out.
     near_duplicates : float in (0, 1] or None, default=0.6
-        Questions are forms of one question from this Jaccard similarity of their sets of neighbouring word pairs on;
-        None takes equal questions only.
+        Questions are forms of one question from this Jaccard similarity of their sets of neighbouring word pairs on,
+        or that of 0.7 of their sets of words, or where nine tenths of the pairs of one are found in the other; the
+        last two bounds follow from the first. Case, punctuation, accents, unseen marks and look-alikes of letters do
+        not count. None takes equal questions only.
     random_state : int, RandomState, Generator or None, default=None
         Seed; with an int the split depends on the questions, not on their order in the file.
 
@@ -144,8 +146,10 @@ class EasyHardSplit(_ThreePartSplit):
         Size of each part: a fraction of the rows, or a number of rows. If they leave rows over, these are the ones
         between easy and hard.
     near_duplicates : float in (0, 1] or None, default=0.6
-        Questions are forms of one question from this Jaccard similarity of their sets of neighbouring word pairs on;
-        None takes equal questions only.
+        Questions are forms of one question from this Jaccard similarity of their sets of neighbouring word pairs on,
+        or that of 0.7 of their sets of words, or where nine tenths of the pairs of one are found in the other; the
+        last two bounds follow from the first. Case, punctuation, accents, unseen marks and look-alikes of letters do
+        not count. None takes equal questions only.
     random_state : int, RandomState, Generator or None, default=None
         Seed; with an int the split depends on the questions, not on their order in the file.
 
