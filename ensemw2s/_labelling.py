@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ensemw2s._progress import progress_bar
+from ensemw2s._ties import draw_option, tied_best
 from ensemw2s._validation import is_blank, shorten
 from ensemw2s.exceptions import CheckpointError, WeakLearnerError
 from ensemw2s.storage import MALFORMED, Steps, decode, encode, write_json
@@ -90,7 +91,7 @@ def label_shard(
     batch_size : int
         Rows that the teacher is given at a time.
     random_state : int
-        Seed of sampled texts.
+        Seed of sampled texts, and of which of tied options is taken.
     verbose : bool
         Show a progress bar.
     kept : Steps, optional
@@ -115,9 +116,9 @@ def label_shard(
             known = None if kept is None else _read(kept, number, stop - start)
             if known is None:
                 rows = X if stop - start == n_rows else _safe_indexing(X, np.arange(start, stop))
-                seed = _seed(random_state, number)
+                settings = with_confidence, generation_kwargs
                 try:
-                    known = answer(teacher, rows, with_confidence, generation_kwargs, seed)
+                    known = answer(teacher, rows, *settings, random_state=random_state, batch=number)
                 except Exception as error:
                     raise _located(error, first_row + start, first_row + stop) from error
                 if kept is not None:
@@ -156,22 +157,36 @@ def _commit(kept: Steps, number: int, labels: Labels) -> Labels:
     return labels
 
 
-def _options(teacher: Any, questions: Any, *_: Any) -> Labels:
-    proba = teacher.predict_proba(questions)
+def _options(teacher: Any, questions: Any, *_: Any, random_state: int, batch: int) -> Labels:
+    proba = np.asarray(teacher.predict_proba(questions), dtype=np.float64)
+    if np.isnan(proba).any():
+        row = int(np.argmax(np.isnan(proba).any(axis=1)))
+        raise WeakLearnerError(f"The teacher's predict_proba is NaN for {shorten(questions.prompts[row])}.")
+    with np.errstate(divide="ignore"):
+        best = tied_best(-np.log(proba), questions.n_choices)
     y = np.empty(len(questions), dtype=object)
-    y[:] = [options[best] for options, best in zip(questions.choices, proba.argmax(axis=1), strict=True)]
+    places = draw_option(best, questions.prompts, questions.choices, random_state)
+    y[:] = [options[place] for options, place in zip(questions.choices, places, strict=True)]
     return Labels(y, proba, proba.max(axis=1))
 
 
-def _classes(teacher: Any, X: Any, with_confidence: bool, *_: Any) -> Labels:
+def _classes(teacher: Any, X: Any, with_confidence: bool, *_: Any, **seeds: int) -> Labels:
     proba = teacher.predict_proba(X) if with_confidence else None
     return Labels(teacher.predict(X), proba, None if proba is None else proba.max(axis=1))
 
 
-def _texts(teacher: Any, questions: Any, with_confidence: bool, generation_kwargs: dict[str, Any], seed: int) -> Labels:
+def _texts(
+    teacher: Any,
+    questions: Any,
+    with_confidence: bool,
+    generation_kwargs: dict[str, Any],
+    *,
+    random_state: int,
+    batch: int,
+) -> Labels:
     from ensemw2s.learners import isolated_rng
 
-    with isolated_rng(seed):
+    with isolated_rng(_seed(random_state, batch)):
         texts = list(teacher.generate(questions, **generation_kwargs))
     if not all(isinstance(text, str) for text in texts):
         raise TypeError(

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._credit import credit
 from ensemw2s._estimators import as_booster, as_student
 from ensemw2s._fingerprint import row_digests
 from ensemw2s._inputs import check_questions, require_answers, usable_questions
@@ -277,6 +278,9 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
     ) -> W2SReport:
         """Compare all models on one test set.
 
+        A question whose right answer is tied with others for the likeliest counts 1/m for m tied ones, for classifiers
+        too, whose ``predict`` and ``score`` follow scikit-learn and take the first.
+
         Parameters
         ----------
         X : sequence or QADataset, shape (n,)
@@ -306,7 +310,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         students = {"baseline": self.baseline_, "student": self.student_, "oracle": self.oracle_}
         for name, model in students.items():
             if model is not None:
-                correct[name] = np.asarray(model.predict(X) == gold, dtype=bool)
+                correct[name] = credit(model, X, gold)
                 if hasattr(model, "token_error"):
                     token_errors[name] = model.token_error(X)
         return W2SReport(
@@ -360,17 +364,19 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         self.baseline_ = _taught(stages, "baseline", self.baseline_labels_, student)
 
     def _judge_weak(self, X: Any, gold: np.ndarray) -> tuple[dict[str, np.ndarray], list[np.ndarray], dict[str, float]]:
-        """Right or wrong for the weak side: by name, by number of members, and its token errors."""
+        """What the items earn the weak side: by name, by number of members; and its token errors."""
         weak = self.weak_
         if not has_members(weak):
-            right = np.asarray(weak.predict(X) == gold, dtype=bool)
+            right = credit(weak, X, gold)
             token_errors = {"weak": weak.token_error(X)} if hasattr(weak, "token_error") else {}
             return {"weak": right}, [right], token_errors
         alpha = weak.estimator_weights_
         # One row of votes per prefix of the ensemble, and the uniform vote: the members run once for all of them.
         votes = np.vstack([np.tril(np.ones((len(alpha), 1)) * alpha), np.ones(len(alpha))])
-        predicted = weak.predict_under(votes, X)
-        right_rows = [np.asarray(answers == gold, dtype=bool) for answers in predicted]
+        if hasattr(weak, "judge_under"):
+            right_rows = list(weak.judge_under(votes, X, gold)[1])
+        else:  # an ensemble of one's own, which need not know of ties
+            right_rows = [np.asarray(answers == gold, dtype=np.float64) for answers in weak.predict_under(votes, X)]
         correct = {"weak": right_rows[0], "ensemble": right_rows[-2], "uniform": right_rows[-1]}
         token_errors = {}
         if hasattr(weak, "token_error_under"):

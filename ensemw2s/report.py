@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemw2s._html import lines, panel, strip, table
+from ensemw2s._validation import check_in_unit_interval, check_vector
 from ensemw2s.metrics import bootstrap_interval, gap_over_seeds, paired_bootstrap_interval
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ class W2SReport:
 
     Parameters
     ----------
-    correct : dict of str to ndarray of shape (n,), bool
-        Which test items each model got right. Keys: "weak", "ensemble", "uniform", "baseline", "student", "oracle",
-        those that exist.
-    staged : list of ndarray of shape (n,), bool
+    correct : dict of str to array-like of shape (n,), float in [0, 1] or bool
+        What each test item earns each model: 1 if it is right, 0 if not, 1/m where the right answer is tied with m - 1
+        others. Keys: "weak", "ensemble", "uniform", "baseline", "student", "oracle", those that exist.
+    staged : list of array-like of shape (n,)
         The same for the first 1, 2, ..., T members of the ensemble.
     chance : float
         Accuracy of a random choice; nan for free text.
@@ -46,6 +47,11 @@ class W2SReport:
         Why boosting ended.
     confidence_level : float
         Of all intervals.
+
+    Raises
+    ------
+    ValueError
+        If there is no model or no item, the arrays differ in length, or a number lies outside [0, 1].
 
     Examples
     --------
@@ -70,6 +76,16 @@ class W2SReport:
     stop_reason: str = ""
     confidence_level: float = 0.95
 
+    def __post_init__(self) -> None:
+        if not self.correct:
+            raise ValueError("correct must hold at least one model. Got none.")
+        first = next(iter(self.correct))
+        n = np.size(self.correct[first])
+        checked = {name: _check_credit(f"correct[{name!r}]", row, n, first) for name, row in self.correct.items()}
+        staged = [_check_credit(f"staged[{place}]", row, n, first) for place, row in enumerate(self.staged)]
+        object.__setattr__(self, "correct", checked)
+        object.__setattr__(self, "staged", staged)
+
     @property
     def n(self) -> int:
         """Number of test items."""
@@ -88,6 +104,22 @@ class W2SReport:
         float
         """
         return float(self.correct[name].mean()) if name in self.correct else float("nan")
+
+    def n_tied(self, name: str) -> int:
+        """Number of test items whose right answer one model could not tell from others.
+
+        Parameters
+        ----------
+        name : str
+            Key of `correct`.
+
+        Returns
+        -------
+        int
+            Each of them counts 1/m for m tied answers.
+        """
+        row = self.correct[name]
+        return int(np.sum((row > 0) & (row < 1)))
 
     @property
     def weak_score(self) -> float:
@@ -255,6 +287,9 @@ class W2SReport:
             f"n = {self.n} test items{chance}; {self.confidence_level:.0%} bootstrap intervals over items. One run: "
             f"what another seed would change is not in them."
         ]
+        if any(row.dtype != bool for row in self.correct.values()):  # truth values do not say
+            tied = [f"{_TITLES.get(name, name)} {self.n_tied(name)}" for name in self.correct if self.n_tied(name)]
+            remarks.append(f"Tied items, each 1/m for m tied answers: {', '.join(tied) or 'none'}.")
         if "baseline" in self.correct and "student" in self.correct:
             difference, low, high = self.difference("student", "baseline")
             remarks.append(f"student - baseline: {difference:+.3f} [{low:+.3f}, {high:+.3f}], paired.")
@@ -266,3 +301,17 @@ class W2SReport:
             votes = ", ".join(f"{vote:.2f}" for vote in self.votes)
             remarks.append(f"votes: {votes}; boosting ended with {self.stop_reason!r}.")
         return remarks
+
+
+def _check_credit(name: str, row: Any, n: int, first: str) -> np.ndarray:
+    """What the items earn one model, as truth values or float64."""
+    array = np.asarray(row)
+    if array.dtype != bool:
+        array = check_vector(array, name, per="test item")
+        check_in_unit_interval(array, name)
+    if array.shape != (n,) or n == 0:
+        raise ValueError(
+            f"{name} must hold one number per test item, at least one and as many as correct[{first!r}] has, {n}. Got "
+            f"shape {array.shape} instead; evaluate all models on the same items."
+        )
+    return array

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,14 @@ from ensemw2s.tokens import TokenDataset
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["NORMALIZATIONS", "AnswerScores", "option_nll", "score_answers"]
+__all__ = ["NORMALIZATIONS", "AnswerScores", "normalized", "option_nll", "score_answers"]
 
-NORMALIZATIONS = ("sum", "token", "char")
+_SIZES: dict[str, Callable[[TokenDataset, Sequence[str]], np.ndarray]] = {
+    "sum": lambda tokens, texts: np.ones(len(texts)),
+    "token": lambda tokens, texts: tokens.answer_lengths,
+    "char": lambda tokens, texts: np.array([len(text) for text in texts]),
+}
+NORMALIZATIONS = tuple(_SIZES)
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,8 @@ def option_nll(
         Options; questions may have different numbers of them.
     normalize : {"sum", "token", "char"}, default="sum"
         Leave the sum over the option's tokens (end-of-answer included), or divide it by the number of these
-        tokens or of the option's characters.
+        tokens or of the option's characters. Options of a question that have the same tokens have one score; their
+        number of characters is the mean.
 
     Returns
     -------
@@ -139,14 +145,45 @@ def option_nll(
     tokens = TokenDataset.for_learner(narrowest(members), asked, flat, row_numbers=rows.tolist())
     token_nll = _token_nll(members, votes, tokens, n_choices, combine=combine, batch_size=batch_size)
     sums = np.stack([tokens.sum_rows(stage) for stage in token_nll])  # (S, n_pairs)
-    if normalize == "token":
-        sums = sums / tokens.answer_lengths
-    elif normalize == "char":
-        sums = sums / np.array([len(option) for option in flat])
+    sums = normalized(sums, tokens, flat, rows, normalize)
     result = np.full((len(sums), len(choices), int(n_choices.max())), np.inf)
     columns = np.arange(len(flat)) - np.repeat(np.cumsum(n_choices) - n_choices, n_choices)
     result[:, rows, columns] = sums
     return result
+
+
+def normalized(
+    sums: np.ndarray, tokens: TokenDataset, texts: Sequence[str], questions: np.ndarray, normalize: str
+) -> np.ndarray:
+    """Scores of options from the sums over their tokens; equal tokens have equal scores.
+
+    Parameters
+    ----------
+    sums : ndarray of shape (..., n)
+        Sums over the tokens of each option.
+    tokens : TokenDataset of n rows
+        The options.
+    texts : sequence of str, length n
+        Their texts.
+    questions : ndarray of shape (n,)
+        Number of the question that each belongs to.
+    normalize : {"sum", "token", "char"}
+        What a sum is divided by, see `option_nll`.
+
+    Returns
+    -------
+    ndarray of shape (..., n)
+    """
+    sizes = np.array(_SIZES[normalize](tokens, texts), dtype=np.float64)
+    sums = np.array(sums)
+    same: dict[tuple[int, bytes], list[int]] = {}
+    for row, question in enumerate(questions.tolist()):
+        same.setdefault((question, tokens.row_ids(row)[1].tobytes()), []).append(row)
+    for rows in same.values():
+        if len(rows) > 1:  # a model reads one text; half precision, batches or characters must not make it two
+            sums[..., rows] = sums[..., rows].mean(axis=-1, keepdims=True)
+            sizes[rows] = sizes[rows].mean()
+    return sums / sizes
 
 
 def _token_nll(

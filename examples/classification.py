@@ -133,7 +133,7 @@ def as_json(report: W2SReport, seed: int, seconds: float) -> dict[str, Any]:
         "seed": seed,
         "seconds": round(seconds),
         "scores": {name: report.score(name) for name in report.correct},
-        "correct": {name: "".join("01"[int(right)] for right in row) for name, row in report.correct.items()},
+        "correct": {name: row.tolist() for name, row in report.correct.items()},
         "staged_scores": report.staged_scores,
         "student_minus_baseline": report.difference("student", "baseline"),
         "pgr": report.pgr,

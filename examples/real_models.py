@@ -144,7 +144,7 @@ def as_json(
         "stop_reason": report.stop_reason,
         "token_errors": {name: float(error) for name, error in report.token_errors.items()},
         "staged_scores": report.staged_scores,
-        "correct": {name: "".join("01"[int(right)] for right in row) for name, row in report.correct.items()},
+        "correct": {name: row.tolist() for name, row in report.correct.items()},
     }
 
 

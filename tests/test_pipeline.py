@@ -126,9 +126,14 @@ def test_an_ensemble_of_one_makes_the_student_its_own_baseline(seen):
     assert len(seen) == 1
 
 
+def shares_of_ties(proba, gold):
+    """What each item earns, (n,), by the model's own probabilities: 1/m of an answer where m are equally probable."""
+    tied = np.isclose(proba, proba.max(axis=1, keepdims=True), rtol=1e-6, atol=0)
+    return tied[np.arange(len(gold)), gold] / tied.sum(axis=1)
+
+
 def test_the_report_equals_the_models_own_predictions(fitted):
     report = fitted.evaluate(TEST)
-    gold = np.array(TEST.answers, dtype=object)
     ensemble = fitted.weak_
     members = len(ensemble.estimators_)
     expected = {
@@ -141,7 +146,10 @@ def test_the_report_equals_the_models_own_predictions(fitted):
     }
     assert members > 1
     for name, model in expected.items():
-        assert_array_equal(report.correct[name], model.predict(TEST) == gold, err_msg=name)
+        credit = shares_of_ties(model.predict_proba(TEST), TEST.labels)
+        assert_array_equal(report.correct[name], credit, err_msg=name)
+        assert report.n_tied(name) == np.sum((credit > 0) & (credit < 1))
+        assert report.score(name) == pytest.approx(model.score(TEST))
         assert report.token_errors[name] == pytest.approx(model.token_error(TEST)), name
     assert report.staged_scores == pytest.approx(list(ensemble.staged_score(TEST)))
     assert report.chance == pytest.approx(np.mean(1 / TEST.n_choices))
@@ -294,7 +302,11 @@ def test_a_boosted_text_classifier_is_judged_by_number_of_members_and_uniform_vo
     assert len(boosted.estimators_) > 1
     assert report.staged_scores == pytest.approx(list(boosted.staged_score(STATEMENTS[test], TRUE[test])))
     uniform = boosted.with_votes(np.ones(len(boosted.estimators_)))
-    assert report.score("uniform") == uniform.score(STATEMENTS[test], TRUE[test])
+    credit = shares_of_ties(uniform.predict_proba(STATEMENTS[test]), TRUE[test])  # four members, 2 : 2 at times
+    assert report.n_tied("uniform") > 0
+    assert report.score("uniform") == pytest.approx(credit.mean())
+    assert uniform.score(STATEMENTS[test], TRUE[test]) == np.mean(uniform.predict(STATEMENTS[test]) == TRUE[test])
+    assert f"uniform votes {report.n_tied('uniform')}" in str(report)
     assert report.student_score == pipeline.student_.score(STATEMENTS[test], TRUE[test])
     assert report.chance == 0.5
 

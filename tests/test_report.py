@@ -107,3 +107,27 @@ def test_repr_is_the_same_table_for_a_terminal():
     assert text.startswith("W2SReport\n")
     assert "student on true labels (oracle)" in text
     assert "there is no gap to recover" in text
+
+
+def test_ties_count_in_part_and_are_stated():
+    r = W2SReport({"weak": [0.25] * 40, "student": [1, 0.5] * 20})
+    assert (r.weak_score, r.student_score) == (0.25, 0.75)
+    assert (r.n_tied("weak"), r.n_tied("student")) == (40, 20)
+    for text in (repr(r), r.to_markdown()):
+        assert "weak (first member) 40, student of the ensemble (W2S) 20" in text
+
+
+@pytest.mark.parametrize(
+    ("correct", "staged", "message"),
+    [
+        ({"weak": np.ones(3), "student": np.ones(4)}, [], r"correct\['student'\] .* as correct\['weak'\] has, 3"),
+        ({"weak": np.ones(3)}, [np.ones(2)], r"staged\[0\] .* 3\. Got shape \(2,\)"),
+        ({"weak": np.ones((3, 2), dtype=bool)}, [], r"correct\['weak'\]"),
+        ({"weak": [0.5, 2.0]}, [], r"numbers in \[0, 1\]. Got correct\['weak'\]\[1\] = 2\.0"),
+        ({"weak": np.array([], dtype=bool)}, [], "at least one"),
+        ({}, [], "at least one model"),
+    ],
+)
+def test_a_report_on_different_items_is_refused(correct, staged, message):
+    with pytest.raises(ValueError, match=message):
+        W2SReport(correct, staged)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax
 
 from ensemw2s._alike import apart, group_alike
+from ensemw2s._ties import option_log_proba
 from ensemw2s._validation import is_blank
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._token_mixture import TokenMixture
@@ -109,14 +109,16 @@ class AnswerVote:
         if open_rows:
             texts_of_rows = [candidates[row] for row in open_rows]
             asked = [prompts[row] for row in open_rows]
-            nll = self._vote(votes, lambda voice, own: voice.likelihood(own, asked, texts_of_rows, self._normalize))[0]
+            nll = self._vote(
+                votes, texts_of_rows, lambda voice, own: voice.likelihood(own, asked, texts_of_rows, self._normalize)
+            )[0]
             for row, texts, best in zip(open_rows, texts_of_rows, nll.argmin(axis=1), strict=True):
                 answers[row] = texts[best]
         return answers
 
     def option_nll(self, votes: Any, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> np.ndarray:
         r""":math:`-\log p(o)` of the vote on the options, for each vote vector, (S, n, K)."""
-        return self._vote(votes, lambda voice, own: voice.option_nll(own, prompts, choices))
+        return self._vote(votes, choices, lambda voice, own: voice.option_nll(own, prompts, choices))
 
     def answer_nll(self, votes: Any, prompts: Sequence[str], answers: Sequence[str], normalize: str) -> np.ndarray:
         r""":math:`-\log \sum_g \beta_g e^{-s_g}` of one answer to each question, (S, n)."""
@@ -132,8 +134,14 @@ class AnswerVote:
         """
         raise ValueError(f"{self.reason}, and no token is right or wrong for all; pass choices, to score by options.")
 
-    def _vote(self, votes: Any, scores: Callable[[TokenMixture, np.ndarray], np.ndarray]) -> np.ndarray:
-        return self._mix(votes, lambda voice, own: log_softmax(-scores(voice, own), axis=-1))
+    def _vote(
+        self,
+        votes: Any,
+        choices: Sequence[Sequence[str]],
+        scores: Callable[[TokenMixture, np.ndarray], np.ndarray],
+    ) -> np.ndarray:
+        n_choices = [len(options) for options in choices]
+        return self._mix(votes, lambda voice, own: option_log_proba(scores(voice, own), n_choices))
 
     def _mix(self, votes: Any, log_proba: Callable[[TokenMixture, np.ndarray], np.ndarray]) -> np.ndarray:
         """Negative logarithm of the voices' probabilities, mixed by their shares, (S, …)."""

@@ -16,7 +16,9 @@ class VotingEnsemble(Protocol):
 
     The boosters and `FineTunedGenerator` offer it. An estimator without it, such as a random forest, is judged as one
     model: there is no first member, so no baseline is trained, and the report has no row for one. There is no class to
-    derive from; both methods and the attribute make an ensemble.
+    derive from; both methods and the attribute make an ensemble. One that also has
+    ``judge_under(votes, X, y) -> (predicted, credit)``, with credit of shape (S, n), is asked what each item earns, and
+    may give 1/m for a right answer that is tied with m - 1 others; else answers are right or wrong.
 
     Attributes
     ----------

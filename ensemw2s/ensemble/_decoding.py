@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ensemw2s._encoding import encode_for_learner
+from ensemw2s.scoring import normalized
 from ensemw2s.tokens import TokenDataset, pad_left
 
 __all__ = ["encode_with_room", "generate_texts", "match_nll", "n_new_tokens", "with_length"]
@@ -95,10 +96,13 @@ def match_nll(
         )
         steps = np.stack([step.log_softmax(dim=-1).cpu().numpy() for step in output.logits], axis=1)  # (B, steps, V)
         for place, row in enumerate(rows):
-            for column, option in enumerate(choices[row]):
+            for column in range(len(choices[row])):
                 answer = tokens[row].row_ids(column)[1]
-                nll = -float(steps[place, np.arange(len(answer)), answer].sum(dtype=np.float64))
-                result[row, column] = nll / {"sum": 1, "token": len(answer), "char": len(option)}[normalize]
+                result[row, column] = -float(steps[place, np.arange(len(answer)), answer].sum(dtype=np.float64))
+            own = slice(len(choices[row]))
+            result[row, own] = normalized(
+                result[row, own], tokens[row], choices[row], np.zeros(own.stop, int), normalize
+            )
     return result
 
 

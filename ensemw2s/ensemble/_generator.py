@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import softmax
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._alike import apart, group_alike
 from ensemw2s._inputs import check_questions, check_sample_weight, require_answers, require_choices
+from ensemw2s._ties import draw_option, option_credit, option_proba, tied_best
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._answer_vote import AnswerVote
 from ensemw2s.ensemble._decoding import with_length
@@ -25,7 +25,7 @@ from ensemw2s.tokens import TokenDataset
 if TYPE_CHECKING:
     from ensemw2s.mixture import MixtureForCausalLM
 
-__all__ = ["BaseTokenGenerator", "chosen", "has_common_tokens"]
+__all__ = ["BaseTokenGenerator", "has_common_tokens"]
 
 
 def has_common_tokens(generator: BaseTokenGenerator) -> bool:
@@ -87,6 +87,9 @@ class BaseTokenGenerator(TrainingRows, EnsembleHTML, SavedEnsemble, MetaEstimato
     def predict(self, X: Any, choices: Sequence | None = None) -> np.ndarray:
         """Choose an option for each question, or write an answer where there are no options.
 
+        Of options that the ensemble cannot tell apart, one is drawn, by `random_state` where that is an integer and by
+        the texts of question and options; their order has no say. `score` counts such a tie of m options as 1/m.
+
         Parameters
         ----------
         X : sequence of str or QADataset, shape (n,)
@@ -103,7 +106,7 @@ class BaseTokenGenerator(TrainingRows, EnsembleHTML, SavedEnsemble, MetaEstimato
         questions = check_questions(X, choices=choices)
         if questions.choices is None:
             return _texts(self.generate(questions.prompts))
-        return chosen(self._option_nll(questions)[-1], questions.choices)
+        return self._chosen(self._option_nll(questions)[-1], questions)
 
     def predict_proba(self, X: Any, choices: Sequence | None = None) -> np.ndarray:
         """Probability of each option: the likelihoods of the options, normalised over the question.
@@ -118,13 +121,18 @@ class BaseTokenGenerator(TrainingRows, EnsembleHTML, SavedEnsemble, MetaEstimato
         Returns
         -------
         ndarray of shape (n, K)
-            K is the largest number of options; 0 where a question has fewer.
+            K is the largest number of options; 0 where a question has fewer. Options that the ensemble cannot tell
+            apart have equal probabilities, also where it gives all options probability 0.
         """
         check_is_fitted(self, "estimators_")
-        return softmax(-self._option_nll(check_questions(X, choices=choices))[-1], axis=1)
+        questions = check_questions(X, choices=choices)
+        return option_proba(self._option_nll(questions)[-1], questions.n_choices)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence | None = None) -> float:
         """Option accuracy where there are options, else the share of answer tokens predicted right.
+
+        A question whose gold option is tied with others for the likeliest counts 1/m for m tied options, which is what
+        guessing among them would bring; scores within 1e-5, absolutely plus relatively, are a tie.
 
         Parameters
         ----------
@@ -142,6 +150,39 @@ class BaseTokenGenerator(TrainingRows, EnsembleHTML, SavedEnsemble, MetaEstimato
         float in [0, 1]
         """
         return self._scores(X, y, sample_weight, choices, None)[0]
+
+    def credit(self, X: Any, y: Any = None, *, choices: Sequence | None = None) -> np.ndarray:
+        """What each question earns: 1 if it is answered right, 0 if not, 1/m for a gold option tied with m - 1 others.
+
+        Parameters
+        ----------
+        X : sequence of str or QADataset, shape (n,)
+            Questions.
+        y : sequence of str, optional
+            Answers; those of the `QADataset` if None.
+        choices : sequence of sequences of str, optional
+            Options; without them, an answer that is written is right if it is the gold answer, word for word.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Its mean is the accuracy.
+
+        Examples
+        --------
+        Nothing that this model has seen speaks for one of the words:
+
+        >>> from ensemw2s import BigramLearner, FineTunedGenerator
+        >>> generator = FineTunedGenerator(BigramLearner()).fit(["Sky?"], ["blue"])
+        >>> generator.credit(["Sky?", "Sky?"], ["blue", "xyz"], choices=[["blue", "uvw"], ["xyz", "uvw"]])
+        array([1. , 0.5])
+        """
+        check_is_fitted(self, "estimators_")
+        questions = check_questions(X, y, choices)
+        answers = require_answers(questions)
+        if questions.choices is None:
+            return np.equal(self.predict(questions), np.asarray(answers, dtype=object)).astype(np.float64)
+        return option_credit(self._option_nll(questions)[-1], questions.labels, questions.n_choices)
 
     def answer_nll(self, X: Any, y: Any = None, *, normalize: str = "sum") -> np.ndarray:
         r"""Negative log-likelihood of each answer under the mixture, end-of-answer token included.
@@ -237,6 +278,13 @@ class BaseTokenGenerator(TrainingRows, EnsembleHTML, SavedEnsemble, MetaEstimato
         self._check_answering()
         return self._join().option_nll(self._votes(votes), questions.prompts, choices)
 
+    def _chosen(self, nll: np.ndarray, questions: QADataset) -> np.ndarray:
+        """The text of the option that is named for each question, by scores of shape (n, K)."""
+        choices, seed = require_choices(questions), getattr(self, "random_state", None)
+        seed = int(seed) if isinstance(seed, int | np.integer) else 0  # a generator would draw anew in each call
+        places = draw_option(tied_best(nll, questions.n_choices), questions.prompts, choices, seed)
+        return _texts([options[place] for options, place in zip(choices, places, strict=True)])
+
     def _token_errors(self, questions: QADataset, votes: Any = None) -> np.ndarray:
         """0/1 errors of the answer tokens under each vote vector, (S, n_tokens)."""
         return self._token_mistakes(questions, votes)[1]
@@ -254,8 +302,9 @@ class BaseTokenGenerator(TrainingRows, EnsembleHTML, SavedEnsemble, MetaEstimato
         row_weight = check_sample_weight(sample_weight, len(questions))
         if questions.choices is not None:
             require_answers(questions)
-            right = self._option_nll(questions, votes).argmin(axis=2) == questions.labels  # (S, n)
-            return [float(np.average(stage, weights=row_weight)) for stage in right]
+            nll = self._option_nll(questions, votes)
+            credit = option_credit(nll, questions.labels, questions.n_choices)  # (S, n)
+            return [float(np.average(stage, weights=row_weight)) for stage in credit]
         tokens, mistakes = self._token_mistakes(questions, votes)
         weight = tokens.spread(row_weight)
         return [1.0 - float(np.average(stage, weights=weight)) for stage in mistakes]
@@ -266,7 +315,3 @@ def _texts(values: Sequence[str]) -> np.ndarray:
     result = np.empty(len(values), dtype=object)
     result[:] = list(values)
     return result
-
-
-def chosen(nll: np.ndarray, choices: Sequence[Sequence[str]]) -> np.ndarray:
-    return _texts([options[best] for options, best in zip(choices, nll.argmin(axis=1), strict=True)])

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._inputs import check_questions
-from ensemw2s.ensemble._generator import BaseTokenGenerator, chosen, has_common_tokens
+from ensemw2s._inputs import check_questions, require_answers
+from ensemw2s._ties import option_credit, option_proba
+from ensemw2s.ensemble._generator import BaseTokenGenerator, has_common_tokens
 from ensemw2s.mixing import normalized_votes
 
 __all__ = ["StagedTokenGenerator"]
@@ -59,7 +59,34 @@ class StagedTokenGenerator(BaseTokenGenerator):
         if questions.choices is None:
             normalized_votes(votes, len(self.estimators_))
             return [self.with_votes(row).predict(questions) for row in np.atleast_2d(votes)]
-        return [chosen(nll, questions.choices) for nll in self._option_nll(questions, votes)]
+        return [self._chosen(nll, questions) for nll in self._option_nll(questions, votes)]
+
+    def judge_under(
+        self, votes: Any, X: Any, y: Any = None, choices: Sequence | None = None
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """`predict_under` and what the answers earn, see `credit`; for options at the price of one pass per member.
+
+        Parameters
+        ----------
+        votes : array-like of shape (S, T)
+            Vote vectors; 0 leaves a member out.
+        X, y, choices
+            As in `credit`.
+
+        Returns
+        -------
+        predicted : list of S ndarrays of shape (n,), object
+        credit : ndarray of shape (S, n)
+        """
+        check_is_fitted(self, "estimators_")
+        questions = check_questions(X, y, choices)
+        answers = np.asarray(require_answers(questions), dtype=object)
+        if questions.choices is None:
+            written = self.predict_under(votes, questions)
+            return written, np.array([np.equal(row, answers) for row in written], dtype=np.float64)
+        nll = self._option_nll(questions, votes)
+        predicted = [self._chosen(stage, questions) for stage in nll]
+        return predicted, option_credit(nll, questions.labels, questions.n_choices)
 
     def staged_predict_proba(self, X: Any, choices: Sequence | None = None) -> Iterator[np.ndarray]:
         """`predict_proba` of the first 1, 2, ..., T members.
@@ -74,8 +101,9 @@ class StagedTokenGenerator(BaseTokenGenerator):
         ndarray of shape (n, K)
         """
         check_is_fitted(self, "estimators_")
-        for nll in self._option_nll(check_questions(X, choices=choices), self._stages()):
-            yield softmax(-nll, axis=1)
+        questions = check_questions(X, choices=choices)
+        for nll in self._option_nll(questions, self._stages()):
+            yield option_proba(nll, questions.n_choices)
 
     def staged_score(
         self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence | None = None

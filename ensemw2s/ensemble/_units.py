@@ -9,6 +9,7 @@ import numpy as np
 
 from ensemw2s._alike import difference, group_alike, narrowest
 from ensemw2s._inputs import require_choices, tokenize_answers
+from ensemw2s._ties import option_credit
 from ensemw2s.boosting import window_error
 from ensemw2s.datasets import QADataset
 from ensemw2s.metrics import chance_level
@@ -133,7 +134,7 @@ class _SampleUnit:
 
 
 class _OptionUnit:
-    """One weight per question, which is wrong when the gold option has not the lowest NLL."""
+    """One weight per question, which is wrong when the gold option has not the lowest NLL, and in part in a tie."""
 
     def __init__(self, tokens: TokenDataset, questions: QADataset, normalize: str, batch_size: int) -> None:
         self.tokens, self.questions, self.normalize, self.batch_size = tokens, questions, normalize, batch_size
@@ -153,7 +154,7 @@ class _OptionUnit:
             normalize=self.normalize,
             batch_size=self.batch_size,
         )
-        return nll[0].argmin(axis=1) != self.questions.labels
+        return 1.0 - option_credit(nll[0], self.questions.labels, self.questions.n_choices)
 
     def spread(self, weight: np.ndarray) -> np.ndarray:
         return self.tokens.spread(weight)

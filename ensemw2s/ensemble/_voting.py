@@ -14,6 +14,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ensemw2s._rows import check_labels
+from ensemw2s._ties import class_credit
 from ensemw2s._usable import LengthCheck
 from ensemw2s.ensemble._classifier_rows import check_rows, input_tags
 from ensemw2s.ensemble._html import EnsembleHTML
@@ -162,7 +163,7 @@ class BaseVotingClassifier(EnsembleHTML, SavedEnsemble, ClassifierMixin, MetaEst
         return (float(accuracy_score(y, labels, sample_weight=sample_weight)) for labels in self.staged_predict(X))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Accuracy.
+        """Accuracy of `predict`, as in scikit-learn; `credit` counts a tie of m classes as 1/m.
 
         Parameters
         ----------
@@ -179,6 +180,23 @@ class BaseVotingClassifier(EnsembleHTML, SavedEnsemble, ClassifierMixin, MetaEst
         """
         check_labels(y)(np.arange(_num_samples(y)))
         return super().score(X, y, sample_weight)
+
+    def credit(self, X: Any, y: Any) -> np.ndarray:
+        """What each row earns: 1 for the true class, 0 for another, 1/m where the true one is one of m tied.
+
+        Parameters
+        ----------
+        X : sequence of str, array-like or sparse matrix, n rows
+            What the weak learner reads.
+        y : array-like of shape (n,)
+            True classes; one that `fit` has not seen counts as missed.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Its mean is the accuracy that drawing among tied classes would have.
+        """
+        return class_credit(self._mean(X), self.classes_, y)
 
     def length_check(self) -> LengthCheck:
         """A function of texts and their numbers that raises a ValueError where a text does not fit into the model.
@@ -206,14 +224,25 @@ class BaseVotingClassifier(EnsembleHTML, SavedEnsemble, ClassifierMixin, MetaEst
         -------
         list of S ndarrays of shape (n,)
         """
-        check_is_fitted(self, "estimators_")
-        normalized_votes(votes, len(self.estimators_))
-        opinions = np.stack(list(self._opinions(X)))  # (T, n, K)
-        predicted = []
-        for row in np.atleast_2d(np.asarray(votes, dtype=np.float64)):
-            voting = row > 0
-            predicted.append(self._labels(_last(running_mean(opinions[voting], row[voting]))))
-        return predicted
+        return [self._labels(mean) for mean in self._means_under(votes, X)]
+
+    def judge_under(self, votes: Any, X: Any, y: Any) -> tuple[list[np.ndarray], np.ndarray]:
+        """`predict_under` and what the classes earn, see `credit`, for the price of one pass per member.
+
+        Parameters
+        ----------
+        votes : array-like of shape (S, T)
+            Vote vectors; 0 leaves a member out.
+        X, y
+            As in `credit`.
+
+        Returns
+        -------
+        predicted : list of S ndarrays of shape (n,)
+        credit : ndarray of shape (S, n)
+        """
+        means = self._means_under(votes, X)
+        return [self._labels(mean) for mean in means], class_credit(np.stack(means), self.classes_, y)
 
     def with_votes(self, votes: Any) -> Any:
         """The same members with other votes: fewer of them, or all alike.
@@ -258,6 +287,16 @@ class BaseVotingClassifier(EnsembleHTML, SavedEnsemble, ClassifierMixin, MetaEst
 
     def _mean(self, X: Any) -> np.ndarray:
         return _last(self._staged_mean(X))
+
+    def _means_under(self, votes: Any, X: Any) -> list[np.ndarray]:
+        check_is_fitted(self, "estimators_")
+        normalized_votes(votes, len(self.estimators_))
+        opinions = np.stack(list(self._opinions(X)))  # (T, n, K)
+        means = []
+        for row in np.atleast_2d(np.asarray(votes, dtype=np.float64)):
+            voting = row > 0
+            means.append(_last(running_mean(opinions[voting], row[voting])))
+        return means
 
     def _labels(self, mean: np.ndarray) -> np.ndarray:
         return self.classes_[mean.argmax(axis=1)]

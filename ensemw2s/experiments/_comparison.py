@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ensemw2s.experiments._encoding import unpack_bits
+from ensemw2s.experiments._encoding import unpack_credit
 from ensemw2s.metrics import gap_over_seeds, interval_over_seeds
 
 __all__ = ["Difference", "compare", "difference", "items_of", "recovered"]
@@ -69,4 +69,4 @@ def items_of(records: list[dict[str, Any]]) -> list[Any] | None:
 
 
 def _scores(records: list[dict[str, Any]], model: str) -> list[np.ndarray]:
-    return [unpack_bits(record["correct"][model]).astype(float) for record in records]
+    return [unpack_credit(record["correct"][model]) for record in records]

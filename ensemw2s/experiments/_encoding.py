@@ -8,7 +8,7 @@ import numpy as np
 
 from ensemw2s.pseudo import PseudoLabels
 
-__all__ = ["number_answers", "pack_bits", "pack_labels", "unpack_bits", "unpack_labels"]
+__all__ = ["number_answers", "pack_bits", "pack_credit", "pack_labels", "unpack_bits", "unpack_credit", "unpack_labels"]
 
 
 def pack_bits(values: np.ndarray) -> str:
@@ -19,6 +19,17 @@ def pack_bits(values: np.ndarray) -> str:
 def unpack_bits(text: str) -> np.ndarray:
     """Truth values from `pack_bits`."""
     return np.array([character == "1" for character in text], dtype=bool)
+
+
+def pack_credit(values: np.ndarray) -> str | list[int]:
+    """What items earn, 0 or 1/m each, as a text of 0 and m; as a list where one is tied with more than eight."""
+    tied = [round(1.0 / value) if value else 0 for value in np.asarray(values, dtype=np.float64).tolist()]
+    return "".join(map(str, tied)) if max(tied) < 10 else tied
+
+
+def unpack_credit(packed: str | list[int]) -> np.ndarray:
+    """What items earn, float64, from `pack_credit` or `pack_bits`."""
+    return np.array([1.0 / int(tied) if int(tied) else 0.0 for tied in packed])
 
 
 def number_answers(predicted: np.ndarray, gold: np.ndarray) -> list[list[int]]:

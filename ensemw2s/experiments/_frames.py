@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s.experiments._encoding import unpack_bits
+from ensemw2s.experiments._encoding import unpack_credit
 from ensemw2s.experiments._rounds_diversity import diversity_by_round
 from ensemw2s.metrics import bootstrap_interval
 
@@ -17,9 +17,9 @@ CELL = ("weak", "strong", "split", "variant")
 MODELS = ("weak", "ensemble", "uniform", "baseline", "student", "oracle", "easy")
 
 
-def accuracy(bits: str) -> float:
-    """Share of 1 in a text of 0 and 1."""
-    return float(unpack_bits(bits).mean())
+def accuracy(packed: str | list[int]) -> float:
+    """Mean of what items earn, from `pack_credit`."""
+    return float(unpack_credit(packed).mean())
 
 
 def model_rows(record: dict[str, Any], confidence_level: float) -> list[dict[str, Any]]:
@@ -28,7 +28,7 @@ def model_rows(record: dict[str, Any], confidence_level: float) -> list[dict[str
     for model in MODELS:
         if model not in record["correct"]:
             continue
-        right = unpack_bits(record["correct"][model]).astype(float)
+        right = unpack_credit(record["correct"][model])
         low, high = bootstrap_interval(right, confidence_level=confidence_level, random_state=0)
         rows.append({
             **_unit_columns(record),
@@ -39,6 +39,7 @@ def model_rows(record: dict[str, Any], confidence_level: float) -> list[dict[str
             "token_error": record["token_errors"].get(model, float("nan")),
             "chance": record["chance"],
             "n_test": len(right),
+            "n_tied": int(np.sum((right > 0) & (right < 1))),
         })  # fmt: skip
     return rows
 
@@ -48,6 +49,10 @@ def round_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
     n_rounds = len(record["stages"])
     unknown = [float("nan")] * n_rounds
     diversity = diversity_by_round(record)
+    if "member_credit" in record:
+        member_accuracy = [accuracy(packed) for packed in record["member_credit"]]
+    else:  # of a version in which the first of tied options counted
+        member_accuracy = [float(np.mean(np.equal(answers, 0))) for answers in record["members"]]
     students = {int(t): accuracy(bits) for t, bits in record["students"].items()}
     return [
         {
@@ -58,7 +63,7 @@ def round_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
             "prior": record["priors"][t],
             "accuracy": accuracy(record["stages"][t]),
             "token_error": (record["stage_token_errors"] or unknown)[t],
-            "member_accuracy": float(np.mean(np.equal(record["members"][t], 0))),
+            "member_accuracy": member_accuracy[t],
             "validation_accuracy": (record["validation"] or unknown)[t],
             "student_accuracy": students.get(t + 1, float("nan")),
             "chance": record["chance"],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemw2s.experiments._comparison import compare
-from ensemw2s.experiments._encoding import unpack_bits
+from ensemw2s.experiments._encoding import unpack_bits, unpack_credit
 from ensemw2s.experiments._frames import CELL, model_rows, round_rows, selection_rows
 from ensemw2s.experiments._markdown import sweep_table
 from ensemw2s.experiments._store import ResultStore
@@ -85,8 +85,8 @@ class SweepResult:
         """One `W2SReport` per unit, in the order of the records."""
         return [
             W2SReport(
-                {name: unpack_bits(bits) for name, bits in record["correct"].items()},
-                [unpack_bits(bits) for bits in record["stages"]],
+                {name: _credit(record, packed) for name, packed in record["correct"].items()},
+                [_credit(record, packed) for packed in record["stages"]],
                 record["chance"],
                 record["token_errors"],
                 votes=np.array(record["votes"]),
@@ -102,7 +102,8 @@ class SweepResult:
         """One row per unit and model.
 
         Columns: weak, strong, split, variant, seed, model ("weak", "ensemble", "uniform", "baseline", "student",
-        "oracle", "easy"), accuracy with its bootstrap interval over items (low, high), token_error, chance, n_test.
+        "oracle", "easy"), accuracy with its bootstrap interval over items (low, high), token_error, chance, n_test,
+        and n_tied, the items of which m options were tied for the likeliest, and which count 1/m.
         """
         import pandas as pd
 
@@ -197,3 +198,8 @@ class SweepResult:
         str
         """
         return sweep_table(self.summary(), self.comparison(), self.confidence_level)
+
+
+def _credit(record: dict[str, Any], packed: Any) -> np.ndarray:
+    # A record of a version in which the first of tied options counted knows of no ties: its truth values stay such.
+    return unpack_credit(packed) if "member_credit" in record else unpack_bits(packed)

@@ -13,7 +13,7 @@ from ensemw2s._validation import check_integer, shorten
 from ensemw2s.experiments._tasks import Task
 from ensemw2s.pseudo import PseudoLabeler
 
-__all__ = ["Model", "Settings", "Unit", "Variant", "as_model"]
+__all__ = ["TIES", "Model", "Settings", "Unit", "Variant", "as_model"]
 
 # Settings of a booster that are looked at after training: variants that differ in nothing else share their members.
 _READOUT = ("choose", "combine", "voting")
@@ -205,7 +205,12 @@ class Settings:
             "labeler": describe(self.labeler, "labeler"),
             "rounds": self.student_rounds,
             "seed": unit.seed,
+            "ties": TIES,
         }
+
+
+TIES = "shared"
+"""How ties count, as a part of what results depend on: in results without it, the first of tied options was taken."""
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from ensemw2s._credit import credit
 from ensemw2s._fingerprint import digest
-from ensemw2s.experiments._encoding import pack_bits, unpack_labels
+from ensemw2s.experiments._encoding import pack_credit, unpack_labels
 from ensemw2s.experiments._parts import find_parts
-from ensemw2s.experiments._spec import Settings, Unit
+from ensemw2s.experiments._spec import TIES, Settings, Unit
 from ensemw2s.experiments._store import ResultStore
 from ensemw2s.experiments._tasks import Part
 
@@ -34,6 +35,7 @@ def student_result(
         "part": part,
         "labels": "true" if labels is None else digest(labels),
         "seed": unit.seed,
+        "ties": TIES,
     }
     return store.get("student", description, lambda: _train(settings, unit, store, labels, part))
 
@@ -49,7 +51,7 @@ def _train(
     for questions in (part.X, test.X) if hasattr(student, "check_lengths") else ():
         student.check_lengths(questions)
     student = student.fit(part.X, part.y) if labels is None else unpack_labels(labels, part.X).fit(student)
-    result: dict[str, Any] = {"right": pack_bits(np.asarray(student.predict(test.X) == test.y))}
+    result: dict[str, Any] = {"right": pack_credit(credit(student, test.X, test.y))}
     if hasattr(student, "token_error"):
         result["token_error"] = student.token_error(test.X, test.y)
     return result

@@ -86,6 +86,7 @@ def _compute(settings: Settings, unit: Unit, store: ResultStore) -> dict[str, An
         "token_errors": token_errors,
         "stages": asked["stages"],
         "members": asked["members"],
+        "member_credit": asked["member_credit"],
         "items": weak.get("items"),  # of no weak ensemble that an earlier version has kept
         "students": {t: result["right"] for t, result in students.items()},
         "validation": asked.get("validation"),

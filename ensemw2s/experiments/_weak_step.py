@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s.experiments._encoding import number_answers, pack_bits, pack_labels
+from ensemw2s.experiments._encoding import number_answers, pack_credit, pack_labels
 from ensemw2s.experiments._parts import find_parts
 from ensemw2s.experiments._spec import Settings, Unit
 from ensemw2s.experiments._store import ResultStore
@@ -70,18 +70,19 @@ def _read(
     rounds = range(1, n_members + 1) if settings.student_rounds == "all" else sorted({1, n_members})
     labels = {str(t): pack_labels(settings.labeler.label(asked.with_votes(votes[:t]), hard.X)) for t in rounds}
     every = np.vstack([stages, np.ones(n_members), np.eye(n_members)])
-    predicted = np.stack([np.asarray(row, dtype=object) for row in asked.predict_under(every, test.X)])
-    right = predicted == test.y
+    answers, credit = asked.judge_under(every, test.X, test.y)
+    predicted = np.stack([np.asarray(row, dtype=object) for row in answers])
     result: dict[str, Any] = {
         "labels": labels,
-        "stages": [pack_bits(row) for row in right[:n_members]],
-        "uniform": pack_bits(right[n_members]),
+        "stages": [pack_credit(row) for row in credit[:n_members]],
+        "uniform": pack_credit(credit[n_members]),
+        "member_credit": [pack_credit(row) for row in credit[n_members + 1 :]],
         "members": number_answers(predicted[n_members + 1 :], test.y),
     }
     if hasattr(asked, "token_error_under"):
         errors = asked.token_error_under(every[: n_members + 1], test.X, test.y)
         result["token_errors"] = {"stages": errors[:-1].tolist(), "uniform": float(errors[-1])}
     if validation is not None:
-        chosen = asked.predict_under(stages, validation.X)
-        result["validation"] = [float(np.mean(row == validation.y)) for row in chosen]
+        _, credit = asked.judge_under(stages, validation.X, validation.y)
+        result["validation"] = credit.mean(axis=1).tolist()
     return result

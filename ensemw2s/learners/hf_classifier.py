@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._encoding import PromptTemplate
 from ensemw2s._rows import check_labels
+from ensemw2s._ties import class_credit
 from ensemw2s._validation import as_texts, check_option, check_same_length, check_weight, shorten
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._adapters import AdapterHost, default_lora
@@ -295,6 +296,24 @@ class HFClassifier(ClassifierMixin, HFLearner):
         check_same_length(texts, y, "X", "y")
         check_labels(y)(np.arange(len(texts)))
         return super().score(texts, y, sample_weight)
+
+    def credit(self, X: Any, y: Any) -> np.ndarray:
+        """What each row earns: 1 for the true class, 0 for another, 1/m where it is one of m that are equally probable.
+
+        Parameters
+        ----------
+        X : sequence of str, shape (n,)
+            Texts.
+        y : array-like of shape (n,)
+            True classes; one that `fit` has not seen counts as missed.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Its mean is the accuracy that drawing among tied classes would have; `score` takes the first of them.
+        """
+        check_same_length(X, y, "X", "y")
+        return class_credit(self.predict_log_proba(X), self.classes_, y)
 
     def length_check(self) -> Callable[[Sequence[str], Sequence[int]], object]:
         """A function of texts and their numbers that raises a ValueError where a text does not fit into the model.
