@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
+import os
 import re
 import warnings
 
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PEFT_TYPE_TO_CONFIG_MAPPING, LoraConfig, PeftModel, get_peft_model
 from tiny_models import TEMPLATE, fit, tiny_learner, tiny_llama, tiny_qwen2, untrained_model
 
 from ensemw2s import CheckpointError, HFCausalLM, MixtureForCausalLM, byte_tokenizer
 from ensemw2s._groups import group_members
+from ensemw2s.learners._adapter_config import ADAPTERS
+from ensemw2s.learners._module_patterns import complaint_about_pattern
+from ensemw2s.learners._peft_settings import _FIELDS
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),
@@ -207,3 +212,86 @@ def test_members_of_another_base_are_no_relatives(trained, tmp_path):
     saved_by_peft(tmp_path, factory=tiny_qwen2, r=4)
     assert read(tmp_path, tiny_qwen2)._host().family is not trained._host().family
     assert len(group_members([trained, read(tmp_path, tiny_qwen2)])) == 2
+
+
+# --- files that are none, or hostile ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved_adapter(tmp_path):
+    saved_by_peft(tmp_path)
+    return tmp_path / "adapter_config.json"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"peft_type": "SHADOW", "shadow_model": "evil/repo"}, "peft_type 'SHADOW' is not read from a file"),
+        ({"target_modules": "("}, r"target_modules' is no regular expression \(missing \)"),
+        ({"target_modules": "^(([a-z])+.)+[A-Z]([a-z])+$"}, "target_modules' could take for ever"),
+        ({"rank_pattern": {"(.*)*x": 4}}, "rank_pattern' has a pattern that could take for ever"),
+        ({"target_modules": ["nowhere"]}, "belongs to another base: .*nowhere.* not found"),
+        ({"new_setting": 3}, "new_setting' is not known to the installed version of peft"),
+    ],
+)
+def test_an_adapter_that_is_not_on_the_list_is_refused(saved_adapter, changes, message):
+    saved_adapter.write_text(json.dumps({**json.loads(saved_adapter.read_text()), **changes}))
+    with pytest.raises(CheckpointError, match=rf"(?s)adapter_config\.json .*{message}"):
+        read(saved_adapter.parent)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "null", "3", '"("', "[" * 5000 + "]" * 5000, '{"a":' * 500 + "1" + "}" * 500, ""]
+)
+def test_a_configuration_that_is_none_is_refused(saved_adapter, text):
+    saved_adapter.write_text(text)
+    with pytest.raises(
+        CheckpointError, match=r"adapter_config\.json (holds no configuration|is damaged: it is no JSON)"
+    ):
+        read(saved_adapter.parent)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+@pytest.mark.parametrize("place", ["folder", "pipe", "link"])
+def test_what_is_no_file_of_the_folder_is_refused(tmp_path, name, place):
+    saved_by_peft(tmp_path / "adapter")
+    path = tmp_path / "adapter" / name
+    moved = path.rename(tmp_path / name)
+    if place == "folder":
+        path.mkdir()
+    elif place == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(moved)
+    with pytest.raises(CheckpointError, match=rf"{name} (is no plain file|is a link to)"):
+        read(tmp_path / "adapter")
+
+
+def test_every_kind_of_adapter_that_is_read_has_all_its_settings_checked():
+    """A setting that the next version of PEFT adds is refused, unless it is left out, until it is looked at."""
+    fields = {
+        kind: {field.name for field in dataclasses.fields(PEFT_TYPE_TO_CONFIG_MAPPING[kind])} for kind in ADAPTERS
+    }
+    unchecked = {kind: names - set(_FIELDS) for kind, names in fields.items()}
+    refused = {
+        "megatron_config", "megatron_core", "loftq_config", "eva_config", "corda_config", "lora_ga_config",
+        "velora_config", "monteclora_config", "layer_replication", "runtime_config", "use_bdlora", "arrow_config",
+        "kasa_config",
+    }  # fmt: skip
+    assert {kind for kind, names in unchecked.items() if names} == {"LORA", "ADALORA"}
+    assert unchecked["LORA"] == unchecked["ADALORA"] == refused
+
+
+@pytest.mark.parametrize(
+    ("pattern", "accepted"),
+    [
+        (r".*\.(self_attn|mlp)\..*_proj", True), (r"model\.layers\.\d+\.self_attn\.(q|v)_proj", True),
+        (r".*\.layers\.(?:1[0-9]|[2-9])\..*proj", True), ("(?:.*?(?:text).*?(?:attn|mlp).*?(?:q_proj).*?)|lm", True),
+        ("(a|aa)" * 30, False), ("a?" * 30 + "a" * 30, False), (r"(\w+\.)+q", False), (r"(?P<x>a)(?P=x)", False),
+        (".*" * 5 + "x", False), ("x" * 1001, False),
+    ],
+)  # fmt: skip
+def test_expressions_are_read_where_they_are_soon_done_with(pattern, accepted):
+    assert (complaint_about_pattern(pattern) == "") is accepted

@@ -198,16 +198,35 @@ def test_an_ensemble_that_was_tampered_with_is_refused(hostile, edit):
         open_ensemble("tokens-lora", folder)
 
 
-def test_a_peft_configuration_that_imports_a_module_is_refused(hostile):
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"megatron_config": {"a": 1}, "megatron_core": "antigravity"}, "megatron_co.* is not read from a file"),
+        ({"peft_type": "SHADOW", "shadow_model": "../code"}, "peft_type 'SHADOW' is not read from a file"),
+        ({"peft_type": "XLORA", "adapters": {"a": "evil/repo"}}, "peft_type 'XLORA' is not read from a file"),
+        ({"peft_type": ["LORA"]}, r"peft_type \['LORA'\] is not read"),
+        ({"shadow_model": "evil/repo"}, "shadow_model' is not known to the installed version of peft"),
+        ({"layer_replication": [[0, 2]] * 100_000}, "layer_replication.* is not read from a file"),
+        ({"kasa_config": {"beta": 1.0}}, "kasa_config.* is not read from a file"),
+        ({"target_modules": "(a+)+$"}, "target_modules' could take for ever"),
+        ({"rank_pattern": {"(x|x)*y": 4}}, "rank_pattern' has a pattern that could take for ever"),
+        ({"alpha_pattern": {".*" * 9 + "x": 4}}, "alpha_pattern' has a pattern that could take for ever"),
+        ({"exclude_modules": "(?:a?){40}" + "a" * 40}, "exclude_modules' could take for ever"),
+        ({"modules_to_save": ["(a+)+$"]}, "modules_to_save' must be names of modules"),
+        ({"layers_to_transform": [0], "layers_pattern": "(a+)+$"}, "layers_pattern' must be names of modules"),
+        ({"r": 10**9}, "r' must be an integer of at most"),
+    ],
+)
+def test_a_peft_configuration_that_is_not_on_the_list_is_refused(hostile, settings, message):
     copy, _ = hostile
     folder = copy("tokens-lora")
 
     def edit(content):
-        settings = content["parameters"]["estimator"]["$learner"]["parameters"]["peft_config"]["$peft"]
-        settings.update(megatron_config={"a": 1}, megatron_core="antigravity")
+        content["parameters"]["estimator"]["$learner"]["parameters"]["peft_config"]["$peft"].update(settings)
 
     change(folder, edit)
-    with pytest.raises(CheckpointError, match=r"megatron_config must be None"):
+    with pytest.raises(CheckpointError, match=rf"ensemble\.json is no .*{message}"):
         open_ensemble("tokens-lora", folder)
     assert "antigravity" not in sys.modules
 

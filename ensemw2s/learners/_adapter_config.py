@@ -8,10 +8,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-__all__ = ["ORIGIN", "check_adapter_config", "settings_of", "spelling_of"]
+__all__ = ["ADAPTERS", "ORIGIN", "AdapterMisfitError", "check_adapter_config", "settings_of", "spelling_of"]
+
+# Kinds of adapters that are numbers beside layers. PEFT has others that load a model or a tokenizer which the
+# configuration names (SHADOW, CPT, XLORA), or that replace weights of the base (OSF).
+ADAPTERS = frozenset({
+    "ADALORA", "ADAMSS", "BEFT", "BOFT", "C3A", "DEFT", "DELORA", "FOURIERFT", "FROD", "GLORA", "GRALORA", "HIRA",
+    "HRA", "IA3", "LILY", "LN_TUNING", "LOHA", "LOKR", "LORA", "MISS", "OFT", "PEANUT", "PSOFT", "PVERA", "RANDLORA",
+    "ROAD", "SHIRA", "SUPERTUNING", "TINYLORA", "TRAINABLE_TOKENS", "UNILORA", "VBLORA", "VERA", "WAVEFT",
+})  # fmt: skip
 
 # Settings that say where an adapter comes from and who wrote it.
 ORIGIN = {"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision"}
+
+
+class AdapterMisfitError(ValueError):
+    """PEFT cannot put adapters of a configuration on a base."""
 
 
 def spelling_of(config: PeftConfig) -> str:
@@ -43,6 +55,12 @@ def check_adapter_config(config: PeftConfig) -> None:
         raise ValueError(
             f"peft_config must adapt layers, like LoraConfig. Got {type(config).__name__}, a prompt-learning "
             f"method, whose virtual tokens do not fit left-padded batches."
+        )
+    peft_type = str(getattr(config.peft_type, "value", config.peft_type))
+    if peft_type not in ADAPTERS:
+        raise ValueError(
+            f"peft_config must be of a kind that leaves the base as it is and loads nothing, like LoraConfig. Got "
+            f"{type(config).__name__} instead."
         )
     # PiSSA, OLoRA and others replace the base weights.
     start = getattr(config, "init_lora_weights", True)

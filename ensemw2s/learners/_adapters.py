@@ -12,10 +12,10 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners._adapter_config import check_adapter_config, spelling_of
+from ensemw2s.learners._adapter_config import AdapterMisfitError, check_adapter_config, spelling_of
 from ensemw2s.learners._adapter_slot import AdapterSlot
 from ensemw2s.learners._rng import isolated_rng
-from ensemw2s.storage import write_tensors
+from ensemw2s.storage import MALFORMED, write_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -109,7 +109,10 @@ class AdapterHost:
         with isolated_rng(seed), warnings.catch_warnings():
             # PEFT reads an attribute that transformers has renamed; nothing a user could do.
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-            self.model: PeftModel = get_peft_model(base, copy.deepcopy(config)).eval()
+            try:
+                self.model: PeftModel = get_peft_model(base, copy.deepcopy(config)).eval()
+            except (RuntimeError, *MALFORMED) as error:
+                raise AdapterMisfitError(f"peft_config does not fit the base: {error}") from error
         self.model.set_adapter("default")  # trainable even if the configuration was loaded for inference
         self._slots = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
 

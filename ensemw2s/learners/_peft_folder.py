@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s.exceptions import CheckpointError
+from ensemw2s.learners._adapter_config import AdapterMisfitError, check_adapter_config
 from ensemw2s.learners._peft_settings import build_peft_config
-from ensemw2s.storage import read_tensors
+from ensemw2s.storage import MALFORMED, links_of, read_json, read_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -37,14 +37,19 @@ def learner_from_peft(
     config.inference_mode = False
     if cue_ids is not None:
         config.alora_invocation_tokens = None
-    learner = kind(model, peft_config=config, adapt="all" if cue_ids is None else "answer", **parameters).initialize()
+    check_adapter_config(config)
+    learner = kind(model, peft_config=config, adapt="all" if cue_ids is None else "answer", **parameters)
+    try:
+        learner.initialize()
+        host = learner._host()
+    except AdapterMisfitError as error:
+        raise CheckpointError(f"{folder / 'adapter_config.json'} belongs to another base: {error}") from error
     if cue_ids is not None and learner.cue_ids_ != cue_ids:
         raise ValueError(
             f"prompt_template must end with the tokens {cue_ids}, from which on the adapter of {folder} acts. Got "
             f"{learner.prompt_template!r}, which ends with {learner.cue_ids_}."
         )
     source = folder / "adapter_model.safetensors"
-    host = learner._host()
     with host.held() as base:
         tensors = _without_base(_read_tensors(source), base, source)
     learner.adapter_ = host.load(_in_single_precision(tensors), source)
@@ -52,19 +57,23 @@ def learner_from_peft(
 
 
 def _read_config(path: Path) -> PeftConfig:
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing. Pass the folder of an adapter that PEFT has saved.")
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is damaged: it is no JSON ({error}). Copy or save the folder again.") from error
-    return build_peft_config(settings)
+        settings, _ = read_json(path, links_of(path.parent))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing. Pass the folder of an adapter that PEFT has saved.") from error
+    try:
+        return build_peft_config(settings)
+    except MALFORMED as error:
+        raise CheckpointError(f"{path} holds no configuration of an adapter that is read: {error}") from error
 
 
 def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing; weights in another format are not read. Save the adapter anew.")
-    return read_tensors(path)
+    try:
+        return read_tensors(path, links_of(path.parent))
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{path} is missing; weights in another format are not read. Save the adapter anew."
+        ) from error
 
 
 def _without_base(tensors: dict[str, torch.Tensor], model: PeftModel, source: Path) -> dict[str, torch.Tensor]:

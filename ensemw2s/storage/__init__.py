@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ensemw2s.storage._commit import commit_folder, commit_text, writing
-from ensemw2s.storage._files import hash_file, open_plain, read_file
+from ensemw2s.storage._files import hash_file, links_of, open_plain, read_file
 from ensemw2s.storage._journal import Journal, Steps
 from ensemw2s.storage._json import MALFORMED, find_code, parse_json
 from ensemw2s.storage._manifest import StoredFolder, open_folder, write_json
@@ -26,6 +26,7 @@ __all__ = [
     "encode",
     "find_code",
     "hash_file",
+    "links_of",
     "open_folder",
     "open_plain",
     "parse_json",

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from ensemw2s.exceptions import CheckpointError
 
-__all__ = ["AGAIN", "LARGEST_JSON", "hash_file", "open_plain", "read_file", "size_of"]
+__all__ = ["AGAIN", "LARGEST_JSON", "hash_file", "links_of", "open_plain", "read_file", "size_of"]
 
 AGAIN = "Copy or download the folder again, or save it again."
 LARGEST_JSON = 512 * 2**20  # bytes
@@ -34,6 +34,12 @@ def size_of(path: Path, links_into: Path | None = None) -> int:
         If there is no such file.
     """
     return _look(path, links_into)[1].st_size
+
+
+def links_of(folder: Path) -> Path:
+    """Where the links in a folder may lead: into itself, and in a snapshot of the hub's cache to its files."""
+    folder = folder.resolve()
+    return folder.parent.parent / "blobs" if folder.parent.name == "snapshots" else folder
 
 
 @contextmanager

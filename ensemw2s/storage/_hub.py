@@ -10,6 +10,7 @@ from typing import Any
 
 from ensemw2s._validation import shorten
 from ensemw2s._version import __version__
+from ensemw2s.storage._files import links_of
 from ensemw2s.storage._manifest import StoredFolder, open_folder
 
 __all__ = ["model_card", "open_pretrained", "upload_folder"]
@@ -38,7 +39,7 @@ def open_pretrained(directory: str | os.PathLike[str], revision: str | None, kin
 
     folder = Path(snapshot_download(name, revision=revision, allow_patterns=_ON_HUB))
     # The cache keeps each file once, in "blobs", and links to it.
-    return open_folder(folder, kind=kind, links_into=folder.parent.parent / "blobs")
+    return open_folder(folder, kind=kind, links_into=links_of(folder))
 
 
 def upload_folder(

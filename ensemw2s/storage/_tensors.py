@@ -60,15 +60,22 @@ def parse_tensors(content: bytes, path: Path) -> dict[str, Any]:
     return _parse(load, content, path)
 
 
-def read_tensors(path: Path) -> dict[str, Any]:
+def read_tensors(path: Path, links_into: Path | None = None) -> dict[str, Any]:
     """torch tensors of a file that no manifest lists, on the CPU.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    links_into : Path, optional
+        It may be a link to a file in this folder.
 
     Raises
     ------
     CheckpointError
         As `open_plain` and `parse_tensors`.
     """
-    return parse_tensors(read_file(path), path)
+    return parse_tensors(read_file(path, links_into=links_into), path)
 
 
 def _parse(load: Any, content: bytes, path: Path) -> dict[str, Any]:
