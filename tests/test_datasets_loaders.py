@@ -195,7 +195,7 @@ def test_question_with_one_different_option_is_left_out_and_logged(tmp_path, cap
     assert "1 questions have fewer than two different options" in caplog.text
 
 
-# QuaRTz's paragraph
+# passages
 
 
 def test_quartz_leaves_the_paragraph_out(tmp_path) -> None:
@@ -204,9 +204,16 @@ def test_quartz_leaves_the_paragraph_out(tmp_path) -> None:
 
 def test_quartz_puts_the_paragraph_first_where_there_is_one(tmp_path, caplog) -> None:
     with caplog.at_level(logging.WARNING, logger="ensemw2s"):
-        qa = load_quartz("train", data_dir=write(tmp_path, "quartz", "train", QUARTZ), include_paragraph=True)
+        qa = load_quartz("train", data_dir=write(tmp_path, "quartz", "train", QUARTZ), passage=True)
     assert qa.prompts == ("Near things look bigger.\nNear things look", "Far things look")
-    assert "1 of 2 questions have no paragraph" in caplog.text
+    assert "1 of 2 questions have no passage" in caplog.text
+
+
+def test_sciq_puts_the_passage_first_and_shuffles_the_options_as_without(tmp_path) -> None:
+    folder = write(tmp_path, "sciq", "train", [row | {"support": f" About {row['question']} "} for row in SCIQ[:5]])
+    with_passage, without = (load_sciq("train", data_dir=folder, passage=passage) for passage in (True, False))
+    assert with_passage.choices == without.choices
+    assert with_passage.prompts == tuple(f"About {question}\n{question}" for question in without.prompts)
 
 
 # bad input

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,11 +24,15 @@ _SUFFIXES = (".jsonl.gz", ".jsonl")
 
 
 def load_sciq(
-    split: str = "train", *, data_dir: str | os.PathLike[str] | None = None, random_state: int = 0
+    split: str = "train",
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    passage: bool = False,
+    random_state: int = 0,
 ) -> QADataset:
     """Load SciQ (Welbl et al., 2017): crowd-sourced science questions with four options.
 
-    The passage (``support``) is left out. The options of each question are put into an order that depends on
+    The options of each question are put into an order that depends on
     `random_state` and the text of the question alone, so it stays the same in any subset. Of the 13,679 questions 44
     repeat an option: the copies are merged, so these keep two or three options and the published sizes stay.
 
@@ -39,6 +43,9 @@ def load_sciq(
     data_dir : path or None, default=None
         Folder that holds ``sciq/SPLIT.jsonl.gz`` (or ``.jsonl``): one JSON object a line with the hub's fields. None
         takes the folder named by the environment variable ``ENSEMW2S_DATA``, or without it the hub (``allenai/sciq``).
+    passage : bool, default=False
+        Put the passage (``support``) and a line break before the question. Questions that have none stay as they are;
+        a logged warning says how many.
     random_state : int, default=0
         Seed of the order of the options, >= 0.
 
@@ -70,7 +77,7 @@ def load_sciq(
     """
     base_seed = check_integer(random_state, "random_state", minimum=0)
     rows = _read("sciq", ("allenai/sciq", None), split, data_dir)
-    parsed = []
+    parsed, passages = [], []
     for number, row in enumerate(rows):
         where = f"sciq/{split} row {number}"
         options = [_field(row, name, where) for name in ("correct_answer", "distractor1", "distractor2", "distractor3")]
@@ -79,7 +86,8 @@ def load_sciq(
         order = np.random.default_rng(seed).permutation(len(options))
         shuffled = [options[k] for k in order]
         parsed.append((f"sciq-{split}-{number:05d}", question, shuffled, options[0]))
-    return _assemble(f"sciq/{split}", parsed)
+        passages.append(row.get("support"))
+    return _assemble(f"sciq/{split}", parsed, passages if passage else None)
 
 
 def load_arc(
@@ -134,7 +142,7 @@ def load_arc(
 
 
 def load_quartz(
-    split: str = "train", *, data_dir: str | os.PathLike[str] | None = None, include_paragraph: bool = False
+    split: str = "train", *, data_dir: str | os.PathLike[str] | None = None, passage: bool = False
 ) -> QADataset:
     """Load QuaRTz (Tafjord et al., 2019): questions on qualitative relations with two options.
 
@@ -146,7 +154,7 @@ def load_quartz(
         Folder that holds ``quartz/SPLIT.jsonl.gz`` (or ``.jsonl``), one JSON object a line with the hub's fields.
         None takes the folder named by the environment variable ``ENSEMW2S_DATA``, or without it the hub
         (``allenai/quartz``).
-    include_paragraph : bool, default=False
+    passage : bool, default=False
         Put the background sentence (``para``) and a line break before the question. Questions that have none stay
         as they are; a logged warning says how many.
 
@@ -172,23 +180,16 @@ def load_quartz(
     >>> row["choices"] = {"text": ["bigger", "smaller"], "label": ["A", "B"]}
     >>> (folder / "quartz").mkdir()
     >>> _ = (folder / "quartz" / "validation.jsonl").write_text(json.dumps(row))
-    >>> load_quartz("validation", data_dir=folder, include_paragraph=True).prompts
+    >>> load_quartz("validation", data_dir=folder, passage=True).prompts
     ('Near things look bigger.\\nNear things look',)
     """
     name = f"quartz/{split}"
-    parsed, n_without = [], 0
+    name = f"quartz/{split}"
+    parsed, passages = [], []
     for number, row in enumerate(_read("quartz", ("allenai/quartz", None), split, data_dir)):
-        id, question, options, answer = _keyed(row, f"{name} row {number}")
-        if include_paragraph:
-            paragraph = row.get("para")
-            if paragraph:
-                question = f"{paragraph.strip()}\n{question}"
-            else:
-                n_without += 1
-        parsed.append((id, question, options, answer))
-    if n_without:
-        logger.warning("%s: %d of %d questions have no paragraph and stand alone.", name, n_without, len(parsed))
-    return _assemble(name, parsed)
+        parsed.append(_keyed(row, f"{name} row {number}"))
+        passages.append(row.get("para"))
+    return _assemble(name, parsed, passages if passage else None)
 
 
 def _read(
@@ -272,7 +273,18 @@ def _keyed(row: Mapping[str, Any], where: str) -> tuple[str, str, list[str], str
     return str(_field(row, "id", where)), question, texts, texts[keys.index(key)]
 
 
-def _assemble(name: str, parsed: list[tuple[str, str, list[str], str]]) -> QADataset:
+def _assemble(
+    name: str, parsed: list[tuple[str, str, list[str], str]], passages: Sequence[str | None] | None = None
+) -> QADataset:
+    """The data set; each passage that there is stands before its question, on a line of its own."""
+    if passages is not None:
+        told = [text.strip() if isinstance(text, str) else "" for text in passages]
+        parsed = [
+            (id, f"{text}\n{question}" if text else question, options, answer)
+            for text, (id, question, options, answer) in zip(told, parsed, strict=True)
+        ]
+        if n_without := told.count(""):
+            logger.warning("%s: %d of %d questions have no passage and stand alone.", name, n_without, len(told))
     ids, prompts, choices, answers = [], [], [], []
     n_merged, n_skipped = 0, 0
     for id, prompt, options, answer in parsed:

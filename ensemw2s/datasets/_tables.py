@@ -132,7 +132,7 @@ def _columns(
         if isinstance(column, str):
             _check_column(key, column, available)
             found[key] = read(column)
-        elif key == "choices":
+        elif key == "choices" and column is not None:
             for part in column:
                 _check_column(key, part, available)
             found[key] = [list(options) for options in zip(*(read(part) for part in column), strict=True)]
