@@ -16,6 +16,7 @@ from ensemw2s._credit import credit
 from ensemw2s._estimators import as_booster, as_student
 from ensemw2s._fingerprint import row_digests
 from ensemw2s._inputs import check_questions, require_answers, usable_questions
+from ensemw2s._modes import own_modes
 from ensemw2s._pipeline_html import PipelineHTML
 from ensemw2s._progress import progress_bar
 from ensemw2s._saved_pipeline import SavedPipeline
@@ -187,6 +188,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         n_stages = 3 + bool(self.baseline) + (solved is not None)
         bar = progress_bar(total=n_stages, desc="pipeline", unit="stage", visible=self.verbose)
         with (
+            own_modes(),
             interrupted_with(self, _FITTED),
             open_stages(self.checkpoint_dir, self.on_locked) as stages,
             bar as stages.bar,

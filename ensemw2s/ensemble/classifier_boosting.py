@@ -12,6 +12,7 @@ from sklearn.base import clone, is_regressor
 from sklearn.utils import check_random_state
 
 from ensemw2s._fingerprint import row_digests
+from ensemw2s._modes import own_modes
 from ensemw2s._validation import check_option, shorten
 from ensemw2s.boosting import reweight as updated_weight  # `reweight` is a parameter here
 from ensemw2s.boosting import weighted_error
@@ -223,7 +224,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
             self.stop_reason_ = rounds.stop_reason
             self.skipped_rows_ = usable.skipped
 
-        with rounds.finished_by(finish, self), open_checkpoint(self) as checkpoint:
+        with own_modes(), rounds.finished_by(finish, self), open_checkpoint(self) as checkpoint:
             random_state = checkpoint.begin(
                 self,
                 [clone(learner)],

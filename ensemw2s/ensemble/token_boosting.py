@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._inputs import check_sample_weight, require_answers, require_choices
+from ensemw2s._modes import own_modes
 from ensemw2s._usable import UsableRows
 from ensemw2s._validation import check_option
 from ensemw2s.boosting import reweight as updated_weight  # `reweight` is a parameter here
@@ -251,7 +252,7 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
             self.max_new_tokens_ = max(int(unit.tokens.answer_lengths.max()) for unit in units)
             self.skipped_rows_ = usable.skipped
 
-        with rounds.finished_by(finish, self), open_checkpoint(self) as checkpoint:
+        with own_modes(), rounds.finished_by(finish, self), open_checkpoint(self) as checkpoint:
             weights = usable.take(sample_weight, "sample_weight")
             random_state = checkpoint.begin(
                 self,

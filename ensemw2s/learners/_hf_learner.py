@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._modes import own_modes
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._factories import factory_token, known_factory
 from ensemw2s.learners._html import ModelHTML
@@ -122,7 +123,8 @@ class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
         """The shared base with its adapter slot."""
         host = getattr(self, "_shared_host", None)
         if host is None:
-            host = self._shared_host = self._find_host()
+            with own_modes():
+                host = self._shared_host = self._find_host()
         return host
 
     @abstractmethod

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._encoding import PromptTemplate, encode_cue, frame_of
+from ensemw2s._modes import own_modes
 from ensemw2s.learners._adapters import AdapterHost, default_lora
 from ensemw2s.learners._causal_forward import CausalForward
 from ensemw2s.learners._distributed import current_launch
@@ -195,6 +196,7 @@ class HFCausalLM(CausalForward):
 
         return learner_from_peft(cls, Path(folder), model, parameters)
 
+    @own_modes()
     def initialize(self) -> HFCausalLM:
         """Become the untrained model, and return `self`.
 
@@ -227,6 +229,7 @@ class HFCausalLM(CausalForward):
         self._check_vocabulary(config)
         return self
 
+    @own_modes()
     def fit(self, tokens: TokenDataset, *, token_weight: np.ndarray) -> HFCausalLM:
         """Train from the untrained model on weighted answer tokens.
 
@@ -283,7 +286,7 @@ class HFCausalLM(CausalForward):
         """
         check_is_fitted(self, "tokenizer_")
         if self._trains_all_weights and self.model_ is None:
-            with isolated_rng(0):  # which loading takes anyway: a thread that has waited finds the model
+            with own_modes(), isolated_rng(0):  # which loading takes anyway: a thread that has waited finds the model
                 if self.model_ is None:
                     self.model_ = self._load_base()
         return super().lend_model()

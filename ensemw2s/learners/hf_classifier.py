@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._encoding import PromptTemplate
+from ensemw2s._modes import own_modes
 from ensemw2s._rows import check_labels
 from ensemw2s._ties import class_credit
 from ensemw2s._validation import as_texts, check_option, check_same_length, check_weight, shorten
@@ -172,6 +173,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         self.random_state = random_state
         self.verbose = verbose
 
+    @own_modes()
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> HFClassifier:
         """Train from the untrained model.
 
