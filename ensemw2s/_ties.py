@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
-__all__ = ["TOLERANCE", "class_credit", "draw_option", "option_credit", "option_log_proba", "option_proba", "tied_best"]
+__all__ = [
+    "TOLERANCE",
+    "class_credit",
+    "draw_option",
+    "option_credit",
+    "option_log_proba",
+    "option_proba",
+    "text_hash",
+    "tied_best",
+]
 
 TOLERANCE = 1e-5
 """Scores that differ by less, absolutely plus relatively to the best of them, are a tie.

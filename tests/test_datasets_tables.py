@@ -64,8 +64,50 @@ def test_from_dataset_int_labels_index_the_options_from_zero() -> None:
 def test_from_dataset_takes_options_from_several_columns() -> None:
     dataset = Dataset.from_dict({"question": ["Liquid metal?"], "right": ["mercury"], "wrong": ["tin"]})
     qa = QADataset.from_dataset(dataset, answer="right", choices=["wrong", "right"])
-    assert qa.choices == (("tin", "mercury"),)
-    assert qa.labels.tolist() == [1]
+    assert set(qa.choices[0]) == {"tin", "mercury"}
+    assert qa.answers == ("mercury",)
+
+
+TOLD = {
+    "columns, answer as a text": lambda frame, columns: QADataset.from_pandas(frame, answer="a", choices=columns),
+    "columns, the name of one": lambda frame, columns: QADataset.from_pandas(
+        frame.assign(key="a"), choices=columns, label="key"),
+    "a data set": lambda frame, columns: QADataset.from_dataset(
+        Dataset.from_pandas(frame), answer="a", choices=columns),
+    "dicts, answer as a text": lambda frame, columns: QADataset.from_list(
+        [{"prompt": row["prompt"], "answer": row["a"], "choices": [row[c] for c in columns]}
+         for _, row in frame.iterrows()]),
+    "dicts, answer as a text in label": lambda frame, columns: QADataset.from_list(
+        [{"prompt": row["prompt"], "label": row["a"], "choices": [row[c] for c in columns]}
+         for _, row in frame.iterrows()]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("read", TOLD.values(), ids=TOLD)
+def test_a_table_whose_order_tells_the_answer_gives_the_same_options_in_every_order(read) -> None:
+    frame = pd.DataFrame({"prompt": [f"q{row}" for row in range(200)]})
+    frame = frame.assign(**{name: [f"{name}{row}" for row in range(200)] for name in "abcd"})
+    first = read(frame, ["a", "b", "c", "d"])
+    for columns in (["b", "c", "d", "a"], ["d", "a", "c", "b"]):
+        assert read(frame, columns) == first
+    assert first.answers == tuple(frame["a"])
+    assert np.bincount(first.labels, minlength=4).min() > 50 - 4 * np.sqrt(200 * 3 / 16)
+    assert first[100:].choices == read(frame[100:], ["a", "b", "c", "d"]).choices
+
+
+def test_from_pandas_a_gold_option_behind_empty_cells_is_moved() -> None:
+    frame = pd.DataFrame({"prompt": [f"q{row}" for row in range(40)], "b": ["x", None] * 20, "c": "y", "a": "z"})
+    labels = QADataset.from_pandas(frame.assign(key="a"), choices=["b", "c", "a"], label="key").labels
+    assert 0 < np.mean(labels == 0) < 1
+
+
+def test_shuffle_options_takes_a_seed_and_needs_options() -> None:
+    orders = {QA.shuffle_options(seed).choices for seed in range(200)}
+    assert len(orders) == 12  # 2 x 6
+    assert QA.shuffle_options(3).answers == QA.answers
+    assert QA.drop_answers().shuffle_options(3) == QA.shuffle_options(3).drop_answers()
+    with pytest.raises(ValueError, match="shuffle_options needs options"):
+        QADataset(["a"]).shuffle_options()
 
 
 def test_from_dataset_keeps_the_name() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ensemw2s._validation import check_integer
 from ensemw2s.datasets._tables import (
     columns_from_dataset,
     columns_from_list,
@@ -21,6 +22,9 @@ __all__ = ["OtherForms"]
 
 _T = TypeVar("_T", bound="OtherForms")
 
+# Rows in which the gold option is not in one place by chance: with four options some 1 in 250,000 tables of so many.
+_MANY = 10
+
 
 class OtherForms:
     """The ways between a `QADataset`, whose columns are the arguments here, and other kinds of tables."""
@@ -30,7 +34,9 @@ class OtherForms:
         def __init__(self, prompts: Sequence[str], **columns: Any) -> None: ...
 
     @classmethod
-    def from_list(cls: type[_T], rows: Sequence[Mapping[str, Any]], *, name: str | None = None) -> _T:
+    def from_list(
+        cls: type[_T], rows: Sequence[Mapping[str, Any]], *, name: str | None = None, random_state: int = 0
+    ) -> _T:
         """Return a data set from a list of dicts with the keys prompt, answer, choices, label, id, difficulty.
 
         Parameters
@@ -40,6 +46,8 @@ class OtherForms:
             `label` are read as by `from_dataset`.
         name : str or None, default=None
             Name of the data set.
+        random_state : int, default=0
+            Seed of the order of the options, >= 0, see `from_dataset`.
 
         Raises
         ------
@@ -52,7 +60,7 @@ class OtherForms:
         >>> QADataset.from_list([{"prompt": "Liquid metal?", "choices": ["mercury", "tin"], "label": 0}]).answers
         ('mercury',)
         """
-        return cls(**columns_from_list(rows), name=name)
+        return _without_hints(cls(**(columns := columns_from_list(rows)), name=name), columns, random_state)
 
     @classmethod
     def from_dataset(
@@ -66,6 +74,7 @@ class OtherForms:
         id: str | None = None,
         difficulty: str | None = None,
         name: str | None = None,
+        random_state: int = 0,
     ) -> _T:
         """Return a data set from the columns of a Hugging Face `datasets.Dataset`.
 
@@ -83,6 +92,11 @@ class OtherForms:
             `datasets.ClassLabel` stand for the names of its classes.
         name : str or None, default=None
             Name of the data set.
+        random_state : int, default=0
+            Seed of the order of the options, >= 0. It is drawn, as by `shuffle_options`, where the table's order may
+            tell the answer: where `answer` holds it as a text and no `label` says which option it is, as in tables with
+            columns for right and wrong options, and where the gold option has one place in all of ten or more rows.
+            Else, and where both `answer` and `label` are there, the options stay in the table's order.
 
         Raises
         ------
@@ -104,7 +118,8 @@ class OtherForms:
         """
         names = {"prompt": prompt, "answer": answer, "choices": choices, "label": label}
         names |= {"id": id, "difficulty": difficulty}
-        return cls(**columns_from_dataset(dataset, names), name=name)
+        columns = columns_from_dataset(dataset, names)
+        return _without_hints(cls(**columns, name=name), columns, random_state)
 
     def to_dataset(self: Any) -> datasets.Dataset:
         """Return a Hugging Face `datasets.Dataset` with the columns prompt, answer, choices, label, id, difficulty.
@@ -135,6 +150,7 @@ class OtherForms:
         id: str | None = None,
         difficulty: str | None = None,
         name: str | None = None,
+        random_state: int = 0,
     ) -> _T:
         """Return a data set from the columns of a pandas frame.
 
@@ -142,7 +158,7 @@ class OtherForms:
         ----------
         frame : pandas.DataFrame
             One row per question.
-        prompt, answer, choices, label, id, difficulty, name
+        prompt, answer, choices, label, id, difficulty, name, random_state
             As in `from_dataset`.
 
         Returns
@@ -158,13 +174,15 @@ class OtherForms:
         --------
         >>> from ensemw2s import QADataset
         >>> import pandas as pd
-        >>> frame = pd.DataFrame({"question": ["Liquid metal?"], "right": ["mercury"], "wrong": ["tin"]})
+        >>> frame = pd.DataFrame({"question": ["Liquid metal?", "Red gem?"],
+        ...                       "right": ["mercury", "ruby"], "wrong": ["tin", "opal"]})
         >>> QADataset.from_pandas(frame, answer="right", choices=["right", "wrong"]).choices
-        (('mercury', 'tin'),)
+        (('mercury', 'tin'), ('opal', 'ruby'))
         """
         names = {"prompt": prompt, "answer": answer, "choices": choices, "label": label}
         names |= {"id": id, "difficulty": difficulty}
-        return cls(**columns_from_pandas(frame, names), name=name)
+        columns = columns_from_pandas(frame, names)
+        return _without_hints(cls(**columns, name=name), columns, random_state)
 
     def to_pandas(self: Any) -> pandas.DataFrame:
         """Return a pandas frame with the columns prompt, answer, choices, label, id, difficulty (those that exist).
@@ -180,3 +198,15 @@ class OtherForms:
         'mercury'
         """
         return to_pandas(self)
+
+
+def _without_hints(qa: Any, given: Mapping[str, Any], random_state: int) -> Any:
+    """The data set with its options in a drawn order, where that of the table may tell which one is gold."""
+    check_integer(random_state, "random_state", minimum=0)
+    if qa.choices is None or qa.labels is None or {"answers", "labels"} <= set(given):  # as `to_pandas` writes it
+        return qa
+    from_both_ends = qa.labels, qa.n_choices - qa.labels  # empty cells move what stands behind them
+    same_place = any((places == places[0]).all() for places in from_both_ends)
+    if "labels" not in given or (same_place and len(qa) >= _MANY):
+        return qa.shuffle_options(random_state)
+    return qa

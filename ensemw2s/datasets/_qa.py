@@ -8,7 +8,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemw2s._validation import RandomState, as_generator, as_texts
+from ensemw2s._ties import text_hash
+from ensemw2s._validation import RandomState, as_generator, as_texts, check_integer
 from ensemw2s.datasets._columns import (
     check_choices,
     check_difficulty,
@@ -287,6 +288,47 @@ class QADataset(OtherForms):
         ('three', 'one', 'two')
         """
         return self._take(as_generator(random_state).permutation(len(self)))
+
+    def shuffle_options(self, random_state: int = 0) -> QADataset:
+        """Return the rows with the options of each in a random order.
+
+        It depends on `random_state`, the question and the texts of its options, and not on the order that they have:
+        what a table tells by its order is gone, and a question has the same options in the same places in any subset.
+
+        Parameters
+        ----------
+        random_state : int, default=0
+            Seed of the order, >= 0.
+
+        Returns
+        -------
+        QADataset
+
+        Raises
+        ------
+        ValueError
+            If there are no options.
+
+        Examples
+        --------
+        >>> qa = QADataset(["Liquid metal?"], choices=[["mercury", "tin", "lead"]], labels=[0])
+        >>> qa.shuffle_options(random_state=1)[0].choices
+        ('mercury', 'lead', 'tin')
+        >>> qa[0].answer == qa.shuffle_options(random_state=1)[0].answer
+        True
+        """
+        seed = check_integer(random_state, "random_state", minimum=0)
+        if self._choices is None:
+            raise ValueError("shuffle_options needs options. Got a data set without choices.")
+        choices = tuple(
+            tuple(sorted(options, key=lambda text: text_hash(seed, prompt, text)))
+            for prompt, options in zip(self._prompts, self._choices, strict=True)
+        )
+        labels = None
+        if self._answers is not None:
+            places = zip(self._answers, choices, strict=True)
+            labels = frozen(np.array([options.index(answer) for answer, options in places], dtype=np.int64))
+        return QADataset._build(self._prompts, self._answers, choices, labels, self._ids, self._difficulty, self._name)
 
     def drop_answers(self) -> QADataset:
         """Return prompts, options and ids alone: what may be seen of questions that have no label.

@@ -72,8 +72,8 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         as it was drawn, or all tokens by their weights, without a draw.
     unit : {"token", "sample", "option"} or int, default="token"
         What has a weight of its own: each token, each answer (wrong if a token is), each question (wrong if the gold
-        option is not the likeliest; needs options), or each token with its error averaged over a window of this
-        many tokens.
+        option is not the likeliest, and 1 - 1/m wrong if m are; needs options), or each token with its error averaged
+        over a window of this many tokens.
     combine : {"probabilities", "logits"}, default="probabilities"
         What is averaged when members answer together.
     prior : {"pretrained", "reweighted", "uniform"}, default="pretrained"
@@ -96,7 +96,8 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         What `fit` does with rows that cannot be used, such as a blank answer or a question longer than the model's
         limit: raise an error that names the first, or leave them out.
     random_state : int, RandomState or None, default=None
-        Seeds the draws and the learners; round `t` depends on the seed and `t` alone. With None and a
+        Seeds the draws and the learners; round `t` depends on the seed and `t` alone. An integer also decides which of
+        tied options `predict` names. With None and a
         `checkpoint_dir`, the seed that the first call has drawn is kept there and taken again.
     checkpoint_dir : path, optional
         Folder where each round is committed as it ends. `fit` called again with the same data and parameters goes on
