@@ -10,6 +10,7 @@ import shutil
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import cloudpickle
@@ -247,7 +248,9 @@ def test_learners_go_on_after_their_base_was_cleared():
 
 
 class Host:
-    """Anything that can be held weakly and has something to forget."""
+    """Anything that can be held weakly and has something to forget, on a base that has not changed."""
+
+    family = SimpleNamespace(is_changed=False)
 
     def forget_prompts(self):
         self.forgotten = True

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import TYPE_CHECKING, Any
 
+from ensemw2s._validation import shorten
+
 if TYPE_CHECKING:
     from peft import PeftConfig
 
@@ -20,6 +22,12 @@ ADAPTERS = frozenset({
 
 # Settings that say where an adapter comes from and who wrote it.
 ORIGIN = {"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision"}
+
+# What else is found out by comparing the base with what it was.
+_CHANGES_THE_BASE = {
+    "layer_replication": "repeats layers of the base",
+    "kasa_config": "takes singular values out of the base's weights",
+}
 
 
 class AdapterMisfitError(ValueError):
@@ -69,6 +77,12 @@ def check_adapter_config(config: PeftConfig) -> None:
             f"peft_config.init_lora_weights must be True, False, 'gaussian', 'orthogonal' or 'mica', which leave the "
             f"base as it is; all members share it. Got {start!r} instead."
         )
+    for name, what in _CHANGES_THE_BASE.items():
+        if getattr(config, name, None):
+            raise ValueError(
+                f"peft_config.{name} must be None: it {what}, and all members share the base. Got "
+                f"{shorten(getattr(config, name))} instead; to change a base, save it as a model of its own."
+            )
     if getattr(config, "alora_invocation_tokens", None) is not None:
         raise ValueError(
             "peft_config.alora_invocation_tokens must be None. Got tokens instead; pass adapt='answer' to HFCausalLM, "

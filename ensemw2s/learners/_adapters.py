@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._adapter_config import AdapterMisfitError, check_adapter_config, spelling_of
 from ensemw2s.learners._adapter_slot import AdapterSlot
+from ensemw2s.learners._base_record import SharedBase
 from ensemw2s.learners._rng import isolated_rng
 from ensemw2s.storage import MALFORMED, write_tensors
 
@@ -45,24 +46,32 @@ class AdapterHost:
         The base; its layers are wrapped in place.
     peft_config : peft.PeftConfig
         Kind and shape of the adapters.
+    family : SharedBase, optional
+        That of another host of this base; a new one if None.
 
     Attributes
     ----------
     slot : AdapterSlot
         What all its adapters have in common. Dropout and initialisation are none of it: each is trained with its own.
-    family : object
+    family : SharedBase
         The same for hosts that share the base's weights, see `beside`.
+
+    Raises
+    ------
+    ValueError
+        If an adapter of this configuration changes the base.
     """
 
-    def __init__(self, model: Any, peft_config: PeftConfig) -> None:
+    def __init__(self, model: Any, peft_config: PeftConfig, family: SharedBase | None = None) -> None:
         from ensemw2s.learners._prompts import PromptReader
 
-        self.family = object()
+        self.family = SharedBase(model) if family is None else family
         self.prompts = PromptReader()  # what the base makes of prompts is the same for all adapters
         # Two threads must not swap adapters under each other, as when one streams what the other generates.
         self._lock = RLock()
         self._config = self._complete(peft_config, model)
         self._wrap(model, 0, self._config)
+        self.family.check(self.model, peft_config)  # before anything is trained
         self.slot = AdapterSlot.of(self.model)
         resolved = copy.deepcopy(self.model.peft_config["default"])
         # Configurations with this slot, by their spelling: to train with, and, with PEFT's choices made, to be saved.
@@ -75,9 +84,7 @@ class AdapterHost:
             shared = {id(tensor): tensor for tensor in (*self.model.parameters(), *self.model.buffers())}
             model = copy.deepcopy(self.model, shared)
         model.delete_adapter("default")
-        host = self._of_this_kind(model.unload(), peft_config)
-        host.family = self.family
-        return host
+        return self._of_this_kind(model.unload(), peft_config)
 
     def adopt(self, other: AdapterHost) -> None:
         """Take over the configurations of a host with the same slot."""
@@ -90,7 +97,7 @@ class AdapterHost:
         return any(isinstance(parameter, DTensor) for parameter in self.model.parameters())
 
     def _of_this_kind(self, model: Any, peft_config: PeftConfig) -> AdapterHost:
-        return AdapterHost(model, peft_config)
+        return AdapterHost(model, peft_config, self.family)
 
     def _complete(self, peft_config: PeftConfig, model: Any) -> PeftConfig:
         """A copy, checked, and with what follows from the base."""
@@ -139,6 +146,11 @@ class AdapterHost:
             Of the initialisation.
         peft_config : peft.PeftConfig, optional
             One that the host was asked for with, for its dropout and initialisation; that of the first asker if None.
+
+        Raises
+        ------
+        ValueError
+            At the end, if the base is no longer what it was.
         """
         # The generators first, as where a thread samples from this model: two orders would wait for each other.
         with isolated_rng(seed), self._lock:
@@ -147,6 +159,9 @@ class AdapterHost:
                 yield self.model
             finally:
                 self.model.eval()  # also when training fails: other members predict with this model
+                changed = self.family.change(self.model)
+            if changed is not None:
+                raise self.family.refusal(changed, self._config if peft_config is None else peft_config)
 
     def state(self) -> AdapterState:
         """Copy of the slot's parameters, by name."""

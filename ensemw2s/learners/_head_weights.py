@@ -14,6 +14,8 @@ from ensemw2s.learners._rng import isolated_rng
 if TYPE_CHECKING:
     from peft import PeftConfig
 
+    from ensemw2s.learners._base_record import SharedBase
+
 __all__ = ["HeadHost", "load_with_head", "reinitialize", "untrained_modules"]
 
 
@@ -28,11 +30,15 @@ class HeadHost(AdapterHost):
         Kind and shape of the adapters.
     untrained : sequence of str
         Modules that become part of each member, drawn afresh by `reset`.
+    family : SharedBase, optional
+        That of another host of this base; a new one if None.
     """
 
-    def __init__(self, model: Any, peft_config: PeftConfig, untrained: Sequence[str]) -> None:
+    def __init__(
+        self, model: Any, peft_config: PeftConfig, untrained: Sequence[str], family: SharedBase | None = None
+    ) -> None:
         self._untrained = list(untrained)
-        super().__init__(model, peft_config)
+        super().__init__(model, peft_config, family)
 
     def _complete(self, peft_config: PeftConfig, model: Any) -> PeftConfig:
         config = super()._complete(peft_config, model)
@@ -41,7 +47,7 @@ class HeadHost(AdapterHost):
         return config
 
     def _of_this_kind(self, model: Any, peft_config: PeftConfig) -> AdapterHost:
-        return HeadHost(model, peft_config, self._untrained)
+        return HeadHost(model, peft_config, self._untrained, self.family)
 
     def reset(self, seed: int, peft_config: PeftConfig | None = None) -> None:
         """Put a freshly initialised adapter and head into the slot."""

@@ -122,7 +122,7 @@ class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
     def _host(self) -> AdapterHost:
         """The shared base with its adapter slot."""
         host = getattr(self, "_shared_host", None)
-        if host is None:
+        if host is None or host.family.is_changed:
             with own_modes():
                 host = self._shared_host = self._find_host()
         return host

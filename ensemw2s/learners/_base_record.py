@@ -1,0 +1,163 @@
+"""What a base model is, to be compared with what it is later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from ensemw2s.learners._adapter_config import ORIGIN
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftConfig
+
+__all__ = ["BaseRecord", "SharedBase"]
+
+# Which attention computes is chosen anew where a saved ensemble is read; but for rounding, results do not depend on it.
+_NO_PART = {"_attn_implementation", "_attn_implementation_internal", "_experts_implementation"}
+# Of all adapters, where they are and how large: not named among the settings that may have changed a base.
+_HARMLESS = {"peft_type", "task_type", "target_modules", "exclude_modules", "r", "lora_alpha", "lora_dropout"}
+
+
+@dataclass(frozen=True)
+class BaseRecord:
+    """Modules, configuration and tensors of a model, those of an adapter on it left out.
+
+    Attributes
+    ----------
+    modules : dict of str to str
+        Class of each module, by name.
+    settings : dict of str to str
+        Of the configuration.
+    tensors : dict of str to str
+        Type, shape and hash of parameters and buffers. With a sharded model, of the part that is in this process.
+    """
+
+    modules: dict[str, str]
+    settings: dict[str, str]
+    tensors: dict[str, str]
+
+    @classmethod
+    def of(cls, model: Any) -> BaseRecord:
+        """The record of a model, bare or in PEFT's wrapper. It reads all weights, at the speed of the memory.
+
+        Parameters
+        ----------
+        model : transformers.PreTrainedModel or peft.PeftModel
+        """
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        modules, tensors, known = {}, {}, {}
+        for name, module in _without_adapters(base, ""):
+            modules[name] = type(module).__name__
+            for kind in (module._parameters, module._buffers):
+                for own, tensor in kind.items():
+                    if tensor is not None:
+                        if id(tensor) not in known:  # tied weights have several names
+                            known[id(tensor)] = _digest(tensor)
+                        tensors[f"{name}.{own}"] = known[id(tensor)]
+        settings = {key: repr(value) for key, value in base.config.to_dict().items() if key not in _NO_PART}
+        return cls(modules, settings, tensors)
+
+    def difference(self, later: BaseRecord) -> str | None:
+        """What a model has become other in, in words; None if in nothing."""
+        parts = [
+            ("module", self.modules, later.modules),
+            ("weights", self.tensors, later.tensors),
+            ("config.", self.settings, later.settings),
+        ]
+        for what, before, after in parts:
+            for name in sorted({*before, *after}):
+                if before.get(name) == after.get(name):
+                    continue
+                where = f"{what}{name}" if what == "config." else f"{what} {name.removeprefix('.') or 'of the model'}"
+                if name not in before or name not in after:
+                    return f"{where} is {'new' if name in after else 'missing'}"
+                return where if what == "weights" else f"{where}, which was {before[name]} and is {after[name]}"
+        return None
+
+
+class SharedBase:
+    """What hosts of one base's weights have in common.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        As loaded, without an adapter.
+
+    Attributes
+    ----------
+    is_changed : bool
+        Whether the base is no longer what it was: it must be loaded anew, and those trained on it go on with that one.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._record = BaseRecord.of(model)
+        self.is_changed = False
+
+    def check(self, model: Any, peft_config: PeftConfig) -> None:
+        """Refuse an adapter on a model of its own, which shares the base's weights, if it changes what it is put on.
+
+        Raises
+        ------
+        ValueError
+            Names what has changed.
+        """
+        now = BaseRecord.of(model)
+        changed = self._record.difference(now)
+        if changed is not None:
+            self.is_changed = any(now.tensors.get(name, same) != same for name, same in self._record.tensors.items())
+            raise self.refusal(changed, peft_config)
+
+    def change(self, model: Any) -> str | None:
+        """What of a model that is in use is no longer what it was, in words, to be remembered; None if nothing."""
+        difference = self._record.difference(BaseRecord.of(model))
+        self.is_changed |= difference is not None
+        return difference
+
+    @staticmethod
+    def refusal(changed: str, peft_config: PeftConfig) -> ValueError:
+        """The error about a change."""
+        chosen = [
+            field.name
+            for field in fields(peft_config)
+            if field.init
+            and field.name not in ORIGIN | _HARMLESS
+            and getattr(peft_config, field.name)
+            != (field.default if field.default_factory is MISSING else field.default_factory())
+        ]
+        settings = f"the settings {', '.join(chosen)} of" if chosen else "the kind of"
+        return ValueError(
+            f"peft_config and callbacks must leave the base as it is, since all members share it. It has changed "
+            f"({changed}), perhaps by {settings} the {type(peft_config).__name__}. Members that were trained before go "
+            f"on with a base that is loaded anew. To change a base, save it as a model of its own; peft_config=None "
+            f"trains all weights."
+        )
+
+
+def _without_adapters(module: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Modules with their names in the bare model."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    if isinstance(module, BaseTunerLayer):
+        module = module.get_base_layer()
+    elif isinstance(module, AuxiliaryTrainingWrapper):
+        module = module.original_module
+    yield name, module
+    for own, child in module._modules.items():  # with those that stand in several places
+        if child is not None:
+            yield from _without_adapters(child, f"{name}.{own}")
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    import torch
+    from xxhash import xxh3_128_hexdigest
+
+    from ensemw2s.learners._distributed import local_part
+
+    part = local_part(tensor.detach())
+    what = f"{tensor.dtype} {tuple(tensor.shape)}"
+    if part.is_meta:
+        return what
+    return f"{what} {xxh3_128_hexdigest(part.cpu().contiguous().flatten().view(torch.uint8).numpy())}"
