@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ensemw2s.kernels import KernelBackend
 
-__all__ = ["KeptGroups", "MemberGroup", "MixtureCache", "group_members"]
+__all__ = ["KeptGroups", "MemberGroup", "group_members"]
 
 
 class MemberGroup(Protocol):
@@ -50,74 +50,6 @@ class MemberGroup(Protocol):
         cache : object with ``reorder_cache``, or None
         """
         ...
-
-
-class MixtureCache:
-    """The caches of all groups of members, side by side.
-
-    Parameters
-    ----------
-    groups : list of MemberGroup
-        Whose caches these are.
-
-    Attributes
-    ----------
-    caches : list
-        What each group has returned; None before the first step.
-    records_past : bool
-        Whether the last tokens may be taken back.
-    """
-
-    is_compileable = False
-    is_croppable = False  # as long as it does not record its past
-
-    def __init__(self, groups: list[MemberGroup]) -> None:
-        self.groups = groups
-        self.caches: list[Any] = [None] * len(groups)
-        self.records_past = False
-        self._length = 0
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Tokens in the cache."""
-        return self._length
-
-    def put(self, number: int, cache: Any) -> None:
-        """Keep what a group has returned."""
-        is_first, self.caches[number] = self.caches[number] is None, cache
-        if is_first and self.records_past:
-            _record_past(cache)
-
-    def advance(self, n_tokens: int) -> None:
-        """Note that every member has read `n_tokens` more."""
-        self._length += n_tokens
-
-    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
-        """Let each row continue from the beam that it stems from."""
-        for cache in self.caches:
-            cache.reorder_cache(beam_idx)
-
-    def activate_past_recording(self) -> None:
-        """Keep more than the members need to go on, until `crop`: asked for by assisted generation."""
-        self.records_past = True
-        for cache in self.caches:
-            _record_past(cache)
-
-    def crop(self, tokens_to_remove: int) -> None:
-        """Forget the last tokens, which assisted generation has not accepted.
-
-        Parameters
-        ----------
-        tokens_to_remove : int
-            Their number, negative or 0.
-        """
-        for cache in self.caches:
-            cache.crop(tokens_to_remove)
-        self._length += tokens_to_remove
-
-
-def _record_past(cache: Any) -> None:
-    if hasattr(cache, "activate_past_recording"):  # a PrefixCache has nothing to record
-        cache.activate_past_recording()
 
 
 def group_members(

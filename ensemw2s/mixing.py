@@ -13,7 +13,16 @@ from ensemw2s._validation import shorten
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["COMBINATIONS", "add_member", "align_widths", "member_terms", "mix", "normalized_votes"]
+__all__ = [
+    "COMBINATIONS",
+    "RunningMixture",
+    "add_member",
+    "align_widths",
+    "common_scale",
+    "log_normalizer",
+    "member_terms",
+    "normalized_votes",
+]
 
 COMBINATIONS = ("probabilities", "logits")
 
@@ -47,25 +56,42 @@ def normalized_votes(votes: ArrayLike, n_members: int) -> np.ndarray:
     return rows / rows.sum(axis=1, keepdims=True)
 
 
-def mix(mixed: torch.Tensor | None, logits: torch.Tensor, vote: float, combine: str) -> torch.Tensor:
-    """Add one member to a running mixture.
+class RunningMixture:
+    r"""The logits of a mixture, to which members are added one by one.
+
+    With probabilities they are :math:`\log \sum_t \bar\alpha_t \operatorname{softmax}(z_t) + \sum_t \bar\alpha_t
+    \operatorname{logsumexp}(z_t)`. The second term is the same for all tokens, so that the distribution is Eq. 1. It
+    puts the logits on the scale of the members': those of a mixture of one are its member's, to the bit, and what
+    multiplies logits, such as a repetition penalty, acts as it does on a single model.
 
     Parameters
     ----------
-    mixed : torch.Tensor of shape (..., V) or None
-        The mixture so far, None at the first member.
-    logits : torch.Tensor of shape (..., V)
-        The member's.
-    vote : float
-        The member's vote, > 0.
     combine : {"probabilities", "logits"}
-        Whether `mixed` is a log of probabilities or a sum of logits.
-
-    Returns
-    -------
-    torch.Tensor of shape (..., V)
+        What is averaged.
     """
-    return add_member(mixed, member_terms(logits, combine), vote, combine)
+
+    def __init__(self, combine: str) -> None:
+        self._combine = combine
+        self._mixed: torch.Tensor | None = None
+        self._scale: torch.Tensor | float = 0.0  # (..., 1)
+
+    def add(self, logits: torch.Tensor, vote: float) -> None:
+        """Add a member's logits of shape (..., V) with its share of the votes, > 0."""
+        if vote == 1.0:  # it is alone
+            # Tensors of inference mode cannot be changed in place, as processors of logits do.
+            self._mixed = logits.clone() if logits.is_inference() else logits
+            return
+        terms = member_terms(logits, self._combine)
+        if self._combine == "probabilities":
+            self._scale = self._scale + vote * log_normalizer(logits, terms)
+        self._mixed = add_member(self._mixed, terms, vote, self._combine)
+
+    @property
+    def logits(self) -> torch.Tensor:
+        """Of shape (..., V), V the largest of the members."""
+        if self._mixed is None:
+            raise ValueError("A mixture must have at least one member. Got none.")
+        return self._mixed if isinstance(self._scale, float) else self._mixed + self._scale
 
 
 def member_terms(logits: torch.Tensor, combine: str) -> torch.Tensor:
@@ -74,7 +100,10 @@ def member_terms(logits: torch.Tensor, combine: str) -> torch.Tensor:
 
 
 def add_member(mixed: torch.Tensor | None, terms: torch.Tensor, vote: float, combine: str) -> torch.Tensor:
-    """`mix` for what `member_terms` gives, so that mixtures with other votes can share it."""
+    """Add what `member_terms` gives to a running mixture (None at the first), with its share of the votes, > 0.
+
+    A log of probabilities, or with "logits" a sum of logits, of shape (..., V); mixtures with other votes share terms.
+    """
     import torch
 
     if mixed is not None and mixed.shape[-1] != terms.shape[-1]:
@@ -83,6 +112,16 @@ def add_member(mixed: torch.Tensor | None, terms: torch.Tensor, vote: float, com
         return terms * vote if mixed is None else mixed + terms * vote
     log_proba = terms if vote == 1.0 else terms + float(np.log(vote))  # alone: one tensor over the vocabulary less
     return log_proba if mixed is None else torch.logaddexp(mixed, log_proba)
+
+
+def common_scale(logits: torch.Tensor, votes: Sequence[float]) -> torch.Tensor | float:
+    """What `RunningMixture` adds to log-probabilities, of shape (..., 1), for all members' logits, (T, ..., V)."""
+    return sum(vote * z.logsumexp(dim=-1, keepdim=True) for vote, z in zip(votes, logits, strict=True))
+
+
+def log_normalizer(logits: torch.Tensor, terms: torch.Tensor) -> torch.Tensor:
+    """What was subtracted from logits to make log-probabilities of them, their logsumexp, of shape (..., 1)."""
+    return logits.amax(dim=-1, keepdim=True) - terms.amax(dim=-1, keepdim=True)
 
 
 def align_widths(logits: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers import DynamicCache, PreTrainedConfig
+from transformers.generation import GenerationMode
 from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.utils import can_return_tuple
 
 from ensemw2s._alike import same_tokenizer
 from ensemw2s._encoding import answer_ends
-from ensemw2s._groups import KeptGroups, MixtureCache, group_members
+from ensemw2s._groups import KeptGroups, MemberGroup, group_members
+from ensemw2s._mixture_cache import MixtureCache
+from ensemw2s._model_of_members import ModelOfMembers, check_inputs, check_past, refuse_backward, refuse_keywords
 from ensemw2s._sampling import sample
 from ensemw2s._validation import check_option
 from ensemw2s.kernels import get_backend
-from ensemw2s.mixing import COMBINATIONS, align_widths, mix, normalized_votes
+from ensemw2s.mixing import COMBINATIONS, RunningMixture, align_widths, common_scale, normalized_votes
 from ensemw2s.tokens import positions_of
 
 __all__ = ["MixtureCache", "MixtureConfig", "MixtureForCausalLM"]
+
+_OF_LOSS = ("num_items_in_batch", "ignore_index", "shift_labels")
 
 
 class MixtureConfig(PreTrainedConfig):
@@ -31,24 +37,41 @@ class MixtureConfig(PreTrainedConfig):
         Width of the logits.
     combine : {"probabilities", "logits"}
         What is averaged.
+    use_cache : bool, default=True
+        Whether a pass returns a cache where its ``use_cache`` is None.
+    max_position_embeddings : int, optional
+        Longest row that all members can read, where a member has such a limit.
     **kwargs
         Passed to `transformers.PreTrainedConfig`.
     """
 
     model_type = "ensemw2s_mixture"
 
-    def __init__(self, vocab_size: int = 0, combine: str = "probabilities", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        vocab_size: int = 0,
+        combine: str = "probabilities",
+        use_cache: bool = True,
+        max_position_embeddings: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.vocab_size = vocab_size
         self.combine = combine
+        self.use_cache = use_cache
+        if max_position_embeddings is not None:  # other packages take the attribute, where it exists, for a number
+            self.max_position_embeddings = max_position_embeddings
         super().__init__(**kwargs)
 
 
-class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
-    r"""An ensemble whose logits are the log of the mixed probabilities (EnsemW2S, Eq. 1).
+class MixtureForCausalLM(ModelOfMembers):
+    r"""An ensemble whose next token is drawn from the mixed probabilities (EnsemW2S, Eq. 1).
 
-    :math:`\log \sum_t \bar\alpha_t \operatorname{softmax}(z_t)` with :math:`\bar\alpha = \alpha / \sum \alpha`; or
-    :math:`\sum_t \bar\alpha_t z_t` with ``combine="logits"``. `generate`, `transformers.pipeline` and whatever else
-    takes a Hugging Face causal model work with it unchanged.
+    The softmax of its logits is :math:`p = \sum_t \bar\alpha_t \operatorname{softmax}(z_t)` with :math:`\bar\alpha =
+    \alpha / \sum \alpha`. The logits are :math:`\log p + \sum_t \bar\alpha_t \operatorname{logsumexp}(z_t)`: on the
+    scale of the members', so that those of a mixture of one are its member's, and a repetition penalty acts as there.
+    With ``combine="logits"`` they are :math:`\sum_t \bar\alpha_t z_t`. `generate`, `transformers.pipeline` and whatever
+    else takes a Hugging Face causal model work with it unchanged; what a mixture has none of, such as hidden states,
+    embeddings or gradients, is refused by name.
 
     Parameters
     ----------
@@ -89,7 +112,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
     >>> members = [BigramLearner(corpus=[text]).initialize() for text in ("abab", "acac")]
     >>> mixture = MixtureForCausalLM.from_members(members, [1.0, 3.0])
     >>> a, b, c = (members[0].tokenizer_(letter)["input_ids"][0] for letter in "abc")
-    >>> proba = mixture(torch.tensor([[a]])).logits[0, -1].exp()
+    >>> proba = mixture(torch.tensor([[a]])).logits[0, -1].softmax(dim=-1)
     >>> bool(proba[c] > proba[b])
     True
     """
@@ -145,9 +168,11 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         tokenizer = members[0].tokenizer_
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         ends = answer_ends(members[0])
+        voters = [member for member, weight in zip(members, weights, strict=True) if weight > 0]
         config = MixtureConfig(
-            vocab_size=max(_n_logits(member) for member, weight in zip(members, weights, strict=True) if weight > 0),
+            vocab_size=max(map(_n_logits, voters)),
             combine=combine,
+            max_position_embeddings=min(filter(None, map(_n_positions, voters)), default=None),
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=ends if len(ends) > 1 else tokenizer.eos_token_id,
             pad_token_id=pad,
@@ -158,28 +183,20 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
     def _supports_default_dynamic_cache(cls) -> bool:
         return False  # `forward` makes a MixtureCache itself.
 
-    @property
-    def device(self) -> torch.device:
-        """Where the inputs belong."""
-        return self.votes.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of the logits."""
-        return torch.float32
-
+    @can_return_tuple
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         past_key_values: MixtureCache | None = None,
+        labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
-        logits_to_keep: int = 0,
+        logits_to_keep: int | torch.Tensor = 0,
         share_picks: bool = False,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Log mixture of the members' next-token distributions.
+        """Logits of the mixture of the members' next-token distributions.
 
         Parameters
         ----------
@@ -190,38 +207,54 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         position_ids : torch.Tensor of shape (B, L), optional
             Counted from the mask if None, so that left padding shifts nothing.
         past_key_values : MixtureCache, optional
-            From the last step.
+            From the last step, or an empty one; the tokens are added to it.
+        labels : torch.Tensor of shape (B, L), optional
+            Tokens, or -100 where nothing is to be predicted. The loss at a position is that of the label behind it; it
+            has no gradient.
         use_cache : bool, optional
-            Whether a cache is returned.
-        logits_to_keep : int, default=0
-            Number of last positions to compute; all if 0.
+            Whether the cache is returned; what the configuration says if None, which is True.
+        logits_to_keep : int or torch.Tensor of int, default=0
+            Number of last positions to compute, all if 0; or the positions.
         share_picks : bool, default=False
             For `generate`, which takes it from here: whether the prompts of a batch draw one member per step together
             where it draws members, see the notes of the class. Not used by a single pass.
         **kwargs
-            Accepted as `generate` passes them, and not used.
+            ``return_dict=False`` returns a tuple; ``num_items_in_batch`` and the like are for the loss.
 
         Returns
         -------
         transformers.modeling_outputs.CausalLMOutputWithPast
-            ``logits`` of shape (B, logits_to_keep or L, V), float32.
+            ``logits`` of shape (B, positions, V), float32; ``loss`` with labels.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument has another shape, or asks for what a mixture does not have, such as ``inputs_embeds`` or
+            ``output_hidden_states``.
         """
-        cache = self._new_cache(bool(use_cache)) if past_key_values is None else past_key_values
-        n_last = logits_to_keep or input_ids.shape[1]
+        of_loss = {name: kwargs.pop(name) for name in _OF_LOSS if name in kwargs}
+        own = {name: getattr(self.config, name, None) for name in ("output_attentions", "output_hidden_states")}
+        refuse_keywords({**own, **kwargs})
+        check_past(past_key_values)
+        returns_cache = self.config.use_cache if use_cache is None else bool(use_cache)
+        if past_key_values is None:
+            # Nobody asked for the cache of a pass over all positions, the logits of all members at once would be dear.
+            together = use_cache is not None or _is_one(logits_to_keep)
+            cache = self._new_cache(returns_cache, together=together)
+        else:
+            cache = past_key_values
+            self._bind(cache)
+        input_ids, attention_mask, position_ids = check_inputs(input_ids, attention_mask, position_ids, cache)
+        n_last, chosen = _kept_positions(logits_to_keep, input_ids.shape[1])
         inputs = (input_ids, attention_mask, position_ids, cache)
         if self._reads_drafts_apart(cache, n_last):
-            return self._prompt_then_drafts(*inputs, n_last)
-        mixed: torch.Tensor | None = None
-        if n_last == 1 and self.config.combine == "probabilities":
-            stacked, _ = self.member_logits(*inputs, use_cache=bool(use_cache))  # (T', B, 1, V)
-            weights = torch.tensor([self._weights[place] for place in self.voters], dtype=torch.float64)
-            mixed = self.backend.mixture_log_proba(stacked[:, :, 0], weights.log().to(self.device))[:, None]
+            logits = self._prompt_then_drafts(*inputs, n_last)
         else:
-            # One member after another: of several positions the members' logits are never held together.
-            for places, logits in self._steps(*inputs, n_last, bool(use_cache)):
-                for place, z in zip(places, logits, strict=True):
-                    mixed = mix(mixed, z, self._weights[self.voters[place]], self.config.combine)  # (B, n_last, V)
-        return CausalLMOutputWithPast(logits=mixed, past_key_values=cache if use_cache else None)
+            logits = self._mixed(*inputs, n_last, returns_cache or past_key_values is not None)
+        if chosen is not None:
+            logits = logits[:, chosen.to(logits.device)]
+        loss = None if labels is None else self._loss(logits, labels, of_loss)
+        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=cache if returns_cache else None)
 
     def member_logits(
         self,
@@ -252,6 +285,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
             None without `use_cache`.
         """
         cache = self._new_cache(use_cache) if past_key_values is None else past_key_values
+        self._bind(cache)
         steps = list(self._steps(input_ids, attention_mask, position_ids, cache, n_last, use_cache))
         if len(steps) == 1:  # in the voters' order as it is; a copy takes half as long as mixing
             stacked = steps[0][1]
@@ -265,11 +299,46 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         weights = [self._weights[place] for place in self.voters]
         return sample(self, weights, self._new_cache, super()._sample, input_ids, *args, **kwargs)
 
-    def _assisted_decoding(self, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        # Where `generate` arrives with an assistant; it needs a cache from the start, which it will cut back.
-        if kwargs.get("past_key_values") is None:
-            kwargs["past_key_values"] = self._new_cache(True)
-        return super()._assisted_decoding(input_ids, *args, **kwargs)
+    def _prepare_cache_for_generation(
+        self, generation_config: Any, model_kwargs: dict[str, Any], generation_mode: Any, *args: Any
+    ) -> None:
+        if generation_config.use_cache is None:
+            generation_config.use_cache = self.config.use_cache
+        super()._prepare_cache_for_generation(generation_config, model_kwargs, generation_mode, *args)
+        if generation_config.use_cache is False or model_kwargs.get("past_key_values") is not None:
+            return
+        cuts_back = generation_config.is_assistant or generation_mode == GenerationMode.ASSISTED_GENERATION
+        # Needed from the start; elsewhere a pass makes its own, or none where members are picked.
+        if cuts_back or generation_config.prefill_chunk_size is not None:
+            model_kwargs["past_key_values"] = self._new_cache(True)
+        if generation_config.is_assistant:
+            model_kwargs["past_key_values"].activate_past_recording()
+
+    def _mixed(
+        self, input_ids: Any, attention_mask: Any, position_ids: Any, cache: MixtureCache, n_last: int, keeps: bool
+    ) -> torch.Tensor:
+        """Logits of the last positions, (B, n_last, V), float32."""
+        mixture = RunningMixture(self.config.combine)
+        if n_last == 1 and self.config.combine == "probabilities" and len(self.voters) > 1:
+            stacked, _ = self.member_logits(input_ids, attention_mask, position_ids, cache, use_cache=keeps)
+            weights = torch.tensor([self._weights[place] for place in self.voters], dtype=torch.float64)
+            log_proba = self.backend.mixture_log_proba(stacked[:, :, 0], weights.log().to(self.device))
+            return (log_proba + common_scale(stacked[:, :, 0], weights.tolist()))[:, None]
+        # One member after another: of several positions the members' logits are never held together.
+        for places, logits in self._steps(input_ids, attention_mask, position_ids, cache, n_last, keeps):
+            for place, z in zip(places, logits, strict=True):
+                mixture.add(z, self._weights[self.voters[place]])
+        return mixture.logits
+
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:
+        if logits.shape[:2] != labels.shape:
+            raise ValueError(
+                f"labels must have shape {tuple(logits.shape[:2])}, one for each position whose logits are kept. Got "
+                f"shape {tuple(labels.shape)} instead."
+            )
+        return refuse_backward(
+            self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **settings)
+        )
 
     def _reads_drafts_apart(self, cache: MixtureCache, n_last: int) -> bool:
         """Whether the first step of assisted generation must read the prompt before the drafts behind it."""
@@ -278,44 +347,53 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
 
     def _prompt_then_drafts(
         self, input_ids: Any, attention_mask: Any, position_ids: Any, cache: MixtureCache, n_last: int
-    ) -> CausalLMOutputWithPast:
+    ) -> torch.Tensor:
         n_prompt = input_ids.shape[1] - (n_last - 1)
-        steps = (
-            self(
+        parts = ((slice(0, n_prompt), 1), (slice(n_prompt, input_ids.shape[1]), n_last - 1))
+        logits = [
+            self._mixed(
                 input_ids[:, columns],
-                None if attention_mask is None else attention_mask[:, : columns.stop],
+                attention_mask[:, : columns.stop],
                 None if position_ids is None else position_ids[:, columns],
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=n_logits,
+                cache,
+                n_logits,
+                True,
             )
-            for columns, n_logits in ((slice(0, n_prompt), 1), (slice(n_prompt, input_ids.shape[1]), n_last - 1))
-        )
-        return CausalLMOutputWithPast(logits=torch.cat([step.logits for step in steps], dim=1), past_key_values=cache)
+            for columns, n_logits in parts
+        ]
+        return torch.cat(logits, dim=1)
 
-    def _new_cache(self, use_cache: bool) -> MixtureCache:
-        voters = [self.members[place] for place in self.voters]
-        if use_cache:
-            return MixtureCache(self._kept_groups.of(voters, self.backend))
-        # One after another: a pass without a cache is over all logits of long rows, and gains nothing.
-        return MixtureCache(group_members(voters, together=False))
+    def _new_cache(self, use_cache: bool, *, together: bool = True) -> MixtureCache:
+        cache = MixtureCache()
+        # Without a cache one after another: such a pass is over all logits of long rows, and gains nothing.
+        self._bind(cache, [self._groups] if use_cache and together else [self._single_groups])
+        return cache
+
+    def _bind(self, cache: MixtureCache, offers: Sequence[Callable[[], list[MemberGroup]]] | None = None) -> None:
+        """Let a cache belong to this mixture's members, if it does not yet."""
+        cache.bind(self._kept_groups, offers or [self._groups, self._single_groups])
+
+    def _groups(self) -> list[MemberGroup]:
+        return self._kept_groups.of([self.members[place] for place in self.voters], self.backend)
+
+    def _single_groups(self) -> list[MemberGroup]:
+        return group_members([self.members[place] for place in self.voters], together=False)
 
     def _steps(
         self, input_ids: Any, attention_mask: Any, position_ids: Any, cache: MixtureCache, n_last: int, use_cache: bool
     ) -> Iterator[tuple[tuple[int, ...], torch.Tensor]]:
         """Places among the voters, and logits (G, B, n_last, V), of one group after the other."""
-        n_new = input_ids.shape[1]
         if attention_mask is None:
-            attention_mask = input_ids.new_ones((input_ids.shape[0], cache.get_seq_length() + n_new))
+            attention_mask = input_ids.new_ones((len(input_ids), cache.get_seq_length() + input_ids.shape[1]))
         if position_ids is None:
-            position_ids = positions_of(attention_mask)[:, -n_new:]
+            position_ids = positions_of(attention_mask)[:, -input_ids.shape[1] :]
         for number, group in enumerate(cache.groups):
             logits, kept = group.step(
                 input_ids, attention_mask, position_ids, cache.caches[number], n_last=n_last, use_cache=use_cache
             )
             cache.put(number, kept)
             yield group.places, logits.to(self.device).float()
-        cache.advance(n_new)
+        cache.advance(input_ids.shape[1], len(input_ids))
 
 
 def _one_vote_vector(votes: Any, members: Sequence[Any]) -> np.ndarray:
@@ -344,6 +422,34 @@ def _n_logits(member: Any) -> int:
         return len(member.tokenizer_)
     with member.lend_model() as model:
         return int(model.config.get_text_config().vocab_size)
+
+
+def _n_positions(member: Any) -> int | None:
+    """Longest row that a member's model can read; None where it does not say."""
+    if not hasattr(member, "lend_model"):
+        return None
+    with member.lend_model() as model:
+        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return limit if isinstance(limit, int) and limit > 0 else None
+
+
+def _is_one(logits_to_keep: int | torch.Tensor) -> bool:
+    return isinstance(logits_to_keep, int) and logits_to_keep == 1
+
+
+def _kept_positions(logits_to_keep: int | torch.Tensor, n_positions: int) -> tuple[int, torch.Tensor | None]:
+    """How many of the last positions are computed, and which of these are returned; None is all of them."""
+    if isinstance(logits_to_keep, int):
+        if logits_to_keep < 0:
+            raise ValueError(f"logits_to_keep must be >= 0, or a tensor of positions. Got {logits_to_keep} instead.")
+        return min(logits_to_keep, n_positions) or n_positions, None
+    positions = torch.arange(n_positions)[logits_to_keep.cpu()]
+    if positions.ndim != 1 or not len(positions):
+        raise ValueError(
+            f"logits_to_keep must hold positions, of shape (K,), K > 0. Got shape {tuple(logits_to_keep.shape)}."
+        )
+    n_last = n_positions - int(positions.min())
+    return n_last, positions - (n_positions - n_last)
 
 
 def _device_of(member: Any) -> torch.device:

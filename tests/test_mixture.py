@@ -12,6 +12,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
+from scipy.special import logsumexp
 from tiny_models import (
     FACTORIES,
     PROMPTS,
@@ -96,18 +97,26 @@ def test_forward_equals_the_definition_in_float64(name, combine):
         assert_allclose(logits[row, -len(ids) :].log_softmax(dim=-1), expected, atol=1e-5)
 
 
-def test_logits_are_log_probabilities():
-    logits = llama_mixture()(**padded()).logits
+@pytest.mark.parametrize("logits_to_keep", [0, 1])
+def test_logits_are_on_the_scale_of_the_members(logits_to_keep):
+    models = [plain_model(member) for member in fitted_members("llama")]
+    logits = llama_mixture()(**padded(), logits_to_keep=logits_to_keep).logits
     assert logits.dtype == torch.float32
-    assert_allclose(logits.double().exp().sum(dim=-1), 1.0, atol=1e-5)
+    for row, ids in enumerate(ROWS):
+        normalizers = [model(torch.tensor([ids])).logits[0].logsumexp(dim=-1).detach() for model in models]
+        scale = sum(share * each for share, each in zip(np.array(VOTES) / np.sum(VOTES), normalizers, strict=True))
+        n_kept = logits_to_keep or len(ids)
+        assert_allclose(logits[row, -n_kept:].double().logsumexp(dim=-1), scale[-n_kept:], atol=1e-4)
 
 
-def test_one_member_gives_its_own_distribution():
+@pytest.mark.parametrize("combine", ["probabilities", "logits"])
+@pytest.mark.parametrize("logits_to_keep", [0, 1])
+def test_one_member_gives_its_own_logits(combine, logits_to_keep):
     member = fitted_members("llama")[0]
-    mixture = MixtureForCausalLM.from_members([member], [7.0])
+    mixture = MixtureForCausalLM.from_members([member], [7.0], combine=combine)
     batch = padded()
-    expected = member.token_logits(batch["input_ids"], batch["attention_mask"]).log_softmax(dim=-1)
-    assert_allclose(mixture(**batch).logits, expected, atol=1e-6)
+    expected = member.token_logits(batch["input_ids"], batch["attention_mask"])
+    assert_array_equal(mixture(**batch, logits_to_keep=logits_to_keep).logits, expected[:, -logits_to_keep:])
 
 
 def test_logits_to_keep_gives_the_last_positions():
@@ -119,12 +128,6 @@ def test_logits_to_keep_gives_the_last_positions():
 def test_only_the_ratios_of_the_votes_matter():
     once, scaled = (llama_mixture(np.array(VOTES) * scale)(**padded()).logits for scale in (1.0, 1e-9))
     assert_allclose(scaled, once, atol=1e-6)
-
-
-def test_half_does_not_round_the_votes():
-    mixture = llama_mixture()
-    before = mixture(**padded()).logits
-    assert_array_equal(mixture.half()(**padded()).logits, before)
 
 
 def test_member_without_a_vote_is_left_out():
@@ -360,13 +363,16 @@ def test_min_new_tokens_holds_the_end_back():
     assert 256 not in held[0, : len(ROWS[0]) + 10]
 
 
-def test_repetition_penalty_acts_on_log_probabilities():
-    members, penalty = fitted_members("llama"), 3.0
+def test_repetition_penalty_acts_on_the_scale_of_the_members_logits():
+    members, penalty, shares = fitted_members("llama"), 3.0, np.array(VOTES) / np.sum(VOTES)
+    models = [plain_model(member) for member in members]
     output = llama_mixture().generate(torch.tensor([ROWS[1]]), max_new_tokens=6, repetition_penalty=penalty)
     ids = list(ROWS[1])
     for _ in range(6):
-        scores = reference_mixture(members, VOTES, ids)[-1]
-        scores[list(set(ids))] *= penalty  # log-probabilities are negative
+        logits = np.stack([model(torch.tensor([ids])).logits[0, -1].detach() for model in models])
+        scores = reference_mixture(members, VOTES, ids)[-1] + shares @ logsumexp(logits, axis=-1)
+        seen = list(set(ids))
+        scores[seen] = np.where(scores[seen] < 0, scores[seen] * penalty, scores[seen] / penalty)
         ids.append(int(scores.argmax()))
         if ids[-1] == 256:
             break

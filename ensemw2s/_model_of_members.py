@@ -1,0 +1,353 @@
+"""A Hugging Face model that holds fitted members: what may be called on it, and what it refuses by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import GenerationMixin, PreTrainedModel
+
+from ensemw2s._mixture_cache import MixtureCache
+from ensemw2s.learners import fitted_attributes
+
+__all__ = ["ModelOfMembers", "check_inputs", "check_past", "refuse_backward", "refuse_keywords"]
+
+_EMBEDDINGS = "its members have embeddings of their own; use the model that a member's lend_model() gives"
+_TRAINING = "its members are fitted; fit the booster, or a learner, instead"
+_BATCHING = "it keeps one cache per group of members, which has no pages; use generate"
+_REFUSED = {
+    "resize_token_embeddings": _EMBEDDINGS,
+    "set_input_embeddings": _EMBEDDINGS,
+    "get_input_embeddings": _EMBEDDINGS,
+    "set_output_embeddings": _EMBEDDINGS,
+    "get_output_embeddings": _EMBEDDINGS,
+    "add_adapter": _TRAINING,
+    "load_adapter": "its members have adapters of their own; load them with HFCausalLM.from_peft",
+    "gradient_checkpointing_enable": _TRAINING,
+    "enable_input_require_grads": _TRAINING,
+    "load_state_dict": "its members may share a base; use MixtureForCausalLM.from_pretrained",
+    "set_attn_implementation": "its members run as they were loaded; use the model that a member's lend_model() gives",
+    "generate_batch": _BATCHING,
+    "init_continuous_batching": _BATCHING,
+    "continuous_batching_context_manager": _BATCHING,
+}
+
+_CASTS = "its members compute in the dtype they were fitted in, its logits are float32. Pass dtype= to the learner"
+_REFUSED.update(dict.fromkeys(("half", "bfloat16", "double"), _CASTS))
+
+_OF_ONE_MODEL = {
+    "output_attentions": "a mixture has no attentions of its own",
+    "output_hidden_states": "a mixture has no hidden states of its own",
+    "inputs_embeds": "its members have embeddings of their own",
+    "assistant_early_exit": "a mixture has no layers of its own that it could leave early",
+    "use_mtp": "a mixture has no heads of its own for several tokens",
+}
+# Given by older code, by tokenizers and by `generate`; plain decoders skip them, too.
+_HARMLESS = {"assistant_tokenizer", "cache_position", "token_type_ids", "tokenizer"}
+
+
+class ModelOfMembers(PreTrainedModel, GenerationMixin):
+    """The part of a Hugging Face model that has nothing to do with what it computes; subclasses set ``members``."""
+
+    members: Sequence[Any]
+    votes: torch.Tensor
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs belong."""
+        return self.votes.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the logits."""
+        return torch.float32
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Parameter]]:
+        """Weights of the members, each once, though they may share a base; they share memory with the members'.
+
+        Parameters
+        ----------
+        prefix : str, default=""
+            Before each name.
+        recurse : bool, default=True
+            False gives none, since all belong to members.
+        remove_duplicate : bool, default=True
+            False gives the weights of a shared base for each member.
+
+        Yields
+        ------
+        name : str
+        parameter : torch.nn.Parameter
+            Without gradient: a mixture is not trained.
+        """
+        seen: set[int] = set()
+        for place, member in enumerate(getattr(self, "members", ()) if recurse else ()):
+            for name, owner, tensor in _weights_of(member):
+                if remove_duplicate and id(owner) in seen:
+                    continue
+                seen.add(id(owner))
+                whole_name = f"members.{place}.{name}"
+                yield f"{prefix}.{whole_name}" if prefix else whole_name, nn.Parameter(tensor, requires_grad=False)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Weights of the members, under the names of `named_parameters`, and the votes.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            Of `torch.nn.Module.state_dict`.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+        """
+        state = super().state_dict(*args, **kwargs)
+        state.update(
+            {name: weight.data for name, weight in self.named_parameters(kwargs.get("prefix", "").rstrip("."))}
+        )
+        return state
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        """Move the logits to a device; a member runs where it is, in the dtype that it was fitted in.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            Of `torch.nn.Module.to`.
+
+        Returns
+        -------
+        MixtureForCausalLM
+            The mixture itself.
+
+        Raises
+        ------
+        NotImplementedError
+            If a dtype other than that of the logits is asked for.
+        """
+        device, dtype, non_blocking, _ = torch._C._nn._parse_to(*args, **kwargs)
+        if dtype is not None and dtype != self.dtype:
+            _refuse_cast(dtype)
+        return self if device is None else super().to(device=device, non_blocking=non_blocking)
+
+    def float(self, *args: Any) -> Any:
+        """Give the mixture as it is: its logits are float32.
+
+        Parameters
+        ----------
+        *args
+            Not used.
+
+        Returns
+        -------
+        MixtureForCausalLM
+            The mixture itself.
+        """
+        return self
+
+    def type(self, dst_type: Any) -> Any:
+        """Not offered but for float32, see `to`.
+
+        Parameters
+        ----------
+        dst_type : torch.dtype or str
+            Type of the logits.
+
+        Returns
+        -------
+        MixtureForCausalLM
+            The mixture itself.
+
+        Raises
+        ------
+        NotImplementedError
+            If it is not float32.
+        """
+        return self if dst_type in (self.dtype, "torch.FloatTensor") else _refuse_cast(dst_type)
+
+    def train(self, mode: bool = True) -> Any:
+        """Refused with True: a mixture is not trained.
+
+        Parameters
+        ----------
+        mode : bool, default=True
+            False is `eval`.
+
+        Returns
+        -------
+        MixtureForCausalLM
+            The mixture itself.
+
+        Raises
+        ------
+        NotImplementedError
+            If it is True.
+        """
+        if mode:
+            raise NotImplementedError(f"{type(self).__name__} has no training mode: {_TRAINING}.")
+        return super().train(mode)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Any:
+        """Refused with True: a mixture is not trained.
+
+        Parameters
+        ----------
+        requires_grad : bool, default=True
+            False changes nothing.
+
+        Returns
+        -------
+        MixtureForCausalLM
+            The mixture itself.
+
+        Raises
+        ------
+        NotImplementedError
+            If it is True.
+        """
+        if requires_grad:
+            raise NotImplementedError(f"{type(self).__name__} has no gradients: {_TRAINING}.")
+        return self
+
+    def _validate_model_kwargs(self, model_kwargs: dict[str, Any]) -> None:
+        # Before anything is prepared: where members are picked, no forward pass would see it.
+        refuse_keywords({"inputs_embeds": model_kwargs.get("inputs_embeds")})
+        check_past(model_kwargs.get("past_key_values"))
+        super()._validate_model_kwargs(model_kwargs)
+
+    def _validate_generation_mode(self, generation_mode: Any, generation_config: Any, *args: Any) -> None:
+        refuse_keywords({name: getattr(generation_config, name, None) for name in _OF_ONE_MODEL})
+        if getattr(generation_config, "speculation_type", None) == "dflash":
+            raise ValueError(f"speculation_type must not be 'dflash': {_EMBEDDINGS}.")
+        super()._validate_generation_mode(generation_mode, generation_config, *args)
+
+
+def _refusing(name: str, reason: str) -> Callable[..., Any]:
+    def refuse(self: Any, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no {name}: {reason}.")
+
+    refuse.__name__ = name
+    refuse.__doc__ = f"""Not offered: {reason}.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        Not used.
+
+    Raises
+    ------
+    NotImplementedError
+        Always.
+    """
+    return refuse
+
+
+for _name, _reason in _REFUSED.items():
+    setattr(ModelOfMembers, _name, _refusing(_name, _reason))
+
+
+def refuse_keywords(keywords: dict[str, Any]) -> None:
+    """Raise where a keyword asks for what a mixture does not have, or means nothing to it; None and False ask nothing.
+
+    Raises
+    ------
+    ValueError
+        If it is an argument of single models.
+    TypeError
+        If it is unknown.
+    """
+    for name, value in keywords.items():
+        if value is None or value is False or name in _HARMLESS:
+            continue
+        if name in _OF_ONE_MODEL:
+            raise ValueError(
+                f"{name} must be left out: {_OF_ONE_MODEL[name]}. Ask the model that a member's lend_model() gives."
+            )
+        raise TypeError(f"MixtureForCausalLM does not take {name!r}; leave it out.")
+
+
+def check_past(past: Any) -> None:
+    """Raise unless a mixture may go on with `past`, or it is None."""
+    if past is not None and not isinstance(past, MixtureCache):
+        raise TypeError(
+            f"past_key_values must be what the last pass returned, an empty MixtureCache of ensemw2s.mixture, or None. "
+            f"Got {type(past).__name__} instead, which holds the keys and values of one model."
+        )
+
+
+def check_inputs(
+    input_ids: Any, attention_mask: Any, position_ids: Any, cache: MixtureCache
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Token ids (B, L), their mask (B, cached + L) of int64, and positions (B, L) or None.
+
+    Raises
+    ------
+    ValueError, TypeError
+        With the argument's name.
+    """
+    if input_ids is None:
+        raise ValueError("input_ids must be given, of shape (B, L). Got None.")
+    if input_ids.ndim != 2 or not input_ids.shape[1]:
+        raise ValueError(f"input_ids must have shape (B, L) with L > 0. Got shape {tuple(input_ids.shape)} instead.")
+    n_rows, n_new = input_ids.shape
+    if cache.get_seq_length() and cache.n_rows != n_rows:
+        raise ValueError(f"input_ids must have {cache.n_rows} rows, as past_key_values has. Got {n_rows} instead.")
+    n_all = cache.get_seq_length() + n_new
+    if attention_mask is None:
+        mask = torch.ones((n_rows, n_all), dtype=torch.int64, device=input_ids.device)
+    elif attention_mask.shape != (n_rows, n_all):
+        raise ValueError(
+            f"attention_mask must have shape ({n_rows}, {n_all}), with 0 at padding, over the tokens in "
+            f"past_key_values and those in input_ids. Got shape {tuple(attention_mask.shape)} instead."
+        )
+    else:
+        mask = attention_mask.to(torch.int64)
+    if position_ids is None:
+        return input_ids, mask, None
+    if position_ids.ndim != 2 or position_ids.shape[0] not in (1, n_rows) or position_ids.shape[1] != n_new:
+        raise ValueError(
+            f"position_ids must have shape ({n_rows}, {n_new}), as input_ids. Got shape {tuple(position_ids.shape)} "
+            f"instead."
+        )
+    return input_ids, mask, position_ids.expand(n_rows, n_new)
+
+
+class _Ungraded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, loss: torch.Tensor, anchor: torch.Tensor) -> torch.Tensor:
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        raise NotImplementedError(f"The loss of a MixtureForCausalLM has no gradient: {_TRAINING}.")
+
+
+def refuse_backward(loss: torch.Tensor) -> torch.Tensor:
+    """A loss whose ``backward`` says that there is no gradient, where one would be expected."""
+    if not torch.is_grad_enabled():
+        return loss
+    return _Ungraded.apply(loss, torch.zeros((), requires_grad=True))
+
+
+def _refuse_cast(dtype: Any) -> Any:
+    raise NotImplementedError(f"MixtureForCausalLM has no {dtype}: {_CASTS}.")
+
+
+def _weights_of(member: Any) -> Iterator[tuple[str, object, torch.Tensor]]:
+    """Name, owner and values of each weight; weights that members share have one owner."""
+    if not hasattr(member, "lend_model"):
+        for name, value in fitted_attributes(member).items():
+            if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating):
+                yield name, value, torch.from_numpy(value)
+        return
+    adapter = getattr(member, "adapter_", None) or {}
+    with member.lend_model() as model:
+        for name, parameter in model.named_parameters():
+            # The slot of the adapter is the base's, what is in it the member's.
+            tensor = adapter.get(name)
+            yield (name, parameter, parameter.detach()) if tensor is None else (name, tensor, tensor.detach())
