@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ensemw2s._validation import shorten
-from ensemw2s.ensemble import FineTunedGenerator, TokenAdaBoostGenerator
+from sklearn.base import clone
 
-__all__ = ["as_booster", "as_student"]
+from ensemw2s._validation import shorten
+from ensemw2s.ensemble import FineTunedGenerator, TokenAdaBoostGenerator, seed_parameters
+
+__all__ = ["as_booster", "as_student", "leaves_seed_open", "with_seed"]
 
 
 def as_booster(weak: Any) -> Any:
@@ -40,6 +42,37 @@ def as_student(student: Any, name: str = "student") -> Any:
             f"or boost them together, TokenAdaBoostGenerator(estimators=...)."
         )
     return FineTunedGenerator(student) if _is_learner(student) else student
+
+
+def leaves_seed_open(model: Any) -> bool:
+    """Whether a model draws a seed of its own in every fit, as a model id does."""
+    return bool(_open_seeds(_with_learner(model)))
+
+
+def with_seed(model: Any, seed: int) -> Any:
+    """A clone in which every ``random_state`` that is None is `seed`; a model id becomes a learner, which has one.
+
+    Parameters
+    ----------
+    model : estimator
+    seed : int
+
+    Returns
+    -------
+    estimator
+    """
+    model = _with_learner(model)
+    return model.set_params(**dict.fromkeys(_open_seeds(model), seed))
+
+
+def _with_learner(model: Any) -> Any:
+    model = clone(model)
+    return model.set_params(estimator=model._base_estimator()) if isinstance(model, FineTunedGenerator) else model
+
+
+def _open_seeds(model: Any) -> list[str]:
+    parameters = model.get_params(deep=True)
+    return [name for name in seed_parameters(model) if parameters[name] is None]
 
 
 def _is_learner(model: Any) -> bool:

@@ -105,9 +105,18 @@ class Stages:
         self.bar.update()
 
     def begin(
-        self, models: Mapping[str, Any], settings: Mapping[str, Any], rows: Callable[[], Mapping[str, np.ndarray]]
-    ) -> None:
+        self,
+        models: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        rows: Callable[[], Mapping[str, np.ndarray]],
+        drawn: int | None,
+    ) -> int | None:
         """Compare models, settings and data with those that the folder was begun with.
+
+        Returns
+        -------
+        int or None
+            `drawn`, a seed, of the call that began the run.
 
         Raises
         ------
@@ -117,7 +126,7 @@ class Stages:
             If a model cannot be written.
         """
         if self._journal is None:
-            return
+            return drawn
         from ensemw2s._fingerprint import describe, versions
         from ensemw2s.ensemble import check_fitted_can_be_written, describe_estimator
 
@@ -125,7 +134,8 @@ class Stages:
             check_fitted_can_be_written(model, name)
         described = {name: describe_estimator(model, name) for name, model in models.items()}
         others = {name: describe(value, name) for name, value in settings.items()}
-        self._journal.begin({**described, **others, "versions": versions()}, rows())
+        begun_with = self._journal.begin({**described, **others, "versions": versions()}, rows(), drawn)
+        return drawn if begun_with is None else int(begun_with)
 
     def ensemble(self, name: str, estimator: Any, train: Callable[[Any], Any]) -> Any:
         """A weak ensemble: of a booster, each round is committed by itself."""

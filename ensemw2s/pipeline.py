@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._credit import credit
-from ensemw2s._estimators import as_booster, as_student
+from ensemw2s._estimators import as_booster, as_student, leaves_seed_open, with_seed
 from ensemw2s._fingerprint import row_digests
 from ensemw2s._inputs import check_questions, require_answers, usable_questions
 from ensemw2s._modes import own_modes
@@ -57,7 +58,8 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         `VotingEnsemble`, such as a random forest, has no first member: it is judged as a whole, and no baseline is
         trained.
     student : estimator, TokenLearner or str
-        A `TokenLearner` or model id is fine-tuned by a `FineTunedGenerator`.
+        A `TokenLearner` or model id is fine-tuned by a `FineTunedGenerator`. Where it leaves its ``random_state``
+        None, as a model id does, student, baseline and oracle share a seed that the fit draws.
     labeler : PseudoLabeler, optional
         How hard questions are answered; `PseudoLabeler()` if None. Any object will do whose ``label(teacher, X)``
         returns `PseudoLabels`, such as a subclass with a ``label`` of its own.
@@ -193,7 +195,10 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             open_stages(self.checkpoint_dir, self.on_locked) as stages,
             bar as stages.bar,
         ):
-            stages.begin(
+            drawn = None
+            if leaves_seed_open(student) or leaves_seed_open(oracle):
+                drawn = int(check_random_state(None).randint(2**31 - 1))
+            drawn = stages.begin(
                 {"weak": weak, "student": student, "oracle": oracle},
                 {"labeler": labeler, "baseline": self.baseline},
                 lambda: {
@@ -201,7 +206,10 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
                     **hard.in_place(_row_digests(X_hard=X_hard)),
                     **({} if solved is None else solved.in_place(_row_digests(y_hard=solved.labels))),
                 },
+                drawn,
             )
+            if drawn is not None:  # models with seeds of their own would differ by chance, too
+                student, oracle = with_seed(student, drawn), with_seed(oracle, drawn)
             with stages.shown("training the weak ensemble"):
                 self._fit_weak(clone(weak), lambda model: model.fit(X, y, **weights), stages)
             with stages.shown("labelling the hard questions"):

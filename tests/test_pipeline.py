@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from typing import ClassVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 from test_token_boosting import CHOICES, TOKENIZER, X, Y
+from tiny_models import tiny_llama, untrained_model
 
 from ensemw2s import (
     BigramLearner,
@@ -210,6 +212,24 @@ def test_classifiers_are_served_by_the_same_class():
     assert report.oracle_score > 0.9
     assert report.token_errors == {}
     assert_array_equal(report.correct["student"], pipeline.student_.predict(features[test]) == labels[test])
+
+
+def test_an_oracle_with_the_pseudo_labels_is_the_student_though_no_seed_was_given(tmp_path):
+    # A model id leaves the seed open: models that were compared differed by chance, too.
+    untrained_model(tiny_llama).save_pretrained(tmp_path / "model")
+    byte_tokenizer().save_pretrained(tmp_path / "model")
+    labels = PseudoLabeler().label(weak().fit(EASY), HARD.drop_answers())
+    folder = tmp_path / "run"
+    pipeline = W2SPipeline(weak(), str(tmp_path / "model"), baseline=False, checkpoint_dir=folder)
+    pipeline.fit(EASY, None, HARD, labels.y)
+    student, oracle = (model.answer_nll(TEST) for model in (pipeline.student_, pipeline.oracle_))
+    assert_array_equal(oracle, student)
+
+    shutil.rmtree(folder / "oracle")  # as if the run had ended before it
+    again = clone(pipeline).fit(EASY, None, HARD, labels.y)
+    assert_array_equal(again.oracle_.answer_nll(TEST), student)
+    other = clone(pipeline).set_params(checkpoint_dir=None).fit(EASY, None, HARD, labels.y)
+    assert not np.array_equal(other.student_.answer_nll(TEST), student)
 
 
 def test_parameters_are_nested_and_cloned(fitted):
