@@ -245,11 +245,13 @@ def draw_tokens(
     return np.minimum(counts, 1.0, out=counts) if sampling == "binary" else counts
 
 
-def window_error(errors: ArrayLike, indptr: ArrayLike, length: int) -> NDArray[np.float64]:
+def window_error(errors: ArrayLike, indptr: ArrayLike, length: int, *, sliding: bool = False) -> NDArray[np.float64]:
     r"""Error of every token as the mean over its window of answer tokens (EnsemW2S, appendix G.2, ablation of L).
 
-    Windows of `length` tokens tile each answer from its first token on; the last one of an answer may be shorter. With
-    ``length=1`` the errors come back unchanged; from the longest answer on, every answer is one window.
+    *Tiling* windows of `length` tokens lie one after the other in each answer, from its first token on; the last one
+    may be shorter, and all tokens of a window have one error. From the longest answer on, every answer is one window.
+    A *sliding* window, which the paper names, ends with its token: it holds the token and the ``length - 1`` before it,
+    or those that the answer has. With ``length=1`` the errors come back unchanged in both.
 
     Parameters
     ----------
@@ -259,11 +261,13 @@ def window_error(errors: ArrayLike, indptr: ArrayLike, length: int) -> NDArray[n
         Answer i owns the tokens ``indptr[i]:indptr[i + 1]``.
     length : int >= 1
         Window length L, in tokens.
+    sliding : bool, default=False
+        Whether windows slide, or tile the answer.
 
     Returns
     -------
     ndarray of shape (n_tokens,)
-        Mean error of the window that each token lies in, in [0, 1].
+        Mean error of the window that each token lies in, or that ends with it, in [0, 1].
 
     Raises
     ------
@@ -275,12 +279,16 @@ def window_error(errors: ArrayLike, indptr: ArrayLike, length: int) -> NDArray[n
     >>> from ensemw2s import window_error
     >>> window_error([1, 0, 1, 0, 0], [0, 3, 5], length=2)
     array([0.5, 0.5, 1. , 0. , 0. ])
+    >>> window_error([1, 0, 1, 0, 0], [0, 3, 5], length=2, sliding=True)
+    array([1. , 0.5, 0.5, 0. , 0. ])
     """
     errors = _check_errors(errors)
     bounds = _check_indptr(indptr, errors.size)
     length = check_integer(length, "length", minimum=1)
     if length == 1:
         return errors.astype(np.float64)
+    if sliding:
+        return _sliding_means(errors, bounds, length)
     starts = _window_starts(bounds, length)
     means = np.add.reduceat(errors, starts, dtype=np.float64)  # booleans would be or-ed, not added
     window_sizes = np.empty_like(starts)  # np.diff(starts, append=...) makes a copy of `starts` beside it
@@ -358,6 +366,18 @@ def _check_indptr(indptr: ArrayLike, n_tokens: int) -> NDArray[np.int64]:
             f"Got {bounds[0]} … {bounds[-1]}{' with a descent between' if np.any(np.diff(bounds) < 0) else ''} instead."
         )
     return bounds
+
+
+def _sliding_means(errors: NDArray[np.generic], bounds: NDArray[np.int64], length: int) -> NDArray[np.float64]:
+    """Mean of each entry and of those before it in its answer, `length` of them in all at most."""
+    total = np.zeros(errors.size + 1)
+    np.cumsum(errors, dtype=np.float64, out=total[1:])
+    starts = np.repeat(bounds[:-1], np.diff(bounds))
+    ends = np.arange(1, errors.size + 1)
+    np.maximum(starts, ends - length, out=starts)
+    means = total[1:] - total[starts]
+    means /= np.subtract(ends, starts, out=starts)
+    return np.clip(means, 0.0, 1.0, out=means)  # fractions are summed with rounding
 
 
 def _window_starts(bounds: NDArray[np.int64], length: int) -> NDArray[np.int64]:

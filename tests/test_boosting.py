@@ -568,6 +568,11 @@ def test_window_error_equals_a_loop(lengths, length, seed):
             window = errors[first : min(first + length, stop)]
             expected += [float(np.mean(window))] * len(window)
     assert_allclose(window_error(errors, indptr, length), expected, rtol=1e-15)
+    sliding = [
+        float(np.mean(errors[max(start, token + 1 - length) : token + 1]))
+        for start, stop in pairwise(indptr) for token in range(start, stop)
+    ]  # fmt: skip
+    assert_allclose(window_error(errors, indptr, length, sliding=True), sliding, rtol=1e-15)
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_ablations_replace_the_variants_of_a_preset():
     found = request(*PAIR, "--ablations", "combine", preset=paper.preset(11, "figure")).arguments
     assert found["variants"] == ablations("combine")
     kept = request(*PAIR, preset=paper.preset(11, "figure")).arguments
-    assert kept["variants"] == ablations("window")
+    assert kept["variants"] == ablations("sliding_window")
 
 
 @pytest.mark.parametrize(

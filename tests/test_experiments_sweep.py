@@ -368,14 +368,15 @@ def test_ablations_change_one_thing_at_a_time():
     assert variants["boosting"] == {}
     assert variants["longer training"] == {"n_estimators": 1, "weak_params": {"epochs": 10.0}}
     assert all(len(settings) == 1 for name, settings in variants.items() if name not in ("boosting", "longer training"))
+    tiling, sliding = variants["window 4"], ablations("sliding_window")["sliding window 4"]
+    assert (tiling, sliding) == ({"unit": 4}, {"unit": 4, "window": "sliding"})
 
 
 @pytest.mark.filterwarnings("ignore::ensemw2s.EarlyStopWarning")
 def test_every_ablation_runs():
     weak = ("weak", BigramLearner(corpus=POOL.answers[:20]))  # knows something: two priors need that
-    variants = ablations("combine", "window", "unit", "sampling", "prior", "learning_rate")
+    variants = ablations("combine", "window", "sliding_window", "unit", "sampling", "prior", "learning_rate")
     variants["bagging"] = ablations("controls", epochs=1)["bagging"]
-    variants["unit sample"]["prior"] = "uniform"  # the untrained model has no answer wholly right
     swept = run_sweep([(weak, STRONG)], dataset=SMALL, seeds=1, splits=["random"], n_estimators=2, variants=variants)
     assert len(swept) == len(variants)
 

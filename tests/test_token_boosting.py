@@ -109,7 +109,7 @@ def test_one_token_answers_and_the_uniform_prior_give_scikit_learns_adaboost():
     model, _ = scripted(prior, *mistakes, n_estimators=5)
     tokens = TokenDataset(np.zeros(60, int), np.arange(61), np.full(60, 5), np.arange(61))
     model.check_parameters()
-    unit = make_unit("token", model.estimator.initialize(), tokens, None, normalize="sum")
+    unit = make_unit("token", model.estimator.initialize(), tokens, None, normalize="sum", window="tiling")
     weight = unit.initial_weight(np.full(60, 1 / 60))
     candidates = Candidates(model, [model.estimator], [unit])
     candidates.measure(candidates.errors(), weight)
@@ -237,6 +237,42 @@ def test_a_window_averages_the_errors_of_its_tokens():
     weight = log[1]["token_weight"]
     assert weight[0] == pytest.approx(weight[1])
     assert weight[0] > weight[2] == pytest.approx(weight[4])
+
+
+def test_a_sliding_window_ends_with_its_token():
+    model, log = scripted([0, 1, 2, 3], [1], [1], n_estimators=2, unit=2, window="sliding")
+    model.fit(*FIVE)  # errors 0 1 0 0 0, windows {0}, {0, 1}, {1, 2}, ...: 0 .5 .5 0 0
+    assert model.pretrained_error_ == pytest.approx((1 + 1 + 1 + 1 + 0.5) / 5)
+    assert model.estimator_errors_[0] == pytest.approx(0.2)
+    weight = log[1]["token_weight"]
+    assert weight[1] == pytest.approx(weight[2])
+    assert weight[1] > weight[0] == pytest.approx(weight[3]) == pytest.approx(weight[4])
+
+
+@pytest.mark.parametrize("unit", ["token", "sample", "option"])
+def test_only_windows_slide(unit):
+    with pytest.raises(ValueError, match=rf"window='sliding' needs unit to be the length .* Got unit='{unit}'"):
+        booster(unit=unit, window="sliding").fit(X, Y)
+    with pytest.raises(ValueError, match="window must be one of 'tiling', 'sliding'"):
+        booster(window="round").fit(X, Y)
+
+
+def test_an_untrained_model_without_a_whole_answer_right_is_no_fault_of_the_data():
+    answers = ["red", "green blue", "cat"]  # tokens 0-1, 2-4, 5-6; untrained, four of seven are wrong
+    settings = {"sampling": "weight", "n_estimators": 1}
+    model, _ = scripted([0, 2, 3, 5], [2], unit="sample", **settings)
+    with pytest.raises(WeakLearnerError, match=r"no answer right in all of its tokens, .*unit='sample-mean'.*uniform'"):
+        model.fit(["q"] * 3, answers)
+    for remedy in ({"unit": "sample-mean"}, {"unit": "sample", "prior": "uniform"}):
+        model, _ = scripted([0, 2, 3, 5], [2], **settings, **remedy)
+        model.fit(["q"] * 3, answers)
+        assert model.stop_reason_ == "n_estimators"
+    model, log = scripted([0, 2, 3, 5], [2], [2], sampling="weight", n_estimators=2, unit="sample-mean")
+    model.fit(["q"] * 3, answers)
+    assert model.pretrained_error_ == pytest.approx((1 / 2 + 2 / 3 + 1 / 2) / 3)
+    assert model.estimator_errors_[0] == pytest.approx((1 / 3) / 3)
+    weight, vote = log[1]["token_weight"], model.estimator_weights_[0]
+    assert_allclose(weight[2:5] / weight[0], np.exp(vote / 3))  # an answer's tokens all carry its weight
 
 
 def test_a_window_as_long_as_the_answers_is_one_unit_per_answer():

@@ -108,7 +108,7 @@ def _add_experiment(parser: argparse.ArgumentParser) -> None:
     add("--n-estimators", type=int, metavar="T", help="largest number of boosting rounds")
     add(
         "--ablations", nargs="+", metavar="NAME",
-        help="combine, window, unit, sampling, prior, learning_rate, controls",
+        help="combine, window, sliding_window, unit, sampling, prior, learning_rate, controls",
     )  # fmt: skip
     for name, whose in (("weak", "weak learner"), ("student", "student"), ("booster", "booster")):
         add(

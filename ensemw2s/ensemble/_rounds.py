@@ -172,15 +172,15 @@ def vote_below_prior(error: float, prior: float, *, n_units: int, learning_rate:
     return Verdict(estimator_weight(least, prior, learning_rate=learning_rate), "perfect_fit")
 
 
-def check_prior_error(prior: float) -> None:
-    """Raise a WeakLearnerError where no vote can be measured against the untrained model's error."""
+def check_prior_error(prior: float, all_wrong: str) -> None:
+    """Raise a WeakLearnerError where no vote can be measured against the untrained model's error.
+
+    `all_wrong` is what to say of an error of 1.
+    """
     if prior <= 0:
         raise WeakLearnerError("The untrained model makes no error on these answers: there is nothing to boost.")
     if prior >= 1:
-        raise WeakLearnerError(
-            "The untrained model is wrong on every answer token. Check that tokenizer, prompt_template and answers "
-            "fit together; for a model that knows nothing yet, pass prior='uniform'."
-        )
+        raise WeakLearnerError(all_wrong)
 
 
 def check_loop_parameters(booster: Any) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from ensemw2s._alike import difference, group_alike, narrowest
 from ensemw2s._inputs import require_choices, tokenize_answers
 from ensemw2s._ties import option_credit
+from ensemw2s._validation import check_option
 from ensemw2s.boosting import window_error
 from ensemw2s.datasets import QADataset
 from ensemw2s.metrics import chance_level
@@ -18,7 +19,9 @@ from ensemw2s.tokens import TokenDataset
 
 __all__ = ["BoostingUnit", "check_unit", "make_unit", "make_units", "spread_together"]
 
-_NAMES = ("token", "sample", "option")
+_NAMES = ("token", "sample", "sample-mean", "option")
+_WHOLE = ("sample", "sample-mean", "option")  # one weight for all tokens of an answer
+_WINDOWS = ("tiling", "sliding")
 
 
 class BoostingUnit(Protocol):
@@ -27,6 +30,8 @@ class BoostingUnit(Protocol):
     tokens: TokenDataset
     n_units: int
     chance_error: float
+    all_wrong: str
+    """What an error of 1 under every weight says of the untrained model, and what to do."""
 
     def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
         """D_1 from one weight per answer, (n_rows,) -> (n_units,), summing to 1."""
@@ -41,24 +46,35 @@ class BoostingUnit(Protocol):
         ...
 
 
-def check_unit(unit: Any) -> None:
-    """Raise a ValueError unless `unit` is a unit's name or a window length."""
-    if unit in _NAMES or (isinstance(unit, (int, np.integer)) and not isinstance(unit, bool) and unit >= 1):
-        return
-    raise ValueError(f"unit must be 'token', 'sample', 'option' or a window length >= 1. Got {unit!r} instead.")
+def check_unit(unit: Any, window: Any) -> None:
+    """Raise a ValueError unless `unit` is a unit's name or a window length, and `window` a kind of windows it has."""
+    is_length = isinstance(unit, (int, np.integer)) and not isinstance(unit, bool) and unit >= 1
+    if not is_length and not (isinstance(unit, str) and unit in _NAMES):
+        names = ", ".join(map(repr, _NAMES))
+        raise ValueError(f"unit must be {names} or a window length >= 1. Got {unit!r} instead.")
+    check_option(window, "window", _WINDOWS)
+    if window == "sliding" and not is_length:
+        raise ValueError(
+            f"window='sliding' needs unit to be the length of a window, in tokens. Got unit={unit!r} instead; pass "
+            f"unit=4, or leave window out."
+        )
 
 
-def make_unit(unit: Any, learner: Any, tokens: TokenDataset, questions: QADataset, *, normalize: str) -> BoostingUnit:
-    """The unit that the parameter ``unit`` names, for learners like the given one."""
+def make_unit(
+    unit: Any, learner: Any, tokens: TokenDataset, questions: QADataset, *, normalize: str, window: str
+) -> BoostingUnit:
+    """The unit that the parameters ``unit`` and ``window`` name, for learners like the given one."""
     n_vocabulary, batch_size = len(learner.tokenizer_), int(getattr(learner, "eval_batch_size", 64))
     if unit == "option":
         return _OptionUnit(tokens, questions, normalize, batch_size)
-    if unit == "sample":
-        return _SampleUnit(tokens, n_vocabulary, batch_size)
-    return _TokenUnit(tokens, 1 if unit == "token" else int(unit), n_vocabulary, batch_size)
+    if unit in ("sample", "sample-mean"):
+        return _SampleUnit(tokens, n_vocabulary, batch_size, by_share=unit == "sample-mean")
+    return _TokenUnit(tokens, 1 if unit == "token" else int(unit), window == "sliding", n_vocabulary, batch_size)
 
 
-def make_units(unit: Any, learners: Sequence[Any], questions: QADataset, *, normalize: str) -> list[BoostingUnit]:
+def make_units(
+    unit: Any, learners: Sequence[Any], questions: QADataset, *, normalize: str, window: str
+) -> list[BoostingUnit]:
     """The unit that the parameter ``unit`` names as each learner reads it, one object for those that read alike.
 
     Weights over answers or questions belong to all of them: :math:`D_t` is one array, and each learner's unit spreads
@@ -70,18 +86,19 @@ def make_units(unit: Any, learners: Sequence[Any], questions: QADataset, *, norm
         If tokens are to have weights, and the learners do not read alike.
     """
     groups = group_alike(learners)
-    if unit not in ("sample", "option") and len(groups) > 1:
+    if unit not in _WHOLE and len(groups) > 1:
         first, other = groups[0][0], groups[1][0]
         what = difference(learners[first], learners[other])
         raise ValueError(
-            f"unit must be 'sample' or 'option' where weak learners read differently: there is no token that could "
-            f"have a weight for all. Got {unit!r}, and estimators[{other}] has another {what} than "
+            f"unit must be 'sample', 'sample-mean' or 'option' where weak learners read differently: there is no token "
+            f"that could have a weight for all. Got {unit!r}, and estimators[{other}] has another {what} than "
             f"estimators[{first}]."
         )
     units: dict[int, BoostingUnit] = {}
     for group in groups:
         reader = narrowest([learners[place] for place in group])
-        made = make_unit(unit, reader, tokenize_answers(reader, questions), questions, normalize=normalize)
+        tokens = tokenize_answers(reader, questions)
+        made = make_unit(unit, reader, tokens, questions, normalize=normalize, window=window)
         units |= dict.fromkeys(group, made)
     return [units[place] for place in range(len(learners))]
 
@@ -99,8 +116,13 @@ def _token_mistakes(learner: Any, tokens: TokenDataset, batch_size: int) -> np.n
 class _TokenUnit:
     """One weight per answer token; with a window, a token's error is the mean over its window."""
 
-    def __init__(self, tokens: TokenDataset, window: int, n_vocabulary: int, batch_size: int) -> None:
-        self.tokens, self.window, self.batch_size = tokens, window, batch_size
+    all_wrong = (
+        "The untrained model is wrong on every answer token. Check that tokenizer, prompt_template and answers "
+        "fit together; for a model that knows nothing yet, pass prior='uniform'."
+    )
+
+    def __init__(self, tokens: TokenDataset, window: int, sliding: bool, n_vocabulary: int, batch_size: int) -> None:
+        self.tokens, self.window, self.sliding, self.batch_size = tokens, window, sliding, batch_size
         self.n_units, self.chance_error = tokens.n_tokens, 1.0 - 1.0 / n_vocabulary
 
     def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
@@ -109,17 +131,20 @@ class _TokenUnit:
 
     def errors(self, learner: Any) -> np.ndarray:
         mistakes = _token_mistakes(learner, self.tokens, self.batch_size)
-        return mistakes if self.window == 1 else window_error(mistakes, self.tokens.indptr, self.window)
+        if self.window == 1:
+            return mistakes
+        return window_error(mistakes, self.tokens.indptr, self.window, sliding=self.sliding)
 
     def spread(self, weight: np.ndarray) -> np.ndarray:
         return weight
 
 
 class _SampleUnit:
-    """One weight per answer, which is wrong as soon as one of its tokens is."""
+    """One weight per answer, which is wrong as soon as one of its tokens is, or by the share of those that are."""
 
-    def __init__(self, tokens: TokenDataset, n_vocabulary: int, batch_size: int) -> None:
-        self.tokens, self.batch_size = tokens, batch_size
+    def __init__(self, tokens: TokenDataset, n_vocabulary: int, batch_size: int, *, by_share: bool) -> None:
+        self.tokens, self.batch_size, self.by_share = tokens, batch_size, by_share
+        self.all_wrong = _TokenUnit.all_wrong if by_share else _NO_ANSWER_RIGHT
         self.n_units, self.chance_error = len(tokens), 1.0 - 1.0 / n_vocabulary
 
     def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
@@ -127,14 +152,27 @@ class _SampleUnit:
 
     def errors(self, learner: Any) -> np.ndarray:
         mistakes = _token_mistakes(learner, self.tokens, self.batch_size)
-        return self.tokens.sum_rows(mistakes) > 0
+        n_wrong = self.tokens.sum_rows(mistakes)
+        return n_wrong / self.tokens.answer_lengths if self.by_share else n_wrong > 0
 
     def spread(self, weight: np.ndarray) -> np.ndarray:
         return self.tokens.spread(weight)
 
 
+_NO_ANSWER_RIGHT = (
+    "The untrained model has no answer right in all of its tokens, which is nothing unusual where answers have "
+    "several. But an error of 1 leaves no room above the weak learners' errors, so no vote can be measured against it. "
+    "Pass unit='sample-mean', which counts the share of an answer's tokens that are wrong, or prior='uniform'."
+)
+
+
 class _OptionUnit:
     """One weight per question, which is wrong when the gold option has not the lowest NLL, and in part in a tie."""
+
+    all_wrong = (
+        "The untrained model chooses a wrong option for every question, so no vote can be measured against its error, "
+        "1. Check that tokenizer, prompt_template and options fit together, or pass prior='uniform'."
+    )
 
     def __init__(self, tokens: TokenDataset, questions: QADataset, normalize: str, batch_size: int) -> None:
         self.tokens, self.questions, self.normalize, self.batch_size = tokens, questions, normalize, batch_size

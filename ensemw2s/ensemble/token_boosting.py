@@ -57,7 +57,8 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         Weak learner, cloned every round; a model id or folder stands for ``HFCausalLM(id)``.
     estimators : list of TokenLearner or str, optional
         Different weak learners, in place of `estimator`. Those that read alike (tokenizer, template, adapt) mix by
-        Eq. 1; others vote on whole answers, and need ``unit="sample"`` or ``"option"``, see the notes.
+        Eq. 1; others vote on whole answers, and need ``unit="sample"``, ``"sample-mean"`` or ``"option"``, see the
+        notes.
         `get_params` does not reach into the list, so that there is no ``estimators__0__lr``; a search takes whole
         lists, ``{"estimators": [[small, large], [small, other]]}``.
     pick : {"cycle", "best"}, default="cycle"
@@ -70,10 +71,15 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
     sampling : {"binary", "count", "weight"}, default="binary"
         What the learner is trained on: the tokens drawn at least once (the paper's label mask), every token as often
         as it was drawn, or all tokens by their weights, without a draw.
-    unit : {"token", "sample", "option"} or int, default="token"
-        What has a weight of its own: each token, each answer (wrong if a token is), each question (wrong if the gold
-        option is not the likeliest, and 1 - 1/m wrong if m are; needs options), or each token with its error averaged
-        over a window of this many tokens.
+    unit : {"token", "sample", "sample-mean", "option"} or int, default="token"
+        What has a weight of its own: each token; each answer, wrong if one of its tokens is (``"sample"``), or by the
+        share of them that are (``"sample-mean"``); each question (wrong if the gold option is not the likeliest, and
+        1 - 1/m wrong if m are; needs options); or each token with its error averaged over a window of this many
+        tokens. The untrained model often has no answer right in all of its tokens: then ``"sample"`` needs
+        ``prior="uniform"``.
+    window : {"tiling", "sliding"}, default="tiling"
+        Windows that lie one after the other in an answer, so that their tokens share one error, or for each token the
+        window that ends with it, which slides along; the paper's appendix names the latter. See `window_error`.
     combine : {"probabilities", "logits"}, default="probabilities"
         What is averaged when members answer together.
     prior : {"pretrained", "reweighted", "uniform"}, default="pretrained"
@@ -179,6 +185,7 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         learning_rate: float = 1.0,
         sampling: Sampling = "binary",
         unit: str | int = "token",
+        window: str = "tiling",
         combine: str = "probabilities",
         prior: str = "pretrained",
         reweight: bool = True,
@@ -199,6 +206,7 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         self.learning_rate = learning_rate
         self.sampling = sampling
         self.unit = unit
+        self.window = window
         self.combine = combine
         self.prior = prior
         self.reweight = reweight
@@ -236,7 +244,7 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         self.check_parameters()
         usable, row_weight = self._check_input(X, y, sample_weight, choices)
         untrained = self._untrained()
-        units = make_units(self.unit, untrained, usable.X, normalize=self.normalize)
+        units = make_units(self.unit, untrained, usable.X, normalize=self.normalize, window=self.window)
         candidates = Candidates(self, untrained, units)
         rounds = Rounds(units[0].initial_weight(row_weight))
 
@@ -263,7 +271,7 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
             )
             candidates.measure(checkpoint.once("untrained_errors", candidates.errors), rounds.weight)
             if self.reweight and self.prior != "uniform":
-                check_prior_error(float(candidates.pretrained_errors.max()))
+                check_prior_error(float(candidates.pretrained_errors.max()), units[0].all_wrong)
             seed = int(check_random_state(random_state).randint(2**31 - 1))
             self._boost(candidates, seed, rounds, checkpoint)
         return self
@@ -303,7 +311,7 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         """
         check_is_fitted(self, "estimators_")
         usable, row_weight = self._check_input(X, y, sample_weight, choices)
-        units = make_units(self.unit, self.estimators_, usable.X, normalize=self.normalize)
+        units = make_units(self.unit, self.estimators_, usable.X, normalize=self.normalize, window=self.window)
         weight = units[0].initial_weight(row_weight)
         yield spread_together(units, weight).copy()  # a copy: what the caller does to it must not reach the next round
         members = zip(units, self.estimators_, self.estimator_weights_, strict=True)
@@ -385,7 +393,7 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         check_checkpoint(self)
         check_option(self.sampling, "sampling", ("binary", "count", "weight"))
         check_option(self.prior, "prior", ("pretrained", "reweighted", "uniform"))
-        check_unit(self.unit)
+        check_unit(self.unit, self.window)
         self._check_answering()
 
 

@@ -14,7 +14,11 @@ _BOOSTING: dict[str, dict[str, Any]] = {"boosting": {}}
 _ABLATIONS: dict[str, dict[str, dict[str, Any]]] = {
     "combine": {"mix logits": {"combine": "logits"}},
     "window": {f"window {length}": {"unit": length} for length in (2, 4, 8)},
-    "unit": {"unit sample": {"unit": "sample"}, "unit option": {"unit": "option"}},
+    "sliding_window": {f"sliding window {length}": {"unit": length, "window": "sliding"} for length in (2, 4, 8)},
+    "unit": {
+        "unit sample-mean": {"unit": "sample-mean"},
+        "unit option": {"unit": "option"},
+    },
     "sampling": {"sampling count": {"sampling": "count"}, "sampling weight": {"sampling": "weight"}},
     "prior": {"prior reweighted": {"prior": "reweighted"}, "prior uniform": {"prior": "uniform"}},
     "learning_rate": {f"learning rate {rate}": {"learning_rate": rate} for rate in (0.1, 0.3)},
@@ -29,10 +33,11 @@ def ablations(
     Parameters
     ----------
     *names : str
-        "combine" (probabilities or logits, the paper's Figure 10), "window" (lengths 2, 4, 8; Figures 11 and 12),
-        "unit", "sampling", "prior", "learning_rate", and "controls": the same members with uniform votes; as many
-        members without boosting (bagging); and one weak model trained `n_estimators` times as long. For
-        classification "controls" and "learning_rate" only.
+        "combine" (probabilities or logits, the paper's Figure 10), "window" (tiling windows of 2, 4 and 8 tokens),
+        "sliding_window" (the kind that the paper names, Figures 11 and 12), "unit" (answers, by the share of their
+        tokens that are wrong, and options), "sampling", "prior", "learning_rate", and "controls": the same members
+        with uniform votes; as many members without boosting (bagging); and one weak model trained `n_estimators` times
+        as long. For classification "controls" and "learning_rate" only.
     task : {"generation", "classification"}, default="generation"
         Task of the sweep.
     n_estimators : int, default=5

@@ -148,12 +148,14 @@ FIGURES: dict[int | str, Experiment] = {
         _arguments("quartz", "random", variants=ablations("combine")), _figures.rounds_by_variant, needs="variants",
     ),
     11: Experiment(
-        "Window lengths, smaller weak model (the paper's Pythia-70M)",
-        _arguments("quartz", "random", variants=ablations("window")), _figures.rounds_by_variant, needs="variants",
+        "Sliding windows, smaller weak model (the paper's Pythia-70M)",
+        _arguments("quartz", "random", variants=ablations("sliding_window")), _figures.rounds_by_variant,
+        needs="variants",
     ),
     12: Experiment(
-        "Window lengths, larger weak model (the paper's Pythia-410M)",
-        _arguments("quartz", "random", variants=ablations("window")), _figures.rounds_by_variant, needs="variants",
+        "Sliding windows, larger weak model (the paper's Pythia-410M)",
+        _arguments("quartz", "random", variants=ablations("sliding_window")), _figures.rounds_by_variant,
+        needs="variants",
     ),
     13: _single_run("quartz", "QuaRTz", "random"),
     14: _single_run("quartz", "QuaRTz", "easy-hard"),
