@@ -18,6 +18,7 @@ from ensemw2s._groups import KeptGroups, MemberGroup, group_members
 from ensemw2s._mixture_cache import MixtureCache
 from ensemw2s._model_of_members import ModelOfMembers, check_inputs, check_past, refuse_backward, refuse_keywords
 from ensemw2s._sampling import sample
+from ensemw2s._saved_mixture import SavedMixture
 from ensemw2s._validation import check_option
 from ensemw2s.kernels import get_backend
 from ensemw2s.mixing import COMBINATIONS, RunningMixture, align_widths, common_scale, normalized_votes
@@ -63,7 +64,7 @@ class MixtureConfig(PreTrainedConfig):
         super().__init__(**kwargs)
 
 
-class MixtureForCausalLM(ModelOfMembers):
+class MixtureForCausalLM(SavedMixture, ModelOfMembers):
     r"""An ensemble whose next token is drawn from the mixed probabilities (EnsemW2S, Eq. 1).
 
     The softmax of its logits is :math:`p = \sum_t \bar\alpha_t \operatorname{softmax}(z_t)` with :math:`\bar\alpha =
@@ -128,6 +129,8 @@ class MixtureForCausalLM(ModelOfMembers):
         # A plain list: members may share a base, and their adapters are swapped, not registered.
         self.members = list(members)
         self._kept_groups = KeptGroups()  # with the members' adapters side by side, for the next call of `generate`
+        self._votes_given = np.asarray(votes, dtype=np.float64).tolist()
+        self._backend_asked_for = backend
         self._weights = weights.tolist()  # beside the buffer, which `half()` would round
         self.voters = tuple(np.flatnonzero(weights).tolist())
         self.register_buffer("votes", torch.tensor(weights, dtype=torch.float64, device=_device_of(members[0])))

@@ -51,6 +51,7 @@ FLOORS = {
     "_labelling": 5,
     "_kept_labels": 5,
     "_model_of_members": 5,
+    "_saved_mixture": 5,
     "mixture": 6,
     "scoring": 6,
     "ensemble": 7,

@@ -8,12 +8,13 @@ import pickle
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from saved_ensembles import fitted, saved
 from tiny_models import WithoutCache, fitted_bigrams, fitted_members, plain_model, reference_mixture, tiny_learner
 from torch import nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.generation import GenerationMixin
 
-from ensemw2s import MixtureForCausalLM
+from ensemw2s import CheckpointError, MixtureForCausalLM, TokenAdaBoostGenerator
 from ensemw2s._model_of_members import _REFUSED
 from ensemw2s.mixture import MixtureCache
 
@@ -261,3 +262,50 @@ def test_the_configuration_states_the_longest_row():
     mixture = mixture_of()
     assert mixture.config.max_position_embeddings == plain.config.max_position_embeddings
     assert not hasattr(MixtureForCausalLM.from_members(fitted_bigrams(), [1.0, 1.0]).config, "max_position_embeddings")
+
+
+# --- folders ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["tokens-lora", "tokens-full", "tokens-bigram"])
+def test_the_mixture_of_a_booster_is_saved_as_the_booster(kind, tmp_path):
+    booster = fitted(kind)
+    mixture = booster.mixture_
+    expected = mixture(IDS).logits
+    mixture.save_pretrained(tmp_path / "mixture")
+    assert_array_equal(TokenAdaBoostGenerator.from_pretrained(tmp_path / "mixture").mixture_(IDS).logits, expected)
+    for folder in (tmp_path / "mixture", saved(kind)):
+        read = MixtureForCausalLM.from_pretrained(folder)
+        assert_array_equal(read(IDS).logits, expected)
+        assert read.generation_config.to_dict() == mixture.generation_config.to_dict()
+
+
+@pytest.mark.parametrize("combine", ["probabilities", "logits"])
+def test_a_mixture_of_ones_own_is_loaded_to_the_bit(combine, tmp_path):
+    members = [fitted("tokens-lora").estimators_[0], *fitted("tokens-full").estimators_]
+    mixture = MixtureForCausalLM.from_members(members, [0.1, 0.7, 0.0], combine=combine)
+    mixture.save_pretrained(tmp_path / "mixture")
+    read = MixtureForCausalLM.from_pretrained(tmp_path / "mixture")
+    assert read.config.combine == combine
+    assert len(read.members) == 3
+    assert_array_equal(read(IDS).logits, mixture(IDS).logits)
+    read.save_pretrained(tmp_path / "again")
+    with pytest.raises(FileExistsError):
+        mixture.save_pretrained(tmp_path / "mixture")
+    with pytest.raises(CheckpointError, match="holds a MixtureForCausalLM, not a TokenAdaBoostGenerator"):
+        TokenAdaBoostGenerator.from_pretrained(tmp_path / "mixture")
+
+
+def test_a_mixture_whose_base_is_a_function_is_saved_with_the_base(tmp_path):
+    with pytest.raises(TypeError, match="include_base=True"):
+        mixture_of().save_pretrained(tmp_path / "mixture")
+    mixture_of().save_pretrained(tmp_path / "mixture", include_base=True)
+    assert_array_equal(MixtureForCausalLM.from_pretrained(tmp_path / "mixture")(IDS).logits, mixture_of()(IDS).logits)
+
+
+def test_a_folder_that_holds_no_mixture_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="it is a LLMAdaBoostClassifier, whose members write no answers"):
+        MixtureForCausalLM.from_pretrained(saved("classes-lora"))
+    fitted("tokens-bigram").estimators_[0].save_pretrained(tmp_path / "learner")
+    with pytest.raises(CheckpointError, match="holds a BigramLearner, not an ensemble that writes answers"):
+        MixtureForCausalLM.from_pretrained(tmp_path / "learner")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from fake_hub import COMMIT, running_hub
 from kill_server import WORDS, booster, fingerprint, questions
 from saved_ensembles import ADAPTER, base_folder, from_folder
@@ -24,6 +25,7 @@ from ensemw2s import (
     HFCausalLM,
     HFClassifier,
     LLMAdaBoostClassifier,
+    MixtureForCausalLM,
     PseudoLabeler,
     TokenAdaBoostGenerator,
     W2SPipeline,
@@ -185,6 +187,17 @@ def test_what_is_pushed_is_downloaded_to_the_bit(hub):
     assert hub.commits == [{"summary": "Upload TokenAdaBoostGenerator", "description": ""}]
     loaded = TokenAdaBoostGenerator.from_pretrained("someone/thing")
     assert fingerprint(loaded) == fingerprint(model)
+
+
+@pytest.mark.parametrize("of_a_booster", [True, False])
+def test_a_mixture_is_pushed_with_all_that_belongs_to_it(hub, of_a_booster):
+    model = booster(None, n_estimators=2).fit(DATA)
+    mixture = model.mixture_ if of_a_booster else MixtureForCausalLM.from_members(model.estimators_, [0.3, 0.6])
+    mixture.push_to_hub("someone/thing", token="secret")
+    kind = "TokenAdaBoostGenerator" if of_a_booster else "MixtureForCausalLM"
+    assert f"A fitted `{kind}`" in hub.files["README.md"].decode()
+    ids = torch.tensor([[3, 4, 5]])
+    assert torch.equal(MixtureForCausalLM.from_pretrained("someone/thing")(ids).logits, mixture(ids).logits)
 
 
 def test_the_repository_holds_what_a_folder_would_and_a_card(hub, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,9 @@ class BaseTokenGenerator(TrainingRows, EnsembleHTML, SavedEnsemble, MetaEstimato
     def mixture_(self) -> MixtureForCausalLM:
         """The ensemble as a Hugging Face model, sharing the members' weights; its members must read alike."""
         check_is_fitted(self, "estimators_")
-        return self._join().model(self.estimator_weights_)
+        mixture = self._join().model(self.estimator_weights_)
+        mixture._ensemble = copy.copy(self)  # as it is now, to be saved; a later fit makes another one
+        return mixture
 
     def predict(self, X: Any, choices: Sequence | None = None) -> np.ndarray:
         """Choose an option for each question, or write an answer where there are no options.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ensemw2s.storage._commit import commit_folder, commit_text, writing
 from ensemw2s.storage._files import hash_file, links_of, open_plain, read_file
+from ensemw2s.storage._hub import open_pretrained
 from ensemw2s.storage._journal import Journal, Steps
 from ensemw2s.storage._json import MALFORMED, find_code, parse_json
 from ensemw2s.storage._manifest import StoredFolder, open_folder, write_json
@@ -29,6 +30,7 @@ __all__ = [
     "links_of",
     "open_folder",
     "open_plain",
+    "open_pretrained",
     "parse_json",
     "read_file",
     "read_json",

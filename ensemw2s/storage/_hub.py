@@ -18,7 +18,7 @@ __all__ = ["model_card", "open_pretrained", "upload_folder"]
 _ON_HUB = ["*.bpe", "*.jinja", "*.json", "*.model", "*.safetensors", "*.skops", "*.spm", "*.txt"]
 
 
-def open_pretrained(directory: str | os.PathLike[str], revision: str | None, kind: str) -> StoredFolder:
+def open_pretrained(directory: str | os.PathLike[str], revision: str | None, kind: str | None) -> StoredFolder:
     """Verify a folder, or download a repository of the hub and verify that.
 
     Raises

@@ -147,15 +147,15 @@ def write_manifest(folder: Path, *, kind: str) -> None:
     write_json(folder / MANIFEST, {"body": body, "sha256": checksum(body)})
 
 
-def open_folder(path: str | os.PathLike[str], *, kind: str, links_into: Path | None = None) -> StoredFolder:
+def open_folder(path: str | os.PathLike[str], *, kind: str | None, links_into: Path | None = None) -> StoredFolder:
     """Verify a folder of `commit_folder`: its names, sizes and hashes, in this order.
 
     Parameters
     ----------
     path : path
         The folder.
-    kind : str
-        What it must hold.
+    kind : str or None
+        What it must hold; anything if None.
     links_into : Path, optional
         Files may be links to files in this folder, as in the cache of the hub. Links elsewhere are refused.
 
@@ -168,7 +168,7 @@ def open_folder(path: str | os.PathLike[str], *, kind: str, links_into: Path | N
     manifest = folder / MANIFEST
     content = _read(manifest, links_into)
     body = _parse_body(content, manifest)
-    if body["kind"] != kind:
+    if kind not in (None, body["kind"]):
         raise CheckpointError(f"{folder} holds a {body['kind']}, not a {kind}; open it with {body['kind']}.")
     files = body["files"]
     for name in files:
@@ -189,7 +189,7 @@ def open_folder(path: str | os.PathLike[str], *, kind: str, links_into: Path | N
         name = found.relative_to(folder).as_posix()
         if name not in files and name not in _UNLISTED:
             raise CheckpointError(f"{found} is not listed in {MANIFEST}. Delete the file if it is yours. {AGAIN}")
-    stored = StoredFolder(folder, kind, hashlib.sha256(content).hexdigest(), files, links_into)
+    stored = StoredFolder(folder, body["kind"], hashlib.sha256(content).hexdigest(), files, links_into)
     for name in files:
         _verify(stored, name)
     return stored

@@ -154,7 +154,8 @@ class Pretrained:
 
     def _card(self, repo_id: str, bases: list[dict[str, Any]]) -> str:
         kind = type(self).__name__
-        classifies = is_classifier(getattr(self, "student_", self))
+        whole = getattr(self, "student_", self)
+        classifies = hasattr(whole, "__sklearn_tags__") and is_classifier(whole)
         text = [
             f"# {repo_id.rpartition('/')[2]}",
             f"A fitted `{kind}` of ensemw2s {__version__}: weak-to-strong generalization with boosted language models.",
