@@ -9,14 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
-from ensemw2s._encoding import answer_ends
+from ensemw2s._encoding import (
+    DEFAULT_PROMPT_TEMPLATE,
+    answer_ends,
+    encode,
+    frame_of_learner,
+    refuse_ends,
+    refuse_other_texts,
+)
 from ensemw2s._rows import RowCheck, RowFilter
 from ensemw2s._usable import LengthCheck, UsableRows
-from ensemw2s._validation import as_column, check_same_length, check_text, check_weight, shorten
+from ensemw2s._validation import as_column, check_same_length, check_text, check_weight
 from ensemw2s.datasets import QADataset, check_options, gold_option
 from ensemw2s.tokens import TokenDataset
 
 __all__ = [
+    "check_can_be_written",
     "check_questions",
     "check_sample_weight",
     "require_answers",
@@ -117,20 +125,46 @@ def tokenize_answers(
     Raises
     ------
     ValueError
-        If a row is too long, or an answer holds an end-of-answer token as a text: a model would learn to stop there.
+        If a row is too long; if an answer or an option holds an end-of-answer token as a text, at which a model would
+        learn to stop.
     """
     numbers = range(len(questions)) if row_numbers is None else [int(row) for row in row_numbers]
-    tokens = TokenDataset.for_learner(learner, questions.prompts, require_answers(questions), row_numbers=numbers)
-    early = np.isin(tokens.labels, answer_ends(learner))
-    early[tokens.indptr[1:] - 1] = False
-    if early.any():
-        row, token = int(tokens.row_of_token[np.argmax(early)]), int(tokens.labels[np.argmax(early)])
-        raise ValueError(
-            f"The answer of row {numbers[row]} must not hold the end-of-answer token "
-            f"{learner.tokenizer_.convert_ids_to_tokens(token)!r}, at which generation stops. Got "
-            f"{shorten(require_answers(questions)[row])}; remove it, or drop the row."
-        )
-    return tokens
+    if questions.choices is not None:
+        _refuse_ends_in_options(learner, questions.choices, numbers)
+    return TokenDataset.for_learner(learner, questions.prompts, require_answers(questions), row_numbers=numbers)
+
+
+def check_can_be_written(
+    learner: Any, questions: QADataset, row_numbers: Sequence[int] | NDArray[np.int64] | None = None
+) -> None:
+    """Raise a ValueError that names the row where a learner would write another text than the answer it has learned.
+
+    Questions with options are left alone: they are answered by one of the options, as it stands there.
+
+    Parameters
+    ----------
+    learner, questions, row_numbers
+        As in `tokenize_answers`. Rows may be of any length.
+    """
+    if questions.choices is not None:
+        return
+    numbers = range(len(questions)) if row_numbers is None else [int(row) for row in row_numbers]
+    answers, frame = require_answers(questions), frame_of_learner(learner)
+    tokens = TokenDataset.from_text(
+        questions.prompts, answers, tokenizer=learner.tokenizer_, end_ids=answer_ends(learner), row_numbers=numbers,
+        prompt_template=getattr(learner, "prompt_template", DEFAULT_PROMPT_TEMPLATE),
+        cue_ids=getattr(learner, "cue_ids_", None),
+    )  # fmt: skip
+    rows = [tokens.row_ids(row)[1][:-1].tolist() for row in range(len(tokens))]
+    refuse_other_texts(rows, answers, numbers, learner.tokenizer_, frame)
+
+
+def _refuse_ends_in_options(learner: Any, choices: Sequence[Sequence[str]], numbers: Sequence[int]) -> None:
+    frame = frame_of_learner(learner)
+    texts = [option for options in choices for option in options]
+    rows = [number for number, options in zip(numbers, choices, strict=True) for _ in options]
+    ids = encode([frame.wrap(text) for text in texts], learner.tokenizer_, add_special_tokens=False)
+    refuse_ends(ids, texts, rows, set(answer_ends(learner)), learner.tokenizer_)
 
 
 def require_answers(questions: QADataset) -> Sequence[str]:

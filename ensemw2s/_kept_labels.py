@@ -15,7 +15,7 @@ from ensemw2s.storage import decode, encode
 
 __all__ = ["pack_labels", "unpack_labels"]
 
-_ARRAYS = ("y", "proba", "confidence", "kept", "classes")
+_ARRAYS = ("y", "proba", "confidence", "kept", "classes", "finished")
 
 
 def pack_labels(labels: Any, X: Any, name: str) -> dict[str, Any]:

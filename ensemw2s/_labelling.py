@@ -29,14 +29,17 @@ class Labels:
         Probabilities of the options or classes; K is the largest number of options.
     confidence : ndarray of shape (n,) or None
         Probability of the answer.
-    written : ndarray of shape (n,), bool, or None
-        For free text, whether it is more than blanks.
+    finished : ndarray of shape (n,), bool, or None
+        For free text, whether it was ended, and not cut off.
+    reasons : list of n str, or None
+        For free text, why no student can be trained on it, such as a blank one; "" where it can.
     """
 
     y: np.ndarray
     proba: np.ndarray | None = None
     confidence: np.ndarray | None = None
-    written: np.ndarray | None = None
+    finished: np.ndarray | None = None
+    reasons: list[str] | None = None
 
     @classmethod
     def concatenate(cls, parts: Sequence[Labels]) -> Labels:
@@ -52,7 +55,8 @@ class Labels:
             np.concatenate([part.y for part in parts]),
             proba,
             _joined([part.confidence for part in parts]),
-            _joined([part.written for part in parts]),
+            _joined([part.finished for part in parts]),
+            None if parts[0].reasons is None else [reason for part in parts for reason in part.reasons or ()],
         )
 
 
@@ -187,23 +191,46 @@ def _texts(
     from ensemw2s.learners import isolated_rng
 
     with isolated_rng(_seed(random_state, batch)):
+        texts, finished = _write(teacher, questions, generation_kwargs)
+    y = np.empty(len(questions), dtype=object)
+    y[:] = texts
+    reasons = _reasons(teacher, texts)
+    confidence = None
+    if with_confidence:
+        confidence = np.zeros(len(y))
+        rows = [row for row, reason in enumerate(reasons) if not reason]
+        if rows:
+            nll = teacher.answer_nll([questions.prompts[row] for row in rows], y[rows], normalize="token")
+            confidence[rows] = np.exp(-nll)
+    return Labels(y, None, confidence, finished, reasons)
+
+
+def _write(teacher: Any, questions: Any, generation_kwargs: dict[str, Any]) -> tuple[list[str], np.ndarray]:
+    """One text for each question, and whether it was ended; of a teacher that does not say so, all are."""
+    kinds = type(teacher).__mro__
+    if "_write" in vars(next((kind for kind in kinds if "generate" in vars(kind)), object)):  # not overridden since
+        written = teacher._write(questions, generation_kwargs)
+        if all(len(answers) == 1 for answers in written):
+            return [answer.text for [answer] in written], np.array([answer.finished for [answer] in written])
+        texts: list[Any] = [[answer.text for answer in answers] for answers in written]
+    else:
         texts = list(teacher.generate(questions, **generation_kwargs))
     if not all(isinstance(text, str) for text in texts):
         raise TypeError(
             f"teacher.generate must give one text for each question. Got {shorten(texts[0])} for the first; leave "
             f"num_return_sequences out of generation_kwargs."
         )
-    y = np.empty(len(questions), dtype=object)
-    y[:] = texts
-    written = np.array([not is_blank(text) for text in y])
-    confidence = None
-    if with_confidence:
-        confidence = np.zeros(len(y))
-        if written.any():
-            rows = np.flatnonzero(written)
-            nll = teacher.answer_nll([questions.prompts[row] for row in rows], y[written], normalize="token")
-            confidence[written] = np.exp(-nll)
-    return Labels(y, None, confidence, written)
+    return texts, np.ones(len(texts), dtype=bool)
+
+
+def _reasons(teacher: Any, texts: Sequence[str]) -> list[str]:
+    """Why a text is no answer; "" where it is one."""
+    held = teacher._hold_end(texts) if hasattr(teacher, "_hold_end") else [False] * len(texts)
+    reasons = {True: "The teacher's answer spells a token that ends answers.", False: ""}
+    return [
+        "The teacher's answer is blank." if is_blank(text) else reasons[bad]
+        for text, bad in zip(texts, held, strict=True)
+    ]
 
 
 _ANSWERS: dict[str, Callable[..., Labels]] = {"classes": _classes, "options": _options, "texts": _texts}

@@ -175,8 +175,9 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         hard = self._usable(classify, X_hard, None, choices_hard, "_hard")
         # True answers decide nothing about the rows that are labelled.
         solved = None if y_hard is None else self._usable(classify, X_hard, y_hard, choices_hard, "_hard")
-        easy, hard = self._that_fit(easy, "X", weak), self._that_fit(hard, "X_hard", weak, student)
-        solved = None if solved is None else self._that_fit(solved, "X_hard", oracle)
+        easy = self._that_fit(easy, "X", weak, trained=True)
+        hard = self._that_fit(hard, "X_hard", weak, student)
+        solved = None if solved is None else self._that_fit(solved, "X_hard", oracle, trained=True)
         X, y, X_hard = easy.X, easy.y, hard.X
         unsolved = [] if solved is None else [row for row in solved.skipped if row[0] in hard.kept]
         self.skipped_rows_ = {"X": easy.skipped, "X_hard": hard.skipped, "y_hard": unsolved}
@@ -341,9 +342,10 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             return usable_examples(X, y, on_bad_row=self.on_bad_row, names=names[:2])
         return usable_questions(X, y, choices, on_bad_row=self.on_bad_row, names=names)
 
-    def _that_fit(self, rows: UsableRows, name: str, *models: Any) -> UsableRows:
-        """The rows that fit into models, which are not trained yet."""
-        lengths = [clone(model).length_check for model in models if hasattr(model, "length_check")]
+    def _that_fit(self, rows: UsableRows, name: str, *models: Any, trained: bool = False) -> UsableRows:
+        """The rows that fit into models, which are not trained yet, and whose answers they can be trained to write."""
+        checks = ("length_check", "writing_check") if trained else ("length_check",)
+        lengths = [getattr(clone(model), check) for model in models for check in checks if hasattr(model, check)]
         return rows.that_fit(lengths, self.on_bad_row, name)
 
     def _fit_weak(self, weak: Any, train: Callable[[Any], Any], stages: Stages) -> None:

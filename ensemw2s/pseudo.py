@@ -15,6 +15,7 @@ from sklearn.utils.validation import _num_samples
 
 from ensemw2s._inputs import usable_questions
 from ensemw2s._labelling import Labels, label_shard
+from ensemw2s._rows import RowFilter
 from ensemw2s._usable import UsableRows, usable_examples
 from ensemw2s._validation import check_integer, check_option, check_real, is_blank, shorten
 from ensemw2s.datasets import QADataset
@@ -47,8 +48,10 @@ class PseudoLabels:
     classes : ndarray of shape (K,) or None
         A classifier's classes, in the order of the columns of `proba`.
     skipped_rows : tuple of (int, str)
-        Number and reason of each row of what was given that the teacher could not be asked; none of the arrays has an
-        entry for them.
+        Number and reason of each row of what was given that the teacher could not be asked, for which none of the
+        arrays has an entry; and of those to which it wrote no answer, such as a blank one, which are not kept.
+    finished : ndarray of shape (n,), bool, or None
+        Of free text, whether the teacher ended its answer. The others were cut off at ``max_new_tokens``.
 
     Examples
     --------
@@ -72,6 +75,7 @@ class PseudoLabels:
     soft: bool
     classes: np.ndarray | None = None
     skipped_rows: tuple[tuple[int, str], ...] = ()
+    finished: np.ndarray | None = None
 
     def __repr__(self) -> str:
         parts = [f"n={len(self.y)}", f"kept {int(self.kept.sum())}"]
@@ -80,6 +84,8 @@ class PseudoLabels:
             parts.append(f"{len(self.classes)} classes")
         if self.confidence is not None and len(self.confidence):
             parts.append(f"confidence {self.confidence.min():.3f} to {self.confidence.max():.3f}")
+        if self.finished is not None and not self.finished.all():
+            parts.append(f"{int((~self.finished).sum())} unfinished")
         if self.skipped_rows:
             parts.append(f"{len(self.skipped_rows)} skipped")
         return f"PseudoLabels({', '.join(parts)})"
@@ -89,7 +95,8 @@ class PseudoLabels:
 
         Soft labels reach a classifier as an (n, K) array; its parameter ``classes``, where it has one that is None, is
         set to the teacher's classes. A generator is trained on every option, weighted by its
-        probability: :math:`\sum_k p_k \ell_k`, the cross-entropy on the options' probabilities.
+        probability: :math:`\sum_k p_k \ell_k`, the cross-entropy on the options' probabilities. Free text that the
+        student's own tokenizer cannot write is left out, which the log says.
 
         Parameters
         ----------
@@ -111,6 +118,8 @@ class PseudoLabels:
             raise ValueError(complaint)
         rows = np.flatnonzero(self.kept)
         X = _take(self.X, rows)
+        if self.finished is not None:
+            return _fit_on_texts(student, X, self.y[rows])
         if not self.soft or self.proba is None:
             return student.fit(X, self.y[rows])
         proba = self.proba[rows]
@@ -118,7 +127,9 @@ class PseudoLabels:
             return self._with_classes(student).fit(X, proba)
         question, option = np.nonzero(proba > 0)
         answers = [X.choices[q][k] for q, k in zip(question, option, strict=True)]
-        return student.fit([X.prompts[q] for q in question], answers, sample_weight=proba[question, option])
+        # With its options, where the student heeds them: what is chosen from them need not be written.
+        asked = X[question] if hasattr(student, "writing_check") else [X.prompts[q] for q in question]
+        return student.fit(asked, answers, sample_weight=proba[question, option])
 
     def _complaint(self, student: Any) -> str:
         """Why a student cannot be trained on these labels; "" if it can."""
@@ -133,10 +144,14 @@ class PseudoLabels:
         return ""
 
     def _why_none_is_kept(self) -> str:
-        n_blank = sum(isinstance(answer, str) and is_blank(answer) for answer in self.y)
-        n_unsure = len(self.y) - n_blank
+        blank = np.array([isinstance(answer, str) and is_blank(answer) for answer in self.y], dtype=bool)
+        cut = ~blank & ~(np.ones(len(self.y), dtype=bool) if self.finished is None else self.finished)
+        n_blank, n_cut = int(blank.sum()), int(cut.sum())
+        n_unsure = len(self.y) - n_blank - n_cut
         found = [f"{n_blank} answers are blank"] if n_blank else []
-        remedies = ["train the teacher longer, or pass choices"] if n_blank else []
+        found += [f"{n_cut} are cut off at max_new_tokens"] if n_cut else []
+        remedies = ["train the teacher longer, or pass choices"] if n_blank or n_cut else []
+        remedies += ["raise max_new_tokens in generation_kwargs, or pass keep_unfinished=True"] if n_cut else []
         if n_unsure and self.confidence is not None:
             found.append(f"the confidence of {n_unsure} is below the threshold")
             remedies.append("lower the threshold of PseudoLabeler")
@@ -170,6 +185,8 @@ class PseudoLabeler(BaseEstimator):
     generation_kwargs : dict, optional
         For free text, passed to ``generate``; greedy by default, ``{"do_sample": True, "top_k": 0}`` draws
         from Eq. 1.
+    keep_unfinished : bool, default=False
+        Whether free text that was cut off at ``max_new_tokens``, before the teacher ended it, is a label.
     on_bad_row : {"raise", "skip"}, default="raise"
         What to do with rows that the teacher cannot be asked, such as a blank question or one that is too long: raise
         an error that names the first before any row is labelled, or leave them out.
@@ -212,6 +229,7 @@ class PseudoLabeler(BaseEstimator):
         labels: str = "hard",
         threshold: float | None = None,
         generation_kwargs: dict[str, Any] | None = None,
+        keep_unfinished: bool = False,
         on_bad_row: str = "raise",
         batch_size: int = 256,
         random_state: int = 0,
@@ -222,6 +240,7 @@ class PseudoLabeler(BaseEstimator):
         self.labels = labels
         self.threshold = threshold
         self.generation_kwargs = generation_kwargs
+        self.keep_unfinished = keep_unfinished
         self.on_bad_row = on_bad_row
         self.batch_size = batch_size
         self.random_state = random_state
@@ -281,12 +300,14 @@ class PseudoLabeler(BaseEstimator):
         return self._finish(usable, self._answer(kind, teacher, usable.X, kept))
 
     def check_parameters(self) -> None:
-        """Raise a ValueError if a parameter is out of range; nothing is computed."""
+        """Raise a ValueError or TypeError if a parameter is out of range; nothing is computed."""
         check_option(self.method, "method", ("auto", "options", "generate"))
         check_option(self.labels, "labels", ("hard", "soft"))
         check_option(self.on_bad_row, "on_bad_row", ("raise", "skip"))
         if self.threshold is not None and not 0 <= check_real(self.threshold, "threshold") <= 1:
             raise ValueError(f"threshold must lie in [0, 1]. Got {self.threshold!r} instead.")
+        if not isinstance(self.keep_unfinished, bool | np.bool_):
+            raise TypeError(f"keep_unfinished must be True or False. Got {shorten(self.keep_unfinished)} instead.")
         check_integer(self.batch_size, "batch_size", minimum=1)
         check_integer(self.random_state, "random_state", minimum=0)
         is_count = isinstance(self.n_jobs, int | np.integer) and not isinstance(self.n_jobs, bool)
@@ -323,18 +344,43 @@ class PseudoLabeler(BaseEstimator):
 
     def _finish(self, usable: UsableRows, labels: Labels, classes: np.ndarray | None = None) -> PseudoLabels:
         kept = np.ones(len(labels.y), dtype=bool)
-        if labels.written is not None:
-            kept = labels.written
-            if not kept.all():
-                logger.warning("%d of %d pseudo-answers are blank and left out.", (~kept).sum(), len(kept))
+        skipped = list(usable.skipped)
+        if labels.reasons is not None:
+            kept = np.array([not reason for reason in labels.reasons], dtype=bool)
+            skipped += [(int(usable.kept[row]), labels.reasons[row]) for row in np.flatnonzero(~kept).tolist()]
+            n_blank = sum(is_blank(answer) for answer in labels.y)
+            if n_blank:
+                logger.warning("%d of %d pseudo-answers are blank and left out.", n_blank, len(kept))
+        if labels.finished is not None and not self.keep_unfinished:
+            n_cut = int((kept & ~labels.finished).sum())
+            if n_cut:
+                logger.warning(
+                    "%d of %d pseudo-answers are cut off at max_new_tokens and left out, see keep_unfinished.",
+                    n_cut, len(kept),
+                )  # fmt: skip
+            kept &= labels.finished
         if usable.skipped:
             logger.warning("%d rows cannot be labelled and are left out, see skipped_rows.", len(usable.skipped))
         if self.threshold is not None and labels.confidence is not None:
             kept = kept & (labels.confidence >= self.threshold)
         return PseudoLabels(
             usable.X, labels.y, labels.proba, labels.confidence, kept,
-            soft=self.labels == "soft", classes=classes, skipped_rows=tuple(usable.skipped),
+            soft=self.labels == "soft", classes=classes, skipped_rows=tuple(sorted(skipped)), finished=labels.finished,
         )  # fmt: skip
+
+
+def _fit_on_texts(student: Any, X: Any, y: np.ndarray) -> Any:
+    """Train on what a teacher wrote; what only another tokenizer can write is nothing that the user could mend."""
+    if hasattr(student, "writing_check"):
+        check, rows = student.writing_check(), RowFilter(len(y), "skip")
+        rows.apply(lambda places: check(QADataset(list(_take(X.prompts, places)), y[places].tolist()), places))
+        if rows.skipped:
+            logger.warning(
+                "%d of %d pseudo-answers cannot be written by the student and are left out; the first: %s",
+                len(rows.skipped), len(y), rows.skipped[0][1],
+            )  # fmt: skip
+            X, y = _take(X, rows.kept), y[rows.kept]
+    return student.fit(X, y)
 
 
 def _take(X: Any, rows: np.ndarray) -> Any:

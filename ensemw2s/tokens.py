@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s._encoding import DEFAULT_PROMPT_TEMPLATE, PromptTemplate, encode_rows, frame_of
+from ensemw2s._encoding import (
+    DEFAULT_PROMPT_TEMPLATE,
+    PromptTemplate,
+    answer_ends,
+    encode_rows,
+    frame_of,
+    refuse_ends,
+)
 from ensemw2s._validation import as_texts, check_integer, check_option, check_same_length, shorten
 
 __all__ = ["DEFAULT_PROMPT_TEMPLATE", "TokenBatch", "TokenDataset", "pad_left", "positions_of"]
@@ -119,6 +126,7 @@ class TokenDataset:
         end_of_answer: bool = True,
         row_numbers: Sequence[int] | None = None,
         cue_ids: Sequence[int] | None = None,
+        end_ids: Sequence[int] = (),
     ) -> TokenDataset:
         """Tokenise questions and answers with the boundary at which they will be scored.
 
@@ -146,6 +154,8 @@ class TokenDataset:
         cue_ids : sequence of int, optional
             From `encode_cue`: what every prompt ends with, whatever the question is. It is not cut. If None, the
             question and the text behind it are tokenised as one.
+        end_ids : sequence of int, default=()
+            Tokens at which generation stops, beside those of tokenizer and template.
 
         Returns
         -------
@@ -154,7 +164,8 @@ class TokenDataset:
         Raises
         ------
         TypeError, ValueError
-            If a row is no text, blank, or too long; the message names the row. Or if there is no such template.
+            If a row is no text, blank, or too long, or an answer holds a token that ends one; the message names the
+            row. Or if there is no such template.
         """
         prompts, answers = as_texts(prompts, "prompts", what="prompt"), as_texts(answers, "answers", what="answer")
         check_same_length(prompts, answers, "prompts", "answers")
@@ -171,6 +182,9 @@ class TokenDataset:
             prompts, answers, tokenizer, frame, max_length=max_length, truncation=truncation,
             end_of_answer=end_of_answer, row_numbers=row_numbers, cue_ids=cue_ids,
         )  # fmt: skip
+        ends = {end for end in (frame.end_id, tokenizer.eos_token_id, *end_ids) if end is not None}
+        said = [row[:-1] for row in rows[1]] if end_of_answer else rows[1]
+        refuse_ends(said, answers, range(len(said)) if row_numbers is None else row_numbers, ends, tokenizer)
         return cls(*_flatten(rows[0]), *_flatten(rows[1]))
 
     @classmethod
@@ -210,6 +224,7 @@ class TokenDataset:
             end_of_answer=end_of_answer,
             row_numbers=row_numbers,
             cue_ids=getattr(learner, "cue_ids_", None),
+            end_ids=answer_ends(learner),
         )
 
     def __len__(self) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import re
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
+from chat_tokenizers import chat_tokenizer
 from numpy.testing import assert_allclose
 from tiny_models import (
     CHOICES,
@@ -19,9 +21,20 @@ from tiny_models import (
     reference_mixture,
     tiny_learner,
 )
-from transformers import GenerationConfig
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from ensemw2s import MixtureForCausalLM, byte_tokenizer
+from ensemw2s import (
+    BigramLearner,
+    FineTunedGenerator,
+    MixtureForCausalLM,
+    QADataset,
+    TokenDataset,
+    byte_tokenizer,
+    word_tokenizer,
+)
+from ensemw2s._encoding import decode_answers, frame_of_learner
+from ensemw2s._inputs import check_can_be_written
 from ensemw2s.ensemble._decoding import generate_texts, match_nll
 
 BYTES = byte_tokenizer()
@@ -44,7 +57,8 @@ def greedy_text(members, prompt, n_new=N_NEW):
         ids.append(int(reference_mixture(members, VOTES, ids)[-1].argmax()))
         if ids[-1] == 256:
             break
-    return BYTES.decode(ids[start:], skip_special_tokens=True).strip()
+    text = BYTES.decode([token for token in ids[start:] if token != 256])
+    return text[1:] if text.startswith(" ") and not text[1:2].isspace() else text
 
 
 def loop_match_nll(members, votes, prompt, option, n_steps, combine="probabilities", normalize="sum"):
@@ -184,3 +198,116 @@ def test_match_nll_names_the_question_that_is_too_long():
     learner.max_length_ = 20
     with pytest.raises(ValueError, match=r"Row 1 is 29 tokens long, question and answer, more than max_length=20"):
         match_nll(mixture, learner, PROMPTS, [["a"], ["no"], ["b"], ["c"]], normalize="sum")
+
+
+# --- what is written is what the tokens say ---------------------------------------------------------------------------
+
+MARKUP = ["<pad>", "    return x", "x != y .", "a <s> b", "a\n", "\tb", "a  b ", "<|im_start|>", "naïve 中"]
+
+
+def tidy(tokenizer):
+    tokenizer.clean_up_tokenization_spaces = True  # would make "x!= y." of "x != y ."
+    return tokenizer
+
+
+def byte_pairs(*, prefix_space=False):
+    """A byte-level BPE tokenizer in which blanks merge with what follows."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(["x blue a b return  b    return"] * 9, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="</s>")
+
+
+def sentence_pieces():
+    """A BPE tokenizer as Llama 2 has it: a blank before every text, taken off again at its start, and bytes."""
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"abelnrtux.!=", "▁b", "▁bl"]
+    merges = [("▁", "b"), ("▁b", "l"), ("▁bl", "u"), ("▁blu", "e"), ("▁", "▁"), ("▁▁", "▁▁")]
+    pieces += [piece for pair in merges if (piece := "".join(pair)) not in pieces]
+    vocabulary = {piece: row for row, piece in enumerate(pieces)}
+    bpe = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True))
+    bpe.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    bpe.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "template", "changed"),
+    [
+        (tidy(byte_tokenizer()), "{prompt}:", {" x": "x"}),
+        (tidy(byte_tokenizer()), "{prompt}: ", {}),
+        (byte_pairs(), "{prompt}\n", {}),
+        (byte_pairs(prefix_space=True), "{prompt} A: ", {" x": "x"}),
+        (sentence_pieces(), "{prompt}:", {" x": "x", "a <s> b": "a <s>  b"}),
+        (sentence_pieces(), "{prompt} A: ", {"a <s> b": "a <s>  b"}),
+        (tidy(word_tokenizer(["x != y . blue a b <s> naïve 中"])), "{prompt}: ",
+         {" x": "x", "    return x": "<unk> x", "a\n": "a", "\tb": "b", "a  b ": "a b", "<|im_start|>": "<unk>"}),
+        (chat_tokenizer("chatml"), "chat", {}),
+        (chat_tokenizer("llama-2"), "chat",
+         {" x": "x", "    return x": "return x", "a\n": "a", "\tb": "b", "a  b ": "a  b"}),
+    ],
+    ids=["bytes", "bytes behind a blank", "byte pairs", "byte pairs behind a blank", "pieces", "pieces behind a blank",
+         "words", "chat", "chat that strips"],
+)  # fmt: skip
+def test_an_answer_comes_back_from_its_tokens_or_is_refused(tokenizer, template, changed):
+    learner = BigramLearner(tokenizer, prompt_template=template).initialize()
+    golds = ["blue", " x", *MARKUP]
+    for row, gold in enumerate(golds):
+        tokens = TokenDataset.for_learner(learner, ["why?"], [gold])
+        [text] = decode_answers([tokens.row_ids(0)[1][:-1]], tokenizer, frame_of_learner(learner))
+        assert text == changed.get(gold, gold)
+        questions = QADataset(["why?"], [gold])
+        if gold in changed:
+            with pytest.raises(
+                ValueError, match=f"The answer of row {row} must be .* gives back as {re.escape(repr(text))}"
+            ):
+                check_can_be_written(learner, questions, [row])
+        else:
+            check_can_be_written(learner, questions, [row])
+
+
+ENDING = {
+    "gold answer": lambda model: model.fit(["a?"], ["x<eos>y"]),
+    "gold answer among options": lambda model: model.fit(["a?"], ["x<eos>"], choices=[["x<eos>", "y"]]),
+    "distractor": lambda model: model.fit(["a?"], ["x"], choices=[["x", "y<eos>"]]),
+    "option to choose": lambda model: model.predict(["a?"], choices=[["x", "y<eos>"]]),
+    "option to weigh": lambda model: model.predict_proba(["a?"], choices=[["x", "<eos>"]]),
+    "answer to score": lambda model: model.score(["a?"], ["x <eos>"]),
+    "options to score": lambda model: model.score(["a?"], ["x"], choices=[["x", "y<eos>"]]),
+    "likelihood": lambda model: model.answer_nll(["a?"], ["x<eos>y"]),
+    "errors": lambda model: model.answer_error(["a?"], ["x<eos>y"]),
+}
+
+
+@pytest.mark.parametrize("use", ENDING.values(), ids=ENDING)
+@pytest.mark.parametrize("choose", ["likelihood", "match"])
+def test_no_text_that_is_trained_on_or_scored_may_hold_an_end(use, choose):
+    model = FineTunedGenerator(BigramLearner(), choose=choose).fit(["a?", "b?"], ["x", "y"])
+    with pytest.raises(ValueError, match="The answer of row 0 must not hold the end-of-answer token '<eos>', at which"):
+        use(model)
+
+
+def test_members_write_the_code_and_the_markup_that_they_have_learned():
+    learner = tiny_learner(tokenizer=tidy(byte_tokenizer()), peft_config=None, epochs=70, batch_size=9)
+    generator = FineTunedGenerator(learner).fit(list("qrstuvwxy"), MARKUP)
+    assert generator.token_error(list("qrstuvwxy"), MARKUP) == 0
+    assert generator.generate(list("qrstuvwxy")) == MARKUP
+
+
+def test_fit_refuses_an_answer_that_would_be_written_in_another_way():
+    words = word_tokenizer(["red blue ?"])
+    for answer in ("deep blue", "red  blue"):
+        with pytest.raises(ValueError, match=f"The answer of row 1 must be a text that comes back .* Got '{answer}'"):
+            FineTunedGenerator(BigramLearner(words)).fit(["a ?", "b ?"], ["blue", answer])
+        options = [["blue", "red"], [answer, "red"]]  # chosen, and not written
+        FineTunedGenerator(BigramLearner(words)).fit(["a ?", "b ?"], ["blue", answer], choices=options)
+    skipping = FineTunedGenerator(BigramLearner(words), on_bad_row="skip").fit(["a ?", "b ?"], ["blue", "deep blue"])
+    assert [row for row, _ in skipping.skipped_rows_] == [1]

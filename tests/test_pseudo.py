@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
-from ensemw2s import BigramLearner, FineTunedGenerator, PseudoLabeler, QADataset
+from ensemw2s import BigramLearner, FineTunedGenerator, PseudoLabeler, QADataset, word_tokenizer
 
 EASY = QADataset(["sky ?", "sea ?", "sun ?"], ["blue", "blue", "red"])
 HARD = QADataset(
@@ -118,7 +118,50 @@ def test_blank_free_text_is_left_out(caplog):
     labels = PseudoLabeler(method="generate").label(Silent(), HARD)
     assert_array_equal(labels.kept, [False, True, False])
     assert "2 of 3 pseudo-answers are blank" in caplog.text
+    assert labels.skipped_rows == ((0, "The teacher's answer is blank."), (2, "The teacher's answer is blank."))
     assert list(labels.fit(Recorder()).y) == ["red"]
+
+
+def test_answers_that_are_cut_off_are_marked_and_left_out(caplog):
+    teacher = FineTunedGenerator(BigramLearner()).fit(["a", "b"], ["b", "b"])  # " b", and the end
+    cut, whole = (PseudoLabeler(generation_kwargs={"max_new_tokens": n}).label(teacher, ["c"]) for n in (2, 3))
+    assert (cut.y.tolist(), cut.finished.tolist(), cut.kept.tolist()) == (["b"], [False], [False])
+    assert (whole.y.tolist(), whole.finished.tolist(), whole.kept.tolist()) == (["b"], [True], [True])
+    assert "1 of 1 pseudo-answers are cut off at max_new_tokens and left out" in caplog.text
+    with pytest.raises(ValueError, match=r"of 1, 1 are cut off at max_new_tokens\. .* raise max_new_tokens"):
+        cut.fit(Recorder())
+    settings = {"generation_kwargs": {"max_new_tokens": 2}, "keep_unfinished": True}
+    assert PseudoLabeler(**settings).label(teacher, ["c"]).kept.all()
+
+
+@pytest.mark.parametrize(
+    ("rule", "finished"), [({"stop_strings": ["b"]}, True), ({"eos_token_id": ord("b")}, True), ({}, False)]
+)
+def test_an_answer_that_another_rule_ends_is_finished(rule, finished):
+    teacher = FineTunedGenerator(BigramLearner()).fit(["a", "b"], ["abcdef", "abcdef"])
+    if "stop_strings" in rule:
+        rule = {**rule, "tokenizer": teacher.estimators_[0].tokenizer_}
+    labels = PseudoLabeler(generation_kwargs={"max_new_tokens": 4, **rule}).label(teacher, ["c"])
+    assert labels.finished.tolist() == [finished]
+
+
+def test_a_text_that_only_the_teacher_can_write_is_left_out(caplog):
+    teacher = FineTunedGenerator(BigramLearner()).fit(["a", "b"], ["red", "red"])
+    labels = PseudoLabeler().label(teacher, ["a", "b"])
+    labels.y[0] = "green"
+    student = labels.fit(FineTunedGenerator(BigramLearner(word_tokenizer(["red a b"]))))
+    assert student.skipped_rows_ == []
+    assert "1 of 2 pseudo-answers cannot be written by the student" in caplog.text
+
+
+def test_letters_that_spell_an_end_are_no_pseudo_answer():
+    class Speller(FineTunedGenerator):
+        def generate(self, X, **_):
+            return ["red<eos>", "red"]
+
+    labels = PseudoLabeler(threshold=0.0).label(Speller(BigramLearner()).fit(EASY), ["a", "b"])
+    assert labels.kept.tolist() == [False, True]
+    assert labels.skipped_rows == ((0, "The teacher's answer spells a token that ends answers."),)
 
 
 def test_no_row_left_is_an_error(teacher):

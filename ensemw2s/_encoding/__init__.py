@@ -5,8 +5,16 @@ from __future__ import annotations
 from ensemw2s._encoding._frame import Frame
 from ensemw2s._encoding._ids import encode, tokenize
 from ensemw2s._encoding._rows import cut_prompt, encode_cue, encode_for_learner, encode_questions, encode_rows
-from ensemw2s._encoding._template import PromptTemplate, answer_ends, check_template, frame_of, is_chat
+from ensemw2s._encoding._template import (
+    PromptTemplate,
+    answer_ends,
+    check_template,
+    frame_of,
+    frame_of_learner,
+    is_chat,
+)
 from ensemw2s._encoding._text import DEFAULT_PROMPT_TEMPLATE
+from ensemw2s._encoding._written import decode_answers, hold_end, refuse_ends, refuse_other_texts
 
 __all__ = [
     "DEFAULT_PROMPT_TEMPLATE",
@@ -15,12 +23,17 @@ __all__ = [
     "answer_ends",
     "check_template",
     "cut_prompt",
+    "decode_answers",
     "encode",
     "encode_cue",
     "encode_for_learner",
     "encode_questions",
     "encode_rows",
     "frame_of",
+    "frame_of_learner",
+    "hold_end",
     "is_chat",
+    "refuse_ends",
+    "refuse_other_texts",
     "tokenize",
 ]

@@ -131,6 +131,17 @@ class ChatFrame(Frame):
         _check_between(prompt + self.separator, answer, self.tail, told, f"The answer of row {number}")
         return told[len(prompt) : len(told) - len(self.tail)]
 
+    def wrap(self, answer: str) -> str:
+        return self.separator + answer + self._last_blank
+
+    def unwrap(self, text: str) -> str:
+        return text.removeprefix(self.separator).removesuffix(self._last_blank)
+
+    @property
+    def _last_blank(self) -> str:
+        """What stands between an answer and the token that ends the turn."""
+        return self.closing[: len(self.closing) - len(self.closing.lstrip())]
+
 
 def _end_of_turn(tail: str, tokenizer: Any) -> tuple[str, int | None]:
     """The text behind an answer up to the token that ends it, and this token; EOS where no text follows."""

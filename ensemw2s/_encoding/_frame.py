@@ -46,3 +46,11 @@ class Frame(ABC):
     @abstractmethod
     def answer(self, question: str, answer: str, prompt: str, number: int) -> str:
         """The text between `closing` and the prompt, which is question and cue."""
+
+    @abstractmethod
+    def wrap(self, answer: str) -> str:
+        """The text that a model writes to say an answer, up to the end-of-answer token."""
+
+    @abstractmethod
+    def unwrap(self, text: str) -> str:
+        """The answer that a model says by a text: `wrap` backwards."""

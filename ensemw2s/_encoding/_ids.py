@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from threading import RLock
 from typing import Any
 
-__all__ = ["encode", "tokenize"]
+__all__ = ["ANY_TEXT", "encode", "tokenize"]
+
+ANY_TEXT = "a"  # stands before a cue, since many tokenizers treat the start of a text in a way of its own
 
 # A fast tokenizer keeps what it was last told about truncation and padding, so that a call in one thread would be cut,
 # or not cut, as another one asks for.

@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ensemw2s._encoding._frame import Frame
-from ensemw2s._encoding._ids import encode
-from ensemw2s._encoding._template import frame_of
-from ensemw2s._encoding._text import DEFAULT_PROMPT_TEMPLATE
+from ensemw2s._encoding._ids import ANY_TEXT, encode
+from ensemw2s._encoding._template import frame_of_learner
 
-__all__ = ["cut_prompt", "encode_cue", "encode_for_learner", "encode_questions", "encode_rows"]
-
-_ANY_TEXT = "a"  # stands before a cue, since many tokenizers treat the start of a text in a way of its own
+__all__ = ["cut_prompt", "encode_behind", "encode_cue", "encode_for_learner", "encode_questions", "encode_rows"]
 
 
 def encode_rows(
@@ -40,9 +37,9 @@ def encode_rows(
         prompt_rows = context_rows = _encode(contexts, tokenizer, frame)
     else:  # the question must have no say in the tokens behind the cue either
         prompt_rows = [[*row, *cue_ids] for row in _encode(questions, tokenizer, frame)]
-        contexts = [_ANY_TEXT + frame.cue] * len(prompts)
+        contexts = [ANY_TEXT + frame.cue] * len(prompts)
         context_rows = _encode(contexts[:1], tokenizer, frame) * len(prompts)
-    answer_rows = _encode_behind(contexts, context_rows, texts, tokenizer, frame)
+    answer_rows = encode_behind(contexts, context_rows, texts, tokenizer, frame)
     if end_of_answer and not closing and frame.end_id is not None:
         answer_rows = [[*row, frame.end_id] for row in answer_rows]
     if max_length is not None:
@@ -84,7 +81,7 @@ def encode_cue(frame: Frame, tokenizer: Any) -> list[int]:
     list of int
         Empty where no text follows the question.
     """
-    before, both = _encode([_ANY_TEXT, _ANY_TEXT + frame.cue], tokenizer, frame)
+    before, both = _encode([ANY_TEXT, ANY_TEXT + frame.cue], tokenizer, frame)
     if both[: len(before)] == before:
         return both[len(before) :]
     return encode([frame.cue], tokenizer, add_special_tokens=False)[0]
@@ -106,12 +103,29 @@ def encode_for_learner(learner: Any, prompts: Sequence[str], *, room: int | None
     -------
     list of list of int
     """
-    frame = frame_of(getattr(learner, "prompt_template", DEFAULT_PROMPT_TEMPLATE), learner.tokenizer_)
+    frame = frame_of_learner(learner)
     cue_ids = getattr(learner, "cue_ids_", None)
     rows = encode_questions(prompts, learner.tokenizer_, frame, cue_ids=cue_ids)
     if room is None or room < 1 or getattr(learner, "truncation", "error") != "prompt":
         return rows
     return [cut_prompt(ids, room, frame, cue_ids) for ids in rows]
+
+
+def encode_behind(
+    contexts: Sequence[str], context_rows: Sequence[list[int]], texts: Sequence[str], tokenizer: Any, frame: Frame
+) -> list[list[int]]:
+    """Tokens of texts behind their contexts; `context_rows` are the contexts' own."""
+    if not texts:
+        return []
+    full_rows = _encode([context + text for context, text in zip(contexts, texts, strict=True)], tokenizer, frame)
+    rows = []
+    for context, full, text in zip(context_rows, full_rows, texts, strict=True):
+        ids = full[len(context) :]
+        if full[: len(context)] != context or not ids:
+            # The tokenizer merged over the boundary: generation could never produce those ids.
+            ids = encode([text], tokenizer, add_special_tokens=False)[0]
+        rows.append(ids)
+    return rows
 
 
 def cut_prompt(prompt: list[int], length: int, frame: Frame, cue_ids: Sequence[int] | None = None) -> list[int]:
@@ -165,21 +179,6 @@ def _in_frame(frame: Frame, prompts: Sequence[str], numbers: Sequence[int]) -> l
 
 def _encode(texts: Sequence[str], tokenizer: Any, frame: Frame) -> list[list[int]]:
     return encode(texts, tokenizer, add_special_tokens=frame.adds_special_tokens)
-
-
-def _encode_behind(
-    contexts: Sequence[str], context_rows: Sequence[list[int]], texts: Sequence[str], tokenizer: Any, frame: Frame
-) -> list[list[int]]:
-    """Tokens of texts behind their contexts."""
-    full_rows = _encode([context + text for context, text in zip(contexts, texts, strict=True)], tokenizer, frame)
-    rows = []
-    for context, full, text in zip(context_rows, full_rows, texts, strict=True):
-        ids = full[len(context) :]
-        if full[: len(context)] != context or not ids:
-            # The tokenizer merged over the boundary: generation could never produce those ids.
-            ids = encode([text], tokenizer, add_special_tokens=False)[0]
-        rows.append(ids)
-    return rows
 
 
 def _fit_length(

@@ -9,7 +9,7 @@ from ensemw2s._encoding._chat import ChatFrame, check_messages
 from ensemw2s._encoding._frame import Frame
 from ensemw2s._encoding._text import DEFAULT_PROMPT_TEMPLATE, TextFrame
 
-__all__ = ["PromptTemplate", "answer_ends", "check_template", "frame_of", "is_chat"]
+__all__ = ["PromptTemplate", "answer_ends", "check_template", "frame_of", "frame_of_learner", "is_chat"]
 
 PromptTemplate: TypeAlias = "str | Sequence[Mapping[str, str]]"
 
@@ -58,8 +58,13 @@ def frame_of(prompt_template: PromptTemplate, tokenizer: Any) -> Frame:
     return TextFrame.of(prompt_template, tokenizer)
 
 
+def frame_of_learner(learner: Any) -> Frame:
+    """What an initialised `TokenLearner` puts around questions and answers."""
+    return frame_of(getattr(learner, "prompt_template", DEFAULT_PROMPT_TEMPLATE), learner.tokenizer_)
+
+
 def answer_ends(learner: Any) -> list[int]:
-    """Tokens that end what a learner writes: the end-of-answer token, and the tokenizer's end of a text.
+    """Tokens that end what a learner writes: the end-of-answer token, the tokenizer's end of a text, the model's own.
 
     Parameters
     ----------
@@ -71,6 +76,7 @@ def answer_ends(learner: Any) -> list[int]:
     list of int
         The end-of-answer token first; empty where there is none.
     """
-    frame = frame_of(getattr(learner, "prompt_template", DEFAULT_PROMPT_TEMPLATE), learner.tokenizer_)
-    ends = dict.fromkeys([frame.end_id, learner.tokenizer_.eos_token_id])
+    ends = dict.fromkeys(
+        [frame_of_learner(learner).end_id, learner.tokenizer_.eos_token_id, *(getattr(learner, "end_ids_", None) or ())]
+    )
     return [int(token) for token in ends if token is not None]

@@ -48,6 +48,14 @@ class TextFrame(Frame):
     def answer(self, question: str, answer: str, prompt: str, number: int) -> str:
         return answer if answer[0].isspace() else _separator(prompt) + answer
 
+    def wrap(self, answer: str) -> str:
+        return answer if answer[:1].isspace() else self.separator + answer
+
+    def unwrap(self, text: str) -> str:
+        # Indentation stands without a separator before it.
+        n_blank = len(self.separator)
+        return text[n_blank:] if text.startswith(self.separator) and not text[n_blank : n_blank + 1].isspace() else text
+
 
 def _separator(text: str) -> str:
     return "" if text[-1:].isspace() else " "

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from ensemw2s._alike import apart, group_alike
+from ensemw2s._encoding import hold_end
 from ensemw2s._ties import option_log_proba
 from ensemw2s._validation import is_blank
 from ensemw2s.datasets import QADataset
+from ensemw2s.ensemble._decoding import Written
 from ensemw2s.ensemble._token_mixture import TokenMixture
 from ensemw2s.mixing import normalized_votes
 
@@ -87,7 +89,7 @@ class AnswerVote:
             f"MixtureForCausalLM.from_members with members that read alike."
         )
 
-    def generate(self, votes: Any, prompts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
+    def write(self, votes: Any, prompts: Sequence[str], settings: dict[str, Any]) -> list[list[Written]]:
         """The proposals that the voices choose, or answers drawn from voices that are drawn by their shares."""
         for name in _OF_ONE_TOKENIZER:
             if _setting(settings, name) is not None:
@@ -99,11 +101,17 @@ class AnswerVote:
             raise ValueError(
                 f"num_return_sequences must be 1 unless do_sample=True. Got {n_sequences} instead. {self.reason}."
             )
-        proposals = [voice.generate(own[0], prompts, settings) for voice, own, _, _ in self._turns(votes)]
-        candidates = [
-            list(dict.fromkeys(text for text in texts if not is_blank(text))) or [""]
-            for texts in zip(*proposals, strict=True)
-        ]
+        proposals = [voice.write(own[0], prompts, settings) for voice, own, _, _ in self._turns(votes)]
+        finished: list[dict[str, bool]] = [
+            {} for _ in prompts
+        ]  # of each text that is proposed, whether by one at least
+        for proposed in proposals:
+            for known, [answer] in zip(finished, proposed, strict=True):
+                if not is_blank(answer.text):
+                    known[answer.text] = known.get(answer.text, False) or answer.finished
+        candidates = [list(known) or [""] for known in finished]
+        readable = self._readable(candidates)  # one voice may spell what ends an answer for another
+        candidates = [[text for text in texts if text in readable] or texts[:1] for texts in candidates]
         answers = [texts[0] for texts in candidates]
         open_rows = [row for row, texts in enumerate(candidates) if len(texts) > 1]
         if open_rows:
@@ -114,7 +122,13 @@ class AnswerVote:
             )[0]
             for row, texts, best in zip(open_rows, texts_of_rows, nll.argmin(axis=1), strict=True):
                 answers[row] = texts[best]
-        return answers
+        return [[Written(text, known.get(text, True))] for text, known in zip(answers, finished, strict=True)]
+
+    def _readable(self, candidates: Sequence[Sequence[str]]) -> set[str]:
+        """The texts that all voices could be asked about."""
+        texts = list(dict.fromkeys(text for several in candidates for text in several))
+        held = [hold_end(texts, reader) for reader in self.readers]
+        return {text for text, *bad in zip(texts, *held, strict=True) if not any(bad)}
 
     def option_nll(self, votes: Any, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> np.ndarray:
         r""":math:`-\log p(o)` of the vote on the options, for each vote vector, (S, n, K)."""
@@ -163,22 +177,25 @@ class AnswerVote:
             if speaks.any():
                 yield voice, own[speaks], share[speaks], speaks
 
-    def _draw(self, votes: Any, prompts: Sequence[str], settings: dict[str, Any], n_sequences: int) -> list[Any]:
+    def _draw(
+        self, votes: Any, prompts: Sequence[str], settings: dict[str, Any], n_sequences: int
+    ) -> list[list[Written]]:
         import torch
 
         turns = list(self._turns(votes))
         shares = torch.tensor([float(share[0]) for _, _, share, _ in turns], dtype=torch.float64)
         # One voice for a whole answer: a text begun in one vocabulary need not have a next token in another.
         drawn = torch.multinomial(shares, len(prompts) * n_sequences, replacement=True).numpy()
-        answers = np.empty(len(drawn), dtype=object)
+        answers: list[list[Written]] = [[] for _ in drawn]
         for number, (voice, own, _, _) in enumerate(turns):
             rows = np.flatnonzero(drawn == number)
             if len(rows):
                 asked = [prompts[row // n_sequences] for row in rows.tolist()]
-                answers[rows] = voice.generate(own[0], asked, {**settings, "num_return_sequences": 1})
-        if n_sequences == 1:
-            return list(answers)
-        return [list(several) for several in answers.reshape(len(prompts), n_sequences)]
+                written = voice.write(own[0], asked, {**settings, "num_return_sequences": 1})
+                for row, answer in zip(rows.tolist(), written, strict=True):
+                    answers[row] = answer
+        starts = range(0, len(answers), n_sequences)
+        return [[answer for [answer] in answers[start : start + n_sequences]] for start in starts]
 
 
 def _setting(settings: dict[str, Any], name: str) -> Any:

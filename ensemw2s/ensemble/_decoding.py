@@ -3,18 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ensemw2s._encoding import encode_for_learner
+from ensemw2s._encoding import decode_answers, encode_for_learner, frame_of_learner
 from ensemw2s.scoring import normalized
 from ensemw2s.tokens import TokenDataset, pad_left
 
-__all__ = ["encode_with_room", "generate_texts", "match_nll", "n_new_tokens", "with_length"]
+__all__ = [
+    "Written",
+    "encode_with_room",
+    "generate_texts",
+    "match_nll",
+    "n_new_tokens",
+    "texts_of",
+    "with_length",
+    "write_answers",
+]
 
 
-def generate_texts(mixture: Any, learner: Any, prompts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
+@dataclass(frozen=True)
+class Written:
+    """An answer that was written.
+
+    Attributes
+    ----------
+    text : str
+        Exactly what its tokens say.
+    finished : bool
+        Whether it was ended, by an end-of-answer token or another rule of the caller's, and not for want of room.
+    """
+
+    text: str
+    finished: bool
+
+
+def write_answers(mixture: Any, learner: Any, prompts: Sequence[str], settings: dict[str, Any]) -> list[list[Written]]:
     """Answers of a mixture to questions, in the questions' order.
 
     Parameters
@@ -30,21 +56,56 @@ def generate_texts(mixture: Any, learner: Any, prompts: Sequence[str], settings:
 
     Returns
     -------
-    list of str, or list of list of str with ``num_return_sequences > 1``
+    list of list of Written
+        As many for each question as sequences were asked for.
     """
     if "generation_config" not in settings:
         settings = {"do_sample": False, **settings}
-    answers: list[Any] = [None] * len(prompts)
+    frame = frame_of_learner(learner)
+    answers: list[list[Written]] = [[] for _ in prompts]
     for rows, ids, mask in _prompt_batches(learner, prompts, n_new_tokens(settings)):
         output = mixture.generate(input_ids=ids.to(mixture.device), attention_mask=mask.to(mixture.device), **settings)
         sequences = output if not hasattr(output, "sequences") else output.sequences
-        texts = learner.tokenizer_.batch_decode(sequences[:, ids.shape[1] :], skip_special_tokens=True)
-        texts = [text.strip() for text in texts]
-        n_sequences = len(texts) // len(rows)  # asked for by a keyword or by a GenerationConfig
+        parts = [_up_to_end(row, mixture, settings) for row in sequences[:, ids.shape[1] :].tolist()]
+        texts = decode_answers([part for part, _ in parts], learner.tokenizer_, frame)
+        written = [Written(text, finished) for text, (_, finished) in zip(texts, parts, strict=True)]
+        n_sequences = len(written) // len(rows)  # asked for by a keyword or by a GenerationConfig
         for place, row in enumerate(rows):
-            several = texts[place * n_sequences : (place + 1) * n_sequences]
-            answers[row] = several if n_sequences > 1 else several[0]
+            answers[row] = written[place * n_sequences : (place + 1) * n_sequences]
     return answers
+
+
+def generate_texts(mixture: Any, learner: Any, prompts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
+    """`write_answers` as texts: list of str, or list of list of str with ``num_return_sequences > 1``."""
+    return texts_of(write_answers(mixture, learner, prompts, settings))
+
+
+def texts_of(written: Sequence[Sequence[Written]]) -> list[Any]:
+    """Texts as ``generate`` returns them: one for each question, or a list where there are several."""
+    texts = [[answer.text for answer in answers] for answers in written]
+    return [answers[0] if len(answers) == 1 else answers for answers in texts]
+
+
+def _up_to_end(ids: list[int], mixture: Any, settings: dict[str, Any]) -> tuple[list[int], bool]:
+    """Written tokens without the one that ends them and the padding behind, and whether they were ended."""
+    ends = _setting(settings, "eos_token_id", mixture)
+    ends = set() if ends is None else {int(end) for end in np.atleast_1d(np.asarray(ends, dtype=np.int64))}
+    for place, token in enumerate(ids):
+        if token in ends:
+            return ids[:place], True
+    if _setting(settings, "stop_strings", mixture) is None and settings.get("stopping_criteria") is None:
+        return ids, False
+    pad, length = _setting(settings, "pad_token_id", mixture), len(ids)
+    while length and ids[length - 1] == pad:
+        length -= 1
+    return ids[:length], length < len(ids) or length < n_new_tokens(settings)
+
+
+def _setting(settings: dict[str, Any], name: str, model: Any) -> Any:
+    """What a keyword of ``generate`` says, or else its ``generation_config``, or else that of the model."""
+    configs = (settings.get("generation_config"), getattr(model, "generation_config", None))
+    said = (settings.get(name), *(getattr(config, name, None) for config in configs))
+    return next((value for value in said if value is not None), None)
 
 
 def n_new_tokens(settings: dict[str, Any]) -> int:

@@ -12,11 +12,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._alike import apart, group_alike
+from ensemw2s._encoding import hold_end
 from ensemw2s._inputs import check_questions, check_sample_weight, require_answers, require_choices
 from ensemw2s._ties import draw_option, option_credit, option_proba, tied_best
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._answer_vote import AnswerVote
-from ensemw2s.ensemble._decoding import with_length
+from ensemw2s.ensemble._decoding import Written, texts_of, with_length
 from ensemw2s.ensemble._html import EnsembleHTML
 from ensemw2s.ensemble._other_votes import with_other_votes
 from ensemw2s.ensemble._saving import SavedEnsemble
@@ -63,11 +64,21 @@ class BaseTokenGenerator(TrainingRows, EnsembleHTML, SavedEnsemble, MetaEstimato
         Returns
         -------
         list of str, or list of list of str with ``num_return_sequences > 1``
+            What the tokens say up to the one that ends the answer, special tokens and all blanks included.
         """
+        return texts_of(self._write(X, generation_kwargs))
+
+    def _write(self, X: Any, generation_kwargs: dict[str, Any]) -> list[list[Written]]:
+        """What `generate` writes, and whether it was ended; see `PseudoLabeler`."""
         check_is_fitted(self, "estimators_")
         questions = check_questions(X)
         settings = with_length(generation_kwargs, self.max_new_tokens_)
-        return self._join().generate(self.estimator_weights_, questions.prompts, settings)
+        return self._join().write(self.estimator_weights_, questions.prompts, settings)
+
+    def _hold_end(self, texts: Sequence[str]) -> list[bool]:
+        """Which texts hold, spelled out, a token that ends an answer for one of the members."""
+        held = [hold_end(texts, reader) for reader in self._join().readers]
+        return [any(bad) for bad in zip(*held, strict=True)]
 
     def check_common_tokens(self) -> None:
         """Raise a ValueError that says why, where no token is right or wrong for all members.

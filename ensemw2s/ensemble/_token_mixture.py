@@ -11,7 +11,7 @@ import numpy as np
 from ensemw2s._alike import narrowest
 from ensemw2s._inputs import require_answers
 from ensemw2s.datasets import QADataset
-from ensemw2s.ensemble._decoding import generate_texts, match_nll
+from ensemw2s.ensemble._decoding import Written, match_nll, write_answers
 from ensemw2s.scoring import option_nll, score_answers
 from ensemw2s.tokens import TokenDataset
 
@@ -50,9 +50,9 @@ class TokenMixture:
 
         return MixtureForCausalLM.from_members(self.members, votes, combine=self.combine, backend=self.backend)
 
-    def generate(self, votes: Any, prompts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
+    def write(self, votes: Any, prompts: Sequence[str], settings: dict[str, Any]) -> list[list[Written]]:
         """Answers to questions under one vote vector; `settings` are keywords of ``generate``."""
-        return generate_texts(self.model(votes), self.readers[0], prompts, settings)
+        return write_answers(self.model(votes), self.readers[0], prompts, settings)
 
     def option_nll(self, votes: Any, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> np.ndarray:
         """What an option is chosen by, for each vote vector, (S, n, K); ``inf`` where a question has fewer options."""

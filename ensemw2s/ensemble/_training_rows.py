@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s._inputs import tokenize_answers, usable_questions
+from ensemw2s._inputs import check_can_be_written, tokenize_answers, usable_questions
 from ensemw2s._usable import LengthCheck, UsableRows
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._lengths import LengthChecks
@@ -33,5 +33,23 @@ class TrainingRows(LengthChecks):
         def check(questions: QADataset, numbers: np.ndarray) -> None:
             for learner in learners:
                 tokenize_answers(learner, questions, numbers)
+                check_can_be_written(learner, questions, numbers)
+
+        return check
+
+    def writing_check(self) -> LengthCheck:
+        """A function of questions and their numbers that raises a ValueError where `fit` would refuse an answer.
+
+        It is one that comes back as another text from its tokens, or that ends within them.
+
+        Returns
+        -------
+        callable
+        """
+        learners = self._untrained()
+
+        def check(questions: QADataset, numbers: np.ndarray) -> None:
+            for learner in learners:
+                check_can_be_written(learner, questions, numbers)
 
         return check

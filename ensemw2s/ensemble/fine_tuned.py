@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s._inputs import check_sample_weight, require_answers, tokenize_answers
+from ensemw2s._inputs import check_can_be_written, check_sample_weight, require_answers, tokenize_answers
 from ensemw2s.ensemble._staged import StagedTokenGenerator
 
 __all__ = ["FineTunedGenerator"]
@@ -93,6 +93,7 @@ class FineTunedGenerator(StagedTokenGenerator):
         weight = check_sample_weight(usable.take(sample_weight, "sample_weight"), len(usable.X))
         learner = self._base_estimator().initialize()
         tokens = tokenize_answers(learner, usable.X)
+        check_can_be_written(learner, usable.X)
         try:
             learner.fit(tokens, token_weight=tokens.spread(weight * len(weight)))
         except KeyboardInterrupt as interrupt:

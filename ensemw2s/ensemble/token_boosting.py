@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._inputs import check_sample_weight, require_answers, require_choices
+from ensemw2s._inputs import check_can_be_written, check_sample_weight, require_answers, require_choices
 from ensemw2s._modes import own_modes
 from ensemw2s._usable import UsableRows
 from ensemw2s._validation import check_option
@@ -245,6 +245,8 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         usable, row_weight = self._check_input(X, y, sample_weight, choices)
         untrained = self._untrained()
         units = make_units(self.unit, untrained, usable.X, normalize=self.normalize, window=self.window)
+        for learner in {id(unit): learner for unit, learner in zip(units, untrained, strict=True)}.values():
+            check_can_be_written(learner, usable.X)
         candidates = Candidates(self, untrained, units)
         rounds = Rounds(units[0].initial_weight(row_weight))
 

@@ -67,6 +67,7 @@ def pack_labels(labels: PseudoLabels) -> dict[str, Any]:
 def unpack_labels(packed: dict[str, Any], X: Any) -> PseudoLabels:
     """Pseudo-labels from `pack_labels`, for the same questions."""
     texts = isinstance(packed["y"][0], str)
+    written = texts and getattr(X, "choices", None) is None
     return PseudoLabels(
         X,
         np.array(packed["y"], dtype=object if texts else None),
@@ -75,4 +76,5 @@ def unpack_labels(packed: dict[str, Any], X: Any) -> PseudoLabels:
         unpack_bits(packed["kept"]),
         packed["soft"],
         None if packed["classes"] is None else np.array(packed["classes"]),
+        finished=np.ones(len(packed["y"]), dtype=bool) if written else None,  # as far as they are kept
     )
