@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import DataConversionWarning
 
 from ensemw2s._validation import check_option, check_text, shorten
 
-__all__ = ["RowCheck", "RowFilter", "check_labels", "holds_texts", "is_missing"]
+__all__ = ["RowCheck", "RowFilter", "check_labels", "holds_texts", "is_missing", "label_column"]
 
 # Gets row numbers, and raises a TypeError or ValueError that names the first of them that cannot be used.
 RowCheck: TypeAlias = Callable[[NDArray[np.int64]], object]
@@ -82,11 +84,62 @@ def _refused(check: RowCheck, rows: NDArray[np.int64]) -> Iterator[tuple[int, st
             yield from _refused(check, half)
 
 
+def label_column(y: Any, name: str = "y") -> Any:
+    """Class labels as one column of plain values; what is no column of labels, such as a table, as it is.
+
+    Of a table with one column that column, with scikit-learn's warning. Numbers among the texts of a list become texts,
+    as NumPy makes them; in arrays of objects and in frames they stay, for `check_labels` to refuse. What a mask hides
+    is None.
+
+    Raises
+    ------
+    ValueError
+        If `y` is a single label.
+    """
+    shape = getattr(y, "shape", None)
+    if shape == ():
+        raise ValueError(f"{name} must have one dimension, one label per row. Got {shorten(y)} instead.")
+    if shape is not None and len(shape) == 2 and shape[1] == 1 and not hasattr(y, "toarray"):
+        warnings.warn(
+            f"A column-vector {name} was passed when a 1d array was expected. Please change the shape of {name} to "
+            f"(n_samples, ), for example using ravel().", DataConversionWarning, stacklevel=4,
+        )  # fmt: skip
+        y = y.iloc[:, 0] if hasattr(y, "iloc") else np.ma.ravel(y) if np.ma.isMaskedArray(y) else np.asarray(y)[:, 0]
+    if np.ma.isMaskedArray(y) and np.ma.is_masked(y):
+        return np.array(
+            [None if hidden else label for label, hidden in zip(y.data, np.ma.getmaskarray(y), strict=True)]
+        )
+    if isinstance(y, np.ndarray) and y.dtype.kind == "T":  # NumPy's texts of variable width, which sorting cannot take
+        return _texts_or_missing(y.tolist())
+    if isinstance(y, list | tuple):
+        labels = [label.item() if isinstance(label, np.ndarray) and label.ndim == 0 else label for label in y]
+        if any(isinstance(label, str) for label in labels):
+            labels = [str(label) if _is_number(label) else label for label in labels]
+        return labels
+    return y
+
+
+def _texts_or_missing(labels: list[Any]) -> np.ndarray:
+    texts = all(isinstance(label, str) for label in labels)
+    return np.array(labels) if texts else np.array(labels, dtype=object)
+
+
+def _is_number(label: Any) -> bool:
+    return isinstance(label, bool | int | float | np.bool_ | np.integer | np.floating) and not is_missing(label)
+
+
 def check_labels(y: Any, name: str = "y") -> RowCheck:
     """A check of class labels: none is missing, blank or no label at all, and all are texts or none is.
 
     Where texts and other labels are mixed, those of the rarer kind are refused. An array would turn them all into
     texts, and NaN into the class ``"nan"``. What is no column of labels, such as a table, passes.
+
+    Parameters
+    ----------
+    y : array-like
+        As `label_column` returns it.
+    name : str, default="y"
+        What messages call the column.
     """
     labels = _column(y)
     kinds = Counter(isinstance(label, str) for label in labels if not is_missing(label))
@@ -129,6 +182,8 @@ def is_missing(label: Any) -> bool:
     """Whether a label is None, NaN, or what pandas and NumPy put in their place."""
     if label is None or type(label).__name__ in ("NAType", "NaTType"):
         return True
+    if isinstance(label, np.datetime64 | np.timedelta64):
+        return bool(np.isnat(label))
     return isinstance(label, float | np.floating) and bool(np.isnan(label))
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
-from ensemw2s._rows import RowCheck, RowFilter, check_labels, holds_texts
+from ensemw2s._rows import RowCheck, RowFilter, check_labels, holds_texts, label_column
 from ensemw2s._validation import as_column, check_same_length, check_text, shorten
 
 __all__ = ["LengthCheck", "UsableRows", "check_finite", "usable_examples"]
@@ -126,13 +126,17 @@ def usable_examples(
         Names parameter and row.
     """
     texts = holds_texts(X) if texts is None else texts
-    if isinstance(X, Set | Mapping) or not (
+    sparse = hasattr(X, "toarray")  # those that keep their entries in a dict are mappings, too
+    if (isinstance(X, Set | Mapping) and not sparse) or not (
         texts or hasattr(X, "__len__") or hasattr(X, "shape") or hasattr(X, "__array__")
     ):
         raise TypeError(f"{names[0]} must be a sequence of rows. Got {shorten(X)} instead; pass a list or an array.")
     column = as_column(X, names[0]) if texts else X
     X = X if hasattr(X, "__len__") else column  # an iterator has been read now
+    y = label_column(y, names[1])
     n_rows = _num_samples(column)
+    if not n_rows:
+        raise ValueError(f"{names[0]} must not be empty. Found {names[0]} with 0 sample(s); pass at least one row.")
     if hasattr(y, "__len__"):
         check_same_length(range(n_rows), y, *names)
     rows = RowFilter(n_rows, on_bad_row)

@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_classification
 from sklearn.ensemble import AdaBoostClassifier
+from sklearn.exceptions import DataConversionWarning
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -564,3 +565,64 @@ def test_fitting_leaves_the_global_random_state_alone():
     expected = np.random.RandomState(0).randint(1000)
     LLMAdaBoostClassifier(STUMP, n_estimators=2, sampling="resample", random_state=1).fit(X, y)
     assert np.random.randint(1000) == expected  # noqa: NPY002
+
+
+@pytest.mark.parametrize("container", [sp.dok_array, sp.dok_matrix, sp.lil_array, sp.coo_matrix, sp.dia_array])
+@pytest.mark.parametrize("on_bad_row", ["raise", "skip"])
+def test_sparse_rows_of_any_kind_train_as_dense_ones(container, on_bad_row):
+    X, y = np.eye(6)[[0, 1, 2, 0, 1, 2]], [0, 1, 0, 0, 1, 0]
+    dense = LLMAdaBoostClassifier(STUMP, n_estimators=2, random_state=0).fit(X, y)
+    sparse = clone(dense).set_params(on_bad_row=on_bad_row).fit(container(X), y)
+    np.testing.assert_array_equal(sparse.predict_proba(container(X)), dense.predict_proba(X))
+
+
+@pytest.mark.parametrize("X", [[], np.empty((0, 2)), pd.DataFrame({"a": []}), sp.csr_array((0, 2))], ids=type)
+@pytest.mark.parametrize("on_bad_row", ["raise", "skip"])
+def test_a_table_without_rows_is_refused(X, on_bad_row):
+    with pytest.raises(ValueError, match=r"X must not be empty. Found X with 0 sample\(s\)"):
+        LLMAdaBoostClassifier(STUMP, on_bad_row=on_bad_row).fit(X, [])
+
+
+STRINGS = np.dtypes.StringDType()
+
+
+@pytest.mark.parametrize(
+    ("y", "classes"),
+    [
+        (np.array(list("abab"), dtype=STRINGS), ["a", "b"]),
+        ([np.array("a"), np.array("b"), "a", "b"], ["a", "b"]),
+        (["a", 1, "a", 1], ["1", "a"]),  # as np.array and scikit-learn read it
+        (np.ma.array([0, 1, 0, 1], mask=False), [0, 1]),
+    ],
+)
+def test_labels_are_read_as_the_same_plain_array(y, classes):
+    fitted = LLMAdaBoostClassifier(STUMP, n_estimators=1).fit(np.array([[0.0], [1.0], [0.0], [1.0]]), y)
+    assert fitted.classes_.tolist() == classes
+    assert fitted.score(np.array([[0.0], [1.0]]), y[:2]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.array(1), r"y must have one dimension, one label per row. Got array\(1\)"),
+        (np.array(["a", "b", np.nan, "a"], dtype=np.dtypes.StringDType(na_object=np.nan)), r"Got y\[2\] = nan"),
+        (np.ma.array([0, 1, 0, 1], mask=[0, 0, 1, 0]), r"Got y\[2\] = None"),
+        (np.array(["2020-01-01", "2021-01-01", "NaT", "2020-01-01"], dtype="M8[D]"), r"Got y\[2\] = .*NaT"),
+        ([np.array(np.nan), "a", "b", "a"], r"Got y\[0\] = nan"),
+    ],
+)
+def test_labels_that_are_missing_in_any_form_are_no_class(y, message):
+    with pytest.raises(ValueError, match=message):
+        LLMAdaBoostClassifier(STUMP).fit(np.zeros((4, 1)), y)
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (["a", 1, "b", "a"], r"y must hold labels of one kind.*Got y\[1\] = 1"),
+        (["a", None, "b", "a"], r"Got y\[1\] = (None|nan)"),
+    ],
+)
+def test_a_frame_of_one_column_is_looked_at_label_by_label(column, message):
+    with pytest.warns(DataConversionWarning, match="column-vector y"), pytest.raises(ValueError, match=message):
+        LLMAdaBoostClassifier(STUMP).fit(np.zeros((4, 1)), pd.DataFrame({"y": column}))

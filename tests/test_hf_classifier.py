@@ -270,6 +270,46 @@ def test_what_a_checkpoint_lacks_is_part_of_the_member(folders, kind, untrained)
         assert any(f"{module}.modules_to_save" in name for name in classifier.adapter_)
 
 
+def distilbert_folder(path):
+    from transformers import DistilBertConfig, DistilBertForSequenceClassification
+
+    config = DistilBertConfig(
+        vocab_size=len(WORDS), dim=16, n_layers=1, n_heads=2, hidden_dim=32, max_position_embeddings=24, num_labels=2
+    )
+    DistilBertForSequenceClassification(config).save_pretrained(path)
+    WORDS.save_pretrained(path)
+    return str(path)
+
+
+def test_a_head_of_two_layers_that_the_checkpoint_has_is_trained_whole_under_lora(tmp_path):
+    classifier = HFClassifier(distilbert_folder(tmp_path), epochs=1, random_state=0).fit(SENTENCES, OPINIONS)
+    trained = {name.split(".")[2] for name in classifier.adapter_ if "modules_to_save" in name}
+    assert trained == {"pre_classifier", "classifier"}
+    assert any("q_lin.lora_A" in name for name in classifier.adapter_)
+    assert classifier.predict_proba(SENTENCES[:1]).shape == (1, 2)
+
+
+@pytest.mark.parametrize("peft_config", ["default", None])
+def test_a_head_for_another_number_of_classes_is_drawn_anew(tmp_path, caplog, peft_config):
+    folder = distilbert_folder(tmp_path)
+    three = ["a", "b", "c"] * 4
+    classifier = HFClassifier(folder, peft_config=peft_config, epochs=1, random_state=0).fit(SENTENCES[:12], three)
+    assert classifier.predict_proba(SENTENCES[:2]).shape == (2, 3)
+    assert "has a head for 2 classes and y has 3: the head is drawn anew" in caplog.text
+    assert load_with_head(folder, 3, dtype="float32")[1] == ["classifier"]  # what is before it is kept
+
+
+def test_a_configuration_without_a_length_limit_sets_none(tmp_path):
+    from transformers import XLNetConfig, XLNetForSequenceClassification
+
+    config = XLNetConfig(vocab_size=len(WORDS), d_model=16, n_layer=1, n_head=2, d_inner=32, num_labels=2)
+    assert config.max_position_embeddings == -1
+    XLNetForSequenceClassification(config).save_pretrained(tmp_path)
+    WORDS.save_pretrained(tmp_path)
+    classifier = HFClassifier(str(tmp_path), peft_config=None, epochs=1, random_state=0).fit(SENTENCES, OPINIONS)
+    assert classifier.max_length_ is None
+
+
 def test_a_module_with_some_trained_weights_is_not_untrained():
     model = tiny_bert()
     assert untrained_modules(model, ["classifier.bias"]) == []

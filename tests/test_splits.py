@@ -15,7 +15,11 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from sklearn.base import clone
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.model_selection import GridSearchCV
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.pipeline import make_pipeline
 
 from ensemw2s import EasyHardSplit, QADataset, RandomSplit, load_arc, load_quartz, load_sciq, make_qa, to_binary
 from ensemw2s.splits import fingerprints, question_groups
@@ -528,3 +532,26 @@ def test_rows_of_numbers_have_fingerprints():
     marks = fingerprints(np.array([[1, 2], [1, 2], [2, 1]]))
     assert marks[0] == marks[1] != marks[2]
     assert marks == fingerprints(np.array([[1.0, 2.0], [1.0, 2.0], [2.0, 1.0]], order="F"))
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_without_a_strong_part_there_are_two(kind):
+    texts, groups = questions_in_groups([3, 1, 2, 1, 1, 2, 3, 1, 1, 1] * 2)
+    train, test = make_parts(kind, texts, weak_size=0.6, strong_size=None, test_size=0.4, random_state=0)
+    assert sorted([*train, *test]) == list(range(len(texts)))
+    assert not set(groups[train]) & set(groups[test])
+
+
+def test_two_parts_are_what_a_search_of_scikit_learn_takes():
+    questions = make_qa(60, random_state=0)
+    split = RandomSplit(2, strong_size=None, random_state=0)
+    binary = to_binary(questions, both=True, random_state=0)
+    model = make_pipeline(CountVectorizer(), MultinomialNB())
+    search = GridSearchCV(model, {"multinomialnb__alpha": [0.1, 1.0]}, cv=split)
+    search.fit(np.array(binary.texts), binary.labels, groups=binary.groups)
+    folds = [
+        clone(model).set_params(multinomialnb__alpha=0.1).fit(np.array(binary.texts)[train], binary.labels[train])
+        .score(np.array(binary.texts)[test], binary.labels[test])
+        for train, test in split.split(binary.texts, groups=binary.groups)
+    ]  # fmt: skip
+    assert search.cv_results_["mean_test_score"][0] == pytest.approx(np.mean(folds))

@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from ensemw2s._rows import check_labels as label_check
-from ensemw2s._rows import holds_texts
+from ensemw2s._rows import holds_texts, label_column
 from ensemw2s._usable import UsableRows, check_finite, usable_examples
 from ensemw2s._validation import as_texts, check_same_length, check_vector, check_weight
 
@@ -125,6 +125,7 @@ def check_labels(y: Any, n_rows: int) -> np.ndarray:
     """
     if y is None:
         raise ValueError("This classifier requires y to be passed, but the target y is None. y must hold the classes.")
+    y = label_column(y)
     if hasattr(y, "__len__"):
         check_same_length(range(n_rows), y, "X", "y")
     label_check(y)(np.arange(n_rows))

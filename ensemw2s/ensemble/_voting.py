@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import get_tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from ensemw2s._rows import check_labels
+from ensemw2s._rows import check_labels, label_column
 from ensemw2s._ties import class_credit
 from ensemw2s._usable import LengthCheck
 from ensemw2s.ensemble._classifier_rows import check_rows, input_tags
@@ -159,6 +159,7 @@ class BaseVotingClassifier(EnsembleHTML, SavedEnsemble, ClassifierMixin, MetaEst
         ------
         float in [0, 1]
         """
+        y = label_column(y)
         check_labels(y)(np.arange(_num_samples(y)))
         return (float(accuracy_score(y, labels, sample_weight=sample_weight)) for labels in self.staged_predict(X))
 
@@ -178,6 +179,7 @@ class BaseVotingClassifier(EnsembleHTML, SavedEnsemble, ClassifierMixin, MetaEst
         -------
         float in [0, 1]
         """
+        y = label_column(y)
         check_labels(y)(np.arange(_num_samples(y)))
         return super().score(X, y, sample_weight)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from peft import PeftConfig
 
     from ensemw2s.learners._base_record import SharedBase
+
+# What `PeftModelForSequenceClassification` adds to modules_to_save.
+_HEADS_OF_PEFT = ("classifier", "score")
+
+logger = logging.getLogger("ensemw2s")
 
 __all__ = ["HeadHost", "load_with_head", "reinitialize", "untrained_modules"]
 
@@ -42,8 +47,15 @@ class HeadHost(AdapterHost):
 
     def _complete(self, peft_config: PeftConfig, model: Any) -> PeftConfig:
         config = super()._complete(peft_config, model)
+        saved = {*(getattr(config, "modules_to_save", None) or ()), *self._untrained}
         if self._untrained:
-            config.modules_to_save = sorted({*(getattr(config, "modules_to_save", None) or ()), *self._untrained})
+            config.modules_to_save = sorted(saved)
+        if getattr(config, "target_modules", None) == "all-linear" and not isinstance(config.exclude_modules, str):
+            # PEFT trains modules whole by the end of their names, so DistilBERT's `pre_classifier` with its
+            # `classifier`, but "all-linear" leaves out the latter alone.
+            ends = (*_HEADS_OF_PEFT, *saved)
+            whole = {name for name, _ in model.named_modules() if name.endswith(ends)}
+            config.exclude_modules = sorted({*(config.exclude_modules or ()), *whole}) or None
         return config
 
     def _of_this_kind(self, model: Any, peft_config: PeftConfig) -> AdapterHost:
@@ -74,9 +86,29 @@ def load_with_head(
     with isolated_rng(0), loading_bar(verbose), _without_load_report(), without_pickles(model):
         loaded, info = AutoModelForSequenceClassification.from_pretrained(
             model, num_labels=n_classes, dtype=getattr(torch, dtype), revision=revision, trust_remote_code=False,
-            use_safetensors=True, output_loading_info=True,
+            use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True,
         )  # fmt: skip
-    return loaded.eval(), untrained_modules(loaded, info["missing_keys"])
+    resized = _resized_head(model, n_classes, info["mismatched_keys"])
+    return loaded.eval(), untrained_modules(loaded, [*info["missing_keys"], *resized])
+
+
+def _resized_head(
+    model: str, n_classes: int, mismatched: Iterable[tuple[str, Sequence[int], Sequence[int]]]
+) -> list[str]:
+    """Names of the head's parameters, where the checkpoint has been trained for another number of classes."""
+    resized = []
+    for name, stored, wanted in mismatched:
+        if tuple(stored[1:]) != tuple(wanted[1:]) or wanted[0] != n_classes:
+            raise ValueError(
+                f"model={model!r} does not fit its configuration: {name} has shape {tuple(stored)} in the checkpoint "
+                f"and {tuple(wanted)} in the model. Mend its config.json, or take another checkpoint."
+            )
+        resized.append((name, stored[0]))
+    if resized:
+        logger.warning(
+            "%s has a head for %d classes and y has %d: the head is drawn anew.", model, resized[0][1], n_classes
+        )
+    return [name for name, _ in resized]
 
 
 @contextmanager

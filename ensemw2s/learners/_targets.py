@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from ensemw2s._rows import check_labels
+from ensemw2s._rows import check_labels, label_column
 from ensemw2s._validation import shorten
 
 __all__ = ["class_targets"]
@@ -48,6 +48,7 @@ def class_targets(y: Any, classes: Sequence[Any] | None) -> tuple[np.ndarray, np
                 f"y must have a column for each of the {len(known)} classes. Got shape {targets.shape} instead."
             )
         return known, targets
+    y = label_column(y)
     check_labels(y)(np.arange(len(y) if hasattr(y, "__len__") else 0))
     labels = column_or_1d(y, warn=True)
     assert_all_finite(labels, input_name="y")

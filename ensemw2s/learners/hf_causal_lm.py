@@ -366,5 +366,5 @@ class HFCausalLM(CausalForward):
 
     def _length_limit(self, config: Any) -> int | None:
         limits = [self.max_length, getattr(config.get_text_config(), "max_position_embeddings", None)]
-        known = [limit for limit in limits if limit is not None]
+        known = [limit for limit in limits if limit is not None and limit > 0]  # -1 is none, too
         return min(known) if known else None

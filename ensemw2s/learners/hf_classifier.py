@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._encoding import PromptTemplate
 from ensemw2s._modes import own_modes
-from ensemw2s._rows import check_labels
+from ensemw2s._rows import check_labels, label_column
 from ensemw2s._ties import class_credit
 from ensemw2s._validation import as_texts, check_option, check_same_length, check_weight, shorten
 from ensemw2s.exceptions import WeakLearnerError
@@ -295,6 +295,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         float in [0, 1]
         """
         texts = as_texts(X, "X")
+        y = label_column(y)
         check_same_length(texts, y, "X", "y")
         check_labels(y)(np.arange(len(texts)))
         return super().score(texts, y, sample_weight)
@@ -425,8 +426,8 @@ class HFClassifier(ClassifierMixin, HFLearner):
             tokenizer.model_max_length,
             getattr(config.get_text_config(), "max_position_embeddings", None),
         ]
-        # Tokenizers without a limit of their own say 1e30.
-        known = [int(limit) for limit in limits if limit is not None and limit < 1e9]
+        # Tokenizers without a limit of their own say 1e30, and configurations, as XLNet's, -1.
+        known = [int(limit) for limit in limits if limit is not None and 0 < limit < 1e9]
         return min(known) if known else None
 
     def _check_parameters(self) -> None:

@@ -23,7 +23,7 @@ class _ThreePartSplit:
         n_splits: int = 1,
         *,
         weak_size: float | int = 0.4,
-        strong_size: float | int = 0.4,
+        strong_size: float | int | None = 0.4,
         test_size: float | int = 0.2,
         near_duplicates: float | None = NEAR_DUPLICATES,
         random_state: RandomState = None,
@@ -56,7 +56,10 @@ class _ThreePartSplit:
     def _prepare(self, X: Any, groups: Any) -> tuple[dict[str, int], NDArray[np.int64], NDArray[np.int64]]:
         """Sizes of the parts, the rows in an order that the file has no say in, and their groups in this order."""
         self.get_n_splits()
-        sizes = part_sizes(len(X), weak_size=self.weak_size, strong_size=self.strong_size, test_size=self.test_size)
+        asked = {"weak_size": self.weak_size, "strong_size": self.strong_size, "test_size": self.test_size}
+        sizes = part_sizes(
+            len(X), **{name: size for name, size in asked.items() if name != "strong_size" or size is not None}
+        )
         labels = question_groups(X, groups, near_duplicates=self.near_duplicates)
         rows = np.argsort(fingerprints(X), kind="stable")
         _, first, inverse = np.unique(labels[rows], return_index=True, return_inverse=True)
@@ -74,6 +77,7 @@ class RandomSplit(_ThreePartSplit):
         Number of splits.
     weak_size, strong_size, test_size : float in (0, 1) or int >= 1, default=0.4, 0.4 and 0.2
         Size of each part: a fraction of the rows, or a number of rows. Rows that no part asks for are left out.
+        ``strong_size=None`` leaves a training and a test part, as `cv` of scikit-learn's searches wants them.
     near_duplicates : float in (0, 1] or None, default=0.6
         Questions are forms of one question from this Jaccard similarity of their sets of neighbouring word pairs on,
         or that of 0.7 of their sets of words, or where nine tenths of the pairs of one are found in the other; the
@@ -97,10 +101,8 @@ class RandomSplit(_ThreePartSplit):
     >>> easy = questions[weak]
     """
 
-    def split(
-        self, X: Any, y: Any = None, groups: Any = None
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
-        """Rows of the three parts, for each split.
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[NDArray[np.int64], ...]]:
+        """Rows of the parts, for each split.
 
         Parameters
         ----------
@@ -114,7 +116,7 @@ class RandomSplit(_ThreePartSplit):
         Yields
         ------
         train_weak, train_strong, test : ndarray of int64
-            Row numbers, in random order.
+            Row numbers, in random order; with ``strong_size=None`` the first and the last alone.
 
         Raises
         ------
@@ -127,9 +129,9 @@ class RandomSplit(_ThreePartSplit):
         members = np.bincount(labels)
         for _ in range(self.n_splits):
             part, kept = pack(members, list(sizes.values()), rng)
-            weak, strong, test = (rows[chosen] for chosen in _choose_rows(labels, part, kept, rng))
-            check_met(self, sizes, (weak, strong, test), members.max())
-            yield weak, strong, test
+            parts = tuple(rows[chosen] for chosen in _choose_rows(labels, part, kept, len(sizes), rng))
+            check_met(self, sizes, parts, members.max())
+            yield parts
 
 
 class EasyHardSplit(_ThreePartSplit):
@@ -144,7 +146,7 @@ class EasyHardSplit(_ThreePartSplit):
         Number of splits; they differ in how ties are broken and hard questions dealt out.
     weak_size, strong_size, test_size : float in (0, 1) or int >= 1, default=0.4, 0.4 and 0.2
         Size of each part: a fraction of the rows, or a number of rows. If they leave rows over, these are the ones
-        between easy and hard.
+        between easy and hard. ``strong_size=None`` leaves an easy training part and a hard test part.
     near_duplicates : float in (0, 1] or None, default=0.6
         Questions are forms of one question from this Jaccard similarity of their sets of neighbouring word pairs on,
         or that of 0.7 of their sets of words, or where nine tenths of the pairs of one are found in the other; the
@@ -172,10 +174,8 @@ class EasyHardSplit(_ThreePartSplit):
     True
     """
 
-    def split(
-        self, X: Any, difficulty: Any = None, groups: Any = None
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
-        """Rows of the three parts, for each split.
+    def split(self, X: Any, difficulty: Any = None, groups: Any = None) -> Iterator[tuple[NDArray[np.int64], ...]]:
+        """Rows of the parts, for each split.
 
         Parameters
         ----------
@@ -190,7 +190,7 @@ class EasyHardSplit(_ThreePartSplit):
         Yields
         ------
         train_weak, train_strong, test : ndarray of int64
-            Row numbers, in random order.
+            Row numbers, in random order; with ``strong_size=None`` the first and the last alone.
 
         Raises
         ------
@@ -205,9 +205,9 @@ class EasyHardSplit(_ThreePartSplit):
         means = _means(ratings[rows], labels, members)
         for _ in range(self.n_splits):
             part, kept = _easy_and_hard(members, means, list(sizes.values()), rng)
-            weak, strong, test = (rows[chosen] for chosen in _choose_rows(labels, part, kept, rng))
-            check_met(self, sizes, (weak, strong, test), members.max())
-            yield weak, strong, test
+            parts = tuple(rows[chosen] for chosen in _choose_rows(labels, part, kept, len(sizes), rng))
+            check_met(self, sizes, parts, members.max())
+            yield parts
 
 
 def _difficulty_of(X: Any, difficulty: Any) -> NDArray[np.float64]:
@@ -236,8 +236,9 @@ def _means(ratings: NDArray[np.float64], labels: NDArray[np.int64], members: NDA
 def _easy_and_hard(
     members: NDArray[np.int64], means: NDArray[np.float64], sizes: list[int], rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Part of each group and how many of its rows are used; the lowest means are part 0, the highest 1 and 2."""
-    n_weak, n_strong, n_test = sizes
+    """Part of each group and how many of its rows are used; the lowest means are part 0, the highest the others."""
+    n_weak, *hard_sizes = sizes
+    n_hard = sum(hard_sizes)
     spare = int(members.sum()) - sum(sizes)
     order = rng.permutation(len(members))
     order = order[np.argsort(means[order], kind="stable")]
@@ -247,10 +248,10 @@ def _easy_and_hard(
     # Where groups do not go into strong and test without a rest, a few more hard ones give the slack.
     slack = min(spare, 2 * (int(members.max()) - 1))
     for extra in (extra for extra in (0, 1, 2, slack // 2, slack) if extra <= slack):
-        hard = _take(members, hardest_first, n_strong + n_test + extra, spare - extra, last=True)
+        hard = _take(members, hardest_first, n_hard + extra, spare - extra, last=True)
         pool = np.flatnonzero(hard)
-        dealt, used = pack(hard[pool], [n_strong, n_test], rng)
-        if used.sum() == n_strong + n_test:
+        dealt, used = pack(hard[pool], hard_sizes, rng)
+        if used.sum() == n_hard:
             break
     part, kept = np.where(easy > 0, 0, -1), easy.copy()
     part[pool] = np.where(dealt >= 0, dealt + 1, -1)
@@ -285,11 +286,12 @@ def _choose_rows(
     labels: NDArray[np.int64],
     part: NDArray[np.int64],
     kept: NDArray[np.int64],
+    n_parts: int,
     rng: np.random.Generator,
 ) -> list[NDArray[np.int64]]:
-    """Rows of the three parts, in random order; of a group that is used in part, random rows."""
+    """Rows of the parts, in random order; of a group that is used in part, random rows."""
     order = rng.permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     place_in_group = np.arange(len(labels)) - np.searchsorted(labels[order], labels[order])
     used = rng.permutation(order[place_in_group < kept[labels[order]]])
-    return [used[part[labels[used]] == number] for number in range(3)]
+    return [used[part[labels[used]] == number] for number in range(n_parts)]
