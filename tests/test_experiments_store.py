@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import multiprocessing
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 
 from ensemw2s import BigramLearner, CheckpointError, HFCausalLM, PseudoLabeler, QADataset, byte_tokenizer
-from ensemw2s._fingerprint import describe, describe_model, digest
+from ensemw2s._fingerprint import describe, describe_model, digest, versions
 from ensemw2s.experiments._encoding import pack_bits, unpack_bits
 from ensemw2s.experiments._store import ResultStore
 
@@ -89,6 +91,53 @@ def test_a_damaged_result_is_never_used(tmp_path, damage):
     path.write_text(new)
     with pytest.raises(CheckpointError, match=path.name):
         store.get("kind", {"a": 1}, lambda: {"value": 0})
+
+
+def test_a_flipped_bit_in_any_byte_of_a_result_is_noticed(tmp_path):
+    store, value = ResultStore(tmp_path), {"value": 12345, "chance": float("nan")}
+    store.get("kind", {"a": 1}, lambda: value)
+    path = store.path("kind", {"a": 1})
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=path.name):
+            store.read_record(path)
+
+
+def test_what_is_no_plain_file_with_its_own_name_is_refused(tmp_path):
+    store = ResultStore(tmp_path)
+    store.get("kind", {"a": 1}, lambda: {"value": 1})
+    path = store.path("kind", {"a": 1})
+    copied, link, pipe, folder, deep, listed = (path.with_name(f"{name}.json") for name in "abcdef")
+    copied.write_bytes(path.read_bytes())  # it would be a further seed
+    link.symlink_to(path)
+    os.mkfifo(pipe)
+    folder.mkdir()
+    deep.write_text("[" * 100_000)
+    listed.write_text("[]")
+    for other in (copied, link, pipe, folder, deep, listed):
+        with pytest.raises(CheckpointError, match=other.name):
+            store.read_record(other)
+
+
+def test_a_result_of_an_early_version_is_read(tmp_path):
+    body = {"description": {"a": 1}, "seconds": {"wall": 1.0, "cpu": 1.0}, "result": {"value": [float("nan"), 1.5]}}
+    checksum = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    path = ResultStore(tmp_path).path("kind", {"a": 1})
+    path.parent.mkdir()
+    path.write_text(json.dumps({"format": 1, "ensemw2s": "0.0.1", "sha256": checksum, "body": body}))
+    assert ResultStore(tmp_path).get("kind", {"a": 1}, lambda: 0)["value"][1] == 1.5
+
+
+def test_more_is_not_computed_from_results_of_other_versions(tmp_path, monkeypatch):
+    ResultStore(tmp_path).get("kind", {"a": 1}, lambda: {"value": 1})
+    now = {**versions(), "torch": "9.9"}
+    monkeypatch.setattr("ensemw2s.experiments._store.versions", lambda: now)
+    with pytest.raises(CheckpointError, match=r"was computed with torch \S+ \(now 9\.9\)\. What is still missing"):
+        ResultStore(tmp_path).get("kind", {"a": 1}, lambda: 0)
+    assert ResultStore(tmp_path, for_more=False).get("kind", {"a": 1}, lambda: 0) == {"value": 1}
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):

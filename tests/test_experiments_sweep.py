@@ -15,23 +15,28 @@ from ensemw2s import (
     CheckpointError,
     EasyHardSplit,
     LLMAdaBoostClassifier,
+    PGRDisplay,
     PseudoLabeler,
     QADataset,
     RandomSplit,
+    RoundsDisplay,
     SweepError,
     SweepResult,
     TokenAdaBoostGenerator,
+    W2SBarDisplay,
     W2SPipeline,
     ablations,
     cross_val_difficulty,
     interval_over_seeds,
     make_qa,
+    paper,
     performance_gap_recovered,
     plan_sweep,
     run_sweep,
     to_binary,
     word_tokenizer,
 )
+from ensemw2s._fingerprint import versions
 
 POOL = make_qa(150, difficulty=(3, 6), random_state=0)
 WEAK, STRONG = ("weak", BigramLearner()), ("strong", BigramLearner(smoothing=0.05))
@@ -116,6 +121,103 @@ def test_a_damaged_unit_is_refused(tmp_path):
     path = next((tmp_path / "unit").glob("*.json"))
     path.write_text(path.read_text().replace('"seed": 0', '"seed": 7'))
     with pytest.raises(CheckpointError, match=path.name):
+        SweepResult.load(tmp_path)
+
+
+def quick(folder=None, **settings):
+    """A sweep of two seeds and the random split in a second."""
+    arguments = {"seeds": 2, "splits": ["random"], "out_dir": folder, **SETTINGS, "dataset": SMALL, "n_estimators": 2}
+    return run_sweep([(WEAK, STRONG)], **(arguments | settings))
+
+
+def test_sweeps_that_ask_for_more_of_the_same_are_one_when_loaded(tmp_path):
+    first = quick(tmp_path)
+    quick(tmp_path, seeds=1, student_rounds="all")
+    quick(tmp_path, train_on_easy=True, variants=ablations("combine"))
+    loaded = SweepResult.load(tmp_path)
+    assert len(list((tmp_path / "unit").glob("*.json"))) == 7
+    assert loaded.frame["settings_digest"].nunique() == 2  # of two variants
+    cell = ("weak", "strong", "random", "boosting")
+    pd.testing.assert_series_equal(loaded.comparison().loc[cell], first.comparison().loc[cell])
+    assert loaded.summary().loc[(*cell, "easy"), "n_seeds"] == 2
+    assert paper.table(3, loaded).frame["n_seeds"].tolist() == [2, 2]
+
+
+def test_data_sets_and_settings_that_share_a_folder_are_never_averaged(tmp_path):
+    others = {"dataset": make_qa(60, random_state=5)}, {"n_estimators": 1}, {"student_params": {"smoothing": 0.3}}
+    for changed in ({}, *others):
+        quick(tmp_path, **changed)
+    loaded = SweepResult.load(tmp_path)
+    summary, comparison = loaded.summary(), loaded.comparison()
+    assert set(summary["n_seeds"]) == set(comparison["n_seeds"]) == {2}
+    assert len(comparison) == 1 + len(others)
+    assert comparison.index.names[0] == "settings_digest"
+    assert loaded.to_markdown().count("| weak → strong | random |") == 1 + len(others)
+    for show in (
+        lambda: paper.table(3, loaded), lambda: paper.figure(13, loaded), lambda: PGRDisplay.from_frame(loaded.frame),
+        lambda: W2SBarDisplay.from_frame(loaded.frame), lambda: RoundsDisplay.from_frame(loaded.rounds),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="settings"):
+            show()
+    with pytest.raises(
+        ValueError, match=r"Table 3 must show one setting of weak → strong, random, boosting. .*differ in"
+    ):
+        paper.table(3, loaded)
+    digest = loaded.frame.query("settings.str.contains('\"smoothing\": 0.3')")["settings_digest"].iloc[0]
+    expected = quick(student_params={"smoothing": 0.3})
+    chosen = loaded.select(settings_digest=digest)
+    pd.testing.assert_frame_equal(chosen.summary(), expected.summary())
+    assert paper.table(3, chosen).frame["n_seeds"].tolist() == [2, 2]
+
+
+def test_data_sets_by_name_are_levels_of_a_summary_and_refused_by_tables(result):
+    records = [{**record, "dataset": "another"} for record in result.records]
+    both = SweepResult([*result.records, *records])
+    assert both.summary().index.names[0] == "dataset"
+    pd.testing.assert_frame_equal(both.summary().loc["another"], result.summary())
+    with pytest.raises(
+        ValueError, match=r"Table 3 must show one dataset\. Got 'make_qa', 'another'; pass result\.select"
+    ):
+        paper.table(3, both)
+    with pytest.raises(ValueError, match="several values of 'dataset'"):
+        W2SBarDisplay.from_frame(both.frame, split="random")
+    with pytest.raises(ValueError, match=r"dataset='third'\. Got dataset 'make_qa', 'another'"):
+        both.select(dataset="third")
+    with pytest.raises(ValueError, match="Got seed 0 of weak → strong, random, boosting several times"):
+        SweepResult([*result.records, *result.records]).comparison()
+
+
+def test_seeds_of_other_versions_are_not_further_seeds(tmp_path, monkeypatch):
+    quick(tmp_path, seeds=[0])
+    changed = {**versions(), "torch": "9.9"}
+    monkeypatch.setattr("ensemw2s.experiments._store.versions", lambda: changed)
+    with pytest.raises(CheckpointError, match=r"was computed with torch \S+ \(now 9\.9\)"):
+        quick(tmp_path, seeds=2)
+    with pytest.warns(UserWarning, match=r"\(now 9\.9\); it is shown as it is"):
+        quick(tmp_path, seeds=[0])
+    quick(tmp_path, seeds=[1])
+    assert SweepResult.load(tmp_path).summary()["n_seeds"].tolist() == [1] * 12
+
+
+def test_mixed_precision_of_the_environment_makes_another_result(tmp_path, monkeypatch):
+    quick(tmp_path, seeds=[0])
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    quick(tmp_path, seeds=[0])
+    assert len(SweepResult.load(tmp_path)) == 1
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    plan = plan_sweep([(WEAK, STRONG)], splits=["random"], seeds=[0], out_dir=tmp_path, **SETTINGS | {"dataset": SMALL})
+    quick(tmp_path, seeds=[0])
+    assert len(SweepResult.load(tmp_path).comparison()) == 2
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION")
+    with pytest.raises(SweepError, match="ACCELERATE_MIXED_PRECISION must be 'bf16', as where the sweep was planned"):
+        plan.run()
+
+
+def test_a_result_of_another_kind_is_no_unit(tmp_path):
+    quick(tmp_path, seeds=[0])
+    other = next((tmp_path / "student").glob("*.json"))
+    other.rename(tmp_path / "unit" / other.name)
+    with pytest.raises(CheckpointError, match=f"{other.name} holds no result of a unit"):
         SweepResult.load(tmp_path)
 
 

@@ -202,6 +202,7 @@ def _show_figure(options: Namespace, number: Any, result: SweepResult) -> None:
     from ensemw2s import paper
 
     drawn = paper.figure(number, result, choice=options.choice)
+    result = paper.FIGURES[number].select(result)  # the table is that of what is drawn
     if number == 5:
         text = paper.table("figure-5", result).to_markdown()
     elif paper.FIGURES[number].rounds:

@@ -7,6 +7,7 @@ from ensemw2s.experiments._comparison import difference, recovered
 from ensemw2s.experiments._markdown import PGR_REMARK, interval_remark
 from ensemw2s.experiments._plan import SweepPlan
 from ensemw2s.experiments._result import SweepResult
+from ensemw2s.experiments._settings import refuse_mixture
 from ensemw2s.experiments._sweep import plan_sweep, run_sweep
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "interval_remark",
     "plan_sweep",
     "recovered",
+    "refuse_mixture",
     "run_sweep",
 ]

@@ -8,12 +8,11 @@ import numpy as np
 
 from ensemw2s.experiments._encoding import unpack_credit
 from ensemw2s.experiments._rounds_diversity import diversity_by_round
+from ensemw2s.experiments._settings import CELL, brief_settings
 from ensemw2s.metrics import bootstrap_interval
 
-__all__ = ["CELL", "MODELS", "accuracy", "model_rows", "round_rows", "selection_rows"]
+__all__ = ["MODELS", "accuracy", "model_rows", "round_rows", "selection_rows"]
 
-# What a mean over seeds is taken for.
-CELL = ("weak", "strong", "split", "variant")
 MODELS = ("weak", "ensemble", "uniform", "baseline", "student", "oracle", "easy")
 
 
@@ -40,6 +39,7 @@ def model_rows(record: dict[str, Any], confidence_level: float) -> list[dict[str
             "chance": record["chance"],
             "n_test": len(right),
             "n_tied": int(np.sum((right > 0) & (right < 1))),
+            **_settings_columns(record),
         })  # fmt: skip
     return rows
 
@@ -68,6 +68,7 @@ def round_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
             "student_accuracy": students.get(t + 1, float("nan")),
             "chance": record["chance"],
             **diversity[t],
+            **_settings_columns(record),
         }
         for t in range(n_rounds)
     ]
@@ -89,4 +90,8 @@ def selection_rows(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unit_columns(record: dict[str, Any]) -> dict[str, Any]:
-    return {column: record[column] for column in (*CELL, "seed")}
+    return {column: record[column] for column in ("dataset", "task", *CELL, "seed")}
+
+
+def _settings_columns(record: dict[str, Any]) -> dict[str, str]:
+    return {"settings": brief_settings(record), "settings_digest": record.get("settings_digest", "")}

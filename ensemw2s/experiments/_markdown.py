@@ -27,15 +27,27 @@ def sweep_table(summary: Any, comparison: Any, confidence_level: float) -> str:
         Of the intervals in `comparison`.
     """
     models = [name for name in MODELS if name in summary.index.get_level_values("model")]
-    head = ["weak → strong", "split", "variant", *models, "student − baseline", "PGR", "chance", "seeds × items"]
+    others = comparison.index.names[:-4]  # what tells data sets or settings apart
+    head = [
+        *others,
+        "weak → strong",
+        "split",
+        "variant",
+        *models,
+        "student − baseline",
+        "PGR",
+        "chance",
+        "seeds × items",
+    ]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for cell, row in comparison.iterrows():
-        weak, strong, split, variant = cell
+        *where, weak, strong, split, variant = cell
         scores = [_plus_minus(summary, (*cell, model)) for model in models]
         interval = f"{row['student_minus_baseline']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
         chance = summary.loc[(*cell, models[0]), "chance"]
         size = f"{row['n_seeds']} × {row['n_test'] // row['n_seeds']}"
         cells = [
+            *where,
             f"{weak} → {strong}",
             split,
             variant,

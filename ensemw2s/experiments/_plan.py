@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
+import warnings
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -13,12 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ensemw2s._progress import progress_bar
-from ensemw2s.exceptions import SweepError
+from ensemw2s.exceptions import CheckpointError, SweepError
 from ensemw2s.experiments._attempt import attempt_unit, forget_attempts
 from ensemw2s.experiments._parts import difficulty_ratings
 from ensemw2s.experiments._result import SweepResult
 from ensemw2s.experiments._spec import Settings, Unit
-from ensemw2s.experiments._store import ResultStore
+from ensemw2s.experiments._store import OTHER_VERSIONS, ResultStore, other_versions
 from ensemw2s.experiments._unit import UnitFailure, describe_unit, read_unit
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ class SweepPlan:
             If the stored ratings are damaged.
         """
         with self._folder() as folder:
-            return difficulty_ratings(self.settings, ResultStore(folder), n_jobs=n_jobs, verbose=verbose)
+            store = ResultStore(folder, for_more=False)
+            return difficulty_ratings(self.settings, store, n_jobs=n_jobs, verbose=verbose)
 
     def run(self, *, n_jobs: int | None = None, verbose: bool = False) -> SweepResult:
         """Run what is not finished, and gather the results.
@@ -137,6 +139,14 @@ class SweepPlan:
         ------
         SweepError
             If units failed, after all others have finished, or if a worker died.
+        CheckpointError
+            If a stored result is damaged, or units are missing and those that are there were computed with other
+            versions of packages; nothing has been trained then.
+
+        Warns
+        -----
+        UserWarning
+            If no unit is missing, and some were computed with other versions than this process has.
         """
         with self._folder() as folder:
             return self._run(folder, n_jobs, verbose)
@@ -147,9 +157,10 @@ class SweepPlan:
         return nullcontext(self.out_dir)
 
     def _run(self, folder: str, n_jobs: int | None, verbose: bool) -> SweepResult:
-        store = ResultStore(folder)
+        store = ResultStore(folder, for_more=False)
         missing = [unit for unit, finished in zip(self.units, self.finished(), strict=True) if not finished]
         # Neighbours differ in split or seed, and share neither a weak ensemble nor an oracle that one would wait for.
+        self._check_versions(store, bool(missing))
         missing.sort(key=lambda unit: (unit.variant.name, unit.weak.name, unit.strong.name))
         call = uuid.uuid4().hex
         try:
@@ -170,6 +181,15 @@ class SweepPlan:
             reasons = "\n".join(str(failure) for failure in failures)
             raise SweepError(f"{len(failures)} of {len(self.units)} units failed:\n{reasons}", failures, result)
         return result
+
+    def _check_versions(self, store: ResultStore, goes_on: bool) -> None:
+        for path in self.paths():
+            difference = other_versions(store.read_record(path)) if path.exists() else ""
+            if difference and goes_on:
+                raise CheckpointError(f"{path} was computed with {difference}. {OTHER_VERSIONS}")
+            if difference:
+                warnings.warn(f"{path} was computed with {difference}; it is shown as it is.", stacklevel=4)
+                return
 
     def _outcomes(
         self, units: list[Unit], folder: str, call: str, n_jobs: int | None, verbose: bool

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ensemw2s.experiments._comparison import compare
 from ensemw2s.experiments._encoding import unpack_bits, unpack_credit
-from ensemw2s.experiments._frames import CELL, model_rows, round_rows, selection_rows
+from ensemw2s.experiments._frames import model_rows, round_rows, selection_rows
 from ensemw2s.experiments._markdown import sweep_table
+from ensemw2s.experiments._settings import CELL, cells, merge_units, varying
 from ensemw2s.experiments._store import ResultStore
+from ensemw2s.experiments._unit import load_unit
 from ensemw2s.report import W2SReport
 
 if TYPE_CHECKING:
     import pandas
 
 __all__ = ["SweepResult"]
+
+_SELECT = ("dataset", "task", *CELL, "seed", "settings_digest")
 
 
 class SweepResult:
@@ -52,8 +56,8 @@ class SweepResult:
         Parameters
         ----------
         out_dir : path
-            Where `run_sweep` kept its results. Sweeps of other settings that share the folder must have names of
-            models or variants of their own, or their seeds would be averaged.
+            Where `run_sweep` kept its results. Several sweeps may share it: what they have in common is there once, and
+            results of other data or settings are never averaged, see `summary` and `select`.
         confidence_level : float in (0, 1), default=0.95
             Of all intervals.
 
@@ -66,13 +70,43 @@ class SweepResult:
         FileNotFoundError
             If no unit is finished there.
         CheckpointError
-            If a result is damaged.
+            If a result is damaged, or no result of a unit.
         """
         store = ResultStore(out_dir)
         paths = sorted((store.folder / "unit").glob("*.json"))
         if not paths:
             raise FileNotFoundError(f"out_dir must hold finished units of a sweep. Found none in {store.folder}.")
-        return cls([store.read(path) for path in paths], confidence_level=confidence_level)
+        return cls(merge_units(load_unit(store, path) for path in paths), confidence_level=confidence_level)
+
+    def select(self, **values: Any) -> SweepResult:
+        """The runs with given values.
+
+        Parameters
+        ----------
+        **values
+            Value, or list of values, by column: "dataset", "task", "weak", "strong", "split", "variant", "seed",
+            "settings_digest".
+
+        Returns
+        -------
+        SweepResult
+
+        Raises
+        ------
+        ValueError
+            If a column is unknown, or there is no such run; the message lists the values that there are.
+        """
+        records = self.records
+        for column, value in values.items():
+            if column not in _SELECT:
+                raise ValueError(f"select takes {', '.join(_SELECT)}. Got {column!r} instead.")
+            wanted = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+            found = [record for record in records if record.get(column, "") in wanted]
+            if not found:
+                known = ", ".join(map(repr, dict.fromkeys(record.get(column, "") for record in records)))
+                raise ValueError(f"The sweep must have runs with {column}={value!r}. Got {column} {known}.")
+            records = found
+        return SweepResult(records, confidence_level=self.confidence_level)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -101,9 +135,11 @@ class SweepResult:
     def frame(self) -> pandas.DataFrame:
         """One row per unit and model.
 
-        Columns: weak, strong, split, variant, seed, model ("weak", "ensemble", "uniform", "baseline", "student",
-        "oracle", "easy"), accuracy with its bootstrap interval over items (low, high), token_error, chance, n_test,
-        and n_tied, the items of which m options were tied for the likeliest, and which count 1/m.
+        Columns: dataset, task, weak, strong, split, variant, seed, model ("weak", "ensemble", "uniform", "baseline",
+        "student", "oracle", "easy"), accuracy with its bootstrap interval over items (low, high), token_error, chance,
+        n_test, n_tied (the items of which m options were tied for the likeliest, and which count 1/m), settings (what
+        was asked for, as JSON), settings_digest (a hash of all that the run depends on but the seed, versions of
+        packages included).
         """
         import pandas as pd
 
@@ -113,11 +149,11 @@ class SweepResult:
     def rounds(self) -> pandas.DataFrame:
         """One row per unit and round of boosting.
 
-        Columns: weak, strong, split, variant, seed, round, vote, error and prior (of training), accuracy and
-        token_error of the first `round` members on test, member_accuracy, validation_accuracy, student_accuracy (of
+        Columns: dataset, task, weak, strong, split, variant, seed, round, vote, error and prior (of training), accuracy
+        and token_error of the first `round` members on test, member_accuracy, validation_accuracy, student_accuracy (of
         the student of the first `round` members), and for these members margin (mean over test items), margin_low
-        (tenth percentile), disagreement, error_correlation and q_statistic (means over pairs). nan where there is
-        none.
+        (tenth percentile), disagreement, error_correlation and q_statistic (means over pairs), settings and
+        settings_digest as in `frame`. nan where there is none.
         """
         import pandas as pd
 
@@ -130,9 +166,11 @@ class SweepResult:
         -------
         pandas.DataFrame
             Indexed by weak, strong, split, variant and model; columns accuracy, sem (nan for one seed), token_error,
-            chance, n_seeds, n_test (items of all seeds together).
+            chance, n_seeds, n_test (items of all seeds together). Where data sets or tasks differ, or a pair, split and
+            variant has several settings, "dataset", "task" or "settings_digest" are levels in front of the others.
         """
-        grouped = self.frame.groupby([*CELL, "model"], sort=False)
+        list(cells(self.records))  # a seed that is there twice is no further seed
+        grouped = self.frame.groupby([*varying(self.records), *CELL, "model"], sort=False)
         return grouped.agg(
             accuracy=("accuracy", "mean"),
             sem=("accuracy", "sem"),
@@ -148,23 +186,21 @@ class SweepResult:
         Returns
         -------
         pandas.DataFrame
-            Indexed by weak, strong, split and variant. ``student_minus_baseline`` with its interval, paired, of
-            `interval_over_seeds` (low, high) and the standard error over seeds (sem); ``ensemble_minus_weak`` likewise
-            (ensemble_low, ensemble_high); ``pgr`` and ``pgr_baseline`` of the mean accuracies, nan where the oracle is
-            not better than the weak model beyond the interval of their difference or a model is below chance,
-            and pgr_reason then; n_seeds and n_test (items of all seeds together). Of a single seed the intervals are
-            over its test items only.
+            Indexed by weak, strong, split and variant, and what `summary` puts in front of them.
+            ``student_minus_baseline`` with its interval, paired, of `interval_over_seeds` (low, high) and the standard
+            error over seeds (sem); ``ensemble_minus_weak`` likewise (ensemble_low, ensemble_high); ``pgr`` and
+            ``pgr_baseline`` of the mean accuracies, nan where the oracle is not better than the weak model beyond the
+            interval of their difference or a model is below chance, and pgr_reason then; n_seeds and n_test (items of
+            all seeds together). Of a single seed the intervals are over its test items only.
         """
         import pandas as pd
 
-        cells: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-        for record in self.records:
-            cells.setdefault(tuple(record[column] for column in CELL), []).append(record)
+        index = [*varying(self.records), *CELL]
         rows = [
-            {**dict(zip(CELL, cell, strict=True)), **compare(records, self.confidence_level)}
-            for cell, records in cells.items()
+            {**{column: records[0][column] for column in index}, **compare(records, self.confidence_level)}
+            for records in cells(self.records)
         ]
-        return pd.DataFrame(rows).set_index(list(CELL))
+        return pd.DataFrame(rows).set_index(index)
 
     def selected_rounds(self) -> pandas.DataFrame:
         """The number of rounds chosen on validation, beside the best round on test.
@@ -188,7 +224,9 @@ class SweepResult:
         for record in self.records:
             if record["validation"] is None or len(record["students"]) < len(record["stages"]):
                 raise ValueError("selected_rounds needs run_sweep(validation_size=..., student_rounds='all').")
-        return pd.DataFrame([selection_rows(record) for record in self.records]).set_index([*CELL, "seed"])
+        chosen = pd.DataFrame([selection_rows(record) for record in self.records])
+        index = [*varying(self.records), *CELL, "seed"]
+        return chosen.set_index(index)[[column for column in chosen.columns if column not in _SELECT]]
 
     def to_markdown(self) -> str:
         """Mean ± standard error over seeds of every model, and what the ensemble brings, as a Markdown table.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +14,7 @@ from ensemw2s._validation import check_integer, shorten
 from ensemw2s.experiments._tasks import Task
 from ensemw2s.pseudo import PseudoLabeler
 
-__all__ = ["TIES", "Model", "Settings", "Unit", "Variant", "as_model"]
+__all__ = ["TIES", "Model", "Settings", "Unit", "Variant", "as_model", "check_names", "mixed_precision"]
 
 # Settings of a booster that are looked at after training: variants that differ in nothing else share their members.
 _READOUT = ("choose", "combine", "voting")
@@ -125,6 +126,11 @@ class Variant:
         return self.booster == other.booster and self.learner == other.learner
 
 
+def mixed_precision() -> str:
+    """What the environment asks accelerate for, such as "bf16"; "no" if nothing."""
+    return os.environ.get("ACCELERATE_MIXED_PRECISION", "").strip().lower() or "no"
+
+
 @dataclass(frozen=True)
 class Settings:
     """What all units of a sweep share.
@@ -150,6 +156,8 @@ class Settings:
         Whether the strong model is also trained on the true answers of train-weak.
     checkpoint_rounds : bool
         Whether each round of a weak ensemble is committed as it ends.
+    mixed_precision : str
+        What ``ACCELERATE_MIXED_PRECISION`` makes of all training where the sweep was planned.
     """
 
     task: Task
@@ -163,10 +171,14 @@ class Settings:
     student_rounds: str = "last"
     train_on_easy: bool = False
     checkpoint_rounds: bool = False
+    mixed_precision: str = field(default_factory=mixed_precision)
 
     def describe_questions(self) -> dict[str, Any]:
-        """The pool and what is made of it, as JSON."""
-        return {"task": self.task.name, "questions": fingerprint_questions(self.task.questions)}
+        """The pool, what is made of it, and what in the environment changes all training, as JSON."""
+        described = {"task": self.task.name, "questions": fingerprint_questions(self.task.questions)}
+        if self.mixed_precision != "no":  # where it is, results have the names that they always had
+            described["mixed_precision"] = self.mixed_precision
+        return described
 
     def describe_rating(self) -> dict[str, Any]:
         """All that the difficulty ratings depend on, as JSON."""

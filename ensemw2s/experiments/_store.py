@@ -11,16 +11,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ensemw2s._fingerprint import digest
+from ensemw2s._fingerprint import digest, versions
 from ensemw2s._version import __version__
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.storage import commit_text
+from ensemw2s.storage import MALFORMED, commit_text, read_file
 
-__all__ = ["ResultStore"]
+__all__ = ["OTHER_VERSIONS", "ResultStore", "other_versions"]
+
+OTHER_VERSIONS = (
+    "What is still missing would be computed with these, and both be averaged. Install those versions to go on, pass "
+    "another out_dir, or read what is finished with SweepResult.load."
+)
 
 logger = logging.getLogger("ensemw2s")
 
 _FORMAT = 1
+_LARGEST = 512 * 2**20  # bytes
 
 
 class ResultStore:
@@ -34,10 +40,14 @@ class ResultStore:
     ----------
     folder : path
         Created where it is missing.
+    for_more : bool, default=True
+        Whether what is read goes into results that are computed now, and must have been computed with the same versions
+        of packages; what is only shown need not.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], *, for_more: bool = True) -> None:
         self.folder = Path(folder)
+        self._for_more = for_more
 
     def get(self, kind: str, description: dict[str, Any], compute: Callable[[], Any]) -> Any:
         """Read a result, or compute and commit it.
@@ -54,17 +64,17 @@ class ResultStore:
         Raises
         ------
         CheckpointError
-            If the stored result is damaged.
+            If the stored result is damaged, or was computed with other versions of packages.
         """
         from filelock import FileLock
 
         path = self.path(kind, description)
         if path.exists():
-            return self.read(path, description)
+            return self._read_kept(path, description)
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if path.exists():  # another process was first
-                return self.read(path, description)
+                return self._read_kept(path, description)
             started, cpu = time.perf_counter(), time.process_time()
             result = compute()
             seconds = {"wall": time.perf_counter() - started, "cpu": time.process_time() - cpu}
@@ -82,27 +92,61 @@ class ResultStore:
         return self.read_record(path, description)["result"]
 
     def read_record(self, path: Path, description: dict[str, Any] | None = None) -> dict[str, Any]:
-        """A stored result with its ``description`` and the ``seconds`` it took."""
+        """A stored result with its ``description``, the ``seconds`` it took, and the ``versions`` that computed it.
+
+        Files of early versions say no versions.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, no plain file, has another's name, or holds something else.
+        """
+        content = read_file(path, _LARGEST)
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            body, checksum = stored["body"], stored["sha256"]
-        except (ValueError, KeyError, TypeError) as error:
+            stored = json.loads(content.decode("utf-8"))
+            if not isinstance(stored, dict) or set(stored) != {"format", "ensemw2s", "sha256", "body"}:
+                raise ValueError("it has other entries than a result has")
+            spelled, body = json.dumps(stored).encode(), stored["body"]
+            whole = isinstance(body, dict) and {"description", "seconds", "result"} <= set(body)
+        except MALFORMED as error:
             raise CheckpointError(f"{path} is no stored result ({error}); delete it to compute it again.") from error
-        if stored.get("format") != _FORMAT:
+        if stored["format"] != _FORMAT:
             raise CheckpointError(
-                f"{path} has format {stored.get('format')!r}, this version reads {_FORMAT}; "
-                f"delete it to compute it again."
+                f"{path} has format {stored['format']!r}, this version reads {_FORMAT}; delete it to compute it again."
             )
-        if _checksum(body) != checksum:
+        # Spelled as it was written: every bit counts, and no key is there twice.
+        if not whole or spelled != content or _checksum(body) != stored["sha256"]:
             raise CheckpointError(f"{path} is damaged, its checksum differs; delete it to compute it again.")
+        if body.get("versions", {}).get("ensemw2s", stored["ensemw2s"]) != stored["ensemw2s"]:
+            raise CheckpointError(f"{path} is damaged, it says two versions; delete it to compute it again.")
         if description is not None and body["description"] != json.loads(json.dumps(description)):
             raise CheckpointError(f"{path} was computed from something else; delete it to compute it again.")
+        if path.stem != digest(body["description"]):
+            raise CheckpointError(
+                f"{path} is a copy, or was renamed: its name is not that of what it was computed from, "
+                f"{digest(body['description'])}.json. Give it that name, or delete it."
+            )
         return body
 
+    def _read_kept(self, path: Path, description: dict[str, Any]) -> Any:
+        body = self.read_record(path, description)
+        if self._for_more and (difference := other_versions(body)):
+            raise CheckpointError(f"{path} was computed with {difference}. {OTHER_VERSIONS}")
+        return body["result"]
+
     def _commit(self, path: Path, body: dict[str, Any]) -> None:
-        body = json.loads(json.dumps(body))
+        body = json.loads(json.dumps({**body, "versions": versions()}))
         stored = {"format": _FORMAT, "ensemw2s": __version__, "sha256": _checksum(body), "body": body}
         commit_text(path, json.dumps(stored))
+
+
+def other_versions(body: dict[str, Any]) -> str:
+    """How the packages that computed a result differ from those of this process; "" if they do not, or are unknown."""
+    known, now = body.get("versions"), versions()
+    if known is None:
+        return ""
+    changed = [name for name in sorted({*known, *now}) if known.get(name) != now.get(name)]
+    return ", ".join(f"{name} {known.get(name, 'missing')} (now {now.get(name, 'missing')})" for name in changed)
 
 
 def _checksum(body: Any) -> str:

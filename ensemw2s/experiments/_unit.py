@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ensemw2s.experiments._spec import Settings, Unit
+from ensemw2s._validation import shorten
+from ensemw2s.exceptions import CheckpointError
+from ensemw2s.experiments._settings import with_settings
+from ensemw2s.experiments._spec import Settings, Unit, mixed_precision
 from ensemw2s.experiments._store import ResultStore
 from ensemw2s.experiments._student_step import student_result
 from ensemw2s.experiments._weak_step import weak_result
+from ensemw2s.storage import MALFORMED
 
-__all__ = ["UnitFailure", "describe_unit", "read_unit", "run_unit"]
+__all__ = ["UnitFailure", "describe_unit", "load_unit", "read_unit", "run_unit"]
+
+# Of a unit's result, whatever version has written it.
+_DICTS = ("readout", "correct", "token_errors", "students")
+_LISTS = ("votes", "errors", "priors", "stages", "members")
+_TEXTS = ("weak", "strong", "split", "variant", "task", "dataset", "stop_reason")
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,11 @@ class UnitFailure:
 def run_unit(settings: Settings, unit: Unit, folder: str) -> UnitFailure | None:
     """Compute what the unit still lacks and commit it; an error is returned, so that other units go on."""
     try:
+        if (here := mixed_precision()) != settings.mixed_precision:
+            raise RuntimeError(
+                f"ACCELERATE_MIXED_PRECISION must be {settings.mixed_precision!r}, as where the sweep was planned. Got "
+                f"{here!r} in the worker; set it there, too."
+            )
         read_unit(settings, unit, ResultStore(folder))
     except Exception as error:  # noqa: BLE001 - reported by name when the other units have finished
         return UnitFailure(unit.name, f"{type(error).__name__}: {error}", traceback.format_exc())
@@ -47,8 +62,47 @@ def describe_unit(settings: Settings, unit: Unit) -> dict[str, Any]:
 
 
 def read_unit(settings: Settings, unit: Unit, store: ResultStore) -> dict[str, Any]:
-    """The unit's result as JSON, computed where it is missing."""
-    return store.get("unit", describe_unit(settings, unit), lambda: _compute(settings, unit, store))
+    """The unit's result as JSON, computed where it is missing, with its settings."""
+    description = describe_unit(settings, unit)
+    store.get("unit", description, lambda: _compute(settings, unit, store))
+    return load_unit(store, store.path("unit", description), description)
+
+
+def load_unit(store: ResultStore, path: Path, description: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A unit's stored result, with its settings.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, or holds no result of a unit.
+    """
+    stored = store.read_record(path, description)
+    try:
+        record = with_settings(stored["result"], stored)
+        complaint = _complaint(record)
+    except MALFORMED as error:
+        complaint = f"{type(error).__name__}: {error}"
+    if complaint:
+        raise CheckpointError(f"{path} holds no result of a unit ({complaint}); delete it to compute it again.")
+    return record
+
+
+def _complaint(record: dict[str, Any]) -> str:
+    """What is missing or odd in a unit's result; "" if nothing is."""
+    kinds = [(_DICTS, dict), (_LISTS, list), (_TEXTS, str), (("seed",), int), (("chance",), float)]
+    for names, kind in kinds:
+        for name in names:
+            if type(record[name]) is not kind:
+                return f"{name} is {shorten(record[name])}"
+    n_rounds, n_items = len(record["stages"]), len(record["correct"]["weak"])
+    if any(len(record[name]) != n_rounds for name in _LISTS):
+        return f"not all of {', '.join(_LISTS)} have {n_rounds} entries"
+    answers = [*record["correct"].values(), *record["students"].values(), *record["stages"], *record["members"]]
+    if n_rounds == 0 or any(len(one) != n_items for one in answers):
+        return f"not all models have {n_items} answers"
+    if record.get("items") is not None and len(record["items"]) != n_items:
+        return f"items has not {n_items} entries"
+    return ""
 
 
 def _compute(settings: Settings, unit: Unit, store: ResultStore) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ensemw2s._validation import check_option
-from ensemw2s.experiments import SweepPlan, SweepResult, ablations
+from ensemw2s.experiments import SweepPlan, SweepResult, ablations, refuse_mixture
 from ensemw2s.paper import _figures, _tables
 from ensemw2s.paper._selection import at_round, first_seed, one_variant, remark_on_rounds, say_sizes, with_split
 from ensemw2s.paper._table import PaperTable
@@ -45,8 +45,10 @@ class Experiment:
     split: str = ""
     single: bool = False
 
-    def select(self, result: SweepResult) -> SweepResult:
+    def select(self, result: SweepResult, variant: str | None = None) -> SweepResult:
         """The runs that are shown: what is said of a table or figure is said of these alone."""
+        if self.needs == "runs":
+            result = one_variant(result, variant)
         if self.split:
             result = with_split(result, self.split)
         return first_seed(result) if self.single else result
@@ -237,7 +239,8 @@ def table(number: int | str, result: SweepResult, *, variant: str | None = None)
     Raises
     ------
     ValueError
-        If the number is unknown, or the sweep lacks a split or variant.
+        If the number is unknown, or the sweep lacks a split or variant, or holds several data sets, tasks or settings
+        of a pair, see `SweepResult.select`.
 
     Examples
     --------
@@ -250,7 +253,8 @@ def table(number: int | str, result: SweepResult, *, variant: str | None = None)
     FrozenList(['weak', 'strong', 'measure'])
     """
     wanted = experiment("table", number)
-    result = wanted.select(one_variant(result, variant))
+    result = wanted.select(result, variant)
+    refuse_mixture(result.records, _title("table", number, wanted).partition(" of the paper")[0])
     frame, remarks = wanted.render(result)
     return PaperTable(f"{_title('table', number, wanted)} Here: {_data(result)}.", frame, tuple(remarks))
 
@@ -277,7 +281,8 @@ def figure(number: int, source: Any, *, variant: str | None = None, choice: str 
     Raises
     ------
     TypeError, ValueError
-        If the number is unknown, or the sweep lacks what the figure needs.
+        If the number is unknown, or the sweep lacks what the figure needs, or holds several data sets, tasks or
+        settings of a pair, see `SweepResult.select`.
 
     Examples
     --------
@@ -294,9 +299,8 @@ def figure(number: int, source: Any, *, variant: str | None = None, choice: str 
         return _head(wanted.render(ratings, name), [said])
     if not isinstance(source, SweepResult):
         raise TypeError(f"source must be a SweepResult for Figure {number}. Got {type(source).__name__} instead.")
-    result, remarks = source, []
-    if wanted.needs == "runs":
-        result = wanted.select(one_variant(source, variant))
+    result, remarks = wanted.select(source, variant), []
+    refuse_mixture(result.records, f"Figure {number}")
     if wanted.rounds:
         remarks = remark_on_rounds(result, choice)
         result = at_round(result, choice)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from ensemw2s._validation import check_option
@@ -21,7 +20,7 @@ def with_split(result: SweepResult, split: str) -> SweepResult:
     ValueError
         If there are none; the message lists the splits that there are.
     """
-    return _filtered(result, "split", split)
+    return result.select(split=split)
 
 
 def one_variant(result: SweepResult, variant: str | None) -> SweepResult:
@@ -35,12 +34,12 @@ def one_variant(result: SweepResult, variant: str | None) -> SweepResult:
     if variant is None:
         names = {record["variant"] for record in result.records}
         variant = next(iter(names)) if len(names) == 1 else "boosting"
-    return _filtered(result, "variant", variant)
+    return result.select(variant=variant)
 
 
 def first_seed(result: SweepResult) -> SweepResult:
     """The runs of the smallest seed: a single run of each experiment."""
-    return _filtered(result, "seed", min(record["seed"] for record in result.records))
+    return result.select(seed=min(record["seed"] for record in result.records))
 
 
 def say_sizes(result: SweepResult) -> str:
@@ -130,18 +129,6 @@ def remark_on_rounds(result: SweepResult, choice: str | None = None) -> list[str
 
 def _default(result: SweepResult) -> str:
     return "validation" if can_choose(result, "validation") else "last"
-
-
-def _filtered(result: SweepResult, column: str, value: Any) -> SweepResult:
-    records = [record for record in result.records if record[column] == value]
-    if not records:
-        known = ", ".join(map(repr, _distinct(record[column] for record in result.records)))
-        raise ValueError(f"The sweep must have runs with {column}={value!r}. Got {column} {known}.")
-    return SweepResult(records, confidence_level=result.confidence_level)
-
-
-def _distinct(values: Iterable[Any]) -> list[Any]:
-    return list(dict.fromkeys(values))
 
 
 def _lacks(record: dict[str, Any], choice: str) -> str:

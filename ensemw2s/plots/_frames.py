@@ -11,7 +11,10 @@ from ensemw2s._validation import shorten
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["refuse_duplicates", "refuse_mixture", "select", "short_names"]
+__all__ = ["refuse_duplicates", "refuse_mixture", "refuse_settings", "select", "short_names"]
+
+
+_CELL = ("dataset", "task", "weak", "strong", "split", "variant")
 
 
 def select(frame: Any, columns: Sequence[str], name: str = "frame", **wanted: Any) -> pandas.DataFrame:
@@ -60,6 +63,28 @@ def refuse_mixture(frame: pandas.DataFrame, columns: Iterable[str], remedy: str)
                 f"frame holds several values of {column!r}, {_listed(frame[column])}, which must not be averaged; "
                 f"{remedy.format(column=column)}."
             )
+
+
+def refuse_settings(frame: pandas.DataFrame, apart: Iterable[str] = ()) -> None:
+    """Raise where runs of one pair, split and variant were computed from other data or with other settings.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Tidy frame; what columns it lacks are taken for one value.
+    apart : iterable of str
+        Columns whose values are kept apart.
+    """
+    where = [column for column in ("dataset", "task") if column not in apart]
+    refuse_mixture(frame, where, "pass the rows of one, as SweepResult.select({column}=...) gives them")
+    if "settings_digest" not in frame.columns or "settings_digest" in apart:
+        return
+    cell = [column for column in (*apart, *_CELL) if column in frame.columns]
+    for _, rows in frame.groupby(cell, dropna=False) if cell else [("", frame)]:
+        refuse_mixture(
+            rows, ["settings_digest"],
+            "pass the rows of one, as SweepResult.select({column}=...) gives them; the column 'settings' says which",
+        )  # fmt: skip
 
 
 def refuse_duplicates(frame: pandas.DataFrame, key: Sequence[str]) -> None:

@@ -95,10 +95,11 @@ def _recovered(weak: np.ndarray, student: np.ndarray, oracle: np.ndarray, run: R
 
 def _noise_of_comparison(group: pandas.DataFrame, comparison: pandas.DataFrame) -> float:
     """1, which no gap of accuracies exceeds, where the comparison has no PGR for this pair; else 0."""
-    cell = [column for column in ("weak", "strong", "split", "variant") if column in group.columns]
-    rows = select(
-        comparison.reset_index(), [*cell, "pgr"], "comparison", **{column: [group[column].iloc[0]] for column in cell}
-    )
+    comparison = comparison.reset_index()
+    # A comparison has data set, task and settings where they differ.
+    known = [column for column in ("dataset", "task", "settings_digest") if column in comparison.columns]
+    cell = [column for column in (*known, "weak", "strong", "split", "variant") if column in group.columns]
+    rows = select(comparison, [*cell, "pgr"], "comparison", **{column: [group[column].iloc[0]] for column in cell})
     return 1.0 if np.isnan(rows["pgr"].iloc[0]) else 0.0
 
 

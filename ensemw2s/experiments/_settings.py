@@ -1,0 +1,162 @@
+"""Which results belong together: what each was computed with, and which are the same unit twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ensemw2s._fingerprint import digest
+from ensemw2s._validation import shorten
+
+__all__ = ["CELL", "brief_settings", "cells", "merge_units", "refuse_mixture", "varying", "with_settings"]
+
+# What a mean over seeds is taken for, beside the data set, the task and the settings.
+CELL = ("weak", "strong", "split", "variant")
+_WHERE = ("dataset", "task")
+_SHOWN = 3  # differences that an error names
+
+
+def with_settings(result: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
+    """A unit's result with all that it was computed with but the seed, as "settings", and its hash.
+
+    Parameters
+    ----------
+    result : dict
+        The unit's.
+    stored : dict
+        What `ResultStore.read_record` gives. Versions are unknown of results of an early version.
+    """
+    description = stored["description"]
+    weak = {name: value for name, value in description["weak"].items() if name not in ("readouts", "rounds", "seed")}
+    weak["data"] = {name: value for name, value in weak["data"].items() if name != "seed"}
+    # What else a sweep has trained and asked changes none of a unit's numbers: "train_on_easy", other "readouts", ...
+    settings = {
+        "weak": weak,
+        "readout": description["readout"],
+        "strong": description["strong"],
+        "versions": stored.get("versions", {}),
+    }
+    return {**result, "settings": settings, "settings_digest": digest(settings)}
+
+
+def brief_settings(record: dict[str, Any]) -> str:
+    """What was asked for, as JSON; defaults of the models are in the digest only."""
+    settings = record.get("settings")
+    if not settings:
+        return ""
+    weak = settings["weak"]
+    shown = {
+        **weak["booster"],
+        **settings["readout"],
+        "weak_params": {**weak["learner"]["params"], **weak["overrides"]},
+        "student_params": settings["strong"]["params"],
+        "sizes": weak["data"]["sizes"],
+        "validation_size": weak["validation_size"],
+    }
+    return json.dumps(shown, sort_keys=True)
+
+
+def merge_units(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One record per unit: sweeps that ask for more of the same leave a result each.
+
+    Students of other rounds, and one of easy data, are taken over from results that agree in all that they share.
+    """
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for record in records:
+        key = (*_cell(record), record["seed"])
+        found[key] = _merged(found[key], record) if key in found else record
+    return list(found.values())
+
+
+def varying(records: list[dict[str, Any]]) -> list[str]:
+    """Columns beside the cell's that tell rows of a summary apart: of data set, task and settings, those that must."""
+    columns = [column for column in _WHERE if len({record[column] for record in records}) > 1]
+    digests: dict[tuple[Any, ...], set[str]] = {}
+    for record in records:
+        digests.setdefault(_cell(record)[:-1], set()).add(_digest(record))
+    return [*columns, "settings_digest"] if any(len(found) > 1 for found in digests.values()) else columns
+
+
+def cells(records: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """The seeds of each data set, task, pair, split, variant and settings.
+
+    Raises
+    ------
+    ValueError
+        If a seed is there twice: it would be counted as two.
+    """
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for record in records:
+        found.setdefault(_cell(record), []).append(record)
+    for group in found.values():
+        seeds = [record["seed"] for record in group]
+        if len(set(seeds)) < len(seeds):
+            twice = next(seed for seed in seeds if seeds.count(seed) > 1)
+            raise ValueError(f"records must hold each seed once. Got seed {twice} of {_name(group[0])} several times.")
+        yield group
+
+
+def refuse_mixture(records: list[dict[str, Any]], shown: str) -> None:
+    """Raise where a table or figure would show different experiments as one.
+
+    Parameters
+    ----------
+    records : list of dict
+        Of the runs that are shown.
+    shown : str
+        What the error calls the table or figure.
+
+    Raises
+    ------
+    ValueError
+        If there are several data sets, tasks, or settings of a pair, split and variant; it says how to pick one.
+    """
+    for column in _WHERE:
+        values = list(dict.fromkeys(record[column] for record in records))
+        if len(values) > 1:
+            raise ValueError(
+                f"{shown} must show one {column}. Got {', '.join(map(repr, values))}; pass "
+                f"result.select({column}={values[0]!r})."
+            )
+    first: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for record in records:
+        other = first.setdefault(_cell(record)[:-1], record)
+        if _digest(other) != _digest(record):
+            found = list(_differences(other.get("settings"), record.get("settings"), ""))
+            more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            raise ValueError(
+                f"{shown} must show one setting of {_name(record)}. Got two, which differ in "
+                f"{'; '.join(found[:_SHOWN])}{more}. Pass result.select(settings_digest={_digest(other)!r}), or "
+                f"{_digest(record)!r}."
+            )
+
+
+def _cell(record: dict[str, Any]) -> tuple[Any, ...]:
+    return (*(record[column] for column in (*_WHERE, *CELL)), _digest(record))
+
+
+def _digest(record: dict[str, Any]) -> str:
+    """Of records that no sweep has written, which hold no settings, all are taken for one."""
+    return str(record.get("settings_digest", ""))
+
+
+def _name(record: dict[str, Any]) -> str:
+    return f"{record['weak']} → {record['strong']}, {record['split']}, {record['variant']}"
+
+
+def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    parts = ("correct", "students", "token_errors")
+    for part in parts:
+        common = one[part].keys() & other[part].keys()
+        if any(one[part][name] != other[part][name] for name in common):
+            return one  # computed twice, with another outcome: a seed counts once all the same
+    return {**other, **one, **{part: {**other[part], **one[part]} for part in parts}}
+
+
+def _differences(one: Any, other: Any, name: str) -> Iterator[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted({*one, *other}):
+            yield from _differences(one.get(key), other.get(key), f"{name}.{key}" if name else key)
+    elif one != other:
+        yield f"{name}, {shorten(one)} and {shorten(other)}"
