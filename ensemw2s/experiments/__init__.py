@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ensemw2s.experiments._ablations import ablations
 from ensemw2s.experiments._comparison import difference, recovered
+from ensemw2s.experiments._frames import accuracy
 from ensemw2s.experiments._markdown import PGR_REMARK, interval_remark
 from ensemw2s.experiments._plan import SweepPlan
 from ensemw2s.experiments._result import SweepResult
@@ -15,6 +16,7 @@ __all__ = [
     "SweepPlan",
     "SweepResult",
     "ablations",
+    "accuracy",
     "difference",
     "interval_remark",
     "plan_sweep",

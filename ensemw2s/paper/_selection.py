@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ensemw2s._validation import check_option
-from ensemw2s.experiments import SweepResult
+from ensemw2s.experiments import SweepResult, accuracy
 
 __all__ = ["at_round", "can_choose", "first_seed", "one_variant", "remark_on_rounds", "say_sizes", "with_split"]
 
@@ -142,7 +142,7 @@ def _round(record: dict[str, Any], choice: str) -> int:
     if choice == "validation":
         scores = record["validation"]
     else:
-        scores = [record["students"][str(t)].count("1") for t in range(1, len(record["stages"]) + 1)]
+        scores = [accuracy(record["students"][str(t)]) for t in range(1, len(record["stages"]) + 1)]
     return scores.index(max(scores)) + 1
 
 
