@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from chat_tokenizers import chat_tokenizer
+from member_learners import X as QUESTIONS
+from member_learners import Y, by_bytes, by_words
 from numpy.testing import assert_allclose
 from tiny_models import (
     CHOICES,
@@ -29,6 +31,7 @@ from ensemw2s import (
     FineTunedGenerator,
     MixtureForCausalLM,
     QADataset,
+    TokenAdaBoostGenerator,
     TokenDataset,
     byte_tokenizer,
     word_tokenizer,
@@ -154,6 +157,29 @@ def test_prompt_that_leaves_no_room_is_refused_by_its_number(settings):
     learner.max_length_ = 50
     with pytest.raises(ValueError, match=r"X\[1\] is 25 tokens long and leaves no room for max_new_tokens=30"):
         generate_texts(mixture, learner, PROMPTS, settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens must be an integer of at least 1. Got 0 instead"),
+        ({"max_new_tokens": -2}, "max_new_tokens must be an integer of at least 1. Got -2 instead"),
+        ({"max_new_tokens": 2.5}, "max_new_tokens must be an integer of at least 1. Got 2.5 instead"),
+        ({"max_length": 0}, "max_length must be an integer of at least 1. Got 0 instead"),
+        ({"generation_config": GenerationConfig(max_length=0)}, "max_length must be an integer of at least 1. Got 0"),
+    ],
+)
+@pytest.mark.parametrize("several", [False, True], ids=["one tokenizer", "two tokenizers"])
+def test_a_length_that_leaves_nothing_to_write_is_refused(settings, message, several):
+    if several:
+        learners = [by_words(), by_bytes()]
+        generator = TokenAdaBoostGenerator(estimators=learners, unit="sample", n_estimators=2, prior="uniform")
+    else:
+        generator = FineTunedGenerator(by_words())
+    generator.fit(QUESTIONS, Y)
+    with pytest.raises(ValueError, match=message):
+        generator.generate(QUESTIONS[:1], **settings)
+    assert generator.generate(QUESTIONS[:1], max_new_tokens=None) == generator.generate(QUESTIONS[:1])
 
 
 def test_prompt_that_leaves_no_room_is_cut_on_the_left_where_training_does_so():

@@ -1,11 +1,17 @@
-"""Copies of an ensemble with other votes: members without one are left out, with all that is known of them."""
+"""An ensemble and its members: copies with other votes, and the ensemble as their sequence."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from member_learners import X, Y, by_bytes, by_words
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.ensemble import AdaBoostClassifier
+from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
 from ensemw2s import FineTunedGenerator, LLMAdaBoostClassifier, MixtureForCausalLM, TokenAdaBoostGenerator
@@ -57,3 +63,42 @@ def test_votes_that_leave_nobody_or_are_no_votes_are_refused(kind, votes, reques
 def test_free_text_under_too_few_votes_is_refused(generator):
     with pytest.raises(ValueError, match="votes must have 3 columns, one per member"):
         generator.predict_under([[1.0, 1.0]], X)
+
+
+# What scikit-learn's ensembles have
+
+
+@pytest.mark.parametrize("kind", ["generator", "classifier"])
+def test_an_ensemble_is_the_sequence_of_its_members(kind, request):
+    model = request.getfixturevalue(kind)
+    assert len(model) == 3
+    assert list(model) == model.estimators_ == [model[0], *model[1:]]
+    assert model[-1] is model.estimators_[2]
+    with pytest.raises(IndexError):
+        model[3]
+    unfitted = clone(model)
+    assert bool(unfitted)
+    for use in (len, iter, lambda ensemble: ensemble[0]):
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            use(unfitted)
+
+
+def test_importances_and_number_of_classes_are_those_of_scikit_learns_adaboost():
+    rows = np.random.RandomState(0).normal(size=(80, 3))
+    labels = (rows.sum(axis=1) > 0).astype(int) + (rows[:, 0] > 1)
+    ours = LLMAdaBoostClassifier(DecisionTreeClassifier(max_depth=2), n_estimators=4, random_state=0)
+    assert not hasattr(ours, "n_classes_")
+    assert not hasattr(ours, "feature_importances_")
+    theirs = AdaBoostClassifier(DecisionTreeClassifier(max_depth=2), n_estimators=4, random_state=0).fit(rows, labels)
+    # Rows weighted to sum to 1, as scikit-learn passes them on.
+    ours.fit(rows, labels, sample_weight=np.full(80, 1 / 80))
+    assert_allclose(ours.feature_importances_, theirs.feature_importances_, atol=1e-12)
+    assert ours.n_classes_ == theirs.n_classes_ == 3
+
+
+def test_importances_are_there_where_the_members_have_them():
+    texts = LLMAdaBoostClassifier(make_pipeline(TfidfVectorizer(), LogisticRegression()), n_estimators=2)
+    texts.fit(["red sky", "red sea", "old car", "old bus"], [0, 0, 1, 1])
+    assert not hasattr(texts, "feature_importances_")
+    with pytest.raises(AttributeError, match="Member 0, a Pipeline, has none"):
+        _ = texts.feature_importances_

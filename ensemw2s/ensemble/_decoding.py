@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ensemw2s._encoding import decode_answers, encode_for_learner, frame_of_learner
+from ensemw2s._validation import check_integer
 from ensemw2s.scoring import normalized
 from ensemw2s.tokens import TokenDataset, pad_left
 
@@ -116,12 +117,20 @@ def n_new_tokens(settings: dict[str, Any]) -> int:
 
 
 def with_length(settings: dict[str, Any], max_new_tokens: int) -> dict[str, Any]:
-    """Keywords of ``generate``, with the largest number of tokens where they do not say how many."""
+    """Keywords of ``generate``, with the largest number of tokens where they do not say how many.
+
+    Raises
+    ------
+    ValueError
+        If they say that less than one token, or part of one, is to be written.
+    """
     config = settings.get("generation_config")
-    lengths = ("max_new_tokens", "max_length")
-    if any(settings.get(name) or getattr(config, name, None) for name in lengths):
-        return settings
-    return {**settings, "max_new_tokens": max_new_tokens}
+    given = {}
+    for name in ("max_new_tokens", "max_length"):
+        value = settings[name] if settings.get(name) is not None else getattr(config, name, None)
+        if value is not None:
+            given[name] = check_integer(value, name, minimum=1)
+    return settings if given else {**settings, "max_new_tokens": max_new_tokens}
 
 
 def match_nll(

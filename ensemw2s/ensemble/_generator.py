@@ -19,6 +19,7 @@ from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._answer_vote import AnswerVote
 from ensemw2s.ensemble._decoding import Written, texts_of, with_length
 from ensemw2s.ensemble._html import EnsembleHTML
+from ensemw2s.ensemble._member_sequence import MemberSequence
 from ensemw2s.ensemble._other_votes import with_other_votes
 from ensemw2s.ensemble._saving import SavedEnsemble
 from ensemw2s.ensemble._training_rows import TrainingRows
@@ -42,7 +43,7 @@ def has_common_tokens(generator: BaseTokenGenerator) -> bool:
     return True
 
 
-class BaseTokenGenerator(TrainingRows, EnsembleHTML, SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
+class BaseTokenGenerator(MemberSequence, TrainingRows, EnsembleHTML, SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
     """Prediction half of the generators; `fit` sets ``estimators_``, ``estimator_weights_`` and ``max_new_tokens_``."""
 
     def generate(self, X: Any, **generation_kwargs: Any) -> list[Any]:

@@ -18,6 +18,7 @@ from ensemw2s._ties import class_credit
 from ensemw2s._usable import LengthCheck
 from ensemw2s.ensemble._classifier_rows import check_rows, input_tags
 from ensemw2s.ensemble._html import EnsembleHTML
+from ensemw2s.ensemble._member_sequence import MemberSequence, mean_importances
 from ensemw2s.ensemble._other_votes import with_other_votes
 from ensemw2s.ensemble._saving import SavedEnsemble
 from ensemw2s.ensemble._votes import member_opinion, running_mean
@@ -26,7 +27,9 @@ from ensemw2s.mixing import normalized_votes
 __all__ = ["BaseVotingClassifier"]
 
 
-class BaseVotingClassifier(EnsembleHTML, SavedEnsemble, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+class BaseVotingClassifier(
+    MemberSequence, EnsembleHTML, SavedEnsemble, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
+):
     """Prediction half of a classifier ensemble; `fit` sets ``estimators_``, ``estimator_weights_``, ``classes_``.
 
     Subclasses have the parameters ``estimator`` and ``voting``.
@@ -35,6 +38,28 @@ class BaseVotingClassifier(EnsembleHTML, SavedEnsemble, ClassifierMixin, MetaEst
     estimators_: list[Any]
     estimator_weights_: np.ndarray
     classes_: np.ndarray
+
+    @property
+    def n_classes_(self) -> int:
+        """Number of classes."""
+        check_is_fitted(self, "estimators_")
+        return len(self.classes_)
+
+    @property
+    def feature_importances_(self) -> np.ndarray:
+        """Importances of the features, averaged over the members under their votes; where the members have them.
+
+        Returns
+        -------
+        ndarray of shape (n_features,)
+
+        Raises
+        ------
+        AttributeError
+            If a member has none.
+        """
+        check_is_fitted(self, "estimators_")
+        return mean_importances(self.estimators_, self.estimator_weights_)
 
     def predict(self, X: Any) -> np.ndarray:
         """Class with the largest share of the votes; of a tie, the first.
