@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import warnings
 from functools import cache
@@ -369,6 +370,54 @@ def test_a_cue_in_the_answer_does_not_move_the_adapter():
     answer = torch.tensor([[*b"bc\nA:"]])
     expected, _ = learner.decode_step(answer, torch.ones(1, 11), torch.arange(6, 11)[None], cache=kv, use_cache=True)
     assert_allclose(logits[0], expected[0, -1:], atol=1e-5)
+
+
+FEW_SHOT = "Q a\nA: b\nQ {prompt}\nA:"
+
+
+@cache
+def few_shot():
+    return fit(learner_for(prompt_template=FEW_SHOT, epochs=1, lr=3e-2))
+
+
+@pytest.mark.parametrize(
+    ("member", "question", "answer", "acts_from"),
+    [
+        (fitted, "a b", "one", "\nA: one"),
+        (fitted, "a b", "one\nA: two", "\nA: one\nA: two"),
+        (fitted, "x\nA: y\nA: z", "one\nA:\nA:", "\nA: y\nA: z\nA: one\nA:\nA:"),
+        (fitted, "x\nA", ":\nA: two", "\nA: :\nA: two"),
+        (few_shot, "x", "one\nA: two", "\nA: one\nA: two"),
+        (few_shot, "x\nA:", "one", "\nA:\nA: one"),
+    ],
+    ids=["one cue", "in the answer", "several in both", "across the boundary", "in an example", "and in the question"],
+)
+def test_the_adapter_acts_from_one_place_however_a_row_is_read(member, question, answer, acts_from, tmp_path):
+    learner = member()
+    tokens = TokenDataset.for_learner(learner, [question], [answer])
+    prompt, labels = (torch.from_numpy(ids) for ids in tokens.row_ids(0))
+    row = torch.cat([prompt, labels])[None]
+    learner._host().save(learner.adapter_, tmp_path, cue_ids=learner.cue_ids_)
+    model = load_exported(learner, tmp_path)
+    model.peft_config["default"].alora_invocation_tokens = [*acts_from.encode()]  # there is no other such place
+    with torch.no_grad():
+        logits = model(row).logits[0, len(prompt) - 1 : -1]
+    expected = -torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+    picks = torch.arange(len(labels)), labels
+
+    assert_allclose(-score_answers([learner], [1.0], tokens).nll.sum(), expected, rtol=1e-5)
+    assert_allclose(-option_nll([learner], [1.0], [question], [[answer, "no"]])[0, 0, 0], expected, rtol=1e-5)
+    for members, votes in (([learner], [1.0]), ([learner, copy.copy(learner)], [1.0, 2.0])):
+        mixture = MixtureForCausalLM.from_members(members, votes)
+        plain = mixture(row).logits[0, len(prompt) - 1 : -1]
+        assert_allclose(plain.log_softmax(dim=-1)[picks].sum(), expected, rtol=1e-5)
+        uncached = [mixture(row[:, :end]).logits[0, -1] for end in range(len(prompt), row.shape[1])]
+        assert_allclose(torch.stack(uncached), plain, atol=2e-5)
+        cached, past = [mixture(row[:, : len(prompt)], use_cache=True)], None
+        for token in labels[:-1]:
+            past = cached[-1].past_key_values
+            cached.append(mixture(token[None, None], past_key_values=past, use_cache=True))
+        assert_allclose(torch.cat([step.logits[0, -1:] for step in cached]), plain, atol=2e-5)
 
 
 # --- a weak learner like others ---------------------------------------------------------------------------------------

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from ensemw2s._encoding._frame import Frame
 from ensemw2s._encoding._ids import encode, tokenize
-from ensemw2s._encoding._rows import cut_prompt, encode_cue, encode_for_learner, encode_questions, encode_rows
+from ensemw2s._encoding._rows import (
+    cut_prompt,
+    encode_cue,
+    encode_cue_head,
+    encode_for_learner,
+    encode_questions,
+    encode_rows,
+)
 from ensemw2s._encoding._template import (
     PromptTemplate,
     answer_ends,
@@ -26,6 +33,7 @@ __all__ = [
     "decode_answers",
     "encode",
     "encode_cue",
+    "encode_cue_head",
     "encode_for_learner",
     "encode_questions",
     "encode_rows",

@@ -61,8 +61,6 @@ class ChatFrame(Frame):
         With a chat template.
     messages : sequence of dict
         The conversation up to the question.
-    head : str
-        Text before the question.
     opening : str
         What the template puts before an answer but not behind ``add_generation_prompt``, such as an empty thought.
     tail : str
@@ -71,7 +69,6 @@ class ChatFrame(Frame):
 
     tokenizer: Any
     messages: Messages
-    head: str
     opening: str
     tail: str
 

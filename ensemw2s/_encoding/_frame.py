@@ -14,6 +14,8 @@ class Frame(ABC):
 
     Attributes
     ----------
+    head : str
+        Text before the question.
     cue : str
         Text between question and answer.
     separator : str
@@ -30,6 +32,7 @@ class Frame(ABC):
         Whether the tokenizer puts special tokens of its own around a text.
     """
 
+    head: str
     cue: str
     separator: str
     closing: str

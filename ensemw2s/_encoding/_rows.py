@@ -9,7 +9,15 @@ from ensemw2s._encoding._frame import Frame
 from ensemw2s._encoding._ids import ANY_TEXT, encode
 from ensemw2s._encoding._template import frame_of_learner
 
-__all__ = ["cut_prompt", "encode_behind", "encode_cue", "encode_for_learner", "encode_questions", "encode_rows"]
+__all__ = [
+    "cut_prompt",
+    "encode_behind",
+    "encode_cue",
+    "encode_cue_head",
+    "encode_for_learner",
+    "encode_questions",
+    "encode_rows",
+]
 
 
 def encode_rows(
@@ -85,6 +93,26 @@ def encode_cue(frame: Frame, tokenizer: Any) -> list[int]:
     if both[: len(before)] == before:
         return both[len(before) :]
     return encode([frame.cue], tokenizer, add_special_tokens=False)[0]
+
+
+def encode_cue_head(frame: Frame, tokenizer: Any, cue_ids: Sequence[int]) -> list[int]:
+    """Tokens that a frame puts before every question, up to the last cue in them: that of an example.
+
+    Parameters
+    ----------
+    frame, tokenizer
+        As in `encode_cue`.
+    cue_ids : sequence of int
+        From `encode_cue`.
+
+    Returns
+    -------
+    list of int
+        Empty where no cue stands before the question.
+    """
+    ids = _encode([frame.head], tokenizer, frame)[0] if frame.head else []
+    ends = range(len(ids), len(cue_ids) - 1, -1)
+    return next((ids[:end] for end in ends if ids[end - len(cue_ids) : end] == list(cue_ids)), [])
 
 
 def encode_for_learner(learner: Any, prompts: Sequence[str], *, room: int | None = None) -> list[list[int]]:

@@ -30,6 +30,7 @@ class TextFrame(Frame):
         before, place, cue = template.rpartition("{prompt}")
         bos = tokenizer.bos_token_id
         return cls(
+            head=(before + place).partition("{prompt}")[0],
             cue=cue,
             separator=_separator(cue),
             closing="",

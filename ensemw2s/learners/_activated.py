@@ -16,6 +16,7 @@ from ensemw2s.learners.base import PrefixCache
 from ensemw2s.tokens import TokenBatch
 
 __all__ = [
+    "Cue",
     "CuedBatch",
     "CuedPrefixCache",
     "KeptPrompts",
@@ -26,7 +27,30 @@ __all__ = [
     "cut_alike",
     "cut_at_cue",
     "find_cues",
+    "start_of_cue",
 ]
+
+
+class Cue(tuple[int, ...]):
+    """Tokens from which on an adapter acts: from their first place behind what a template puts before a question.
+
+    A question, or an answer, may hold the same tokens. Where a prompt ends is not to be seen in a row of tokens, and
+    what a cache holds cannot be read anew; the first place is the one that no later token moves.
+
+    Attributes
+    ----------
+    head : tuple of int
+        Tokens that a template puts before every question, up to the last of the cues in them: those of its examples.
+    """
+
+    head: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, ids: Sequence[int], head: Sequence[int] = ()) -> Cue:
+        """The cue with these tokens."""
+        cue = cls(ids)
+        cue.head = tuple(head)
+        return cue
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +81,11 @@ class CuedBatch:
             mask[place, : len(row) - start] = 1
         return cls([row[:start] for row, start in zip(rows, starts, strict=True)], ids, mask)
 
+    def predicts(self, n_answer: np.ndarray) -> np.ndarray:
+        """Which columns predict the answer tokens, of which each row has `n_answer`: bool of shape (B, S)."""
+        columns, ends = np.arange(self.input_ids.shape[1]), self.attention_mask.sum(axis=1)[:, None]
+        return (columns >= ends - n_answer[:, None]) & (columns < ends)
+
 
 class KeptPrompts:
     """Stands for a cache in which nothing has been read: the prompts to come will be asked about again."""
@@ -83,8 +112,21 @@ class CuedPrefixCache(PrefixCache):
         self.starts = self.starts[beam_idx.cpu().numpy()]
 
 
+def start_of_cue(row: np.ndarray, cue_ids: Sequence[int]) -> int:
+    """Place of the first token of the cue from which on the adapter acts on an unpadded row; -1 if it has none."""
+    n_cue, head = len(cue_ids), np.asarray(getattr(cue_ids, "head", ()), dtype=np.int64)
+    if len(row) < n_cue:
+        return -1
+    found = (np.lib.stride_tricks.sliding_window_view(row, n_cue) == np.asarray(cue_ids)).all(axis=1)  # (L - C + 1,)
+    places = np.flatnonzero(found)
+    if len(head) and np.array_equal(row[: len(head)], head):
+        behind = places[places >= len(head)]
+        places = behind if len(behind) else places
+    return int(places[0]) if len(places) else -1
+
+
 def cut_at_cue(batch: TokenBatch, cue_ids: Sequence[int]) -> CuedBatch:
-    """Cut the rows of a batch before their cues, which stand before their answers.
+    """Cut the rows of a batch before their cues, see `Cue`.
 
     Raises
     ------
@@ -95,37 +137,33 @@ def cut_at_cue(batch: TokenBatch, cue_ids: Sequence[int]) -> CuedBatch:
     n_answer = batch.is_answer.sum(axis=1)
     for ids, mask, length, row in zip(batch.input_ids, batch.attention_mask, n_answer, batch.rows, strict=True):
         ids = ids[len(ids) - int(mask.sum()) :]
-        start = len(ids) - (int(length) - 1) - len(cue_ids)  # the last answer token is not fed
-        if start < 0 or ids[start : start + len(cue_ids)].tolist() != list(cue_ids):
+        end = len(ids) - (int(length) - 1)  # the last answer token is not fed
+        if ids[max(end - len(cue_ids), 0) : end].tolist() != list(cue_ids):
             raise ValueError(
                 f"The prompt of row {row} must end with the answer cue, the tokens {list(cue_ids)}, from which on "
                 f"adapt='answer' acts; use TokenDataset.for_learner."
             )
         rows.append(ids)
-        starts.append(start)
+        starts.append(start_of_cue(ids, cue_ids))
     return CuedBatch.from_rows(rows, starts)
 
 
 def find_cues(input_ids: np.ndarray, attention_mask: np.ndarray, cue_ids: Sequence[int]) -> np.ndarray:
-    """Column where the last cue of each row starts, of shape (B,), as PEFT looks for it.
+    """Column where the cue of each left-padded row starts, of shape (B,), see `Cue`.
 
     Raises
     ------
     ValueError
         If a row has none.
     """
-    n_cue = len(cue_ids)
-    found = np.zeros((len(input_ids), 0), dtype=bool)
-    if input_ids.shape[1] >= n_cue:
-        windows = np.lib.stride_tricks.sliding_window_view(input_ids, n_cue, axis=1)  # (B, L - C + 1, C)
-        found = (windows == np.asarray(cue_ids)).all(axis=2) & (attention_mask[:, : windows.shape[1]] == 1)
-    if not found.any(axis=1).all():
-        row = int(np.argmin(found.any(axis=1)))
+    n_padding = input_ids.shape[1] - attention_mask.sum(axis=1)
+    starts = np.array([start_of_cue(ids[n:], cue_ids) for ids, n in zip(input_ids, n_padding, strict=True)])
+    if (starts < 0).any():
         raise ValueError(
-            f"Row {row} of input_ids must hold the answer cue, the tokens {list(cue_ids)}, from which on "
-            f"adapt='answer' acts. Put the question into the learner's prompt_template, as generate(X) does."
+            f"Row {int(np.argmax(starts < 0))} of input_ids must hold the answer cue, the tokens {list(cue_ids)}, from "
+            f"which on adapt='answer' acts. Put the question into the learner's prompt_template, as generate(X) does."
         )
-    return found.shape[1] - 1 - np.argmax(found[:, ::-1], axis=1)
+    return starts + n_padding
 
 
 def cut_alike(
@@ -184,10 +222,9 @@ def activated_answers(
 
 def answers_of_batch(model: Any, prompts: PromptReader, batch: TokenBatch, cue_ids: Sequence[int]) -> torch.Tensor:
     """Logits that predict a batch's answer tokens, row by row: float32 of shape (R, V)."""
-    # The answers start together, behind their cues, and not as in the batch end together.
-    starts_together = np.arange(batch.n_last) < batch.is_answer.sum(axis=1)[:, None]  # (B, K)
-    cells = torch.from_numpy(np.flatnonzero(starts_together))
-    return activated_answers(model, prompts, cut_at_cue(batch, cue_ids), cells, batch.n_last)
+    cued = cut_at_cue(batch, cue_ids)
+    cells = torch.from_numpy(np.flatnonzero(cued.predicts(batch.is_answer.sum(axis=1))))
+    return activated_answers(model, prompts, cued, cells, cued.input_ids.shape[1])
 
 
 def activated_step(
@@ -270,13 +307,14 @@ def activated_trees(
     ValueError
         If a prompt does not end with the cue.
     """
-    numbers, cue = [number for [number] in rows], np.asarray(cue_ids)
+    numbers = [number for [number] in rows]
     for number in numbers:
-        if not np.array_equal(prompts[number][-len(cue) :], cue):
+        if prompts[number][-len(cue_ids) :].tolist() != list(cue_ids):
             raise ValueError(
                 f"prompts[{number}] must end with the answer cue, the tokens {list(cue_ids)}, from which on "
                 f"adapt='answer' acts; use TokenDataset.for_learner."
             )
-    past = reader.read(model, [prompts[number][: -len(cue)] for number in numbers], keep=True)
-    trees = TreeRows.pack([cue] * len(prompts), branches, rows)
+    starts = {number: start_of_cue(prompts[number], cue_ids) for number in numbers}
+    past = reader.read(model, [prompts[number][: starts[number]] for number in numbers], keep=True)
+    trees = TreeRows.pack([prompt[starts.get(number, 0) :] for number, prompt in enumerate(prompts)], branches, rows)
     return read_trees(model, trees, past.cache(), past.mask)

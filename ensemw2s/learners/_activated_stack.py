@@ -11,6 +11,7 @@ from ensemw2s.learners._activated import cut_alike
 from ensemw2s.learners._adapters import AdapterHost
 from ensemw2s.learners._stacked import StackedAdapters, StackedCache
 from ensemw2s.learners.base import PrefixCache
+from ensemw2s.tokens import positions_of
 
 __all__ = ["ActivatedStack"]
 
@@ -38,12 +39,16 @@ class ActivatedStack:
         self, input_ids: Any, attention_mask: Any, position_ids: Any, cache: Any, *, n_last: int, use_cache: bool
     ) -> tuple[torch.Tensor, Any]:
         """As `StackedAdapters.step`; rows that cannot be cut alike are read by one member after another."""
-        alike = cut_alike(input_ids, attention_mask, self._members[0].cue_ids_, n_last) if cache is None else None
-        if isinstance(cache, PrefixCache) or (cache is None and alike is None):
+        starts = getattr(cache, "starts", None)
+        if isinstance(cache, PrefixCache):  # what could not be cut alike is read again, and may be now
+            input_ids = torch.cat([cache.input_ids, input_ids.to(cache.input_ids.device)], dim=1)
+            position_ids, cache = positions_of(attention_mask), None
+        alike = None
+        if cache is None:
+            alike = cut_alike(input_ids, attention_mask, self._members[0]._cue, n_last, starts=starts)
+        if cache is None and alike is None:
             steps = [
-                member.decode_step(
-                    input_ids, attention_mask, position_ids, cache=cache, n_last=n_last, use_cache=use_cache
-                )
+                member.decode_step(input_ids, attention_mask, position_ids, n_last=n_last, use_cache=use_cache)
                 for member in self._members
             ]
             return torch.stack([logits for logits, _ in steps]), steps[0][1]

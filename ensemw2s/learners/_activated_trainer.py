@@ -40,16 +40,17 @@ class _Collator:
         cued = cut_at_cue(batch, self.cue_ids)
         weight = np.where(batch.is_answer, self.token_weight[batch.token_index], 0.0)  # (B, K)
         weight[~is_real] = 0.0
-        # The answers start together, behind their cues, and not as in a TokenBatch end together.
-        columns = (np.arange(batch.n_last) + (~batch.is_answer).sum(axis=1)[:, None]) % batch.n_last
+        predicts = cued.predicts(batch.is_answer.sum(axis=1))  # (B, S)
+        labels, weights = np.full(predicts.shape, -100, dtype=np.int64), np.zeros(predicts.shape)
+        labels[predicts], weights[predicts] = batch.labels[batch.is_answer], weight[batch.is_answer]
         lengths = np.array([len(prompt) for prompt in cued.prompts])
         return {
             "prompt_ids": torch.from_numpy(np.concatenate(cued.prompts)),
             "prompt_lengths": torch.from_numpy(lengths),
             "input_ids": torch.from_numpy(cued.input_ids),
             "attention_mask": torch.from_numpy(cued.attention_mask),
-            "labels": torch.from_numpy(np.take_along_axis(batch.labels, columns, axis=1)),
-            "token_weight": torch.from_numpy(np.take_along_axis(weight, columns, axis=1)).float(),
+            "labels": torch.from_numpy(labels),
+            "token_weight": torch.from_numpy(weights).float(),
         }
 
 
@@ -59,7 +60,7 @@ class _ActivatedTrainer(WeightedTrainer):
         self.prompts = prompts
 
     def weighted_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        labels, weight = inputs["labels"], inputs["token_weight"]  # (B, K)
+        labels, weight = inputs["labels"], inputs["token_weight"]  # (B, S)
         ends = inputs["prompt_lengths"].cumsum(dim=0)[:-1].cpu().numpy()
         batch = CuedBatch(
             np.split(inputs["prompt_ids"].cpu().numpy(), ends),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from ensemw2s.kernels import KernelBackend
+    from ensemw2s.learners._activated import Cue
     from ensemw2s.learners._activated_stack import ActivatedStack
     from ensemw2s.learners._stacked import StackedAdapters
 
@@ -171,12 +172,12 @@ class CausalForward(HFLearner):
         logits : torch.Tensor of shape (C, V)
             Of the token after a prompt, and after each token of its branches; prompt by prompt in this order.
         """
-        from ensemw2s.learners._activated import activated_trees
+        from ensemw2s.learners._activated import activated_trees, start_of_cue
         from ensemw2s.learners._trees import TreeRows, fill_passes, read_trees
 
         launch, cue = current_launch(self._device()), self._cue
         # What the base makes of a prompt before the cue is known, or read for itself.
-        lengths = [len(prompt) if cue is None else len(cue) for prompt in prompts]
+        lengths = [len(prompt) if cue is None else len(prompt) - start_of_cue(prompt, cue) for prompt in prompts]
         sizes = [length + sum(map(len, several)) for length, several in zip(lengths, branches, strict=True)]
         n_questions = max(1, batch_size // max(1, max(map(len, branches), default=1)))
         for rows in fill_passes(sizes, n_questions, alone=cue is not None):
@@ -214,7 +215,7 @@ class CausalForward(HFLearner):
             return None
         # The slot's parameters, too: who trains what `lend_model` gives changes the adapter by way of them.
         tensors = UnchangedTensors([*self.adapter_.values(), *self._host().parameters()])
-        return base, self._cue and tuple(self._cue), tensors
+        return base, self._cue and (self._cue, self._cue.head), tensors
 
     @staticmethod
     def stack(
@@ -242,7 +243,8 @@ class CausalForward(HFLearner):
             return stack
         from ensemw2s.learners._activated_stack import ActivatedStack
 
-        return ActivatedStack(stack, host, members) if all(member._cue == cue for member in members) else None
+        alike = all(member._cue == cue and member._cue.head == cue.head for member in members if member._cue)
+        return ActivatedStack(stack, host, members) if alike and all(member._cue for member in members) else None
 
     @staticmethod
     def say_why_apart(members: Sequence[CausalForward]) -> None:
@@ -273,6 +275,11 @@ class CausalForward(HFLearner):
         return KeptPrompts()
 
     @property
-    def _cue(self) -> list[int] | None:
+    def _cue(self) -> Cue | None:
         """Tokens from which on the fitted adapter acts; None if on all tokens."""
-        return getattr(self, "cue_ids_", None)
+        ids = getattr(self, "cue_ids_", None)
+        if ids is None:
+            return None
+        from ensemw2s.learners._activated import Cue
+
+        return Cue.of(ids, getattr(self, "cue_head_ids_", ()))

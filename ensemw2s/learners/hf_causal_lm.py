@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._encoding import PromptTemplate, encode_cue, frame_of
+from ensemw2s._encoding import PromptTemplate, encode_cue, encode_cue_head, frame_of
 from ensemw2s._modes import own_modes
 from ensemw2s.learners._adapters import AdapterHost, default_lora
 from ensemw2s.learners._causal_forward import CausalForward
@@ -54,7 +54,9 @@ class HFCausalLM(CausalForward):
         ``{prompt}`` (activated LoRA). What the base makes of a prompt is then the same for all members, rounds, folds
         and epochs: it is computed once and kept, see `clear_model_cache`, which makes training and generation
         cheaper. It is another class of models: compare its accuracy. For LoRA on linear layers of models that keep
-        keys and values; question and cue are tokenised apart.
+        keys and values; question and cue are tokenised apart. The adapter acts from the first cue behind what the
+        template puts before the question: a question that holds the cue is cut there, and an answer that does changes
+        nothing. (PEFT takes the last one in what it is given.)
     lr : float, default=5e-4
         Learning rate of the optimiser. Full fine-tuning usually wants a smaller one.
     epochs : float, default=3
@@ -99,6 +101,9 @@ class HFCausalLM(CausalForward):
         Length limit in force.
     cue_ids_ : list of int
         Tokens of the answer cue; with ``adapt="answer"`` only.
+    cue_head_ids_ : list of int
+        Tokens that the template puts before every question, up to the last cue in them, such as those of examples; with
+        ``adapt="answer"`` only.
     history_ : list of dict
         Trainer's log of the last fit.
 
@@ -292,7 +297,8 @@ class HFCausalLM(CausalForward):
         return super().lend_model()
 
     def _set_cue(self) -> None:
-        self.__dict__.pop("cue_ids_", None)
+        for name in ("cue_ids_", "cue_head_ids_"):
+            self.__dict__.pop(name, None)
         frame = frame_of(self.prompt_template, self.tokenizer_)  # which a tokenizer without a chat template refuses
         if self.adapt == "all":
             return
@@ -307,6 +313,7 @@ class HFCausalLM(CausalForward):
                 f"prompt_template must have text behind '{{prompt}}' that the tokenizer does not drop. Got "
                 f"{self.prompt_template!r} instead."
             )
+        self.cue_head_ids_ = encode_cue_head(frame, self.tokenizer_, self.cue_ids_)
 
     def _read_config(self) -> Any:
         if not isinstance(self.model, str) or self.gguf_file is not None:
@@ -335,6 +342,9 @@ class HFCausalLM(CausalForward):
     def _revive(self) -> None:
         """Remember what was trained."""
         self._trains_all_weights = self.peft_config is None
+        if self._cue and not hasattr(self, "cue_head_ids_"):  # saved by an earlier version
+            frame = frame_of(self.prompt_template, self.tokenizer_)
+            self.cue_head_ids_ = encode_cue_head(frame, self.tokenizer_, self._cue)
 
     def _load_base(self, peft_config: PeftConfig | None = None) -> Any:
         launch = current_launch(self._device())  # before the weights are read, which not every process may have to
