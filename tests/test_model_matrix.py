@@ -10,8 +10,13 @@ import torch
 from tiny_models import untrained_model
 from tokenizers.processors import TemplateProcessing
 from transformers import (
+    BartConfig,
+    BartForCausalLM,
     BertConfig,
     BertForSequenceClassification,
+    BertLMHeadModel,
+    ElectraConfig,
+    ElectraForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     GemmaConfig,
@@ -23,14 +28,24 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     LlamaForSequenceClassification,
+    RecurrentGemmaConfig,
+    RecurrentGemmaForCausalLM,
+    RobertaConfig,
+    RobertaForCausalLM,
+    RwkvConfig,
+    RwkvForCausalLM,
+    XLMConfig,
+    XLMWithLMHeadModel,
 )
 
 from ensemw2s import (
     HFCausalLM,
     HFClassifier,
     TokenAdaBoostGenerator,
+    TokenDataset,
     WeakLearnerError,
     byte_tokenizer,
+    check_weak_learner,
 )
 
 SHAPE = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -59,6 +74,45 @@ def gemma(**settings):
 def gemma3():
     window = {"layer_types": ["sliding_attention"], "sliding_window": 6, "query_pre_attn_scalar": 8}
     return Gemma3ForCausalLM(Gemma3TextConfig(vocab_size=258, **SHAPE, **COMMON, **HEADS, **window))
+
+
+# Decoders that count the columns of a batch, or carry what was read before through padding.
+
+
+def bart():
+    shape = {"d_model": 16, "decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 24}
+    special = {"pad_token_id": 257, "bos_token_id": 256, "eos_token_id": 256}
+    config = BartConfig(vocab_size=258, **shape, **special, dropout=0.0, max_position_embeddings=64, init_std=0.3)
+    return BartForCausalLM(config)
+
+
+def rwkv():
+    return RwkvForCausalLM(RwkvConfig(vocab_size=258, hidden_size=16, num_hidden_layers=2, context_length=64))
+
+
+def recurrent_gemma():
+    settings = {**SHAPE, "num_hidden_layers": 3, "num_key_value_heads": 1, "attention_window_size": 8}
+    return RecurrentGemmaForCausalLM(RecurrentGemmaConfig(vocab_size=258, **settings, initializer_range=0.3))
+
+
+def xlm():
+    shape = {"emb_dim": 16, "n_layers": 1, "n_heads": 2, "dropout": 0.0, "attention_dropout": 0.0}
+    return XLMWithLMHeadModel(XLMConfig(vocab_size=258, **shape, causal=True, max_position_embeddings=64))
+
+
+_STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+def roberta(**settings):
+    return RobertaForCausalLM(RobertaConfig(vocab_size=258, **SHAPE, **COMMON, **_STILL, pad_token_id=1, **settings))
+
+
+def bert_decoder(**settings):
+    return BertLMHeadModel(BertConfig(vocab_size=258, **SHAPE, **COMMON, **_STILL, **settings))
+
+
+def electra():
+    return ElectraForCausalLM(ElectraConfig(vocab_size=258, embedding_size=16, **SHAPE, **COMMON, **_STILL))
 
 
 def tokenizer(*, pad="<pad>", eos="<eos>", side="left", before="", after="", chat=None):
@@ -94,6 +148,12 @@ CASES = {
     "BOS and EOS around every text": (neox, tokenizer(before="<pad>", after="<eos>")),
     "chat template": (llama, tokenizer(chat="{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}")),
     "more embeddings than tokens": (partial(llama, vocab_size=300), tokenizer()),
+    "bart": (bart, tokenizer()),
+    "rwkv": (rwkv, tokenizer()),
+    "recurrent gemma": (recurrent_gemma, tokenizer()),
+    "xlm": (xlm, tokenizer()),
+    "roberta as a decoder": (partial(roberta, is_decoder=True), tokenizer()),
+    "bert as a decoder": (partial(bert_decoder, is_decoder=True), tokenizer()),
 }
 
 TEMPLATE = "Q {prompt}\nA:"
@@ -157,6 +217,67 @@ def test_answers_are_those_of_the_bare_models(case):
     assert ensemble.predict(QUESTIONS, CHOICES).tolist() == chosen
     assert ensemble.generate(QUESTIONS) == written
     assert ensemble.token_error(QUESTIONS, ANSWERS) == pytest.approx(np.mean(missed))
+
+
+@pytest.mark.parametrize("model", [bart, rwkv, recurrent_gemma])
+def test_models_that_heed_no_padding_are_trained_on_each_row_alone(model):
+    settings = {"optim": "sgd", "lr_scheduler_type": "constant", "max_grad_norm": 0.0}
+    learner = HFCausalLM(
+        model,
+        tokenizer=tokenizer(),
+        prompt_template=TEMPLATE,
+        peft_config=None,
+        lr=1e-2,
+        epochs=1,
+        training_args=settings,
+    ).initialize()
+    tokens = TokenDataset.for_learner(learner, QUESTIONS, ANSWERS)
+    weight = np.random.default_rng(0).uniform(0.5, 2.0, tokens.n_tokens)
+    plain = untrained_model(model).double().train()  # without dropout; RWKV keeps no state then
+    loss = 0.0
+    for row in range(len(tokens)):
+        prompt, answer = map(torch.from_numpy, tokens.row_ids(row))
+        logits = plain(torch.cat([prompt, answer])[None, :-1]).logits[0, len(prompt) - 1 :]
+        nll = torch.nn.functional.cross_entropy(logits, answer, reduction="none")
+        loss = loss + (nll * torch.from_numpy(weight[tokens.indptr[row] : tokens.indptr[row + 1]])).sum()
+    (loss / weight.sum()).backward()
+    learner.fit(tokens, token_weight=weight)
+    for (name, before), after in zip(plain.named_parameters(), learner.model_.parameters(), strict=True):
+        step = before.detach() if before.grad is None else before.detach() - 1e-2 * before.grad  # no cross-attention
+        np.testing.assert_allclose(after.detach().double().numpy(), step.numpy(), rtol=2e-4, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("model", [bert_decoder, roberta, electra])
+def test_a_model_that_sees_later_tokens_is_refused_before_it_is_trained(model):
+    with pytest.raises(
+        WeakLearnerError, match=r"must be a causal language model.*(Bert|Roberta|Electra).*pass a decoder"
+    ):
+        boosted(model, tokenizer())
+
+
+@pytest.mark.parametrize("model", [bart, llama])
+def test_the_check_of_weak_learners_passes_models_of_both_kinds(model):
+    learner = HFCausalLM(model, tokenizer=tokenizer(), prompt_template=TEMPLATE, lr=1e-2, epochs=1)
+    check_weak_learner(learner)
+
+
+def test_adapt_answer_is_refused_where_prompts_cannot_be_padded():
+    learner = HFCausalLM(bart, tokenizer=tokenizer(), prompt_template=TEMPLATE, adapt="answer", epochs=1).initialize()
+    tokens = TokenDataset.for_learner(learner, QUESTIONS, ANSWERS)
+    with pytest.raises(ValueError, match="adapt must be 'all' for BartForCausalLM, which keeps no keys and values"):
+        learner.fit(tokens, token_weight=np.ones(tokens.n_tokens))
+
+
+def test_label_words_are_those_of_the_bare_model_where_it_heeds_no_padding():
+    settings = {"head": "verbalizer", "label_words": ["no", "yes"], "prompt_template": "{prompt}:", "random_state": 0}
+    classifier = HFClassifier(bart, tokenizer=tokenizer(), peft_config=None, lr=1e-2, epochs=1, **settings)
+    classifier.fit(TEXTS, LABELS)
+    bare = untrained_model(bart).double()
+    bare.load_state_dict(classifier.model_.state_dict())
+    with torch.no_grad():
+        rows = [bare(torch.tensor([[*f"{text}: ".encode()]])).logits[0, -1] for text in TEXTS]
+    logits = torch.stack(rows)[:, [ord("n"), ord("y")]]
+    np.testing.assert_allclose(classifier.predict_proba(TEXTS), logits.softmax(dim=-1).numpy(), atol=2e-5)
 
 
 def test_a_tokenizer_without_eos_is_refused_when_fit_begins():

@@ -58,14 +58,16 @@ class CausalForward(HFLearner):
             Row by row, in the order of ``batch.labels[batch.is_answer]``.
         """
         from ensemw2s.learners._activated import answers_of_batch
-        from ensemw2s.learners._trainer import batch_tensors, forward_answers
+        from ensemw2s.learners._trainer import answers_alone, batch_tensors, forward_answers
+        from ensemw2s.learners._ways_to_read import way_to_read
 
         launch = current_launch(self._device())
         with launch.no_grad(), self.lend_model() as model:
             if self._cue is not None:
                 logits = answers_of_batch(model, self._host().prompts, batch, self._cue)
             else:
-                logits = forward_answers(model, *batch_tensors(batch, model.device))
+                forward = answers_alone if way_to_read(model).alone else forward_answers
+                logits = forward(model, *batch_tensors(batch, model.device))
             return launch.tensor_from_first(logits)
 
     def decode_step(
@@ -103,6 +105,7 @@ class CausalForward(HFLearner):
         import torch
 
         from ensemw2s.learners._activated import KeptPrompts, activated_step
+        from ensemw2s.learners._ways_to_read import read_alone, way_to_read
 
         starts, keep = None, isinstance(cache, KeptPrompts)
         if keep:
@@ -119,19 +122,23 @@ class CausalForward(HFLearner):
                     starts=starts, keep=keep, n_last=n_last, use_cache=use_cache,
                 )  # fmt: skip
                 return launch.tensor_from_first(logits), cache
+            way = way_to_read(model)
+            if way.alone:
+                rows = read_alone(model, input_ids, attention_mask, lambda _, row: row[-n_last:])
+                return launch.tensor_from_first(torch.stack(rows)), PrefixCache(input_ids) if use_cache else None
             output = model(
                 input_ids=input_ids.to(model.device),
                 attention_mask=attention_mask.to(model.device),
                 position_ids=position_ids.to(model.device),
                 past_key_values=cache,
-                use_cache=use_cache,
+                use_cache=use_cache and way.cached,
                 logits_to_keep=n_last,
             )
             logits = launch.tensor_from_first(output.logits[:, -n_last:])
         if not use_cache:
             return logits, None
         # State-space models return a state instead, which cannot be reordered or fed with several tokens.
-        kept = getattr(output, "past_key_values", None)
+        kept = getattr(output, "past_key_values", None) if way.cached else None
         return logits, PrefixCache(input_ids) if kept is None else kept
 
     def longest_tree(self) -> int:
@@ -144,9 +151,10 @@ class CausalForward(HFLearner):
             and configuration; the window of a model that looks back over one only.
         """
         from ensemw2s.learners._trees import longest_tree
+        from ensemw2s.learners._ways_to_read import way_to_read
 
         with self.lend_model() as model:
-            return longest_tree(model)
+            return 0 if way_to_read(model).alone else longest_tree(model)
 
     def branch_logits(
         self, prompts: Sequence[np.ndarray], branches: Sequence[Sequence[np.ndarray]], *, batch_size: int
@@ -199,6 +207,11 @@ class CausalForward(HFLearner):
         # In a launch the processes run in lock step, and a sharded base is used through its own forward functions.
         if self.adapter_ is None or n_processes() > 1:
             return None
+        from ensemw2s.learners._ways_to_read import WayToRead, way_to_read
+
+        with self._host().held() as model:
+            if way_to_read(model) != WayToRead():
+                return None
         return self._host() if self._cue is None else self._host().prompts
 
     def stack_key(self) -> object:

@@ -167,6 +167,13 @@ class VerbalizerHead:
         }
 
     def logits(self, model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        from ensemw2s.learners._ways_to_read import read_alone, way_to_read
+
+        if way_to_read(model).alone:
+            import torch
+
+            rows = read_alone(model, batch["input_ids"], batch["attention_mask"], lambda _, logits: logits[-1])
+            return torch.stack(rows)[:, self.label_ids].float()
         return model(**batch, logits_to_keep=1, use_cache=False).logits[:, -1, self.label_ids].float()
 
 

@@ -13,6 +13,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from ensemw2s.learners._prompt_cache import PromptCache, PromptState
+from ensemw2s.learners._ways_to_read import WayToRead, way_to_read
 from ensemw2s.tokens import positions_of
 
 __all__ = ["PromptBatch", "PromptReader"]
@@ -126,6 +127,8 @@ class PromptReader:
         """
         if self._is_checked:
             return
+        if way_to_read(model) != WayToRead():
+            raise ValueError(_refusal(model.get_base_model()))
         ids = torch.arange(3, device=model.device)[None]
         with _bare_base(model) as base:
             whole = base(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[:, -1]
@@ -227,6 +230,6 @@ def _is_plain(layer: Any, length: int) -> bool:
 
 def _refusal(base: Any) -> str:
     return (
-        f"adapt must be 'all' for {type(base).__name__}, which keeps no keys and values of the prompt that it could "
-        f"go on from. Got 'answer' instead."
+        f"adapt must be 'all' for {type(base).__name__}, which keeps no keys and values of a padded prompt that it "
+        f"could go on from. Got 'answer' instead."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -23,10 +23,12 @@ from ensemw2s.learners._reports import reporting
 from ensemw2s.learners._switches import own_switches
 from ensemw2s.learners._training_args import refuse_idle
 from ensemw2s.learners._training_bar import TrainingBar
+from ensemw2s.learners._ways_to_read import read_alone, way_to_read
 from ensemw2s.tokens import TokenBatch, TokenDataset
 
 __all__ = [
     "WeightedTrainer",
+    "answers_alone",
     "batch_tensors",
     "fill_rows",
     "forward_answers",
@@ -140,9 +142,13 @@ class WeightedTrainer(Trainer, ABC):
 
 
 class _TokenTrainer(WeightedTrainer):
+    def __init__(self, *args: Any, forward: Callable[..., torch.Tensor], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.answers = forward
+
     def weighted_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         labels, weight = inputs["labels"], inputs["token_weight"]  # (B, K)
-        logits = forward_answers(
+        logits = self.answers(
             model, inputs["input_ids"], inputs["attention_mask"], inputs["position_ids"], labels
         )  # (R, V)
         return weighted_nll(logits, labels, weight), logits
@@ -169,6 +175,15 @@ def forward_answers(
         position_ids=position_ids,
         use_cache=False,
     ).float()
+
+
+def answers_alone(
+    model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, _: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
+    """`forward_answers` for a model that must read each row without its padding."""
+    n_last = labels.shape[1]
+    picked = read_alone(model, input_ids, attention_mask, lambda row, logits: logits[-n_last:][labels[row] >= 0])
+    return torch.cat(picked).float()
 
 
 def label_cells(labels: torch.Tensor) -> torch.Tensor:
@@ -217,12 +232,13 @@ def train_weighted(
     Raises
     ------
     WeakLearnerError
-        If the loss is not finite.
+        If the loss is not finite, or the model is not causal.
     """
     rows, weight = normalized_weight(tokens, token_weight)
     return run_training(
         _TokenTrainer, model, rows, _Collator(tokens, weight, pad_token_id),
-        lengths=tokens.lengths[rows], total_weight=float(len(weight)), **settings,
+        lengths=tokens.lengths[rows], total_weight=float(len(weight)),
+        forward=answers_alone if way_to_read(model).alone else forward_answers, **settings,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import torch
 from transformers import DynamicCache
 
 from ensemw2s.learners._output_head import logits_at
+from ensemw2s.learners._ways_to_read import architecture_of
 
 __all__ = ["TreeRows", "fill_passes", "longest_tree", "read_trees"]
 
@@ -182,9 +183,7 @@ def _reads_trees(model: Any) -> bool:
     # Without the first, masks of a caller's own are not understood.
     if not getattr(model, "_supports_attention_backend", False) or model.get_output_embeddings() is None:
         return False
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    adapters = repr(getattr(model, "peft_config", None))
-    key = (type(base), config.to_json_string(), attention, adapters, model.dtype, str(model.device))
+    key = (*architecture_of(model), repr(getattr(model, "peft_config", None)))
     if key not in _VERDICTS:
         difference = _difference_to_plain_rows(model)
         if np.isnan(difference):  # a training has diverged, which says nothing about the architecture

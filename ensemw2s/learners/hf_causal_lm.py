@@ -40,6 +40,10 @@ class HFCausalLM(CausalForward):
 
     Members of one ensemble that were trained with PEFT share one base model in memory.
 
+    Each architecture and configuration is tried out on a few tokens before its first use. A decoder that does not heed
+    left padding, such as BART's, RWKV or RecurrentGemma, is read row by row, which is slower; a model that sees later
+    tokens, such as BERT as it is, is refused.
+
     Parameters
     ----------
     model : str or callable
@@ -257,7 +261,7 @@ class HFCausalLM(CausalForward):
         ValueError
             If `token_weight` has the wrong shape, is negative or not finite, or is all 0.
         WeakLearnerError
-            If the loss becomes NaN or infinite.
+            If the loss becomes NaN or infinite, or the model is not causal.
         """
         weight = check_fit_input(tokens, token_weight)
         self.initialize()

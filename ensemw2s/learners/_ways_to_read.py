@@ -1,0 +1,224 @@
+"""How a model may be read: in padded batches and with its cache, as most decoders are, or one row at a time."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import RLock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+
+from ensemw2s.exceptions import WeakLearnerError
+from ensemw2s.tokens import positions_of
+
+__all__ = ["WayToRead", "architecture_of", "read_alone", "way_to_read"]
+
+logger = logging.getLogger("ensemw2s")
+
+_SHORT, _LONG = 5, 9  # tokens of the two rows that are tried out
+_ERRORS = (TypeError, ValueError, AttributeError, IndexError, NotImplementedError, RuntimeError)
+
+_LOCK = RLock()
+_BY_ARCHITECTURE: dict[Any, WayToRead] = {}
+_BY_MODEL: WeakKeyDictionary[Any, dict[Any, WayToRead]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class WayToRead:
+    """What of a model gives the logits that each row has alone.
+
+    Attributes
+    ----------
+    alone : bool
+        Whether each row must be read alone, without padding and positions of ours, which the model does not heed.
+    cached : bool
+        Whether the cache of keys and values that it returns can be gone on from, where it returns one.
+    """
+
+    alone: bool = False
+    cached: bool = True
+
+
+def architecture_of(model: Any) -> tuple[Any, ...]:
+    """Class, configuration, attention, type and device of a model, plain or in PEFT's wrapper."""
+    base = _bare(model)
+    config = base.config.get_text_config()
+    attention = getattr(config, "_attn_implementation", None)
+    return type(base), config.to_json_string(), attention, base.dtype, str(base.device)
+
+
+def way_to_read(model: Any) -> WayToRead:
+    """How a causal language model is to be read; tried out once for each architecture and configuration.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel or peft.PeftModel
+        The weights do not matter, so long as they are finite and let the logits differ.
+
+    Returns
+    -------
+    WayToRead
+
+    Raises
+    ------
+    WeakLearnerError
+        If it is not causal: a later token changes the logits of an earlier position.
+    """
+    base = _bare(model)
+    attention = getattr(base.config, "_attn_implementation", None)
+    known = _BY_MODEL.get(base, {}).get(attention)
+    if known is not None:
+        return known
+    with _LOCK:
+        key = architecture_of(base)
+        way = _BY_ARCHITECTURE.get(key)
+        if way is None:
+            way = _try_out(model)
+            if way is None:  # a training has diverged, or nothing is trained: it says nothing about the architecture
+                return WayToRead()
+            _BY_ARCHITECTURE[key] = way
+            if way.alone:
+                logger.warning(
+                    "%s does not heed left padding: its rows are read one at a time, which is slow.",
+                    type(base).__name__,
+                )
+        _BY_MODEL.setdefault(base, {})[attention] = way
+    return way
+
+
+def read_alone(
+    model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, pick: Callable[[int, torch.Tensor], torch.Tensor]
+) -> list[torch.Tensor]:
+    """Logits of each row of a batch, read without its padding.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel or peft.PeftModel
+        The model.
+    input_ids, attention_mask : torch.Tensor of shape (B, L)
+        Rows, padded on either side.
+    pick : callable
+        Takes the number of a row and its logits, (L, V) with 0 at padding, and returns those that are wanted.
+
+    Returns
+    -------
+    list of B tensors
+    """
+    picked = []
+    for row, (ids, mask) in enumerate(zip(input_ids, attention_mask.bool(), strict=True)):
+        own = _plain(model, ids[mask].to(model.device))  # (n, V)
+        places = mask.nonzero()[:, 0].to(own.device)
+        picked.append(pick(row, own.new_zeros((len(ids), own.shape[1])).index_copy(0, places, own)))
+    return picked
+
+
+def _bare(model: Any) -> Any:
+    model = model.module if isinstance(model, torch.nn.DataParallel) else model
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _plain(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    """Logits of one row as everybody gets them, (L, V)."""
+    parameters = inspect.signature(type(_bare(model)).forward).parameters
+    quiet = {"use_cache": False} if "use_cache" in parameters else {}
+    logits: torch.Tensor = model(input_ids=ids[None], **quiet).logits[0]
+    return logits
+
+
+@torch.no_grad()
+def _try_out(model: Any) -> WayToRead | None:
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.autocast(model.device.type, enabled=False):
+            return _try_out_rows(model)
+    finally:
+        model.train(was_training)
+
+
+def _try_out_rows(model: Any) -> WayToRead | None:
+    base = _bare(model)
+    long, short = _rows(base)
+    wanted = [_plain(model, torch.tensor(row, device=model.device)).float() for row in (long, short)]
+    spread = torch.cat(wanted).std()
+    if not torch.isfinite(spread) or spread < 1e-6:
+        return None
+    rounding = _error(model, long, short, wanted, left=False) / float(spread)
+    least, most = (1e-4, 1e-3) if base.dtype in (torch.float32, torch.float64) else (0.01, 0.05)
+    if rounding > most:  # it counts otherwise
+        rounding = 0.0
+    tolerance = float(spread) * min(max(3 * rounding, least), most)
+    changed = [*long[:_SHORT], *reversed(long[_SHORT - 1 : -1])]
+    later = _plain(model, torch.tensor(changed, device=model.device)).float()
+    if (later - wanted[0])[:_SHORT].abs().max() > tolerance:
+        raise WeakLearnerError(
+            f"model must be a causal language model, whose logits depend on no later token. Got a "
+            f"{type(base).__name__} that is none, as it is configured; pass a decoder. An encoder serves HFClassifier."
+        )
+    if not _error(model, long, short, wanted, left=True) <= tolerance:
+        return WayToRead(alone=True)
+    return WayToRead(cached=_goes_on(model, long, short, wanted, tolerance))
+
+
+def _error(model: Any, long: list[int], short: list[int], wanted: Sequence[torch.Tensor], *, left: bool) -> float:
+    """Largest difference of two rows in one batch to the same rows alone; infinite if the model takes no such batch.
+
+    Padding on the right hides nothing but how the model rounds, where it counts positions as we do.
+    """
+    ids, mask = _padded(model, long, short, left=left)
+    try:
+        logits = _batch(model, ids, mask, positions_of(mask), n_last=_LONG).logits.float()
+    except _ERRORS:
+        return math.inf
+    own = logits[1, -_SHORT:] if left else logits[1, :_SHORT]
+    return max(float((logits[0] - wanted[0]).abs().max()), float((own - wanted[1]).abs().max()))
+
+
+def _padded(model: Any, long: list[int], short: list[int], *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    padding = [short[0]] * (_LONG - _SHORT)
+    ids = torch.tensor([long, padding + short if left else short + padding], device=model.device)
+    mask = torch.ones_like(ids)
+    mask[1, : _LONG - _SHORT] = 0
+    return ids, mask if left else mask.flip(1)
+
+
+def _rows(base: Any) -> tuple[list[int], list[int]]:
+    """Tokens of two rows; none is the one of padding, which some models skip when they count."""
+    config = base.config.get_text_config()
+    padding = getattr(config, "pad_token_id", None)
+    tokens = [token for token in range(min(config.vocab_size, 4 * _LONG)) if token != padding] * _LONG
+    return tokens[: 2 * _LONG : 2], tokens[1 : 3 * _SHORT : 3][:_SHORT]
+
+
+def _batch(
+    model: Any, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, *, n_last: int, **kwargs: Any
+) -> Any:
+    return model(
+        input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=n_last,
+        **{"use_cache": False, **kwargs},
+    )  # fmt: skip
+
+
+def _goes_on(model: Any, long: list[int], short: list[int], wanted: Sequence[torch.Tensor], tolerance: float) -> bool:
+    """Whether all but the last token, and then the last in another order of rows, give the same logits."""
+    ids, mask = _padded(model, long, short, left=True)
+    positions = positions_of(mask)
+    output = _batch(model, ids[:, :-1], mask[:, :-1], positions[:, :-1], n_last=1, use_cache=True)
+    cache = getattr(output, "past_key_values", None)
+    if cache is None:
+        return True
+    order = torch.tensor([1, 0], device=ids.device)
+    try:
+        cache.reorder_cache(order)
+        last = _batch(
+            model, ids[order][:, -1:], mask[order], positions[order][:, -1:],
+            n_last=1, use_cache=True, past_key_values=cache,
+        ).logits[:, -1].float()  # fmt: skip
+    except _ERRORS:
+        return False
+    return bool((last - torch.stack([wanted[1][-1], wanted[0][-1]])).abs().max() <= tolerance)
