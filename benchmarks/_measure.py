@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ensemw2s._markdown import table_lines
+
 __all__ = ["Row", "as_table", "clock", "compare", "interleave", "one_thread", "run_script", "script"]
 
 _TARGET = re.compile(r"([≤≥]) (\d+(?:\.\d+)?)(x| s| MB|)")
@@ -143,18 +145,13 @@ def interleave(
 
 def as_table(rows: Sequence[Row]) -> str:
     """Rows in Markdown."""
-    lines = [
-        "| case | against | least | median | target | holds | equal outputs |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
     words = {True: "yes", False: "**no**", None: "-"}
-    for row in rows:
-        cells = (
-            row.case, row.alternative, f"{row.ratio_min:.3g}", f"{row.ratio_median:.3g}", row.target,
-            words[row.holds], words[row.equal],
-        )  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    cells = [
+        (row.case, row.alternative, f"{row.ratio_min:.3g}", f"{row.ratio_median:.3g}", row.target, words[row.holds],
+         words[row.equal])
+        for row in rows
+    ]  # fmt: skip
+    return "\n".join(table_lines(["case", "against", "least", "median", "target", "holds", "equal outputs"], cells))
 
 
 def run_script(name: str, repeats: int) -> list[Row]:

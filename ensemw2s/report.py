@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemw2s._html import lines, panel, strip, table
+from ensemw2s._markdown import table_lines
 from ensemw2s._validation import check_in_unit_interval, check_vector
 from ensemw2s.metrics import bootstrap_interval, gap_over_seeds, paired_bootstrap_interval
 
@@ -241,11 +242,11 @@ class W2SReport:
         """
         frame = self.to_frame().reset_index()
         header = [str(column).replace("_", " ") for column in frame.columns]
-        lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-        for row in frame.itertuples(index=False):
-            cells = [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row]
-            lines.append("| " + " | ".join("" if cell == "nan" else cell for cell in cells) + " |")
-        return "\n".join([*lines, "", *self._remarks()])
+        rows = [
+            ["" if cell != cell else f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row]
+            for row in frame.itertuples(index=False)
+        ]
+        return "\n".join([*table_lines(header, rows), "", *self._remarks()])
 
     def __repr__(self) -> str:
         table = self.to_frame().to_string(float_format=lambda value: f"{value:.3f}", na_rep="")

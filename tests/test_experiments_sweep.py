@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -374,6 +377,27 @@ def test_the_classification_task_equals_the_pipeline_by_hand():
     for name, right in report.correct.items():
         np.testing.assert_array_equal(swept.reports[0].correct[name], right)
     assert swept.reports[0].chance == 0.5
+
+
+def test_a_collapsed_teacher_is_a_result(tmp_path):
+    weak = ("majority", DummyClassifier())
+    strong = ("words", make_pipeline(CountVectorizer(), LogisticRegression()))
+    swept = run_sweep(
+        [(weak, strong)], task="classification", dataset=POOL, seeds=3, splits=["random"], n_estimators=1,
+        out_dir=tmp_path,
+    )  # fmt: skip
+    pool, chosen = to_binary(POOL, random_state=0), []
+    for seed in range(3):
+        easy, _, test = parts("random", seed)
+        majority = np.argmax(np.bincount(pool.labels[easy]))
+        chosen.append(np.mean(pool.labels[test] == majority))
+    students = swept.frame.query("model == 'student'")
+    np.testing.assert_allclose(students["accuracy"], chosen)
+    np.testing.assert_array_equal(students["accuracy"], swept.frame.query("model == 'weak'")["accuracy"])
+    for text in (swept.to_markdown(), str(paper.table(1, swept))):
+        assert re.search(r"collapsed to one class.*majority → words, random, boosting, seed 0 \(T = 1", text)
+        assert "ended early" not in text
+    assert paper.table(1, swept).frame["n_seeds"].tolist()[0] == 3
 
 
 def test_soft_labels_reach_the_students():

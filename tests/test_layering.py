@@ -17,6 +17,7 @@ PACKAGE = Path(ensemw2s.__file__).parent
 FLOORS = {
     "_version": 0,
     "_html": 0,
+    "_markdown": 0,
     "_modes": 0,
     "_progress": 0,
     "_validation": 0,

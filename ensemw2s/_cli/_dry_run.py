@@ -7,20 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from ensemw2s._cli._estimate import UnitCost
+from ensemw2s._markdown import table_lines
 
 __all__ = ["dry_run_table"]
 
 
 def dry_run_table(costs: Sequence[UnitCost]) -> str:
     """A row per unit, and the sum below."""
-    lines = ["| unit | finished | operations | time here |", "| --- | --- | --- | --- |"]
+    rows = []
     for cost in costs:
         cells = [_operations(cost.flops), _duration(cost.seconds)]
         if cost.finished:
             cells = ["–", "–"]
         elif cost.reason:
             cells = ["no estimate", "no estimate"]
-        lines.append(f"| {cost.name} | {'yes' if cost.finished else 'no'} | {cells[0]} | {cells[1]} |")
+        rows.append([cost.name, "yes" if cost.finished else "no", *cells])
     missing = [cost for cost in costs if not cost.finished]
     known = [cost for cost in missing if not cost.reason]
     said = [f"{len(costs)} units, {len(costs) - len(missing)} finished."]
@@ -32,7 +33,7 @@ def dry_run_table(costs: Sequence[UnitCost]) -> str:
             f"more jobs at a time share them. What units share is counted with the first."
         )
     said += [f"No estimate: {reason}." for reason in dict.fromkeys(cost.reason for cost in missing if cost.reason)]
-    return "\n".join([*lines, "", " ".join(said)])
+    return "\n".join([*table_lines(["unit", "finished", "operations", "time here"], rows), "", " ".join(said)])
 
 
 def _operations(number: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._markdown import table_lines
 from ensemw2s.ensemble._rounds_table import rounds_table
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners import LearnerReader, LearnerWriter, fitted_attributes, restore_attributes
@@ -43,8 +44,7 @@ class SavedEnsemble(Pretrained):
         columns, rows = rounds_table(self)
         n_members = "1 member" if len(rows) == 1 else f"{len(rows)} members"
         yield f"{n_members}; boosting ended with `{getattr(self, 'stop_reason_', '')}`."
-        lines = [columns, ["---"] * len(columns), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-        yield "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        yield "\n".join(table_lines(columns, rows))
 
 
 def _write(ensemble: Any, folder: Path, include_base: bool) -> list[dict[str, Any]]:

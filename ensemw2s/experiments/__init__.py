@@ -5,7 +5,7 @@ from __future__ import annotations
 from ensemw2s.experiments._ablations import ablations
 from ensemw2s.experiments._comparison import difference, recovered
 from ensemw2s.experiments._frames import accuracy
-from ensemw2s.experiments._markdown import PGR_REMARK, interval_remark
+from ensemw2s.experiments._markdown import PGR_REMARK, collapse_remark, interval_remark
 from ensemw2s.experiments._plan import SweepPlan
 from ensemw2s.experiments._result import SweepResult
 from ensemw2s.experiments._settings import refuse_mixture
@@ -17,6 +17,7 @@ __all__ = [
     "SweepResult",
     "ablations",
     "accuracy",
+    "collapse_remark",
     "difference",
     "interval_remark",
     "plan_sweep",

@@ -159,8 +159,8 @@ class SweepPlan:
     def _run(self, folder: str, n_jobs: int | None, verbose: bool) -> SweepResult:
         store = ResultStore(folder, for_more=False)
         missing = [unit for unit, finished in zip(self.units, self.finished(), strict=True) if not finished]
-        # Neighbours differ in split or seed, and share neither a weak ensemble nor an oracle that one would wait for.
         self._check_versions(store, bool(missing))
+        # Neighbours differ in split or seed, and share neither a weak ensemble nor an oracle that one would wait for.
         missing.sort(key=lambda unit: (unit.variant.name, unit.weak.name, unit.strong.name))
         call = uuid.uuid4().hex
         try:

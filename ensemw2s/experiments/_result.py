@@ -235,7 +235,7 @@ class SweepResult:
         -------
         str
         """
-        return sweep_table(self.summary(), self.comparison(), self.confidence_level)
+        return sweep_table(self.summary(), self.comparison(), self.confidence_level, self.records)
 
 
 def _credit(record: dict[str, Any], packed: Any) -> np.ndarray:

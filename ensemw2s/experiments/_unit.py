@@ -143,6 +143,7 @@ def _compute(settings: Settings, unit: Unit, store: ResultStore) -> dict[str, An
         "member_credit": asked["member_credit"],
         "items": weak.get("items"),  # of no weak ensemble that an earlier version has kept
         "students": {t: result["right"] for t, result in students.items()},
+        "collapsed": [t for t, result in students.items() if result.get("collapsed")],
         "validation": asked.get("validation"),
         "stage_token_errors": asked.get("token_errors", {}).get("stages"),
     }

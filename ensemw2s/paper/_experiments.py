@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ensemw2s._validation import check_option
-from ensemw2s.experiments import SweepPlan, SweepResult, ablations, refuse_mixture
+from ensemw2s.experiments import SweepPlan, SweepResult, ablations, collapse_remark, refuse_mixture
 from ensemw2s.paper import _figures, _tables
 from ensemw2s.paper._selection import at_round, first_seed, one_variant, remark_on_rounds, say_sizes, with_split
 from ensemw2s.paper._table import PaperTable
@@ -256,6 +256,7 @@ def table(number: int | str, result: SweepResult, *, variant: str | None = None)
     result = wanted.select(result, variant)
     refuse_mixture(result.records, _title("table", number, wanted).partition(" of the paper")[0])
     frame, remarks = wanted.render(result)
+    remarks += collapse_remark(result.records)
     return PaperTable(f"{_title('table', number, wanted)} Here: {_data(result)}.", frame, tuple(remarks))
 
 
@@ -304,7 +305,10 @@ def figure(number: int, source: Any, *, variant: str | None = None, choice: str 
     if wanted.rounds:
         remarks = remark_on_rounds(result, choice)
         result = at_round(result, choice)
-    return _head(wanted.render(result), [f"{_data(result)}.", f"{say_sizes(result)}.", *remarks])
+    return _head(
+        wanted.render(result),
+        [f"{_data(result)}.", f"{say_sizes(result)}.", *remarks, *collapse_remark(result.records)],
+    )
 
 
 def _head(drawn: Any, sentences: list[str]) -> Any:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ensemw2s._markdown import table_lines
+
 if TYPE_CHECKING:
     import pandas
 
@@ -84,11 +86,11 @@ class PaperTable:
         # A column without a number would only take room; that there is no PGR says something.
         columns = [name for name in columns if name.startswith("pgr") or self.frame[name].notna().any()]
         head = [_TITLES.get(str(name), str(name)) for name in (*self.frame.index.names, *columns)]
-        lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-        for key, row in self.frame.iterrows():
-            names = key if isinstance(key, tuple) else (key,)
-            cells = [str(name).replace("|", "\\|") for name in names] + [_cell(row, name) for name in columns]
-            lines.append("| " + " | ".join(cells) + " |")
+        rows = [
+            [*(key if isinstance(key, tuple) else (key,)), *(_cell(row, name) for name in columns)]
+            for key, row in self.frame.iterrows()
+        ]
+        lines = table_lines(head, rows)
         return "\n".join([f"**{self.title}**", "", *lines, "", " ".join(self.remarks)]).rstrip()
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:

@@ -47,7 +47,10 @@ def rounds_by_pair(result: SweepResult) -> tuple[pandas.DataFrame, list[str]]:
     remarks = ["The ensemble's first T members on test, and the student that they teach; T = 1 is the baseline."]
     if result.records[0]["task"] == "classification":
         remarks.append(_HALF)
-    remarks += [_SEM, "Later rounds have fewer seeds where boosting ended early.", PGR_REMARK]
+    remarks.append(_SEM)
+    if (frame["n_seeds"] < frame.groupby(_PAIR)["n_seeds"].transform("max")).any():
+        remarks.append("Later rounds have fewer seeds where boosting ended early.")
+    remarks.append(PGR_REMARK)
     return frame, remarks
 
 
