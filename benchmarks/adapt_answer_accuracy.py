@@ -81,10 +81,7 @@ def run_one(args: argparse.Namespace, dataset: str, seed: int, adapt: str) -> di
     start = time.process_time()
     generator = FineTunedGenerator(learner).fit(train)
     trained = time.process_time()
-    right = {
-        normalize: (generator.set_params(normalize=normalize).predict(test) == np.array(test.answers)).tolist()
-        for normalize in NORMALIZATIONS
-    }
+    right = {normalize: generator.set_params(normalize=normalize).credit(test).tolist() for normalize in NORMALIZATIONS}
     return {
         "dataset": dataset, "seed": seed, "adapt": adapt, "n_train": len(train), "epochs": args.epochs,
         "chance": chance_level(test.n_choices), "training_seconds": trained - start,

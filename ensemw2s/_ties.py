@@ -153,7 +153,9 @@ def class_credit(
     columns = np.array([place.get(label, -1) for label in np.asarray(gold).tolist()], dtype=np.int64)
     best = tied_best(-np.asarray(scores, dtype=np.float64), len(place))
     if said is not None:
-        named = np.eye(len(place), dtype=bool)[[place[label] for label in np.asarray(said).tolist()]]
+        named = np.array([place.get(label, -1) for label in np.asarray(said).tolist()])[:, None] == np.arange(
+            len(place)
+        )
         best = np.where((best & named).any(axis=-1, keepdims=True), best, named)
     return np.where(columns < 0, 0.0, _shares(best, np.maximum(columns, 0)))
 
@@ -166,4 +168,4 @@ def _settled(nll: NDArray[np.float64], n_choices: Any) -> NDArray[np.float64]:
 
 def _shares(best: NDArray[np.bool_], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     right = best[..., np.arange(best.shape[-2]), labels]
-    return right / best.sum(axis=-1)
+    return right / np.maximum(best.sum(axis=-1), 1)

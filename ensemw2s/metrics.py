@@ -71,6 +71,9 @@ def token_error(predicted: ArrayLike, labels: ArrayLike) -> float:
 def option_accuracy(chosen: ArrayLike, gold: ArrayLike) -> float:
     """Share of questions whose gold option was chosen (EnsemW2S, section 3.2, option-wise).
 
+    Each question has one chosen option here. `score` of the generators, and their ``credit`` by question, count a gold
+    option that is tied with others as 1/m, so that nothing depends on which of them is chosen.
+
     Parameters
     ----------
     chosen : array-like of int or str of shape (n_questions,)

@@ -174,6 +174,7 @@ def normalized(
     -------
     ndarray of shape (..., n)
     """
+    check_option(normalize, "normalize", tuple(_SIZES))  # here, where it counts: no name may mean "sum" in silence
     sizes = np.array(_SIZES[normalize](tokens, texts), dtype=np.float64)
     sums = np.array(sums)
     same: dict[tuple[int, bytes], list[int]] = {}

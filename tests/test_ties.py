@@ -6,6 +6,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
 from tiny_models import tiny_learner, tiny_llama
 
@@ -19,8 +20,9 @@ from ensemw2s import (
     W2SPipeline,
     word_tokenizer,
 )
+from ensemw2s._credit import credit
 from ensemw2s._ties import TOLERANCE, draw_option, option_credit, option_proba, tied_best
-from ensemw2s.scoring import option_nll
+from ensemw2s.scoring import NORMALIZATIONS, option_nll
 
 # A model that was taught one word: options of the same length of other words have one probability.
 N = 100
@@ -79,8 +81,8 @@ def test_every_model_of_a_report_is_worth_chance_and_its_ties_are_counted():
         TokenAdaBoostGenerator(BigramLearner(KNOWN), n_estimators=1, prior="uniform"), BigramLearner(KNOWN)
     )
     report = pipeline.fit(teach, None, ["q"], ["seen"]).evaluate(questions())
-    for name, credit in report.correct.items():
-        np.testing.assert_array_equal(credit, 0.25, err_msg=name)
+    for name, row in report.correct.items():
+        np.testing.assert_array_equal(row, 0.25, err_msg=name)
         assert report.n_tied(name) == N
 
 
@@ -99,6 +101,15 @@ def test_equal_encodings_are_a_tie_with_any_normalisation():
         np.testing.assert_array_equal(model.credit(asked), 0.5)
         proba = model.predict_proba(asked)
         assert proba[0, 0] == proba[0, 1] > proba[0, 2]
+
+
+@pytest.mark.parametrize("choose", ["likelihood", "match"])
+def test_a_normalisation_that_one_place_does_not_know_is_no_sum(choose, monkeypatch):
+    model = guessing(choose=choose).set_params(normalize="word")
+    for module in ("ensemw2s.scoring", "ensemw2s.ensemble._members"):
+        monkeypatch.setattr(f"{module}.NORMALIZATIONS", (*NORMALIZATIONS, "word"))
+    with pytest.raises(ValueError, match=r"normalize must be one of 'sum', 'token', 'char'\. Got 'word'"):
+        model.predict(questions()[:2])
 
 
 def test_a_member_that_excludes_every_option_knows_nothing():
@@ -149,6 +160,16 @@ def test_classes_that_share_the_lead_count_in_part():
         expected = {"a": [0.0, 0.5], "b": [1.0, 0.5], "c": [1.0, 0.0]}[gold[1]]
         assert credit[0].tolist() == booster.credit([[1], [0]], gold).tolist() == expected
     assert booster.score([[1], [0]], ["b", "b"]) == 0.5  # as scikit-learn: the first of tied classes
+
+
+def test_any_classifier_shares_classes_of_equal_probability():
+    neighbors = KNeighborsClassifier(2).fit([[0], [1], [9], [9]], ["a", "b", "b", "b"])
+    X = [[0.5], [9]]  # one neighbour of each class; two of b
+    assert credit(neighbors, X, np.array(["a", "b"])).tolist() == [0.5, 1.0]
+    assert credit(neighbors, X, np.array(["b", "a"])).tolist() == [0.5, 0.0]
+    neighbors.predict = lambda X: np.array(["b", "a"])  # as of an SVC, whose probabilities may contradict it
+    assert credit(neighbors, X, np.array(["b", "b"])).tolist() == [0.5, 0.0]
+    assert credit(neighbors, X, np.array(["c", "a"])).tolist() == [0.0, 1.0]
 
 
 def twin_tokens():
