@@ -59,7 +59,7 @@ def test_a_booster_gives_votes_errors_and_priors(booster):
 def test_test_questions_add_accuracy_token_error_and_chance(booster, held_out):
     display = RoundsDisplay.from_estimator(booster, held_out)
     first = [booster.with_votes(booster.estimator_weights_[:t]) for t in (1, 2, 3)]
-    right = [np.mean(one.predict(held_out) == np.array(held_out.answers)) for one in first]
+    right = [one.credit(held_out).mean() for one in first]
     assert drawn(display.errorbars_["accuracy"][0]) == pytest.approx(right)
     wrong = [one.token_error(held_out) for one in first]
     assert drawn(display.errorbars_["token_error"][0]) == pytest.approx(wrong)
