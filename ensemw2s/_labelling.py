@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from ensemw2s._validation import is_blank, shorten
 from ensemw2s.exceptions import CheckpointError, WeakLearnerError
 from ensemw2s.storage import MALFORMED, Steps, decode, encode, write_json
 
-__all__ = ["Labels", "label_shard"]
+__all__ = ["NO_OPTION", "Labels", "label_shard"]
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,8 @@ def label_shard(
     return Labels.concatenate(parts)
 
 
+NO_OPTION = "The teacher's answer is none of the options."
+_PUNCTUATION = " .,;:!?\"'`()[]{}“”‘’«»"
 _BATCH, _LABELS = "batch-{:06d}", "labels.json"
 
 
@@ -192,8 +195,10 @@ def _texts(
 
     with isolated_rng(_seed(random_state, batch)):
         texts, finished = _write(teacher, questions, generation_kwargs)
+    choices = getattr(questions, "choices", None)
+    named = texts if choices is None else [_option_meant(*pair) for pair in zip(texts, choices, strict=True)]
     y = np.empty(len(questions), dtype=object)
-    y[:] = texts
+    y[:] = [text if option is None else option for text, option in zip(texts, named, strict=True)]
     reasons = _reasons(teacher, texts)
     confidence = None
     if with_confidence:
@@ -202,7 +207,23 @@ def _texts(
         if rows:
             nll = teacher.answer_nll([questions.prompts[row] for row in rows], y[rows], normalize="token")
             confidence[rows] = np.exp(-nll)
+    reasons = [
+        reason or ("" if option is not None else NO_OPTION) for reason, option in zip(reasons, named, strict=True)
+    ]
     return Labels(y, None, confidence, finished, reasons)
+
+
+def _option_meant(text: str, options: Sequence[str]) -> str | None:
+    """The one option that a text is, but for case, blanks and the punctuation around it; None if it is none."""
+    if text in options:
+        return text
+    same = [option for option in options if _bare(option) == _bare(text) != ""]
+    return same[0] if len(same) == 1 else None
+
+
+def _bare(text: str) -> str:
+    words = unicodedata.normalize("NFKC", text).casefold().split()
+    return " ".join(words).strip(_PUNCTUATION)
 
 
 def _write(teacher: Any, questions: Any, generation_kwargs: dict[str, Any]) -> tuple[list[str], np.ndarray]:

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.validation import _num_samples
 
 from ensemw2s._inputs import usable_questions
-from ensemw2s._labelling import Labels, label_shard
+from ensemw2s._labelling import NO_OPTION, Labels, label_shard
 from ensemw2s._rows import RowFilter
 from ensemw2s._usable import UsableRows, usable_examples
 from ensemw2s._validation import check_integer, check_option, check_real, is_blank, shorten
@@ -146,11 +146,14 @@ class PseudoLabels:
     def _why_none_is_kept(self) -> str:
         blank = np.array([isinstance(answer, str) and is_blank(answer) for answer in self.y], dtype=bool)
         cut = ~blank & ~(np.ones(len(self.y), dtype=bool) if self.finished is None else self.finished)
+        n_other = sum(reason == NO_OPTION for _, reason in self.skipped_rows)
         n_blank, n_cut = int(blank.sum()), int(cut.sum())
-        n_unsure = len(self.y) - n_blank - n_cut
+        n_unsure = max(len(self.y) - n_blank - n_cut - n_other, 0)  # what is cut off may be none of the options, too
         found = [f"{n_blank} answers are blank"] if n_blank else []
         found += [f"{n_cut} are cut off at max_new_tokens"] if n_cut else []
+        found += [f"{n_other} are none of the options"] if n_other else []
         remedies = ["train the teacher longer, or pass choices"] if n_blank or n_cut else []
+        remedies += ["let it choose, with method='options'"] if n_other else []
         remedies += ["raise max_new_tokens in generation_kwargs, or pass keep_unfinished=True"] if n_cut else []
         if n_unsure and self.confidence is not None:
             found.append(f"the confidence of {n_unsure} is below the threshold")
@@ -176,8 +179,9 @@ class PseudoLabeler(BaseEstimator):
     Parameters
     ----------
     method : {"auto", "options", "generate"}, default="auto"
-        Choose among the options by likelihood, or write free text; "auto" chooses where there are options. A
-        classifier always gives its classes.
+        Choose among the options by likelihood, or write free text; "auto" chooses where there are options. A text that
+        is written beside options stands for the option that it is, but for case, blanks and punctuation around it; if
+        it is none of them, the row is not kept, and listed in ``skipped_rows``. A classifier always gives its classes.
     labels : {"hard", "soft"}, default="hard"
         Whether the student sees the teacher's choice or its probabilities; soft labels need options or classes.
     threshold : float in [0, 1], optional
@@ -351,6 +355,9 @@ class PseudoLabeler(BaseEstimator):
             n_blank = sum(is_blank(answer) for answer in labels.y)
             if n_blank:
                 logger.warning("%d of %d pseudo-answers are blank and left out.", n_blank, len(kept))
+            n_other = labels.reasons.count(NO_OPTION)
+            if n_other:
+                logger.warning("%d of %d pseudo-answers are none of the options and left out.", n_other, len(kept))
         if labels.finished is not None and not self.keep_unfinished:
             n_cut = int((kept & ~labels.finished).sum())
             if n_cut:

@@ -122,6 +122,30 @@ def test_blank_free_text_is_left_out(caplog):
     assert list(labels.fit(Recorder()).y) == ["red"]
 
 
+class Writer(BaseEstimator):
+    """A teacher that has written down what it says."""
+
+    def __init__(self, texts):
+        self.texts = texts
+
+    def generate(self, X, **_):
+        return self.texts
+
+
+def test_a_text_beside_options_is_the_option_that_it_spells_or_is_listed(caplog):
+    options = [["blue", "red"], ["blue", "red"], ["A b", "a B"], ["C++", "C#"], ["x", "y"]]
+    asked = QADataset([f"{row} ?" for row in range(5)], choices=options)
+    labels = PseudoLabeler(method="generate").label(Writer([" “Blue.” ", "green", "a b", "C", "y"]), asked)
+    assert labels.y.tolist() == ["blue", "green", "a b", "C", "y"]
+    assert labels.kept.tolist() == [True, False, False, False, True]  # "a b" may be either; "C" is neither
+    assert labels.skipped_rows == tuple((row, "The teacher's answer is none of the options.") for row in (1, 2, 3))
+    assert "3 of 5 pseudo-answers are none of the options" in caplog.text
+    student = labels.fit(FineTunedGenerator(BigramLearner()))
+    assert student.predict(asked[[0, 4]]).tolist() == ["blue", "y"]
+    with pytest.raises(ValueError, match=r"of 5, 5 are none of the options. Let it choose, with method='options'"):
+        PseudoLabeler(method="generate").label(Writer(["green"] * 5), asked).fit(Recorder())
+
+
 def test_answers_that_are_cut_off_are_marked_and_left_out(caplog):
     teacher = FineTunedGenerator(BigramLearner()).fit(["a", "b"], ["b", "b"])  # " b", and the end
     cut, whole = (PseudoLabeler(generation_kwargs={"max_new_tokens": n}).label(teacher, ["c"]) for n in (2, 3))
