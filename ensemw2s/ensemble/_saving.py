@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._markdown import table_lines
+from ensemw2s._validation import check_same_length
 from ensemw2s.ensemble._rounds_table import rounds_table
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners import LearnerReader, LearnerWriter, fitted_attributes, restore_attributes
@@ -97,6 +98,8 @@ def _read(cls: Any, stored: StoredFolder, base: Any) -> Any:
             reader.member(record, f"members/{row}") for row, record in enumerate(content["members"])
         ]
         normalized_votes(ensemble.estimator_weights_, len(ensemble.estimators_))
+        for name in ("estimator_errors_", "picks_", "prior_errors_"):
+            check_same_length(ensemble.estimators_, getattr(ensemble, name, ensemble.estimators_), "members", name)
         if content["has_token_weight"]:
             ensemble.token_weight_ = _token_weight(stored)
     except MALFORMED as error:

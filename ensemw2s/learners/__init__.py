@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ensemw2s.learners._distributed import n_processes
+from ensemw2s.learners._fitted_attributes import fitted_attributes, restore_attributes
 from ensemw2s.learners._model_cache import clear_model_cache
 from ensemw2s.learners._reading import LearnerReader
 from ensemw2s.learners._rng import isolated_rng
@@ -10,11 +11,9 @@ from ensemw2s.learners._saving import LearnerWriter
 from ensemw2s.learners._state import (
     base_digest,
     check_can_be_written,
-    fitted_attributes,
     learner_tokenizer,
     read_scikit_learn,
     read_state,
-    restore_attributes,
     write_scikit_learn,
     write_state,
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s.learners._adapters import AdapterHost
 from ensemw2s.learners._loading import loading_bar, without_pickles
+from ensemw2s.learners._model_folder import check_on_hub, looked_through, refuse_adapter
 from ensemw2s.learners._rng import isolated_rng
 
 if TYPE_CHECKING:
@@ -83,11 +85,18 @@ def load_with_head(
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    with isolated_rng(0), loading_bar(verbose), _without_load_report(), without_pickles(model):
+    if not os.path.isdir(model):
+        check_on_hub(model, revision, None)
+    with (
+        isolated_rng(0), loading_bar(verbose), _without_load_report(), looked_through(model) as folder,
+        without_pickles(model),
+    ):  # fmt: skip
+        refuse_adapter(folder)
         loaded, info = AutoModelForSequenceClassification.from_pretrained(
-            model, num_labels=n_classes, dtype=getattr(torch, dtype), revision=revision, trust_remote_code=False,
+            folder.path, num_labels=n_classes, dtype=getattr(torch, dtype), revision=revision, trust_remote_code=False,
             use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True,
         )  # fmt: skip
+    folder.sign(loaded)
     resized = _resized_head(model, n_classes, info["mismatched_keys"])
     return loaded.eval(), untrained_modules(loaded, [*info["missing_keys"], *resized])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
 from ensemw2s._progress import redrawn
+from ensemw2s.exceptions import CheckpointError
+from ensemw2s.learners._model_folder import check_on_hub, looked_through, refuse_adapter
 from ensemw2s.learners._rng import isolated_rng
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ __all__ = [
     "TokenizerSource",
     "folder_stamp",
     "forget_tokenizers",
+    "load_config",
     "load_model",
     "load_tokenizer",
     "loading_bar",
@@ -95,15 +98,46 @@ def load_model(
             loaded = loaded.to(torch_dtype)
             read_head_once(loaded)
             return loaded.eval()
-        with loading_bar(verbose), without_pickles(model):
-            loaded = getattr(transformers, auto_class).from_pretrained(
-                model, dtype=torch_dtype, revision=revision, gguf_file=gguf_file, trust_remote_code=False,
-                use_safetensors=True if gguf_file is None else None, **kwargs,
+        if not os.path.isdir(model):
+            check_on_hub(model, revision, gguf_file)
+        with loading_bar(verbose), looked_through(model, gguf_file) as folder, without_pickles(model):
+            refuse_adapter(folder)
+            loaded, info = getattr(transformers, auto_class).from_pretrained(
+                folder.path, dtype=torch_dtype, revision=revision, gguf_file=gguf_file, trust_remote_code=False,
+                use_safetensors=True if gguf_file is None else None, output_loading_info=True, **kwargs,
             )  # fmt: skip
+            _refuse_missing(info["missing_keys"], model)
     if gguf_file is not None:
         loaded = _without_quantization(loaded)
+    folder.sign(loaded)
     read_head_once(loaded)
     return loaded.eval()
+
+
+def load_config(model: str, revision: str | None = None) -> Any:
+    """The configuration of a hub id or folder.
+
+    Raises
+    ------
+    CheckpointError
+        If a folder has none that a model could have.
+    OSError
+        If there is none.
+    """
+    from transformers import AutoConfig
+
+    with looked_through(model) as folder:
+        return folder.sign(AutoConfig.from_pretrained(folder.path, revision=revision, trust_remote_code=False))
+
+
+def _refuse_missing(names: Iterable[str], model: str) -> None:
+    """Weights that no file holds would be drawn at random."""
+    missing = sorted(names)
+    if missing:
+        raise CheckpointError(
+            f"{model} lacks {len(missing)} of the tensors that its configuration asks for, such as {missing[0]}. Copy "
+            f"or download it again, or pass a model of this kind."
+        )
 
 
 @contextmanager
@@ -198,9 +232,12 @@ _SOURCES: WeakKeyDictionary[Any, TokenizerSource] = WeakKeyDictionary()
 def _read_tokenizer(source: TokenizerSource, stamp: tuple) -> Any:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(
-        source.name, revision=source.revision, gguf_file=source.gguf_file, trust_remote_code=False
-    )
+    with looked_through(source.name, source.gguf_file) as folder:
+        tokenizer = folder.sign(
+            AutoTokenizer.from_pretrained(
+                folder.path, revision=source.revision, gguf_file=source.gguf_file, trust_remote_code=False
+            )
+        )
     _SOURCES[tokenizer] = source
     return tokenizer
 

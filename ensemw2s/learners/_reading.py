@@ -16,6 +16,7 @@ from ensemw2s.learners._saving import LOSSES
 from ensemw2s.learners._state import (
     LEARNERS,
     attention_of,
+    compare_files,
     naming_model,
     read_scikit_learn,
     read_training,
@@ -109,6 +110,8 @@ class LearnerReader:
         record = self._shared["bases"][number]
         with naming_model(learner.model):
             host = learner._host()
+        if record["included"]:
+            compare_files(self._stored, record["included"], host.model.get_base_model())
         expected, found = record.get("sha256"), host.digest()
         if None not in (expected, found) and expected != found:
             raise CheckpointError(
@@ -127,10 +130,13 @@ class LearnerReader:
             folder = self._stored.folder(self._shared["tokenizers"][number])
             try:
                 self._tokenizers[number] = load_tokenizer(str(folder), None)
+            except CheckpointError:
+                raise
             except Exception as error:  # `tokenizers` raises nothing more specific
                 raise CheckpointError(
                     f"{folder} holds no tokenizer that can be read ({error}). Save it again."
                 ) from error
+            compare_files(self._stored, self._shared["tokenizers"][number], self._tokenizers[number])
         return self._tokenizers[number]
 
 

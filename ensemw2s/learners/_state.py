@@ -15,8 +15,10 @@ from sklearn.base import BaseEstimator
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._adapters import weights_digest
+from ensemw2s.learners._fitted_attributes import fitted_attributes, restore_attributes
 from ensemw2s.learners._hf_learner import BASE_PARAMETERS, HFLearner
 from ensemw2s.learners._loading import load_tokenizer, loading_bar
+from ensemw2s.learners._model_folder import files_read
 from ensemw2s.learners._skops import read_skops, write_skops
 from ensemw2s.learners.bigram import BigramLearner
 from ensemw2s.learners.hf_causal_lm import HFCausalLM
@@ -29,14 +31,13 @@ __all__ = [
     "attention_of",
     "base_digest",
     "check_can_be_written",
-    "fitted_attributes",
+    "compare_files",
     "learner_tokenizer",
     "naming_model",
     "read_scikit_learn",
     "read_state",
     "read_training",
     "refuse_adapter",
-    "restore_attributes",
     "set_attention",
     "write_scikit_learn",
     "write_state",
@@ -46,29 +47,6 @@ __all__ = [
 LEARNERS = {kind.__name__: kind for kind in (BigramLearner, HFCausalLM, HFClassifier)}
 _IN_FILES = ("tokenizer_", "model_", "adapter_", "log_proba_")
 _SKOPS = "estimator.skops"
-
-
-def fitted_attributes(estimator: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What `fit` has set, by scikit-learn's naming rule."""
-    return {
-        name: value
-        for name, value in vars(estimator).items()
-        if name.endswith("_") and not name.startswith("_") and name not in without
-    }
-
-
-def restore_attributes(estimator: Any, attributes: dict[str, Any]) -> None:
-    """Set what `fit` had set.
-
-    Raises
-    ------
-    ValueError
-        If a name is not one of `fit`'s.
-    """
-    for name, value in attributes.items():
-        if not name.endswith("_") or name.startswith("_") or hasattr(type(estimator), name):
-            raise ValueError(f"{name!r} is no fitted attribute of {type(estimator).__name__}")
-        setattr(estimator, name, value)
 
 
 _DIGESTS: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
@@ -200,6 +178,8 @@ def read_training(learner: Any, record: dict[str, Any], stored: StoredFolder, na
         if learner.log_proba_ is None or learner.log_proba_.shape != shape:
             raise CheckpointError(f"{stored.path / file} must hold log_proba of shape {shape}. Save it again.")
         return
+    if record["weights"] not in ("adapter", "full", "untrained"):
+        raise ValueError(f"{name} has weights of the unknown kind {shorten(record['weights'])}")
     learner.model_ = learner.adapter_ = None
     learner._revive()
     if record["weights"] == "full":
@@ -245,6 +225,19 @@ def set_attention(model: Any, name: Any) -> None:
         model.set_attn_implementation(name)
 
 
+def compare_files(stored: StoredFolder, name: str, loaded: Any) -> None:
+    """Compare the small files that a model or tokenizer was made of with those that were saved in a folder.
+
+    Raises
+    ------
+    CheckpointError
+        If one has been replaced since the folder was verified; its weights are compared as tensors.
+    """
+    found = files_read(loaded)
+    if found is not None:
+        stored.part(name).compare(found)
+
+
 def refuse_adapter(stored: StoredFolder, name: str) -> None:
     """Raise a CheckpointError where an adapter lies beside a model: transformers would follow it to another model."""
     if f"{name}/adapter_config.json" in stored.files:
@@ -272,6 +265,7 @@ def _full_model(learner: Any, record: dict[str, Any], stored: StoredFolder, name
     try:
         with naming_model(str(folder)):
             model, untrained = learner._load_untrained()
+            compare_files(stored, name, model)
     finally:
         learner.set_params(**start)
     if untrained or weights_digest(model.named_parameters()) != record["sha256"]:

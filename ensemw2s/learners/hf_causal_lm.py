@@ -18,7 +18,7 @@ from ensemw2s.learners._adapters import AdapterHost, default_lora
 from ensemw2s.learners._causal_forward import CausalForward
 from ensemw2s.learners._distributed import current_launch
 from ensemw2s.learners._fit_checks import check_fit_input, check_tokens
-from ensemw2s.learners._loading import folder_stamp, load_model, load_tokenizer
+from ensemw2s.learners._loading import folder_stamp, load_config, load_model, load_tokenizer
 from ensemw2s.learners._model_cache import shared_host
 from ensemw2s.learners._parameters import check_parameters
 from ensemw2s.learners._rng import isolated_rng
@@ -323,9 +323,7 @@ class HFCausalLM(CausalForward):
         if not isinstance(self.model, str) or self.gguf_file is not None:
             with self.lend_model() as model:
                 return model.config
-        from transformers import AutoConfig
-
-        return AutoConfig.from_pretrained(self.model, revision=self.revision, trust_remote_code=False)
+        return load_config(self.model, self.revision)
 
     def _adapter_config(self) -> Any:
         return default_lora() if isinstance(self.peft_config, str) else self.peft_config

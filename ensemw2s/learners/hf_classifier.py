@@ -23,7 +23,7 @@ from ensemw2s.learners._distributed import current_launch
 from ensemw2s.learners._head_weights import HeadHost, reinitialize
 from ensemw2s.learners._heads import Head, SequenceHead, VerbalizerHead, words_of_classes
 from ensemw2s.learners._hf_learner import HFLearner
-from ensemw2s.learners._loading import folder_stamp, load_model, load_tokenizer
+from ensemw2s.learners._loading import folder_stamp, load_config, load_model, load_tokenizer
 from ensemw2s.learners._model_cache import shared_host
 from ensemw2s.learners._parameters import check_parameters
 from ensemw2s.learners._rng import isolated_rng
@@ -416,9 +416,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
     def _read_config(self) -> Any:
         if callable(self.model):
             return load_model(self.model, auto_class="AutoModel", dtype=self.dtype).config
-        from transformers import AutoConfig
-
-        return AutoConfig.from_pretrained(self.model, revision=self.revision, trust_remote_code=False)
+        return load_config(self.model, self.revision)
 
     def _length_limit(self, config: Any, tokenizer: Any) -> int | None:
         limits = [

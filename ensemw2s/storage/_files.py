@@ -39,7 +39,10 @@ def size_of(path: Path, links_into: Path | None = None) -> int:
 def links_of(folder: Path) -> Path:
     """Where the links in a folder may lead: into itself, and in a snapshot of the hub's cache to its files."""
     folder = folder.resolve()
-    return folder.parent.parent / "blobs" if folder.parent.name == "snapshots" else folder
+    for place in (folder, *folder.parents):
+        if place.parent.name == "snapshots" and (place.parent.parent / "blobs").is_dir():
+            return place.parent.parent / "blobs"
+    return folder
 
 
 @contextmanager
@@ -127,7 +130,7 @@ def _look(path: Path, links_into: Path | None) -> tuple[Path, os.stat_result]:
             if links_into is None or not target.is_relative_to(links_into.resolve()):
                 raise CheckpointError(f"{path} is a link to {target}; only plain files are read. {AGAIN}")
             place, status = target, target.lstat()
-    except FileNotFoundError:
+    except (FileNotFoundError, CheckpointError):
         raise
     except NotADirectoryError as error:
         raise FileNotFoundError(error.errno, error.strerror, str(path)) from error

@@ -27,8 +27,17 @@ def checksum(value: Any) -> str:
     return hashlib.sha256(dump_json(value).encode()).hexdigest()
 
 
-def parse_json(content: bytes, path: Path) -> Any:
-    """JSON without NaN, without a key twice, not too deep; `path` is named where it is none.
+def parse_json(content: bytes, path: Path, *, own: bool = True) -> Any:
+    """JSON that is not too deep; `path` is named where it is none.
+
+    Parameters
+    ----------
+    content : bytes
+        Of the file.
+    path : Path
+        The file.
+    own : bool, default=True
+        Whether this package has written it: without NaN, and without a key twice.
 
     Raises
     ------
@@ -40,7 +49,8 @@ def parse_json(content: bytes, path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{path} is damaged: it is no text ({error}). Copy or save the folder again.") from error
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        rules = {"object_pairs_hook": _unique, "parse_constant": _refuse_constant} if own else {}
+        value = json.loads(text, **rules)
         _check_depth(value)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: it is no JSON ({error}). Copy or save the folder again.") from error

@@ -98,6 +98,24 @@ class StoredFolder:
             raise CheckpointError(f"{path} is damaged: its sha256 is not that of {MANIFEST}. {AGAIN}")
         return content
 
+    def compare(self, found: Mapping[str, str]) -> None:
+        """Compare files that were read elsewhere with those that were saved, weights left aside.
+
+        Parameters
+        ----------
+        found : mapping of str to str
+            SHA-256 of each, by name.
+
+        Raises
+        ------
+        CheckpointError
+            If one is missing, was not saved, or is another.
+        """
+        listed = {name: entry["sha256"] for name, entry in self.entries.items() if not name.endswith(".safetensors")}
+        for name in sorted({*listed, *found} - _UNLISTED):
+            if listed.get(name) != found.get(name):
+                raise CheckpointError(f"{self.path / name} is damaged: its sha256 is not that of {MANIFEST}. {AGAIN}")
+
     def json(self, name: str) -> Any:
         """Content of a JSON file."""
         path = self.file(name)
@@ -201,7 +219,7 @@ def _verify(stored: StoredFolder, name: str) -> None:
     if _is_configuration(path):
         if stored.entries[name]["size"] > _LARGEST_MANIFEST:
             raise CheckpointError(f"{path} has more than the {_LARGEST_MANIFEST:,} bytes that are read. Do not use it.")
-        key = find_code(parse_json(stored.bytes(name), path))
+        key = find_code(parse_json(stored.bytes(name), path, own=False))
         if key:
             raise CheckpointError(f"{path} asks for code to be run ({key!r}). Do not use it.")
         return
@@ -264,4 +282,4 @@ def _is_configuration(path: Path) -> bool:
 
 def _code_in(path: Path) -> str:
     """What in a configuration asks for code that is not part of transformers; "" if nothing does."""
-    return find_code(parse_json(read_file(path, _LARGEST_MANIFEST), path)) if _is_configuration(path) else ""
+    return find_code(parse_json(read_file(path, _LARGEST_MANIFEST), path, own=False)) if _is_configuration(path) else ""

@@ -15,6 +15,7 @@ __all__ = ["decode", "encode"]
 
 # What JSON lacks is an object with one key that begins with "$".
 _NUMBERS = "biuf"
+_LARGEST_ARRAY = 2**30  # bytes
 
 
 def encode(value: Any, name: str, special: Callable[[Any, str], Any] | None = None) -> Any:
@@ -131,6 +132,8 @@ def _decode_array(content: Any) -> np.ndarray:
     is_text = dtype.kind in "UO"
     if dtype.kind not in _NUMBERS + "UO" or dtype.hasobject != (dtype.kind == "O") or math.prod(shape) != len(values):
         raise ValueError(f"an array of {dtype} and shape {shape} cannot have {len(values)} values")
+    if dtype.itemsize * len(values) > _LARGEST_ARRAY:
+        raise ValueError(f"an array of {dtype} and shape {shape} is too large")
     entries = [decode(entry) for entry in values]
     if not all(isinstance(entry, str) == is_text for entry in entries):
         raise ValueError(f"an array of {dtype} has values of another kind")
