@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from ensemw2s.learners import HFCausalLM as HFCausalLM
     from ensemw2s.learners import HFClassifier as HFClassifier
     from ensemw2s.learners import LogConfLoss as LogConfLoss
+    from ensemw2s.learners import PretrainedMixin as PretrainedMixin
     from ensemw2s.learners import ProductLoss as ProductLoss
     from ensemw2s.learners import TokenLearner as TokenLearner
     from ensemw2s.learners import check_weak_learner as check_weak_learner
@@ -156,6 +157,7 @@ _PUBLIC: dict[str, str] = {
     "BigramLearner": "learners",
     "HFCausalLM": "learners",
     "HFClassifier": "learners",
+    "PretrainedMixin": "learners",
     "TokenLearner": "learners",
     "check_weak_learner": "learners",
     "clear_model_cache": "learners",

@@ -11,7 +11,6 @@ from torch import nn
 from transformers import GenerationMixin, PreTrainedModel
 
 from ensemw2s._mixture_cache import MixtureCache
-from ensemw2s.learners import fitted_attributes
 
 __all__ = ["ModelOfMembers", "check_inputs", "check_past", "refuse_backward", "refuse_keywords"]
 
@@ -341,8 +340,8 @@ def _refuse_cast(dtype: Any) -> Any:
 def _weights_of(member: Any) -> Iterator[tuple[str, object, torch.Tensor]]:
     """Name, owner and values of each weight; weights that members share have one owner."""
     if not hasattr(member, "lend_model"):
-        for name, value in fitted_attributes(member).items():
-            if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating):
+        for name, value in vars(member).items():
+            if name.endswith("_") and isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating):
                 yield name, value, torch.from_numpy(value)
         return
     adapter = getattr(member, "adapter_", None) or {}

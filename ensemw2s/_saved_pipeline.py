@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s.ensemble import FineTunedGenerator, LLMAdaBoostClassifier, TokenAdaBoostGenerator
-from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners import HFClassifier, read_scikit_learn, write_scikit_learn
+from ensemw2s._validation import shorten
+from ensemw2s.learners import LearnerReader, LearnerWriter, SavedObject, part_content, read_scikit_learn
 from ensemw2s.pseudo import PseudoLabeler
-from ensemw2s.storage import MALFORMED, Pretrained, StoredFolder, decode, encode, write_json
+from ensemw2s.storage import Pretrained, Registered, StoredFolder, decode, encode, find_class, write_json
 
 __all__ = ["SavedPipeline"]
 
-_PIPELINE, _SKOPS = "pipeline.json", "estimator.skops"
+_SKOPS = "estimator.skops"
 _PARTS = ("weak", "student", "baseline", "oracle")
-_KINDS: dict[str, type[Pretrained]] = {
-    kind.__name__: kind for kind in (FineTunedGenerator, HFClassifier, LLMAdaBoostClassifier, TokenAdaBoostGenerator)
-}
+_RECORDS = ("ensemble.json", "learner.json", "object.json", "pipeline.json")
 _UNSAVED = ("checkpoint_dir", "on_locked")  # of this machine
 
 
-class SavedPipeline(Pretrained):
+class SavedPipeline(SavedObject):
     """Saves the models, but no questions and no labels: ``pseudo_labels_`` is None in what is loaded."""
+
+    _record = "pipeline.json"
 
     baseline: bool
     oracle: Any
@@ -36,12 +34,11 @@ class SavedPipeline(Pretrained):
     baseline_labels_: Any
     skipped_rows_: Any
 
-    def _write_files(self, folder: Path, include_base: bool) -> list[dict[str, Any]]:
+    def _write_part(self, writer: LearnerWriter) -> dict[str, Any]:
         check_is_fitted(self, "student_")
         parameters = self.get_params(deep=False)  # type: ignore[attr-defined]
         labeler = parameters.pop("labeler")
         parts: dict[str, str | None] = {}
-        bases: list[dict[str, Any]] = []
         for name in _PARTS:
             parameters.pop(name, None)
             model = getattr(self, f"{name}_")
@@ -50,48 +47,37 @@ class SavedPipeline(Pretrained):
                 continue
             parts[name] = None if model is None else type(model).__name__
             if model is not None:
-                (folder / name).mkdir()
-                bases += _write(model, folder / name, name, include_base)
-        write_json(
-            folder / _PIPELINE,
-            {
-                "parts": parts,
-                "labeler": None if labeler is None else encode(labeler.get_params(), "labeler"),
-                "baseline": bool(self.baseline),
-                "oracle": self.oracle is not None,
-                "parameters": {key: encode(value, key) for key, value in parameters.items() if key not in _UNSAVED},
-                "skipped_rows": encode(getattr(self, "skipped_rows_", {}), "skipped_rows_"),
-            },
-        )
-        return bases
+                _write(model, writer.within(name, f"{name}_"), name)
+        return {
+            "parts": parts,
+            "labeler": _encode_labeler(labeler, writer),
+            "baseline": bool(self.baseline),
+            "oracle": self.oracle is not None,
+            "parameters": {key: writer.encode(value, key) for key, value in parameters.items() if key not in _UNSAVED},
+            "skipped_rows": encode(getattr(self, "skipped_rows_", {}), "skipped_rows_"),
+        }
 
     @classmethod
     def _read_files(cls, stored: StoredFolder, base: Any) -> Any:
-        path = stored.file(_PIPELINE)
-        content = stored.json(_PIPELINE)
-        bases = base or {}
-        if not isinstance(bases, dict):
+        if base is not None and not isinstance(base, dict):
             raise ValueError(f"base must be a dict, with the base of 'weak', 'student', … Got {base!r} instead.")
-        try:
-            parts = content["parts"]
-            models = {name: _read(stored, name, parts[name], bases.get(name)) for name in _PARTS}
-            labeler = content["labeler"]
-            pipeline = cls(
-                weak=clone(models["weak"]), student=clone(models["student"]), baseline=content["baseline"],
-                labeler=None if labeler is None else PseudoLabeler(**decode(labeler)),
-                oracle=clone(models["oracle"]) if content["oracle"] and models["oracle"] is not None else None,
-                **{key: decode(value) for key, value in content["parameters"].items()},
-            )  # type: ignore[call-arg]  # fmt: skip
-            skipped = decode(content["skipped_rows"])
-        except MALFORMED as error:
-            raise CheckpointError(
-                f"{path} is no {cls.__name__} that this version of ensemw2s can read ({error}). Save it again, with "
-                f"this version."
-            ) from error
+        return super()._read_files(stored, base or {})
+
+    @classmethod
+    def _read_part(cls, reader: LearnerReader, content: dict[str, Any]) -> Any:
+        parts = content["parts"]
+        bases = reader.other_base if isinstance(reader.other_base, dict) else {}
+        models = {name: _read(reader, name, parts[name], _base_of(bases, name, content["oracle"])) for name in _PARTS}
+        pipeline = cls(
+            weak=clone(models["weak"]), student=clone(models["student"]), baseline=content["baseline"],
+            labeler=_decode_labeler(content["labeler"], reader),
+            oracle=clone(models["oracle"]) if content["oracle"] and models["oracle"] is not None else None,
+            **{key: reader.decode(value) for key, value in content["parameters"].items()},
+        )  # type: ignore[call-arg]  # fmt: skip
         for name, model in models.items():
             setattr(pipeline, f"{name}_", models["student"] if parts[name] == "student" else model)
         pipeline.pseudo_labels_ = pipeline.baseline_labels_ = None
-        pipeline.skipped_rows_ = skipped
+        pipeline.skipped_rows_ = decode(content["skipped_rows"])
         return pipeline
 
     def _card_lines(self) -> Iterator[str]:
@@ -101,16 +87,48 @@ class SavedPipeline(Pretrained):
             yield from self.weak_._card_lines()
 
 
-def _write(model: Any, folder: Path, name: str, include_base: bool) -> list[dict[str, Any]]:
-    if isinstance(model, Pretrained):
-        return model._write_files(folder, include_base)
-    write_scikit_learn(model, folder / _SKOPS, name)
-    return []
+def _write(model: Any, writer: LearnerWriter, name: str) -> None:
+    if isinstance(model, SavedObject):
+        write_json(writer.folder / model._record, part_content(model, writer, f"{name}_"))
+    else:
+        writer.scikit_learn(model, "", _SKOPS)
 
 
-def _read(stored: StoredFolder, name: str, kind: Any, base: Any) -> Any:
+def _read(reader: LearnerReader, name: str, kind: Any, base: Any) -> Any:
     if kind is None or kind == "student":
         return None
-    if kind in _KINDS:
-        return _KINDS[kind]._read_files(stored.part(name), base)
-    return read_scikit_learn(stored, f"{name}/{_SKOPS}")
+    inner = reader.within(name, base=base)
+    record = next((file for file in _RECORDS if file in inner.stored.files), None)
+    if record is None:
+        return read_scikit_learn(inner.stored, _SKOPS)
+    content = inner.stored.json(record)
+    found = find_class(content.get("class", kind), SavedObject)
+    if "bases" in content:  # an earlier version gave each part its own
+        inner = LearnerReader(inner.stored, content, base=base)
+    return found._read_part(inner, content)
+
+
+def _base_of(bases: dict[str, Any], name: str, has_oracle: bool) -> Any:
+    """What stands for a part's base; copies of the student come from the student's."""
+    copies = ("baseline",) if has_oracle else ("baseline", "oracle")
+    return bases.get(name, bases.get("student") if name in copies else None)
+
+
+def _encode_labeler(labeler: Any, writer: LearnerWriter) -> Any:
+    if labeler is None:
+        return None
+    if type(labeler) is PseudoLabeler:
+        return writer.encode(labeler.get_params(), "labeler")
+    if not isinstance(labeler, Registered):
+        raise TypeError(
+            f"labeler cannot be saved. Got {shorten(labeler)}; let its class derive from PseudoLabeler or from "
+            f"PretrainedMixin, which say how it is stored, or call set_params(labeler=None) before saving: a loaded "
+            f"pipeline needs it for another fit alone."
+        )
+    return writer.encode(labeler, "labeler")
+
+
+def _decode_labeler(encoded: Any, reader: LearnerReader) -> Any:
+    if encoded is None or any(key.startswith("$") for key in encoded):
+        return reader.decode(encoded)
+    return PseudoLabeler(**reader.decode(encoded))

@@ -23,7 +23,7 @@ __all__ = ["Stages", "check_folders", "interrupted_with", "open_stages"]
 
 logger = logging.getLogger("ensemw2s")
 
-_LABELS = "labels.json"
+_LABELS, _ROUNDS = "labels.json", "rounds.json"
 
 
 def check_folders(pipeline: Any, models: Mapping[str, Any], shared: bool) -> None:
@@ -141,17 +141,24 @@ class Stages:
         """A weak ensemble: of a booster, each round is committed by itself."""
         if self._journal is None:
             return train(estimator)
-        if "checkpoint_dir" not in estimator.get_params(deep=False):
+        from ensemw2s.ensemble import commits_rounds, read_fitted, write_fitted
+
+        if not commits_rounds(estimator):
             return self.model(name, estimator, train)
+        stored = self._journal.read(name)
+        if stored is not None and _ROUNDS not in stored.files:
+            return read_fitted(estimator, stored)
         if estimator.checkpoint_dir is None:
             estimator.set_params(checkpoint_dir=self._journal.folder / f"{name}-rounds")
         estimator = train(estimator)
         rounds = _digest_of_rounds(Path(estimator.checkpoint_dir))
-        stored = self._journal.read(name)
         if stored is None:
             with self._journal.commit(name) as folder:
-                write_json(folder / "rounds.json", rounds)
-        elif stored.json("rounds.json") != rounds:
+                if rounds:
+                    write_json(folder / _ROUNDS, rounds)
+                else:  # a fit of a subclass's own
+                    write_fitted(estimator, folder, name)
+        elif stored.json(_ROUNDS) != rounds:
             raise CheckpointError(
                 f"{estimator.checkpoint_dir} does not hold the rounds that {stored.path} was made from. Put them back, "
                 f"or begin anew in another folder."

@@ -19,7 +19,7 @@ from ensemw2s._rows import RowFilter
 from ensemw2s._usable import UsableRows, usable_examples
 from ensemw2s._validation import check_integer, check_option, check_real, is_blank, shorten
 from ensemw2s.datasets import QADataset
-from ensemw2s.storage import Steps
+from ensemw2s.storage import Registered, Steps
 
 __all__ = ["PseudoLabeler", "PseudoLabels"]
 
@@ -173,7 +173,7 @@ class PseudoLabels:
         return student
 
 
-class PseudoLabeler(BaseEstimator):
+class PseudoLabeler(Registered, BaseEstimator):
     """Let a fitted teacher answer questions (EnsemW2S, Algorithm 1, lines 11-13).
 
     Parameters

@@ -208,7 +208,9 @@ def test_an_ensemble_that_was_tampered_with_is_refused(hostile, edit):
     copy, _ = hostile
     folder = copy("tokens-lora")
     change(folder, edit)
-    with pytest.raises(CheckpointError, match=r"ensemble\.json is no TokenAdaBoostGenerator|is missing"):
+    with pytest.raises(
+        CheckpointError, match=r"ensemble\.json (is no TokenAdaBoostGenerator|cannot be read)|is missing"
+    ):
         open_ensemble("tokens-lora", folder)
 
 

@@ -44,7 +44,7 @@ def parallel_backend(name: str | None, n_jobs: int | None, threads: int | None) 
 
 
 def _start_cluster(name: str, n_jobs: int | None, threads: int | None, stack: ExitStack) -> None:
-    remedy = f"--backend {name} needs {name}. Install it with `pip install ensemw2s[scale]`."
+    remedy = f"--backend {name} needs {name}. Install it with `pip install 'ensemw2s[{name}]'`."
     if name == "ray":
         try:
             import ray

@@ -6,7 +6,7 @@ from ensemw2s.ensemble._checkpoint import check_checkpoint
 from ensemw2s.ensemble._contract import VotingEnsemble, check_voting, has_members
 from ensemw2s.ensemble._rounds import seed_parameters
 from ensemw2s.ensemble._settings import describe_estimator
-from ensemw2s.ensemble._state import check_fitted_can_be_written, read_fitted, write_fitted
+from ensemw2s.ensemble._state import check_fitted_can_be_written, commits_rounds, read_fitted, write_fitted
 from ensemw2s.ensemble.classifier_boosting import LLMAdaBoostClassifier
 from ensemw2s.ensemble.fine_tuned import FineTunedGenerator
 from ensemw2s.ensemble.token_boosting import TokenAdaBoostGenerator
@@ -19,6 +19,7 @@ __all__ = [
     "check_checkpoint",
     "check_fitted_can_be_written",
     "check_voting",
+    "commits_rounds",
     "describe_estimator",
     "has_members",
     "read_fitted",

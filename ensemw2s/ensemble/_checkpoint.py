@@ -17,7 +17,7 @@ from ensemw2s.ensemble._rounds import Rounds, seed_parameters
 from ensemw2s.ensemble._settings import describe_parameters
 from ensemw2s.exceptions import CheckpointError, EarlyStopWarning
 from ensemw2s.learners import check_can_be_written, n_processes, read_state, write_state
-from ensemw2s.storage import MALFORMED, Journal, decode, encode, write_arrays, write_json
+from ensemw2s.storage import MALFORMED, Journal, class_name, decode, encode, write_arrays, write_json
 
 __all__ = ["Checkpoint", "check_checkpoint", "open_checkpoint"]
 
@@ -101,7 +101,7 @@ class Checkpoint:
         for learner in learners:
             check_can_be_written(learner, "estimator")
         settings = {
-            "class": type(booster).__name__,
+            "class": class_name(type(booster)),
             "parameters": describe_parameters(booster, learners, without=("n_estimators",)),
             "weights of the base model": base(),
             "versions": versions(),

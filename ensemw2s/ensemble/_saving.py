@@ -13,19 +13,21 @@ from ensemw2s._markdown import table_lines
 from ensemw2s._validation import check_same_length
 from ensemw2s.ensemble._rounds_table import rounds_table
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners import LearnerReader, LearnerWriter, fitted_attributes, restore_attributes
+from ensemw2s.learners import LearnerReader, LearnerWriter, SavedObject
 from ensemw2s.mixing import normalized_votes
-from ensemw2s.storage import MALFORMED, Pretrained, StoredFolder, decode, encode, write_arrays, write_json
+from ensemw2s.storage import StoredFolder, write_arrays
 
 __all__ = ["SavedEnsemble"]
 
-_ENSEMBLE = "ensemble.json"
 _WEIGHT = "token_weight.safetensors"
-_LEARNERS = ("estimator", "estimators")
 
 
-class SavedEnsemble(Pretrained):
+class SavedEnsemble(SavedObject):
     """An ensemble that can be saved and loaded; its learners are the parameters ``estimator`` or ``estimators``."""
+
+    _record = "ensemble.json"
+    _derived = ("estimators_", "token_weight_")
+    _checks_fitted = True
 
     estimators_: list[Any]
     estimator_weights_: np.ndarray
@@ -33,11 +35,42 @@ class SavedEnsemble(Pretrained):
 
     def _write_files(self, folder: Path, include_base: bool) -> list[dict[str, Any]]:
         check_is_fitted(self, "estimators_")
-        return _write(self, folder, include_base)
+        return super()._write_files(folder, include_base)
+
+    def _write_part(self, writer: LearnerWriter) -> dict[str, Any]:
+        members = [
+            writer.member(member, f"members/{row}") for row, member in enumerate(getattr(self, "estimators_", ()))
+        ]
+        parameters = {
+            name: _encoded(writer, name, value)
+            for name, value in self.get_params(deep=False).items()  # type: ignore[attr-defined]
+            if name not in ("checkpoint_dir", "on_locked")  # of this machine
+        }
+        weight = getattr(self, "token_weight_", None)
+        if weight is not None:
+            write_arrays(writer.folder / _WEIGHT, {"token_weight": weight})
+        return {
+            "parameters": parameters,
+            "fitted": {name: writer.encode(value, name) for name, value in self._saved_state().items()},
+            "members": members,
+            "has_token_weight": weight is not None,
+        }
 
     @classmethod
-    def _read_files(cls, stored: StoredFolder, base: Any) -> Any:
-        return _read(cls, stored, base)
+    def _read_part(cls, reader: LearnerReader, content: dict[str, Any]) -> Any:
+        ensemble = cls(**{name: reader.decode(value) for name, value in content["parameters"].items()})
+        ensemble._restore_state({name: reader.decode(value) for name, value in content["fitted"].items()})
+        if not content["members"]:  # a parameter of another estimator, which had not been fitted
+            return ensemble
+        ensemble.estimators_ = [
+            reader.member(record, f"members/{row}") for row, record in enumerate(content["members"])
+        ]
+        normalized_votes(ensemble.estimator_weights_, len(ensemble.estimators_))
+        for name in ("estimator_errors_", "picks_", "prior_errors_"):
+            check_same_length(ensemble.estimators_, getattr(ensemble, name, ensemble.estimators_), "members", name)
+        if content["has_token_weight"]:
+            ensemble.token_weight_ = _token_weight(reader.stored)
+        return ensemble
 
     def _card_lines(self) -> Iterator[str]:
         if not hasattr(self, "estimator_errors_"):
@@ -48,66 +81,12 @@ class SavedEnsemble(Pretrained):
         yield "\n".join(table_lines(columns, rows))
 
 
-def _write(ensemble: Any, folder: Path, include_base: bool) -> list[dict[str, Any]]:
-    writer = LearnerWriter(folder, include_base=include_base)
-    members = [writer.member(member, f"members/{row}") for row, member in enumerate(ensemble.estimators_)]
-    parameters = {
-        name: _encoded(writer, name, value)
-        for name, value in ensemble.get_params(deep=False).items()
-        if name not in ("checkpoint_dir", "on_locked")  # of this machine
-    }
-    fitted = fitted_attributes(ensemble, without=("estimators_", "token_weight_"))
-    weight = getattr(ensemble, "token_weight_", None)
-    if weight is not None:
-        write_arrays(folder / _WEIGHT, {"token_weight": weight})
-    shared = writer.shared()
-    write_json(
-        folder / _ENSEMBLE,
-        {
-            "class": type(ensemble).__name__,
-            "parameters": parameters,
-            "fitted": {name: encode(value, name) for name, value in fitted.items()},
-            "members": members,
-            "has_token_weight": weight is not None,
-            **shared,
-        },
-    )
-    return shared["bases"]
-
-
 def _encoded(writer: LearnerWriter, name: str, value: Any) -> Any:
-    if name not in _LEARNERS or value is None:
-        return encode(value, name)
-    if name == "estimator":
+    if name == "estimator" and value is not None:
         return writer.estimator(value, name)
-    return [writer.estimator(each, f"{name}[{place}]") for place, each in enumerate(value)]
-
-
-def _read(cls: Any, stored: StoredFolder, base: Any) -> Any:
-    path = stored.file(_ENSEMBLE)
-    content = stored.json(_ENSEMBLE)
-    try:
-        reader = LearnerReader(stored, content, base=base)
-        parameters = {
-            name: reader.estimator(value) if name in _LEARNERS else decode(value)
-            for name, value in content["parameters"].items()
-        }
-        ensemble = cls(**parameters)
-        restore_attributes(ensemble, {name: decode(value) for name, value in content["fitted"].items()})
-        ensemble.estimators_ = [
-            reader.member(record, f"members/{row}") for row, record in enumerate(content["members"])
-        ]
-        normalized_votes(ensemble.estimator_weights_, len(ensemble.estimators_))
-        for name in ("estimator_errors_", "picks_", "prior_errors_"):
-            check_same_length(ensemble.estimators_, getattr(ensemble, name, ensemble.estimators_), "members", name)
-        if content["has_token_weight"]:
-            ensemble.token_weight_ = _token_weight(stored)
-    except MALFORMED as error:
-        raise CheckpointError(
-            f"{path} is no {cls.__name__} that this version of ensemw2s can read ({error}). Save it again, with this "
-            f"version."
-        ) from error
-    return ensemble
+    if name == "estimators" and value is not None:
+        return [writer.estimator(each, f"{name}[{place}]") for place, each in enumerate(value)]
+    return writer.encode(value, name)
 
 
 def _token_weight(stored: StoredFolder) -> np.ndarray:

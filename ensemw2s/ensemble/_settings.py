@@ -10,6 +10,7 @@ from sklearn.base import clone
 from ensemw2s._fingerprint import describe, describe_model, describe_tokenizer
 from ensemw2s.ensemble._rounds import seed_parameters
 from ensemw2s.learners import BigramLearner, HFCausalLM, HFClassifier, learner_tokenizer
+from ensemw2s.storage import class_name
 
 __all__ = ["describe_estimator", "describe_parameters"]
 
@@ -62,7 +63,7 @@ def describe_estimator(estimator: Any, name: str) -> Any:
             parameters.pop("pick")
         else:
             inner["estimators"] = _describe_several(several, f"{name}.estimators")
-    return {"class": type(estimator).__name__, **_describe(parameters, name), **inner}
+    return {"class": class_name(type(estimator)), **_describe(parameters, name), **inner}
 
 
 def _describe_several(estimators: Sequence[Any], name: str) -> list[Any]:
@@ -81,7 +82,7 @@ def _describe_learner(learner: Any, name: str) -> dict[str, Any]:
         named = f"{getattr(model, '__module__', '')}.{getattr(model, '__qualname__', type(model).__name__)}"
         described["model"] = describe_model(model, f"{name}.model") if isinstance(model, str) else named
         described["revision"] = parameters["revision"]
-    return {"class": type(learner).__name__, **described}
+    return {"class": class_name(type(learner)), **described}
 
 
 def _describe(parameters: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -10,12 +10,17 @@ from sklearn.base import clone, is_classifier
 from ensemw2s.ensemble._rounds import seed_parameters
 from ensemw2s.ensemble._saving import SavedEnsemble
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners import check_can_be_written, fitted_attributes, read_state, restore_attributes, write_state
+from ensemw2s.learners import check_can_be_written, read_state, write_state
 from ensemw2s.storage import MALFORMED, StoredFolder, decode, encode, write_arrays, write_json
 
-__all__ = ["check_fitted_can_be_written", "read_fitted", "write_fitted"]
+__all__ = ["check_fitted_can_be_written", "commits_rounds", "read_fitted", "write_fitted"]
 
 _RECORD, _WEIGHT = "fitted.json", "token_weight.safetensors"
+
+
+def commits_rounds(estimator: Any) -> bool:
+    """Whether an estimator is a booster of this package, or derived from one, which commits each round by itself."""
+    return isinstance(estimator, SavedEnsemble) and "checkpoint_dir" in estimator.get_params(deep=False)
 
 
 def check_fitted_can_be_written(estimator: Any, name: str) -> None:
@@ -33,7 +38,7 @@ def write_fitted(estimator: Any, folder: Path, name: str) -> None:
         write_json(folder / _RECORD, {"members": [_write(estimator, folder, "member", name)]})
         return
     members = [_write(member, folder, f"members/{row}", name) for row, member in enumerate(estimator.estimators_)]
-    fitted = fitted_attributes(estimator, without=("estimators_", "token_weight_"))
+    fitted = estimator._saved_state()
     weight = getattr(estimator, "token_weight_", None)
     if weight is not None:
         write_arrays(folder / _WEIGHT, {"token_weight": weight})
@@ -55,7 +60,7 @@ def read_fitted(estimator: Any, stored: StoredFolder) -> Any:
         record = stored.json(_RECORD)
         if not isinstance(estimator, SavedEnsemble):
             return _read(estimator, record["members"][0], stored, "member")
-        restore_attributes(estimator, decode(record["fitted"]))
+        estimator._restore_state(decode(record["fitted"]))
         picks = getattr(estimator, "picks_", None)
         estimator.estimators_ = [
             _read(_learners(estimator)[0 if picks is None else picks[row]], member, stored, f"members/{row}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ensemw2s.learners._distributed import n_processes
-from ensemw2s.learners._fitted_attributes import fitted_attributes, restore_attributes
 from ensemw2s.learners._model_cache import clear_model_cache
+from ensemw2s.learners._pretrained_mixin import PretrainedMixin
 from ensemw2s.learners._reading import LearnerReader
 from ensemw2s.learners._rng import isolated_rng
+from ensemw2s.learners._saved_object import SavedObject, part_content
 from ensemw2s.learners._saving import LearnerWriter
 from ensemw2s.learners._state import (
     base_digest,
@@ -31,19 +32,20 @@ __all__ = [
     "LearnerReader",
     "LearnerWriter",
     "LogConfLoss",
+    "PretrainedMixin",
     "ProductLoss",
+    "SavedObject",
     "TokenLearner",
     "base_digest",
     "check_can_be_written",
     "check_weak_learner",
     "clear_model_cache",
-    "fitted_attributes",
     "isolated_rng",
     "learner_tokenizer",
     "n_processes",
+    "part_content",
     "read_scikit_learn",
     "read_state",
-    "restore_attributes",
     "write_scikit_learn",
     "write_state",
 ]

@@ -45,6 +45,8 @@ class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
         Where an adapter is trained; its base is shared and not part of the learner.
     """
 
+    _derived = ("tokenizer_", "model_", "adapter_", "_shared_host", "_head", "_trains_all_weights")
+
     tokenizer_: Any
     model_: Any
     adapter_: AdapterState | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from typing import Any
 
@@ -12,9 +13,10 @@ from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._hf_learner import BASE_PARAMETERS, HFLearner
 from ensemw2s.learners._loading import load_tokenizer
 from ensemw2s.learners._peft_settings import build_peft_config
+from ensemw2s.learners._saved_learner import SavedLearner
+from ensemw2s.learners._saved_object import SavedObject
 from ensemw2s.learners._saving import LOSSES
 from ensemw2s.learners._state import (
-    LEARNERS,
     attention_of,
     compare_files,
     naming_model,
@@ -24,7 +26,7 @@ from ensemw2s.learners._state import (
     set_attention,
 )
 from ensemw2s.learners.bigram import BigramLearner
-from ensemw2s.storage import StoredFolder, decode
+from ensemw2s.storage import Registered, StoredFolder, decode, find_class
 
 __all__ = ["LearnerReader"]
 
@@ -45,55 +47,98 @@ class LearnerReader:
     def __init__(
         self, stored: StoredFolder, shared: dict[str, Any], *, base: str | dict[str, str] | None = None
     ) -> None:
-        self._stored, self._shared, self._other_base = stored, shared, base
+        self.stored = self._root = stored
+        self._shared, self.other_base = shared, base
         self._tokenizers: dict[int, Any] = {}
         self._checked: set[int] = set()
 
-    def member(self, record: dict[str, Any], name: str) -> Any:
-        """A fitted learner from its record and the folder `name`."""
-        learner = self.estimator(record["learner"])
-        if not isinstance(learner, BaseEstimator):
+    def within(self, place: str, *, base: Any = None) -> LearnerReader:
+        """A reader of a folder of this one that was written by `LearnerWriter.within`."""
+        inner = copy.copy(self)
+        inner.stored = self.stored.part(place) if self._has(place) else _nothing(self.stored, place)
+        inner.other_base = self.other_base if base is None else base
+        return inner
+
+    def decode(self, encoded: Any) -> Any:
+        """A value from the JSON of `LearnerWriter.encode`."""
+        return decode(encoded, self._special)
+
+    def member(self, record: dict[str, Any], name: str, *, kind: type | None = None) -> Any:
+        """A fitted learner from its record and the folder `name`.
+
+        Parameters
+        ----------
+        record : dict
+            Of `LearnerWriter.member`.
+        name : str
+            The folder.
+        kind : type, optional
+            The learner's class, where it is known.
+        """
+        encoded = record["learner"]
+        learner = self.estimator(encoded) if kind is None else self._learner(encoded["$learner"], kind)
+        if not isinstance(learner, BaseEstimator | Registered):
             raise ValueError(f"{name} is no estimator")
-        if not isinstance(learner, HFLearner | BigramLearner):
+        if not isinstance(learner, HFLearner | BigramLearner) or "$learner" not in encoded:
             return learner
         learner.tokenizer_ = self._tokenizer(record["tokenizer"])
         read_training(
-            learner, record, self._stored, name,
-            lambda member: self._check_base(member, record["learner"]["$learner"]["base"]),
+            learner, record, self.stored, name,
+            lambda member: self._check_base(member, encoded["$learner"]["base"]), self.decode,
         )  # fmt: skip
         return learner
 
     def estimator(self, encoded: Any) -> Any:
         """An estimator from the JSON of `LearnerWriter.estimator`."""
-        return decode(encoded, self._special)
+        return self.decode(encoded)
 
     def _special(self, tag: str, content: Any) -> Any:
         if tag == "$base":
             return self._base(content)["model"]
         if tag == "$learner":
-            parameters = decode(content["parameters"], self._special)
-            if not set(parameters).isdisjoint(BASE_PARAMETERS):
-                raise ValueError(f"the base of {content['class']} is named twice")
-            if content["base"] is not None:
-                parameters.update(self._base(content["base"]))
-            return _build(LEARNERS, content["class"], parameters)
+            return self._learner(content, find_class(content["class"], SavedLearner))
+        if tag == "$member":
+            return self.member(content, content["place"])
+        if tag == "$part":
+            kind = find_class(content["class"], SavedObject)
+            return kind._read_part(self.within(content["place"]), content)
+        if tag == "$object":
+            made = find_class(content["class"], Registered)(**self._values(content["parameters"]))
+            made._restore_state(self._values(content["state"]))
+            return made
         if tag == "$loss":
-            return _build(LOSSES, content["class"], decode(content["parameters"]))
+            if content["class"] not in LOSSES:
+                raise ValueError(f"{shorten(content['class'])} is none of {', '.join(LOSSES)}")
+            return LOSSES[content["class"]](**decode(content["parameters"]))
         if tag == "$tokenizer":
             return self._tokenizer(content)
         if tag == "$peft":
             return build_peft_config(content)
         if tag == "$skops":
-            return read_scikit_learn(self._stored, content)
+            return read_scikit_learn(self.stored, content)
         raise ValueError(f"{tag} is unknown")
+
+    def _values(self, encoded: dict[str, Any]) -> dict[str, Any]:
+        return {name: self.decode(value) for name, value in encoded.items()}
+
+    def _learner(self, content: dict[str, Any], kind: Any) -> Any:
+        parameters = self._values(content["parameters"])
+        if not set(parameters).isdisjoint(BASE_PARAMETERS):
+            raise ValueError(f"the base of {content['class']} is named twice")
+        if content["base"] is not None:
+            parameters.update(self._base(content["base"]))
+        return kind(**parameters)
+
+    def _has(self, place: str) -> bool:
+        return any(file.startswith(f"{place}/") for file in self.stored.files)
 
     def _base(self, number: int) -> dict[str, Any]:
         """The parameters that name a base."""
         record = self._shared["bases"][number]
         if record["included"]:
-            refuse_adapter(self._stored, record["included"])
-            return {"model": str(self._stored.folder(record["included"]))}
-        other = self._other_base.get(record["model"]) if isinstance(self._other_base, dict) else self._other_base
+            refuse_adapter(self._root, record["included"])
+            return {"model": str(self._root.folder(record["included"]))}
+        other = self.other_base.get(record["model"]) if isinstance(self.other_base, dict) else self.other_base
         if other is not None:
             gguf_file = record["gguf_file"]
             return {"model": other, **({} if gguf_file is None else {"gguf_file": gguf_file})}
@@ -111,7 +156,7 @@ class LearnerReader:
         with naming_model(learner.model):
             host = learner._host()
         if record["included"]:
-            compare_files(self._stored, record["included"], host.model.get_base_model())
+            compare_files(self._root, record["included"], host.model.get_base_model())
         expected, found = record.get("sha256"), host.digest()
         if None not in (expected, found) and expected != found:
             raise CheckpointError(
@@ -127,7 +172,7 @@ class LearnerReader:
 
     def _tokenizer(self, number: int) -> Any:
         if number not in self._tokenizers:
-            folder = self._stored.folder(self._shared["tokenizers"][number])
+            folder = self._root.folder(self._shared["tokenizers"][number])
             try:
                 self._tokenizers[number] = load_tokenizer(str(folder), None)
             except CheckpointError:
@@ -136,11 +181,12 @@ class LearnerReader:
                 raise CheckpointError(
                     f"{folder} holds no tokenizer that can be read ({error}). Save it again."
                 ) from error
-            compare_files(self._stored, self._shared["tokenizers"][number], self._tokenizers[number])
+            compare_files(self._root, self._shared["tokenizers"][number], self._tokenizers[number])
         return self._tokenizers[number]
 
 
-def _build(kinds: dict[str, Any], name: Any, parameters: dict[str, Any]) -> Any:
-    if name not in kinds:
-        raise ValueError(f"{shorten(name)} is none of {', '.join(kinds)}")
-    return kinds[name](**parameters)
+def _nothing(stored: StoredFolder, place: str) -> StoredFolder:
+    """The folder of a part that has written no file."""
+    if not isinstance(place, str):
+        raise TypeError(f"{place!r} is no folder")
+    return StoredFolder(stored.path / place, stored.kind, stored.digest, {}, stored.links_into)

@@ -12,10 +12,18 @@ from typing import Any
 from ensemw2s.exceptions import BackendUnavailableError, CheckpointError
 from ensemw2s.storage import MALFORMED, writing
 
-__all__ = ["read_skops", "write_skops"]
+__all__ = ["check_skops", "read_skops", "write_skops"]
+
+# What scikit-learn's juries and searches hold beside estimators; written in Python, and nothing but their attributes.
+_HARMLESS = {
+    "sklearn.metrics._scorer._PassthroughScorer",
+    "sklearn.model_selection._split.KFold",
+    "sklearn.model_selection._split.StratifiedKFold",
+    "sklearn.utils._bunch.Bunch",
+}
 
 
-def write_skops(path: Path, estimator: Any, name: str, *, own: bool = False) -> None:
+def write_skops(path: Path, estimator: Any, name: str, *, like: Any = None) -> None:
     """Write an estimator.
 
     Parameters
@@ -26,8 +34,8 @@ def write_skops(path: Path, estimator: Any, name: str, *, own: bool = False) -> 
         Of scikit-learn.
     name : str
         What to call it in an error.
-    own : bool, default=False
-        Whether the file stays where it is, see `read_skops`.
+    like : estimator, optional
+        Given where the file stays on this machine, see `read_skops`.
 
     Raises
     ------
@@ -37,18 +45,31 @@ def write_skops(path: Path, estimator: Any, name: str, *, own: bool = False) -> 
         If the estimator holds objects of types that skops does not trust.
     """
     skops = _skops(f"{name}, a {type(estimator).__name__}, is written")
-    with writing(path):
-        skops.dump(estimator, path, compression=zipfile.ZIP_STORED)
-    foreign = _foreign(skops.get_untrusted_types(file=path), own)
+    content = _dump(skops, estimator, name)
+    foreign = _foreign(skops.get_untrusted_types(data=content), _own_types(skops, like, name))
     if foreign:
-        raise TypeError(
-            f"{name} cannot be saved: it holds objects of types that would not be trusted when loaded, {foreign}. "
-            f"Estimators made of scikit-learn, NumPy and SciPy alone can be."
-        )
+        raise TypeError(f"{name} cannot be saved: a {type(estimator).__name__} {_complaint(foreign, estimator)}")
+    with writing(path):
+        path.write_bytes(content)
 
 
-def read_skops(content: bytes, path: Path, *, own: bool = False) -> Any:
-    """An estimator that holds nothing but types which skops trusts.
+def check_skops(estimator: Any, name: str) -> None:
+    """Raise the TypeError of `write_skops` where an estimator that is not fitted could not be read back.
+
+    It is written and read once, in memory, as a checkpoint would be.
+    """
+    skops = _skops(f"{name}, a {type(estimator).__name__}, is written")
+    content = _dump(skops, estimator, name)
+    try:
+        found = skops.loads(content, trusted=skops.get_untrusted_types(data=content))
+    except Exception as error:  # whatever a class that skops does not know raises
+        raise _unreadable(estimator, name, error) from error
+    if type(found) is not type(estimator):
+        raise _unreadable(estimator, name, f"it would come back as {type(found).__qualname__}")
+
+
+def read_skops(content: bytes, path: Path, *, like: Any = None) -> Any:
+    """Read an estimator that holds nothing but types which skops trusts.
 
     Parameters
     ----------
@@ -56,9 +77,10 @@ def read_skops(content: bytes, path: Path, *, own: bool = False) -> Any:
         Of the file.
     path : Path
         The file, named in an error.
-    own : bool, default=False
-        Whether this machine has written it, as in a checkpoint. All types of scikit-learn are trusted then, its trees
-        among them, which from another's file could crash the process.
+    like : estimator, optional
+        Given where this machine has written the file, as in a checkpoint: the estimator with its parameters. All types
+        of scikit-learn are trusted then, its trees among them, which from another's file could crash the process, and
+        those that it is made of itself.
 
     Raises
     ------
@@ -76,7 +98,7 @@ def read_skops(content: bytes, path: Path, *, own: bool = False) -> Any:
         ):
             raise CheckpointError(f"{path} is compressed, and could fill the memory; it was not opened. Do not use it.")
         untrusted = skops.get_untrusted_types(data=content)
-        foreign = _foreign(untrusted, own)
+        foreign = _foreign(untrusted, _own_types(skops, like, path.name))
         if foreign:
             raise CheckpointError(f"{path} holds objects of types that are not trusted: {foreign}. Do not use it.")
         return skops.loads(content, trusted=untrusted)
@@ -84,8 +106,42 @@ def read_skops(content: bytes, path: Path, *, own: bool = False) -> Any:
         raise CheckpointError(f"{path} is no estimator that can be read ({error}). Save it again.") from error
 
 
-def _foreign(untrusted: list[str], own: bool) -> list[str]:
-    return [name for name in untrusted if not (own and name.startswith("sklearn."))]
+def _dump(skops: Any, estimator: Any, name: str) -> bytes:
+    try:
+        return bytes(skops.dumps(estimator, compression=zipfile.ZIP_STORED))
+    except Exception as error:  # whatever a class that skops does not know raises
+        raise _unreadable(estimator, name, error) from error
+
+
+def _complaint(foreign: list[str], estimator: Any) -> str:
+    if any(kind.startswith("sklearn.") and "tree" in kind.lower() for kind in foreign):
+        return (
+            f"holds trees ({', '.join(foreign)}), which are not read from a folder: a forged one could crash the "
+            f"process. Keep it in a checkpoint_dir, whose files are not for others, or pass an estimator without trees."
+        )
+    return (
+        f"holds objects of types that would not be trusted when loaded, {', '.join(foreign)}. Estimators made of "
+        f"scikit-learn, NumPy and SciPy alone can be saved. Let your class derive from PretrainedMixin too, and the "
+        f"estimator that holds its objects as well: class Saved(PretrainedMixin, {type(estimator).__name__})."
+    )
+
+
+def _unreadable(estimator: Any, name: str, reason: Any) -> TypeError:
+    return TypeError(
+        f"{name} cannot be saved: skops cannot store a {type(estimator).__name__} and read it back ({reason}). Let its "
+        f"class derive from PretrainedMixin too, which says how it is stored, or pass another estimator."
+    )
+
+
+def _own_types(skops: Any, like: Any, name: str) -> set[str] | None:
+    """Types that an estimator is made of; None if there is none."""
+    return None if like is None else set(skops.get_untrusted_types(data=_dump(skops, like, name)))
+
+
+def _foreign(untrusted: list[str], own: set[str] | None) -> list[str]:
+    if own is None:
+        return [name for name in untrusted if name not in _HARMLESS]
+    return [name for name in untrusted if not (name in own or name.startswith("sklearn."))]
 
 
 def _skops(what: str) -> Any:

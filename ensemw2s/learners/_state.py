@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._adapters import weights_digest
-from ensemw2s.learners._fitted_attributes import fitted_attributes, restore_attributes
 from ensemw2s.learners._hf_learner import BASE_PARAMETERS, HFLearner
 from ensemw2s.learners._loading import load_tokenizer, loading_bar
 from ensemw2s.learners._model_folder import files_read
-from ensemw2s.learners._skops import read_skops, write_skops
+from ensemw2s.learners._pretrained_mixin import PretrainedMixin
+from ensemw2s.learners._skops import check_skops, read_skops, write_skops
 from ensemw2s.learners.bigram import BigramLearner
-from ensemw2s.learners.hf_causal_lm import HFCausalLM
-from ensemw2s.learners.hf_classifier import HFClassifier
 from ensemw2s.storage import StoredFolder, decode, encode, write_arrays, writing
 from ensemw2s.tokenizers import byte_tokenizer
 
 __all__ = [
-    "LEARNERS",
     "attention_of",
     "base_digest",
     "check_can_be_written",
@@ -44,8 +41,6 @@ __all__ = [
     "write_training",
 ]
 
-LEARNERS = {kind.__name__: kind for kind in (BigramLearner, HFCausalLM, HFClassifier)}
-_IN_FILES = ("tokenizer_", "model_", "adapter_", "log_proba_")
 _SKOPS = "estimator.skops"
 
 
@@ -82,11 +77,19 @@ def check_can_be_written(estimator: Any, name: str) -> None:
     Raises
     ------
     TypeError
-        If the estimator is of a kind, or holds objects of types, that cannot be written.
+        If the estimator is of a kind, or holds objects of types, that cannot be written and read back.
     """
-    if type(estimator) not in LEARNERS.values():
-        with tempfile.TemporaryDirectory(prefix="ensemw2s-") as folder:
-            write_scikit_learn(estimator, Path(folder) / _SKOPS, name, own=True)
+    if isinstance(estimator, HFLearner | BigramLearner):
+        return
+    # A token learner holds before its training what it holds after it, such as its tokenizer.
+    starts = hasattr(estimator, "initialize") and hasattr(estimator, "token_logits")
+    if isinstance(estimator, PretrainedMixin):
+        if starts:
+            with tempfile.TemporaryDirectory(prefix="ensemw2s-") as folder:
+                clone(estimator).initialize()._write_state(Path(folder), name)
+        return
+    _check_scikit_learn(estimator, name)
+    check_skops(clone(estimator).initialize() if starts else estimator, name)
 
 
 def write_state(learner: Any, path: Path, name: str) -> dict[str, Any]:
@@ -97,13 +100,15 @@ def write_state(learner: Any, path: Path, name: str) -> dict[str, Any]:
     dict
         Its record, as JSON, for `read_state`.
     """
-    if type(learner) in LEARNERS.values():
+    if isinstance(learner, HFLearner | BigramLearner):
         record = write_training(learner, path, name)
         if isinstance(learner, HFLearner) and learner.adapter_ is not None:
             record["base"] = base_digest(learner)
         return record
     path.mkdir(parents=True)
-    write_scikit_learn(learner, path / _SKOPS, name, own=True)
+    if isinstance(learner, PretrainedMixin):
+        return learner._write_state(path, name)
+    write_scikit_learn(learner, path / _SKOPS, name, like=clone(learner))
     return {}
 
 
@@ -121,8 +126,10 @@ def read_state(learner: Any, record: dict[str, Any], stored: StoredFolder, name:
     name : str
         Folder in it.
     """
-    if type(learner) not in LEARNERS.values():
-        return read_scikit_learn(stored, f"{name}/{_SKOPS}", own=True)
+    if isinstance(learner, PretrainedMixin):
+        return learner._read_state(record, stored, name)
+    if not isinstance(learner, HFLearner | BigramLearner):
+        return read_scikit_learn(stored, f"{name}/{_SKOPS}", like=learner)
     learner.tokenizer_ = learner_tokenizer(learner)
     expected = record.get("base")
 
@@ -138,13 +145,16 @@ def read_state(learner: Any, record: dict[str, Any], stored: StoredFolder, name:
     return learner
 
 
-def write_training(learner: Any, path: Path, name: str) -> dict[str, Any]:
-    """Write what training made of one of ensemw2s' learners into a new folder, and return its record."""
+def write_training(learner: Any, path: Path, name: str, encoded: Callable[[Any, str], Any] = encode) -> dict[str, Any]:
+    """Write what training made of one of ensemw2s' learners into a new folder, and return its record.
+
+    `encoded` makes JSON of a fitted attribute.
+    """
     path.mkdir(parents=True)
     if isinstance(learner, BigramLearner):
         write_arrays(path / "log_proba.safetensors", {"log_proba": learner.log_proba_})
-        return {"fitted": {}}
-    record = {"fitted": encode(fitted_attributes(learner, without=_IN_FILES), name), "weights": "untrained"}
+        return {"fitted": encoded(learner._saved_state(), name)}
+    record = {"fitted": encoded(learner._saved_state(), name), "weights": "untrained"}
     if learner.model_ is not None:
         digest = weights_digest(learner.model_.named_parameters())
         if digest is None:
@@ -162,15 +172,24 @@ def write_training(learner: Any, path: Path, name: str) -> dict[str, Any]:
     return record
 
 
-def read_training(learner: Any, record: dict[str, Any], stored: StoredFolder, name: str, check_base: Any) -> None:
+def read_training(
+    learner: Any,
+    record: dict[str, Any],
+    stored: StoredFolder,
+    name: str,
+    check_base: Any,
+    decoded: Callable[[Any], Any] = decode,
+) -> None:
     """Put what `write_training` wrote into a learner that has its parameters and its tokenizer.
 
     Parameters
     ----------
     check_base : callable
         Called with a learner that has an adapter, before it is read.
+    decoded : callable
+        Makes a fitted attribute of JSON.
     """
-    restore_attributes(learner, decode(record["fitted"]))
+    learner._restore_state(decoded(record["fitted"]))
     if isinstance(learner, BigramLearner):
         file = f"{name}/log_proba.safetensors"
         learner.log_proba_ = stored.arrays(file).get("log_proba")
@@ -192,25 +211,29 @@ def read_training(learner: Any, record: dict[str, Any], stored: StoredFolder, na
         learner.adapter_ = learner._host().load(stored.tensors(file), stored.path / file)
 
 
-def write_scikit_learn(estimator: Any, path: Path, name: str, *, own: bool = False) -> None:
-    """Write an estimator of scikit-learn, with its parameters; `own` as in `write_skops`.
+def write_scikit_learn(estimator: Any, path: Path, name: str, *, like: Any = None) -> None:
+    """Write an estimator of scikit-learn, with its parameters; `like` as in `write_skops`.
 
     Raises
     ------
     TypeError
         If it is none.
     """
-    if not isinstance(estimator, BaseEstimator) or isinstance(estimator, HFLearner | BigramLearner):
+    _check_scikit_learn(estimator, name)
+    write_skops(path, estimator, name, like=like)
+
+
+def _check_scikit_learn(estimator: Any, name: str) -> None:
+    if not isinstance(estimator, BaseEstimator):
         raise TypeError(
-            f"{name} cannot be saved. Got {shorten(estimator)}; HFCausalLM, HFClassifier, BigramLearner and "
-            f"estimators of scikit-learn are written."
+            f"{name} cannot be saved. Got {shorten(estimator)}; HFCausalLM, HFClassifier, BigramLearner, estimators of "
+            f"scikit-learn, and classes that derive from these or from PretrainedMixin are written."
         )
-    write_skops(path, estimator, name, own=own)
 
 
-def read_scikit_learn(stored: StoredFolder, name: str, *, own: bool = False) -> Any:
-    """Read an estimator of `write_scikit_learn`; `own` as in `read_skops`."""
-    return read_skops(stored.bytes(name), stored.file(name), own=own)
+def read_scikit_learn(stored: StoredFolder, name: str, *, like: Any = None) -> Any:
+    """Read an estimator of `write_scikit_learn`; `like` as in `read_skops`."""
+    return read_skops(stored.bytes(name), stored.file(name), like=like)
 
 
 def attention_of(model: Any) -> Any:

@@ -60,6 +60,8 @@ class BigramLearner(FittedHTML, SavedLearner, BaseEstimator):
     0.502
     """
 
+    _derived = ("tokenizer_", "log_proba_")
+
     def __init__(
         self,
         tokenizer: Any = None,

@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from ensemw2s._validation import check_integer, check_real
+from ensemw2s.storage import Registered
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,7 @@ class StudentLoss(Protocol):
         ...
 
 
-class CrossEntropyLoss(BaseEstimator):
+class CrossEntropyLoss(Registered, BaseEstimator):
     r"""Cross-entropy with hard or soft labels, :math:`-\sum_k q_k \log p_k`.
 
     Examples
@@ -59,7 +60,7 @@ class CrossEntropyLoss(BaseEstimator):
         return lambda logits, targets, step: _cross_entropy(logits, targets)
 
 
-class LogConfLoss(BaseEstimator):
+class LogConfLoss(Registered, BaseEstimator):
     r"""Auxiliary-confidence loss (Burns et al., Section 4.3.2 and appendix A.4).
 
     .. math:: (1 - a)\, \mathrm{CE}(f, q) + a\, \mathrm{CE}(f, \hat f)
@@ -162,7 +163,7 @@ class _LogConfRun:
         return balanced_labels(self.log_proba, self.weak.mean(axis=0))[-len(logits) :]
 
 
-class ProductLoss(BaseEstimator):
+class ProductLoss(Registered, BaseEstimator):
     r"""Cross-entropy against the product of weak label and own prediction (from the code of Burns et al.).
 
     .. math:: -\sum_k t_k \log p_k, \qquad t_k \propto q_k^{\alpha}\, p_k^{\beta},

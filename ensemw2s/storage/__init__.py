@@ -10,6 +10,15 @@ from ensemw2s.storage._json import MALFORMED, find_code, parse_json
 from ensemw2s.storage._manifest import StoredFolder, open_folder, write_json
 from ensemw2s.storage._pretrained import Pretrained
 from ensemw2s.storage._record import check_record, commit_record, read_json, read_record
+from ensemw2s.storage._registry import (
+    Registered,
+    UnknownClassError,
+    class_name,
+    find_class,
+    fitted_attributes,
+    require_known,
+    restore_attributes,
+)
 from ensemw2s.storage._tensors import read_tensors, write_arrays, write_tensors
 from ensemw2s.storage._values import decode, encode
 
@@ -17,15 +26,20 @@ __all__ = [
     "MALFORMED",
     "Journal",
     "Pretrained",
+    "Registered",
     "Steps",
     "StoredFolder",
+    "UnknownClassError",
     "check_record",
+    "class_name",
     "commit_folder",
     "commit_record",
     "commit_text",
     "decode",
     "encode",
+    "find_class",
     "find_code",
+    "fitted_attributes",
     "hash_file",
     "links_of",
     "open_folder",
@@ -36,6 +50,8 @@ __all__ = [
     "read_json",
     "read_record",
     "read_tensors",
+    "require_known",
+    "restore_attributes",
     "write_arrays",
     "write_json",
     "write_tensors",

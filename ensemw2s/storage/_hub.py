@@ -10,8 +10,9 @@ from typing import Any
 
 from ensemw2s._validation import shorten
 from ensemw2s._version import __version__
+from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage._files import links_of
-from ensemw2s.storage._manifest import StoredFolder, open_folder
+from ensemw2s.storage._manifest import MANIFEST, StoredFolder, list_files, open_folder
 
 __all__ = ["model_card", "open_pretrained", "upload_folder"]
 
@@ -31,6 +32,7 @@ def open_pretrained(directory: str | os.PathLike[str], revision: str | None, kin
     if os.path.isdir(directory):
         if revision is not None:
             raise ValueError(f"revision belongs to a hub id; it must be None for a folder. Got {revision!r} instead.")
+        _refuse_part(Path(os.path.abspath(directory)))
         return open_folder(os.path.abspath(directory), kind=kind)
     name = os.fspath(directory)
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
@@ -40,6 +42,23 @@ def open_pretrained(directory: str | os.PathLike[str], revision: str | None, kin
     folder = Path(snapshot_download(name, revision=revision, allow_patterns=_ON_HUB))
     # The cache keeps each file once, in "blobs", and links to it.
     return open_folder(folder, kind=kind, links_into=links_of(folder))
+
+
+def _refuse_part(folder: Path) -> None:
+    """Raise a CheckpointError that names the whole where a folder is a part of a saved one."""
+    if os.path.lexists(folder / MANIFEST):
+        return
+    for whole in folder.parents:
+        if not os.path.isfile(whole / MANIFEST):
+            continue
+        (kind, files), place = list_files(whole), folder.relative_to(whole).as_posix()
+        if any(name.startswith(f"{place}/") for name in files):
+            parts = {name: f".{name}_" for name in ("weak", "student", "baseline", "oracle")}
+            raise CheckpointError(
+                f"{folder} is a part of the {kind} saved in {whole}, and cannot be opened by itself. Open the whole: "
+                f"{kind}.from_pretrained({str(whole)!r}){parts.get(place, '')}."
+            )
+        return
 
 
 def upload_folder(

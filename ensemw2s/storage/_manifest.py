@@ -16,7 +16,7 @@ from ensemw2s.storage._files import AGAIN, LARGEST_JSON, hash_file, read_file, s
 from ensemw2s.storage._json import checksum, dump_json, find_code, parse_json
 from ensemw2s.storage._names import complaint_about_name
 
-__all__ = ["MANIFEST", "StoredFolder", "open_folder", "write_json", "write_manifest"]
+__all__ = ["MANIFEST", "StoredFolder", "list_files", "open_folder", "write_json", "write_manifest"]
 
 MANIFEST = "manifest.json"
 
@@ -229,6 +229,18 @@ def _verify(stored: StoredFolder, name: str) -> None:
         raise CheckpointError(f"{path} is missing. {AGAIN}") from error
     if digest != stored.entries[name]["sha256"]:
         raise CheckpointError(f"{path} is damaged: its sha256 is not that of {MANIFEST}. {AGAIN}")
+
+
+def list_files(folder: Path) -> tuple[str, set[str]]:
+    """What the manifest of a folder says that it holds, and the names of its files; they are not looked at.
+
+    Raises
+    ------
+    CheckpointError
+        If the manifest is damaged.
+    """
+    body = _parse_body(_read(folder / MANIFEST, None), folder / MANIFEST)
+    return body["kind"], set(body["files"])
 
 
 def _read(manifest: Path, links_into: Path | None) -> bytes:

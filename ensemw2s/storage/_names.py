@@ -11,7 +11,7 @@ __all__ = ["complaint_about_name"]
 # sandbox), and skops, whose types are checked. Pickles and Python files have no place here.
 _SUFFIXES = {".bpe", ".jinja", ".json", ".model", ".safetensors", ".skops", ".spm", ".txt"}
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_DEEPEST = 4
+_DEEPEST = 12  # ensembles may be parts of others
 
 
 def complaint_about_name(name: Any) -> str:

@@ -15,11 +15,12 @@ from ensemw2s._version import __version__
 from ensemw2s.storage._commit import commit_folder
 from ensemw2s.storage._hub import model_card, open_pretrained, upload_folder
 from ensemw2s.storage._manifest import StoredFolder
+from ensemw2s.storage._registry import Registered
 
 __all__ = ["Pretrained"]
 
 
-class Pretrained:
+class Pretrained(Registered):
     """An estimator that can be saved and loaded."""
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *, include_base: bool = False) -> None:
@@ -41,7 +42,8 @@ class Pretrained:
         FileExistsError
             If the folder holds something.
         TypeError
-            If a parameter cannot be written, such as a function as model, callbacks, or a random state that is no int.
+            If something cannot be written, such as a function as model, callbacks, or an object of a class that says
+            nothing of how it is stored; the message names a way out.
         OSError
             If a file cannot be written.
 

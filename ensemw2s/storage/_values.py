@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ __all__ = ["decode", "encode"]
 # What JSON lacks is an object with one key that begins with "$".
 _NUMBERS = "biuf"
 _LARGEST_ARRAY = 2**30  # bytes
+# Of these types alone: a Counter or a named tuple would come back as something else.
+_CONTAINERS = {list: "", tuple: "$tuple", set: "$set", frozenset: "$frozenset"}
 
 
 def encode(value: Any, name: str, special: Callable[[Any, str], Any] | None = None) -> Any:
@@ -51,16 +55,18 @@ def encode(value: Any, name: str, special: Callable[[Any, str], Any] | None = No
         return {"$path": str(value)}
     if isinstance(value, np.ndarray):
         return {"$array": _encode_array(value, name)}
-    if isinstance(value, Mapping):
+    if type(value) in (dict, OrderedDict, MappingProxyType):
         return _encode_mapping(value, name, special)
-    if isinstance(value, list | tuple | set | frozenset):
+    if type(value) in _CONTAINERS:
         ordered = sorted(value, key=repr) if isinstance(value, set | frozenset) else value
         entries = [encode(entry, f"{name}[{row}]", special) for row, entry in enumerate(ordered)]
-        tag = {list: "", tuple: "$tuple"}.get(type(value), "$set" if isinstance(value, set | frozenset) else "")
+        tag = _CONTAINERS[type(value)]
         return {tag: entries} if tag else entries
     raise TypeError(
         f"{name} cannot be saved. Got {shorten(value)}, of type {type(value).__name__}; only numbers, texts, arrays, "
-        f"containers of these and classes of ensemw2s are written. Replace it by set_params before saving."
+        f"plain lists, tuples, sets and dicts of these, and classes that say how they are stored are written, see "
+        f"PretrainedMixin. Replace a parameter by set_params before saving; a fitted attribute can be left out by the "
+        f"class's _saved_state."
     )
 
 
@@ -95,8 +101,8 @@ def decode(value: Any, special: Callable[[str, Any], Any] | None = None) -> Any:
         return Path(content)
     if tag == "$array":
         return _decode_array(content)
-    if tag in ("$tuple", "$set") and isinstance(content, list):
-        return {"$tuple": tuple, "$set": set}[tag](decode(content, special))
+    if tag in ("$tuple", "$set", "$frozenset") and isinstance(content, list):
+        return {"$tuple": tuple, "$set": set, "$frozenset": frozenset}[tag](decode(content, special))
     if tag == "$items" and isinstance(content, list):
         return {decode(key, special): decode(entry, special) for key, entry in content}
     if special is None:

@@ -1,4 +1,4 @@
-"""What `fit` has set, as far as it is numbers and texts: taken from an estimator, and put back, checked."""
+"""What values the fitted attributes of this package's estimators have."""
 
 from __future__ import annotations
 
@@ -9,39 +9,14 @@ import numpy as np
 
 from ensemw2s._validation import shorten
 
-__all__ = ["fitted_attributes", "restore_attributes"]
-
-# Have files of their own.
-_IN_FILES = {
-    "adapter_", "baseline_", "estimators_", "log_proba_", "members_", "model_", "oracle_", "student_", "token_weight_",
-    "tokenizer_", "weak_",
-}  # fmt: skip
+__all__ = ["check_fitted_value"]
 
 
-def fitted_attributes(estimator: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What `fit` has set, by scikit-learn's naming rule."""
-    return {
-        name: value
-        for name, value in vars(estimator).items()
-        if name.endswith("_") and not name.startswith("_") and name not in without
-    }
-
-
-def restore_attributes(estimator: Any, attributes: dict[str, Any]) -> None:
-    """Set what `fit` had set.
-
-    Raises
-    ------
-    ValueError
-        If a name is not one of `fit`'s, or a value is not what `fit` sets.
-    """
-    for name, value in attributes.items():
-        if not name.endswith("_") or name.startswith("_") or name in _IN_FILES or hasattr(type(estimator), name):
-            raise ValueError(f"{name!r} is no fitted attribute of {type(estimator).__name__}")
-        expected, check = _VALUES.get(name, ("", _anything))
-        if not check(value):
-            raise ValueError(f"{name} must be {expected}. Got {shorten(value)} instead")
-        setattr(estimator, name, value)
+def check_fitted_value(name: str, value: Any) -> None:
+    """Raise a ValueError where a value is not what `fit` sets under that name."""
+    expected, check = _VALUES.get(name, ("", _anything))
+    if not check(value):
+        raise ValueError(f"{name} must be {expected}. Got {shorten(value)} instead")
 
 
 def _anything(value: Any) -> bool:
