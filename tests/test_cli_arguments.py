@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 
 import pytest
 
@@ -83,6 +84,25 @@ def test_ablations_replace_the_variants_of_a_preset():
     assert kept["variants"] == ablations("sliding_window")
 
 
+# Ten to the ninth, in ten lines: an alias of aliases of aliases.
+BOMB = "\n".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}' if n else 'x'] * 9)}]" for n in range(10))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("place", ["folder", "pipe", "device"])
+def test_a_file_that_is_none_is_refused_and_not_waited_for(tmp_path, place):
+    path = tmp_path / "sweep.yaml"
+    if place == "folder":
+        path.mkdir()
+    elif place == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match=r"--config .*sweep\.yaml is no plain file"):
+        request("--config", str(path))
+
+
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -95,6 +115,14 @@ def test_ablations_replace_the_variants_of_a_preset():
         ("{pairs: [[a, b]], dataset: sciq, threads: 0}", "threads must be an integer of at least 1"),
         ("{pairs: [[a, b]], dataset: sciq, labeler: soft}", "labeler must hold parameters"),
         ("pairs: !!python/object/apply:os.getcwd []", "must be a YAML file"),
+        ("pairs: \0", "must be a YAML file"),
+        ("pairs: 2001-99-99", "must be a YAML file. month must be in 1..12"),
+        ("pairs: &a [*a]", "must be a YAML file. It holds itself, by an alias"),
+        (BOMB, "must be a YAML file. It has more than 10,000 values, aliases written out"),
+        ("pairs: " + "[" * 20_000, "must be a YAML file"),
+        ("lr: " + "1" * 60_000, "must be a YAML file. A number in it has 60,000 characters"),
+        ("lr: " + "1" * 60_000 + "x", "must have keys among"),
+        ("#" * 200_000, "has 200,000 bytes, more than the 131,072 that are read"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named(config, text, message):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import re
+import os
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ensemw2s._cli._yaml import LARGEST_YAML, load_yaml
 from ensemw2s._validation import check_integer, check_option, shorten
+from ensemw2s.exceptions import CheckpointError
 from ensemw2s.experiments import ablations, run_sweep
 from ensemw2s.pseudo import PseudoLabeler
+from ensemw2s.storage import read_file
 
 __all__ = ["Request", "make_request"]
 
@@ -20,7 +23,6 @@ BACKENDS = ("loky", "threading", "ray", "dask")
 _PARAMS = ("weak_params", "student_params", "booster_params")
 _SWEEP = tuple(name for name in inspect.signature(run_sweep).parameters if name != "verbose")
 _OWN = ("ablations", "labels", "backend", "threads")  # what the command line adds to them
-_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
 @dataclass
@@ -77,12 +79,7 @@ def make_request(options: Namespace, preset: Mapping[str, Any]) -> Request:
 
 
 def _read(path: str) -> dict[str, Any]:
-    import yaml
-
-    try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"--config {path} must be a YAML file. {error}") from error
+    found = load_yaml(_text(path), f"--config {path}", "a YAML file")
     if not isinstance(found, dict):
         raise ValueError(f"--config {path} must hold keys and values. Got {shorten(found)} instead.")
     known = (*_SWEEP, *_OWN)
@@ -92,7 +89,7 @@ def _read(path: str) -> dict[str, Any]:
     for name in _PARAMS:
         if not isinstance(found.get(name, {}), dict):
             raise ValueError(f"{name} in {path} must hold keys and values. Got {shorten(found[name])} instead.")
-    return {key: _with_numbers(value) for key, value in found.items()}
+    return found
 
 
 def _merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,18 +165,15 @@ def _key_and_value(text: str, name: str) -> tuple[str, Any]:
 
 
 def _value(text: str) -> Any:
-    import yaml
+    return load_yaml(text, repr(text) if len(text) < 100 else "a value")
 
+
+def _text(path: str) -> str:
     try:
-        return _with_numbers(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{text!r} must be YAML. {error}") from error
-
-
-def _with_numbers(value: Any) -> Any:
-    """YAML 1.1 reads 5e-4, without a point, as text."""
-    if isinstance(value, dict):
-        return {key: _with_numbers(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_with_numbers(entry) for entry in value]
-    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
+        # Who names a file may name a link to it.
+        content = read_file(Path(path), LARGEST_YAML, links_into=Path(os.path.realpath(path)).parent)
+        return content.decode("utf-8")
+    except CheckpointError as error:
+        raise ValueError(f"--config {error}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--config {path} must be a YAML file. {error}") from error
