@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
+from ensemw2s._validation import check_same_length
+
 __all__ = [
     "TOLERANCE",
     "class_credit",
@@ -151,6 +153,7 @@ def class_credit(
     """
     place = {label: column for column, label in enumerate(np.asarray(classes).tolist())}
     columns = np.array([place.get(label, -1) for label in np.asarray(gold).tolist()], dtype=np.int64)
+    check_same_length(np.moveaxis(scores, -2, 0), columns, "X", "y")
     best = tied_best(-np.asarray(scores, dtype=np.float64), len(place))
     if said is not None:
         named = np.array([place.get(label, -1) for label in np.asarray(said).tolist()])[:, None] == np.arange(

@@ -52,7 +52,8 @@ class W2SReport:
     Raises
     ------
     ValueError
-        If there is no model or no item, the arrays differ in length, or a number lies outside [0, 1].
+        If there is no model or no item, arrays over items or over members differ in length, or a number of `correct` or
+        `staged` lies outside [0, 1].
 
     Examples
     --------
@@ -84,6 +85,11 @@ class W2SReport:
         n = np.size(self.correct[first])
         checked = {name: _check_credit(f"correct[{name!r}]", row, n, first) for name, row in self.correct.items()}
         staged = [_check_credit(f"staged[{place}]", row, n, first) for place, row in enumerate(self.staged)]
+        for name, length in (("staged", len(staged)), ("errors", np.size(self.errors))):
+            if length and np.size(self.votes) and length != np.size(self.votes):
+                raise ValueError(
+                    f"{name} must have one entry per member, as many as votes has, {np.size(self.votes)}. Got {length}."
+                )
         object.__setattr__(self, "correct", checked)
         object.__setattr__(self, "staged", staged)
 

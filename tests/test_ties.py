@@ -159,6 +159,8 @@ def test_classes_that_share_the_lead_count_in_part():
         assert [row.tolist() for row in predicted] == [["b", "a"], ["b", "a"]]
         expected = {"a": [0.0, 0.5], "b": [1.0, 0.5], "c": [1.0, 0.0]}[gold[1]]
         assert credit[0].tolist() == booster.credit([[1], [0]], gold).tolist() == expected
+    with pytest.raises(ValueError, match=r"X and y must have the same length\. Got 2 and 1"):
+        booster.credit([[1], [0]], ["a"])
     assert booster.score([[1], [0]], ["b", "b"]) == 0.5  # as scikit-learn: the first of tied classes
 
 

@@ -189,7 +189,7 @@ class BaseTokenGenerator(MemberSequence, TrainingRows, EnsembleHTML, SavedEnsemb
 
         >>> from ensemw2s import BigramLearner, FineTunedGenerator
         >>> generator = FineTunedGenerator(BigramLearner()).fit(["Sky?"], ["blue"])
-        >>> generator.credit(["Sky?", "Sky?"], ["blue", "xyz"], choices=[["blue", "uvw"], ["xyz", "uvw"]])
+        >>> generator.credit(["Sky?", "Sky?"], ["blue", "xyz"], choices=[["blue", "vwx"], ["xyz", "vwx"]])
         array([1. , 0.5])
         """
         check_is_fitted(self, "estimators_")
