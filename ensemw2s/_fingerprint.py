@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -25,6 +26,7 @@ __all__ = [
     "describe_tokenizer",
     "digest",
     "fingerprint_questions",
+    "mixed_precision",
     "row_digests",
     "versions",
 ]
@@ -51,9 +53,16 @@ def fingerprint_questions(questions: QADataset) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes, of the packages that are installed."""
+    """Versions of what computes, of the packages that are installed; and what the environment makes of all training."""
     found = {package: _version(package) for package in _PACKAGES}
-    return {"ensemw2s": __version__, **{package: number for package, number in found.items() if number is not None}}
+    known = {"ensemw2s": __version__, **{package: number for package, number in found.items() if number is not None}}
+    precision = mixed_precision()
+    return known if precision == "no" else {**known, "ACCELERATE_MIXED_PRECISION": precision}
+
+
+def mixed_precision() -> str:
+    """What the environment asks accelerate for, such as "bf16"; "no" if nothing."""
+    return os.environ.get("ACCELERATE_MIXED_PRECISION", "").strip().lower() or "no"
 
 
 @cache

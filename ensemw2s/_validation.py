@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Set, Sized
 from typing import Any, TypeAlias
@@ -127,10 +128,36 @@ def check_real(value: Any, name: str) -> float:
     """Return `value` as a finite float."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise ValueError(f"{name} must be a number. Got {shorten(value)} instead.")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # of an int
+        number = float("inf")
     if not np.isfinite(number):
         raise ValueError(f"{name} must be finite. Got {number!r} instead.")
     return number
+
+
+def check_positive(value: Any, name: str, *, least: float = 0.0, most: float = 1e9) -> float:
+    """Return `value` as a float above 0, not below `least` nor above `most`, beyond which arithmetic would overflow."""
+    number = check_real(value, name)
+    if number <= 0:
+        raise ValueError(f"{name} must be > 0. Got {value!r} instead.")
+    if not least <= number <= most:
+        raise ValueError(f"{name} must lie between {least:g} and {most:g}. Got {value!r} instead.")
+    return number
+
+
+def check_bool(value: Any, name: str) -> bool:
+    """Return `value` as a bool; a text such as "false" would be taken for True."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False. Got {shorten(value)} instead.")
+    return bool(value)
+
+
+def check_path(value: Any, name: str) -> None:
+    """Refuse what is neither a path nor None."""
+    if value is not None and (not isinstance(value, str | os.PathLike) or not os.fspath(value)):
+        raise TypeError(f"{name} must be a path or None. Got {shorten(value)} instead.")
 
 
 def check_integer(value: Any, name: str, *, minimum: int) -> int:

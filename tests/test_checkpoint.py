@@ -217,6 +217,13 @@ def test_another_class_is_named(tmp_path):
         model.fit([[0.0], [1.0]], [0, 1])
 
 
+def test_a_precision_that_the_environment_asks_for_is_named(one, monkeypatch):
+    # Trainer reads it, so that the rounds that follow would be those of another run.
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    with pytest.raises(CheckpointError, match=r"versions\.ACCELERATE_MIXED_PRECISION.*'bf16' now"):
+        booster(one).fit(DATA)
+
+
 def test_other_versions_are_named(one, monkeypatch):
     monkeypatch.setattr("ensemw2s.ensemble._checkpoint.versions", lambda: {"ensemw2s": "9.9"})
     with pytest.raises(CheckpointError, match=r"- versions\.ensemw2s: '.*' in the checkpoint, '9\.9' now"):

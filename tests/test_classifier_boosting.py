@@ -480,6 +480,9 @@ def test_bad_labels_and_weights_are_refused_before_training(y, sample_weight, me
     [
         ({"n_estimators": 0}, "n_estimators must be an integer of at least 1. Got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be > 0. Got 0.0"),
+        ({"learning_rate": 1e308}, r"learning_rate must lie between 1e-100 and 1e\+100. Got 1e\+308"),
+        ({"learning_rate": 1e-320}, r"learning_rate must lie between 1e-100 and 1e\+100"),
+        ({"verbose": "false"}, "verbose must be True or False. Got 'false'"),
         ({"sampling": "binary"}, "sampling must be one of 'weight', 'resample'. Got 'binary'"),
         ({"voting": "mean"}, "voting must be one of 'hard', 'soft'. Got 'mean'"),
         ({"on_failure": "ignore"}, "on_failure must be one of 'raise', 'keep'. Got 'ignore'"),

@@ -216,6 +216,19 @@ def test_mixed_precision_of_the_environment_makes_another_result(tmp_path, monke
         plan.run()
 
 
+@pytest.mark.parametrize("name", ["train_on_easy", "checkpoint_rounds"])
+def test_a_text_is_no_switch(name):
+    # `bool("false")`, as a file with quotes has it, is True.
+    with pytest.raises(ValueError, match=f"{name} must be True or False. Got 'false'"):
+        plan_sweep([(WEAK, STRONG)], **SETTINGS | {name: "false"})
+
+
+@pytest.mark.parametrize(("name", "value"), [("labeler", "hard"), ("data_dir", 3), ("out_dir", False), ("out_dir", "")])
+def test_a_value_of_another_kind_is_named(name, value):
+    with pytest.raises(TypeError, match=f"{name} must be a .* or None. Got"):
+        plan_sweep([(WEAK, STRONG)], **SETTINGS | {name: value})
+
+
 def test_a_result_of_another_kind_is_no_unit(tmp_path):
     quick(tmp_path, seeds=[0])
     other = next((tmp_path / "student").glob("*.json"))

@@ -152,6 +152,7 @@ def test_product_loss_survives_probabilities_that_underflow():
         (LogConfLoss(warmup=-0.1), r"warmup must lie in \[0, 1\]. Got -0.1"),
         (LogConfLoss(buffer_size=0), "buffer_size must be an integer of at least 1. Got 0"),
         (ProductLoss(alpha=0.0), "alpha must be > 0. Got 0.0"),
+        (ProductLoss(alpha=1e308), "alpha must lie between 0 and 1e\\+09. Got 1e\\+308"),
         (ProductLoss(beta=-1.0), "beta must be >= 0. Got -1.0"),
     ],
 )

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from tiny_models import fit, tiny_learner
 
+from ensemw2s.learners._memory_limit import memory_limit
 from ensemw2s.learners._prompt_cache import PromptCache
 
 SIZE = 80  # bytes that are kept of a prompt of two tokens
@@ -88,6 +89,12 @@ def test_new_prompts_take_over_where_the_old_are_not_asked_for(monkeypatch, memo
     new = [reader.epoch(100 + rng.permutation(20), 2) for _ in range(4)]
     assert new == [20, 20, 20, 0]
     assert len(reader.cache) == 20
+
+
+@pytest.mark.parametrize("text", ["", " "])
+def test_an_empty_limit_in_the_environment_is_the_default(text, monkeypatch):
+    monkeypatch.setenv("ENSEMW2S_PROMPT_CACHE", text)
+    assert memory_limit("ENSEMW2S_PROMPT_CACHE", "2KB") == 2000
 
 
 def test_prompts_that_are_asked_for_stay_among_new_ones(monkeypatch):

@@ -84,6 +84,7 @@ def test_arguments_that_add_to_the_log_leave_the_weights_alone(training_args, fo
     [
         ({"weight_decay": -0.1}, r"training_args\['weight_decay'\] must be >= 0. Got -0.1"),
         ({"weight_decay": "0.1"}, r"training_args\['weight_decay'\] must be a number. Got '0.1'"),
+        ({"weight_decay": 1e308}, r"training_args\['weight_decay'\] must be at most 1e\+09. Got 1e\+308"),
         ({"warmup_steps": float("inf")}, r"training_args\['warmup_steps'\] must be finite"),
         ({"adam_beta2": 1.0}, r"training_args\['adam_beta2'\] must lie in \[0, 1\)"),
         ({"gradient_accumulation_steps": 0}, r"\['gradient_accumulation_steps'\] must be an integer of at least 1"),

@@ -129,7 +129,10 @@ def _finished(merged: dict[str, Any]) -> Request:
         check_option(backend, "backend", BACKENDS)
     if threads is not None:
         check_integer(threads, "threads", minimum=1)
-    return Request(merged, merged.pop("n_jobs", None), backend, threads)
+    n_jobs = merged.pop("n_jobs", None)
+    if n_jobs is not None and check_integer(n_jobs, "n_jobs", minimum=-(10**6)) == 0:
+        raise ValueError("n_jobs must be a number of processes, or -1 for all cores. Got 0 instead.")
+    return Request(merged, n_jobs, backend, threads)
 
 
 def _pair(pair: Any, row: int) -> tuple[Any, Any]:

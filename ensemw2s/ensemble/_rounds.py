@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ensemw2s._progress import progress_bar
-from ensemw2s._validation import check_integer, check_option, check_real, shorten
+from ensemw2s._validation import check_bool, check_integer, check_option, check_positive
 from ensemw2s.boosting import estimator_weight
 from ensemw2s.exceptions import EarlyStopWarning, WeakLearnerError
 
@@ -186,10 +186,10 @@ def check_prior_error(prior: float, all_wrong: str) -> None:
 def check_loop_parameters(booster: Any) -> None:
     """Raise a ValueError where a parameter that both boosters have is out of order."""
     check_integer(booster.n_estimators, "n_estimators", minimum=1)
-    if not check_real(booster.learning_rate, "learning_rate") > 0:
-        raise ValueError(f"learning_rate must be > 0. Got {booster.learning_rate!r} instead.")
-    if not isinstance(booster.reweight, bool | np.bool_):
-        raise ValueError(f"reweight must be True or False. Got {shorten(booster.reweight)} instead.")
+    # Beyond it votes, or their sum, would be infinite or 0.
+    check_positive(booster.learning_rate, "learning_rate", least=1e-100, most=1e100)
+    check_bool(booster.reweight, "reweight")
+    check_bool(booster.verbose, "verbose")
     check_option(booster.on_failure, "on_failure", ("raise", "keep"))
 
 

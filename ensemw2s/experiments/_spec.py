@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sklearn.base import clone
 
-from ensemw2s._fingerprint import describe, describe_model, fingerprint_questions
+from ensemw2s._fingerprint import describe, describe_model, fingerprint_questions, mixed_precision
 from ensemw2s._validation import check_integer, shorten
 from ensemw2s.experiments._tasks import Task
 from ensemw2s.pseudo import PseudoLabeler
 
-__all__ = ["TIES", "Model", "Settings", "Unit", "Variant", "as_model", "check_names", "mixed_precision"]
+__all__ = ["TIES", "Model", "Settings", "Unit", "Variant", "as_model", "check_names"]
 
 # Settings of a booster that are looked at after training: variants that differ in nothing else share their members.
 _READOUT = ("choose", "combine", "voting")
@@ -124,11 +123,6 @@ class Variant:
     def trains_like(self, other: Variant) -> bool:
         """Whether both have the same members."""
         return self.booster == other.booster and self.learner == other.learner
-
-
-def mixed_precision() -> str:
-    """What the environment asks accelerate for, such as "bf16"; "no" if nothing."""
-    return os.environ.get("ACCELERATE_MIXED_PRECISION", "").strip().lower() or "no"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ensemw2s._validation import check_integer, check_option, check_real, shorten
+from ensemw2s._validation import check_bool, check_integer, check_option, check_path, check_real, shorten
 from ensemw2s.datasets import QADataset
 from ensemw2s.experiments._datasets import load_questions
 from ensemw2s.experiments._parts import check_sizes, check_split
@@ -173,6 +173,8 @@ def plan_sweep(pairs: Sequence[tuple[Any, Any]], **arguments: Any) -> SweepPlan:
     given.apply_defaults()
     value = given.arguments
     questions = value["dataset"]
+    for name in ("data_dir", "out_dir"):
+        check_path(value[name], name)
     if not isinstance(questions, QADataset):
         questions = load_questions(questions, value["data_dir"])
     if value["n_questions"] is not None:
@@ -192,12 +194,14 @@ def plan_sweep(pairs: Sequence[tuple[Any, Any]], **arguments: Any) -> SweepPlan:
             Variant.from_settings(name, chosen, common)
             for name, chosen in (value["variants"] or {"boosting": {}}).items()
         ),
-        labeler=value["labeler"] or PseudoLabeler(),
+        labeler=PseudoLabeler() if value["labeler"] is None else value["labeler"],
         validation_size=_check_validation_size(value["validation_size"]),
         student_rounds=check_option(value["student_rounds"], "student_rounds", ("last", "all")),
-        train_on_easy=bool(value["train_on_easy"]),
-        checkpoint_rounds=bool(value["checkpoint_rounds"]),
+        train_on_easy=check_bool(value["train_on_easy"], "train_on_easy"),
+        checkpoint_rounds=check_bool(value["checkpoint_rounds"], "checkpoint_rounds"),
     )
+    if not hasattr(settings.labeler, "check_parameters"):
+        raise TypeError(f"labeler must be a PseudoLabeler or None. Got {shorten(settings.labeler)} instead.")
     settings.labeler.check_parameters()
     check_split(settings)
     splits = [

@@ -25,7 +25,7 @@ def memory_limit(name: str, default: str) -> int:
     ValueError
         If it is no size.
     """
-    text = os.environ.get(name, default)
+    text = os.environ.get(name, "").strip() or default
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B)?", text.strip(), flags=re.IGNORECASE)
     if not found:
         raise ValueError(f"The environment variable {name} must be a size, such as 500MB or 2GB. Got {text!r}.")

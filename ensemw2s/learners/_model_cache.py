@@ -142,8 +142,8 @@ def _shrink(n_hosts: int) -> None:
 
 
 def _limit() -> int:
-    text = os.environ.get(_LIMIT, str(_DEFAULT_LIMIT))
-    if not text.strip().isdecimal():
+    text = os.environ.get(_LIMIT, "").strip() or str(_DEFAULT_LIMIT)
+    if not text.isdecimal():
         raise ValueError(f"The environment variable {_LIMIT} must be a number of models, such as 2. Got {text!r}.")
     return int(text)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from sklearn.utils import check_random_state
 
 from ensemw2s._encoding import check_template
-from ensemw2s._validation import check_integer, check_option, check_real, shorten
+from ensemw2s._validation import check_bool, check_integer, check_option, check_positive, shorten
 from ensemw2s.learners._adapter_config import check_adapter_config
 from ensemw2s.learners._training_args import check_training_args
 
@@ -40,16 +41,17 @@ def check_parameters(learner: Any, *, truncations: tuple[str, ...] = ("error", "
     check_template(learner.prompt_template)
     _check_peft_config(learner.peft_config)
     _check_adapt(learner)
-    for name in ("lr", "epochs"):
-        if not check_real(getattr(learner, name), name) > 0:
-            raise ValueError(f"{name} must be > 0. Got {getattr(learner, name)!r} instead.")
+    check_positive(learner.epochs, "epochs")
     for name in ("batch_size", "eval_batch_size"):
-        check_integer(getattr(learner, name), name, minimum=1)
+        if check_integer(getattr(learner, name), name, minimum=1) > sys.maxsize:
+            raise ValueError(f"{name} must be at most {sys.maxsize}. Got {shorten(getattr(learner, name))} instead.")
+    check_bool(learner.verbose, "verbose")
     if learner.max_length is not None:
         check_integer(learner.max_length, "max_length", minimum=2)
     check_option(learner.truncation, "truncation", truncations)
     _check_callbacks(learner.callbacks)
     _check_torch_names(learner.dtype, learner.device)
+    check_positive(learner.lr, "lr", most=_largest(learner.dtype))  # the optimiser would be given infinity
     on_cpu = learner._device().partition(":")[0] == "cpu"
     check_training_args(learner.training_args, on_cpu=on_cpu, adapt=getattr(learner, "adapt", "all"))
     check_random_state(learner.random_state)
@@ -111,6 +113,12 @@ def _check_callbacks(callbacks: Any) -> None:
         kind = callback if isinstance(callback, type) else type(callback)
         if not issubclass(kind, TrainerCallback):
             raise TypeError(f"callbacks[{place}] must be a TrainerCallback. Got {shorten(callback)} instead.")
+
+
+def _largest(dtype: Any) -> float:
+    import torch
+
+    return float(torch.finfo(getattr(torch, dtype)).max)
 
 
 def _check_torch_names(dtype: Any, device: Any) -> None:

@@ -99,6 +99,7 @@ _AT_LEAST = {
     "dataloader_prefetch_factor": 1,
 }  # fmt: skip
 _NOT_NEGATIVE = ("warmup_steps", "weight_decay", "adam_epsilon", "max_grad_norm", "neftune_noise_alpha")
+_OVERFLOWING, _MOST = ("weight_decay", "neftune_noise_alpha"), 1e9
 _BETAS = ("adam_beta1", "adam_beta2")
 _NEED_EVALUATION = ("reduce_lr_on_plateau", "greedy")
 # What does nothing without another argument.
@@ -212,6 +213,9 @@ def _check_numbers(given: Mapping[str, Any]) -> None:
     for name in _NOT_NEGATIVE:
         if name in given and check_real(given[name], _spell(name)) < 0:
             raise ValueError(f"{_spell(name)} must be >= 0. Got {given[name]!r} instead.")
+    for name in _OVERFLOWING:
+        if given.get(name, 0) > _MOST:
+            raise ValueError(f"{_spell(name)} must be at most {_MOST:g}. Got {given[name]!r} instead.")
     for name in _BETAS:
         if name in given and not 0 <= check_real(given[name], _spell(name)) < 1:
             raise ValueError(f"{_spell(name)} must lie in [0, 1). Got {given[name]!r} instead.")

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from ensemw2s._encoding import DEFAULT_PROMPT_TEMPLATE, PromptTemplate, frame_of
 from ensemw2s._fitted_html import FittedHTML
 from ensemw2s._html import facts, panel
-from ensemw2s._validation import as_texts, check_real, check_weight
+from ensemw2s._validation import as_texts, check_positive, check_weight
 from ensemw2s.learners._saved_learner import SavedLearner
 from ensemw2s.tokenizers import byte_tokenizer
 from ensemw2s.tokens import TokenDataset
@@ -82,8 +82,7 @@ class BigramLearner(FittedHTML, SavedLearner, BaseEstimator):
         -------
         BigramLearner
         """
-        if not check_real(self.smoothing, "smoothing") > 0:
-            raise ValueError(f"smoothing must be > 0. Got {self.smoothing!r} instead.")
+        check_positive(self.smoothing, "smoothing", most=1e100)
         self.tokenizer_ = byte_tokenizer() if self.tokenizer is None else self.tokenizer
         frame_of(self.prompt_template, self.tokenizer_)  # which a tokenizer without a chat template refuses
         n_vocabulary = len(self.tokenizer_)

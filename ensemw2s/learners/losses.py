@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ensemw2s._validation import check_integer, check_real
+from ensemw2s._validation import check_integer, check_positive, check_real
 from ensemw2s.storage import Registered
 
 if TYPE_CHECKING:
@@ -209,11 +209,11 @@ class ProductLoss(Registered, BaseEstimator):
         ValueError
             If a parameter is out of range.
         """
-        alpha, beta = check_real(self.alpha, "alpha"), check_real(self.beta, "beta")
-        if alpha <= 0:
-            raise ValueError(f"alpha must be > 0. Got {alpha!r} instead.")
+        alpha, beta = check_positive(self.alpha, "alpha"), check_real(self.beta, "beta")
         if beta < 0:
             raise ValueError(f"beta must be >= 0. Got {beta!r} instead.")
+        if beta > 0:
+            check_positive(beta, "beta")
 
         def loss(logits: torch.Tensor, targets: torch.Tensor, step: int) -> torch.Tensor:
             # In logarithms: a power of a small probability underflows.
