@@ -187,7 +187,7 @@ def performance_gap_recovered(
     noise = check_real(noise, "noise")
     if noise < 0.0:
         raise ValueError(f"noise must not be negative. Got {noise!r} instead.")
-    if not (isinstance(chance, float) and np.isnan(chance)):
+    if not (isinstance(chance, float | np.floating) and np.isnan(chance)):
         chance = check_real(chance, "chance")
     gap = oracle - weak
     scores = {"weak model": weak, "student": student, "oracle": oracle}

@@ -127,6 +127,16 @@ def test_pgr_is_withheld_where_the_comparison_withholds_it(result):
     assert paper.table(3, known).frame["pgr"].isna().all()
 
 
+def test_pgr_below_chance_is_withheld_by_every_table(result):
+    # A clear gap: all seeds agree on it.
+    known = with_models(
+        result, weak="1" * 2 + "0" * 10, baseline="1" * 5 + "0" * 7, student="1" * 6 + "0" * 6, oracle="1" * 12
+    )
+    assert paper.table(1, known).frame["pgr"].isna().all()
+    assert paper.table(3, known).frame["pgr"].isna().all()
+    assert "below chance (0.25) lies the weak model (0.166667)" in known.comparison()["pgr_reason"].iloc[0]
+
+
 def test_the_binary_tables_say_that_the_papers_alpha_is_half(result):
     binary = SweepResult([{**record, "task": "classification"} for record in result.records])
     assert "The paper's α of the binary task is half of this one" in paper.table(1, binary).to_markdown()
@@ -243,7 +253,8 @@ def test_every_figure_states_data_chance_seeds_and_test_items(result, variants, 
     source = {"runs": result, "variants": variants}[paper.FIGURES[number].needs]
     seeds = "seed 0, n = 12 test items" if number > 5 and number != 15 else "seeds 0, 1, n = 12 test items each"
     figure = draw(number, source)
-    assert f"make_qa, generation. Chance 0.250; {seeds}." in " ".join(figure.get_suptitle().split())
+    rater = ", difficulty rated by weak in 2 folds" if number in (2, 3, 4, 5, 14, 15, 17) else ""
+    assert f"make_qa, generation{rater}. Chance 0.250; {seeds}." in " ".join(figure.get_suptitle().split())
     assert any(axes.get_legend() for axes in figure.axes)
 
 

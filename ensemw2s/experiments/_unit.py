@@ -129,6 +129,7 @@ def _compute(settings: Settings, unit: Unit, store: ResultStore) -> dict[str, An
         "task": settings.task.name,
         "dataset": settings.task.questions.name or "",
         "chance": settings.task.chance,
+        "rater": f"{settings.rater.name} in {settings.cv} folds" if unit.split == "easy-hard" else None,
         "readout": unit.variant.readout,
         **{name: weak[name] for name in ("votes", "errors", "priors", "stop_reason")},
         "correct": {

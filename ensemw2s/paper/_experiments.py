@@ -345,4 +345,6 @@ def _title(kind: str, number: int | str, wanted: Experiment) -> str:
 
 def _data(result: SweepResult) -> str:
     first = result.records[0]
-    return f"{first['dataset'] or 'own questions'}, {first['task']}"
+    raters = dict.fromkeys(record["rater"] for record in result.records if record.get("rater"))
+    rated = f", difficulty rated by {' and by '.join(raters)}" if raters else ""
+    return f"{first['dataset'] or 'own questions'}, {first['task']}{rated}"

@@ -122,7 +122,7 @@ def remark_on_rounds(result: SweepResult, choice: str | None = None) -> list[str
     best = at_round(result, "best")
     means = {name: _mean(found, "student") for name, found in (("here", at_round(result, choice)), ("best", best))}
     return [
-        f"{said} Mean W2S accuracy over all runs {means['here']:.3f}; of the round that is best on test, which the "
+        f"{said} Mean W2S accuracy of the runs shown {means['here']:.3f}; of the round that is best on test, which the "
         f"paper takes and which is optimistic, {means['best']:.3f}."
     ]
 
