@@ -430,7 +430,9 @@ def gap_over_seeds(
     """
     gaps = [np.subtract(np.asarray(o, float), np.asarray(w, float)) for o, w in zip(oracle, weak, strict=True)]
     low, _ = interval_over_seeds(gaps, items=items, confidence_level=confidence_level, random_state=0)
-    scores = [float(np.mean([np.mean(sample) for sample in model])) for model in (weak, student, oracle)]
+    scores = [
+        float(np.mean([np.asarray(sample, float).mean() for sample in model])) for model in (weak, student, oracle)
+    ]
     noise = max(float(np.mean([gap.mean() for gap in gaps])) - low, 0.0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

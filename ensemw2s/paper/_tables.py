@@ -76,12 +76,12 @@ def models_by_pair(result: SweepResult) -> tuple[pandas.DataFrame, list[str]]:
                     cell |= {name: values.mean(skipna=False), f"{name}_sem": values.sem(skipna=False)}
     comparison: Any = result.comparison()
     for key, row in comparison.iterrows():
-        pair = key[:2]
-        records = _of_pair(result, pair)
+        weak, strong = key[:2]
+        records = _of_pair(result, (weak, strong))
         for measure in ("accuracy", "token error"):
-            if (*pair, measure) in cells:
-                cells[(*pair, measure)] |= _sizes(records)
-        cells[(*pair, "accuracy")] |= {
+            if (weak, strong, measure) in cells:
+                cells[weak, strong, measure] |= _sizes(records)
+        cells[weak, strong, "accuracy"] |= {
             "chance": np.mean([record["chance"] for record in records]),
             "improvement": row["student_minus_baseline"],
             "improvement_low": row["low"],
