@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ensemw2s._encoding import padding_id
 from ensemw2s.tokens import TokenDataset, pad_left, positions_of
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def cached_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, b
 
     starts = np.cumsum(n_choices) - n_choices
     result = np.empty(tokens.n_tokens)
-    pad = getattr(member.tokenizer_, "pad_token_id", None) or 0
+    pad = padding_id(member)
     order = np.argsort(-tokens.lengths[starts], kind="stable")
     n_questions = max(1, batch_size // int(n_choices.max()))
     for begin in range(0, len(order), n_questions):

@@ -13,7 +13,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
 
 from ensemw2s._alike import same_tokenizer
-from ensemw2s._encoding import answer_ends
+from ensemw2s._encoding import answer_ends, n_ids
 from ensemw2s._groups import KeptGroups, MemberGroup, group_members
 from ensemw2s._mixture_cache import MixtureCache
 from ensemw2s._model_of_members import ModelOfMembers, check_inputs, check_past, refuse_backward, refuse_keywords
@@ -169,9 +169,11 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
         weights = _one_vote_vector(votes, members)
         _check_one_tokenizer(members)
         tokenizer = members[0].tokenizer_
-        pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         ends = answer_ends(members[0])
         voters = [member for member, weight in zip(members, weights, strict=True) if weight > 0]
+        pad = tokenizer.pad_token_id
+        if pad is None or pad >= min(map(_n_logits, voters)):  # finished rows are filled up with it, and read on
+            pad = tokenizer.eos_token_id
         config = MixtureConfig(
             vocab_size=max(map(_n_logits, voters)),
             combine=combine,
@@ -422,7 +424,7 @@ def _check_one_tokenizer(members: Sequence[Any]) -> None:
 def _n_logits(member: Any) -> int:
     """Width of a member's logits; a model may have more embeddings than its tokenizer has tokens."""
     if not hasattr(member, "lend_model"):
-        return len(member.tokenizer_)
+        return n_ids(member.tokenizer_)
     with member.lend_model() as model:
         return int(model.config.get_text_config().vocab_size)
 

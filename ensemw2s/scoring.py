@@ -12,6 +12,7 @@ from scipy.special import logsumexp
 
 from ensemw2s._alike import narrowest
 from ensemw2s._branches import cached_log_proba, share_prompts, tree_log_proba
+from ensemw2s._encoding import padding_id
 from ensemw2s._validation import as_texts, check_option, check_same_length
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners.base import answer_logits
@@ -239,7 +240,7 @@ def _batches(
     """For each batch: places of its answer tokens, their labels (R,), and place and logits (R, V) of each voter."""
     import torch
 
-    pad = getattr(members[0].tokenizer_, "pad_token_id", None) or 0
+    pad = min(padding_id(member) for member in members)  # which all of them have
     for rows in tokens.iter_batches(batch_size):
         batch = tokens.batch(rows, pad_token_id=pad)
 

@@ -15,6 +15,7 @@ from ensemw2s._encoding import (
     encode_rows,
     frame_of,
     refuse_ends,
+    refuse_unknown,
 )
 from ensemw2s._validation import as_texts, check_integer, check_option, check_same_length, shorten
 
@@ -127,6 +128,7 @@ class TokenDataset:
         row_numbers: Sequence[int] | None = None,
         cue_ids: Sequence[int] | None = None,
         end_ids: Sequence[int] = (),
+        n_embeddings: int | None = None,
     ) -> TokenDataset:
         """Tokenise questions and answers with the boundary at which they will be scored.
 
@@ -156,6 +158,8 @@ class TokenDataset:
             question and the text behind it are tokenised as one.
         end_ids : sequence of int, default=()
             Tokens at which generation stops, beside those of tokenizer and template.
+        n_embeddings : int, optional
+            Tokens that the model knows; a row with another is refused.
 
         Returns
         -------
@@ -164,8 +168,8 @@ class TokenDataset:
         Raises
         ------
         TypeError, ValueError
-            If a row is no text, blank, or too long, or an answer holds a token that ends one; the message names the
-            row. Or if there is no such template.
+            If a row is no text, blank, or too long, or holds a token that the model does not know; if an answer holds
+            a token that ends one; the message names the row. Or if there is no such template.
         """
         prompts, answers = as_texts(prompts, "prompts", what="prompt"), as_texts(answers, "answers", what="answer")
         check_same_length(prompts, answers, "prompts", "answers")
@@ -185,6 +189,8 @@ class TokenDataset:
         ends = {end for end in (frame.end_id, tokenizer.eos_token_id, *end_ids) if end is not None}
         said = [row[:-1] for row in rows[1]] if end_of_answer else rows[1]
         refuse_ends(said, answers, range(len(said)) if row_numbers is None else row_numbers, ends, tokenizer)
+        for part in rows:
+            refuse_unknown(part, row_numbers, n_embeddings, tokenizer)
         return cls(*_flatten(rows[0]), *_flatten(rows[1]))
 
     @classmethod
@@ -225,6 +231,7 @@ class TokenDataset:
             row_numbers=row_numbers,
             cue_ids=getattr(learner, "cue_ids_", None),
             end_ids=answer_ends(learner),
+            n_embeddings=getattr(learner, "n_embeddings_", None),
         )
 
     def __len__(self) -> int:

@@ -36,9 +36,19 @@ from tiny_models import (
     tokens_for,
     untrained_model,
 )
-from transformers import TrainerCallback
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, TrainerCallback
 
-from ensemw2s import HFCausalLM, TokenDataset, WeakLearnerError, byte_tokenizer, check_weak_learner, word_tokenizer
+from ensemw2s import (
+    BigramLearner,
+    FineTunedGenerator,
+    HFCausalLM,
+    TokenDataset,
+    WeakLearnerError,
+    byte_tokenizer,
+    check_weak_learner,
+    word_tokenizer,
+)
 from ensemw2s.scoring import option_nll
 
 ARCHITECTURES = sorted(FACTORIES)
@@ -515,11 +525,57 @@ def test_tokenizer_with_bos_starts_every_prompt_with_it():
         assert_allclose(found, expected, atol=1e-5)
 
 
-def test_tokenizer_larger_than_the_embeddings_is_refused():
+def with_one_more(token="<image>"):
     tokenizer = byte_tokenizer()
-    tokenizer.add_tokens(["one more"])
-    with pytest.raises(WeakLearnerError, match=r"The tokenizer has 259 tokens, the model only 258 embeddings"):
+    tokenizer.add_tokens([token])
+    return tokenizer
+
+
+def test_a_token_without_an_embedding_is_refused_where_it_occurs():
+    learner = tiny_learner(tokenizer=with_one_more(), epochs=1)
+    generator = FineTunedGenerator(learner, on_bad_row="skip").fit(["a", "b", "c"], ["one", "<image>", "two"])
+    [(row, reason)] = generator.skipped_rows_
+    assert row == 1
+    assert "Row 1 holds the token '<image>', number 258, and the model has only 258 embeddings" in reason
+    for use in (
+        lambda: generator.predict(["a", "<image> b"]),
+        lambda: generator.predict(["a", "b"], choices=[["x", "y"], ["x", "<image>"]]),
+        lambda: generator.answer_nll(["a", "b"], ["x", "<image>"]),
+    ):
+        with pytest.raises(ValueError, match="Row 1 holds the token '<image>'"):
+            use()
+    same = FineTunedGenerator(tiny_learner(epochs=1)).fit(["a", "c"], ["one", "two"])
+    assert_array_equal(generator.answer_nll(["a"], ["x"]), same.answer_nll(["a"], ["x"]))
+
+
+def test_a_padding_token_without_an_embedding_fills_no_row():
+    padded = with_one_more("[PAD]")
+    padded.pad_token = "[PAD]"
+    questions, answers = ["a", "longer than a"], ["one", "nineteen"]
+    same, other = (FineTunedGenerator(tiny_learner(tokenizer=t, epochs=2)).fit(questions, answers)
+                   for t in (byte_tokenizer(), padded))  # fmt: skip
+    assert same.generate(questions) == other.generate(questions)
+    assert_allclose(same.answer_nll(questions, answers), other.answer_nll(questions, answers), rtol=1e-5)
+
+
+def test_a_tokenizer_whose_end_of_answer_has_no_embedding_is_refused():
+    tokenizer = with_one_more("</s>")
+    tokenizer.eos_token = "</s>"
+    with pytest.raises(WeakLearnerError, match=r"The tokenizer has 259 tokens, the model only 258 embeddings, and none "
+                       r"for '</s>', which ends an answer"):  # fmt: skip
         tiny_learner(tokenizer=tokenizer).initialize()
+
+
+def test_ids_may_have_holes():
+    vocabulary = {"<eos>": 0, "<unk>": 3, "a": 5, "b": 7, "red": 40, "blue": 100, "?": 257}
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<eos>", unk_token="<unk>")
+    assert len(tokenizer) == 7
+    settings = {"tokenizer": tokenizer, "prompt_template": "{prompt}"}
+    for learner in (tiny_learner(epochs=30, **settings), BigramLearner(**settings)):
+        generator = FineTunedGenerator(learner).fit(["a", "b"], ["red", "blue"])
+        assert generator.predict(["a", "b"]).tolist() == ["red", "blue"]
 
 
 def test_tokenizer_smaller_than_the_embeddings_is_served():
@@ -748,8 +804,8 @@ def test_gguf_file_is_loaded_trained_and_shared(gguf_file, peft_config):  # noqa
 
 
 def test_tokenizer_of_a_gguf_file_is_read(gguf_file):  # noqa: F811
-    with pytest.raises(WeakLearnerError, match="The tokenizer has 259 tokens, the model only 258 embeddings"):
-        tiny_learner(str(gguf_file.parent), gguf_file=gguf_file.name, tokenizer=None).initialize()
+    learner = tiny_learner(str(gguf_file.parent), gguf_file=gguf_file.name, tokenizer=None).initialize()
+    assert (len(learner.tokenizer_), learner.n_embeddings_) == (259, 258)
 
 
 # --- what goes through the head ---------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from numpy.testing import assert_array_equal
 from tokenizers import AddedToken, Tokenizer, decoders, models, processors
 from transformers import PreTrainedTokenizerFast
 
-from ensemw2s import TokenDataset, byte_tokenizer, word_tokenizer
-from ensemw2s._encoding import encode
+from ensemw2s import BigramLearner, TokenDataset, byte_tokenizer, word_tokenizer
+from ensemw2s._encoding import encode, encode_for_learner
 from ensemw2s._validation import is_blank
 from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE
 
@@ -143,6 +143,21 @@ def test_special_tokens_stand_once_whatever_the_tokenizer_adds(bos, eos, merges)
         assert text[0] == ("<s>" if bos else "q")
         assert text.count("</s>") == 1
         assert text[-1] == "</s>"
+
+
+@pytest.mark.parametrize("template", ["<s>Q {prompt}:", "<s>{prompt}", "Q {prompt}:"])
+def test_a_bos_that_the_template_writes_is_not_added_once_more(template):
+    tokenizer = letters_tokenizer(bos=True)
+    tokens = TokenDataset.from_text(["why"], ["x"], tokenizer=tokenizer, prompt_template=template)
+    (prompt, answer), plain = rows_of(tokens)[0], template.replace("{prompt}", "why").removeprefix("<s>")
+    assert tokenizer.convert_ids_to_tokens(prompt) == ["<s>", *plain]
+    assert tokenizer.convert_ids_to_tokens(answer) == [" ", "x", "</s>"]
+    learner = BigramLearner(tokenizer, prompt_template=template).initialize()
+    assert encode_for_learner(learner, ["why"]) == [prompt]
+    cut = TokenDataset.from_text(
+        ["why" * 9], ["x"], tokenizer=tokenizer, prompt_template=template, max_length=9, truncation="prompt"
+    )
+    assert cut.prompt_ids.tolist().count(tokenizer.bos_token_id) == 1
 
 
 def test_prompt_that_ends_with_a_literal_eos_keeps_it():

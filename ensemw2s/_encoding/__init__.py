@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ensemw2s._encoding._frame import Frame
-from ensemw2s._encoding._ids import encode, tokenize
+from ensemw2s._encoding._ids import encode, n_ids, padding_id, refuse_unknown, tokenize
 from ensemw2s._encoding._rows import (
     cut_prompt,
     encode_cue,
@@ -41,7 +41,10 @@ __all__ = [
     "frame_of_learner",
     "hold_end",
     "is_chat",
+    "n_ids",
+    "padding_id",
     "refuse_ends",
     "refuse_other_texts",
+    "refuse_unknown",
     "tokenize",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from threading import RLock
 from typing import Any
 
-__all__ = ["ANY_TEXT", "encode", "tokenize"]
+__all__ = ["ANY_TEXT", "encode", "n_ids", "padding_id", "refuse_unknown", "tokenize"]
 
 ANY_TEXT = "a"  # stands before a cue, since many tokenizers treat the start of a text in a way of its own
 
@@ -34,21 +34,68 @@ def encode(texts: Sequence[str], tokenizer: Any, *, add_special_tokens: bool = T
     tokenizer : transformers.PreTrainedTokenizerBase
         The model's tokenizer.
     add_special_tokens : bool, default=True
-        Whether the tokenizer may add its own, such as BOS; an EOS at the end of every text is taken off again, since
-        a prompt must stay open, and answers get theirs from us.
+        Whether the tokenizer may add its own, such as BOS, where a text does not begin with them already; an EOS at the
+        end of every text is taken off again, since a prompt must stay open, and answers get theirs from us.
 
     Returns
     -------
     list of list of int
     """
     rows = tokenize(texts, tokenizer, add_special_tokens=add_special_tokens)
-    if not add_special_tokens or not _closes_texts(tokenizer):
+    if not add_special_tokens:
         return [list(row) for row in rows]
-    return [list(row[:-1]) for row in rows]
+    opening, closes = _added(tokenizer)
+    rows = [list(row[:-1] if closes else row) for row in rows]
+    n = len(opening)  # a template may write them out, as chat templates do
+    return [row[n:] if n and row[n : 2 * n] == opening else row for row in rows]
 
 
-def _closes_texts(tokenizer: Any) -> bool:
-    """Whether every text gets an EOS."""
+def _added(tokenizer: Any) -> tuple[list[int], bool]:
+    """Tokens that every text begins with, and whether each ends with an EOS."""
+    whole, bare = (list(tokenize(["a"], tokenizer, add_special_tokens=special)[0]) for special in (True, False))
+    begin = next((n for n in range(len(whole)) if bare and whole[n : n + len(bare)] == bare), 0)
     eos = tokenizer.eos_token_id
-    closed, bare = (tokenize(["a"], tokenizer, add_special_tokens=special)[0] for special in (True, False))
-    return eos is not None and closed[-1:] == [eos] and bare[-1:] != [eos]
+    return whole[:begin], eos is not None and whole[-1:] == [eos] and bare[-1:] != [eos]
+
+
+def n_ids(tokenizer: Any) -> int:
+    """One more than the largest id of a tokenizer, whose ids may have holes."""
+    return max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0))
+
+
+def padding_id(learner: Any) -> int:
+    """What fills rows up for an initialised `TokenLearner`: its padding token, or another that the model has."""
+    pad, known = getattr(learner.tokenizer_, "pad_token_id", None), getattr(learner, "n_embeddings_", None)
+    return 0 if pad is None or (known is not None and pad >= known) else int(pad)
+
+
+def refuse_unknown(
+    rows: Sequence[Sequence[int]], numbers: Sequence[int] | None, n_embeddings: int | None, tokenizer: Any
+) -> None:
+    """Refuse rows with a token that a model has no embedding for; a tokenizer may have such tokens that never occur.
+
+    Parameters
+    ----------
+    rows : sequence of sequences of int
+        Tokens.
+    numbers : sequence of int, optional
+        What to call the rows.
+    n_embeddings : int or None
+        None if it is not known.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        For the token's name.
+
+    Raises
+    ------
+    ValueError
+        Names the row.
+    """
+    for place, row in enumerate(rows if n_embeddings is not None else ()):
+        largest = max(row, default=0)
+        if largest >= n_embeddings:
+            raise ValueError(
+                f"Row {place if numbers is None else numbers[place]} holds the token "
+                f"{tokenizer.convert_ids_to_tokens(int(largest))!r}, number {largest}, and the model has only "
+                f"{n_embeddings} embeddings; pass the tokenizer that belongs to the model, resize its embeddings, or "
+                f"drop the row."
+            )

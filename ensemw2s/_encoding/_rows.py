@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ensemw2s._encoding._frame import Frame
-from ensemw2s._encoding._ids import ANY_TEXT, encode
+from ensemw2s._encoding._ids import ANY_TEXT, encode, refuse_unknown
 from ensemw2s._encoding._template import frame_of_learner
 
 __all__ = [
@@ -115,7 +115,9 @@ def encode_cue_head(frame: Frame, tokenizer: Any, cue_ids: Sequence[int]) -> lis
     return next((ids[:end] for end in ends if ids[end - len(cue_ids) : end] == list(cue_ids)), [])
 
 
-def encode_for_learner(learner: Any, prompts: Sequence[str], *, room: int | None = None) -> list[list[int]]:
+def encode_for_learner(
+    learner: Any, prompts: Sequence[str], *, room: int | None = None, numbers: Sequence[int] | None = None
+) -> list[list[int]]:
     """Tokens from which a learner starts to answer: its tokenizer, template, cue and truncation.
 
     Parameters
@@ -126,6 +128,8 @@ def encode_for_learner(learner: Any, prompts: Sequence[str], *, room: int | None
         Questions.
     room : int, optional
         Tokens that a prompt may have; a longer one is cut where the learner's ``truncation`` is "prompt".
+    numbers : sequence of int, optional
+        What messages call each row; 0, 1, ... if None.
 
     Returns
     -------
@@ -133,7 +137,8 @@ def encode_for_learner(learner: Any, prompts: Sequence[str], *, room: int | None
     """
     frame = frame_of_learner(learner)
     cue_ids = getattr(learner, "cue_ids_", None)
-    rows = encode_questions(prompts, learner.tokenizer_, frame, cue_ids=cue_ids)
+    rows = encode_questions(prompts, learner.tokenizer_, frame, numbers=numbers, cue_ids=cue_ids)
+    refuse_unknown(rows, numbers, getattr(learner, "n_embeddings_", None), learner.tokenizer_)
     if room is None or room < 1 or getattr(learner, "truncation", "error") != "prompt":
         return rows
     return [cut_prompt(ids, room, frame, cue_ids) for ids in rows]

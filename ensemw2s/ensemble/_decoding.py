@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s._encoding import decode_answers, encode_for_learner, frame_of_learner
+from ensemw2s._encoding import decode_answers, encode_for_learner, frame_of_learner, padding_id
 from ensemw2s._validation import check_integer
 from ensemw2s.scoring import normalized
 from ensemw2s.tokens import TokenDataset, pad_left
@@ -187,7 +187,7 @@ def encode_with_room(
         If one leaves none; the message calls it by its number, or its place if `numbers` is None.
     """
     limit = getattr(learner, "max_length_", None)
-    encoded = encode_for_learner(learner, prompts, room=None if limit is None else limit - n_new)
+    encoded = encode_for_learner(learner, prompts, room=None if limit is None else limit - n_new, numbers=numbers)
     for row, ids in enumerate(encoded):
         if limit is not None and len(ids) + n_new > limit:
             raise ValueError(
@@ -204,7 +204,7 @@ def _prompt_batches(learner: Any, prompts: Sequence[str], n_new: int) -> Iterato
 
     encoded = encode_with_room(learner, prompts, n_new)
     lengths = np.array([len(ids) for ids in encoded])
-    pad = learner.tokenizer_.pad_token_id or 0
+    pad = padding_id(learner)
     order = np.argsort(-lengths, kind="stable")
     batch_size = int(getattr(learner, "eval_batch_size", 64))
     for start in range(0, len(order), batch_size):

@@ -20,6 +20,7 @@ __all__ = ["Head", "SequenceHead", "VerbalizerHead", "words_of_classes"]
 class Head(Protocol):
     """Everything that differs between the two: loading, tokens in, logits out."""
 
+    tokenizer: Any
     n_classes: int
     task_type: str
     pad_token_id: int

@@ -39,6 +39,8 @@ class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
     Attributes
     ----------
     tokenizer_ : transformers.PreTrainedTokenizerBase
+    n_embeddings_ : int or None
+        Tokens that the model knows.
     model_ : transformers.PreTrainedModel or None
         Where all weights are trained.
     adapter_ : dict of str to torch.Tensor, or None
@@ -48,6 +50,7 @@ class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
     _derived = ("tokenizer_", "model_", "adapter_", "_shared_host", "_head", "_trains_all_weights")
 
     tokenizer_: Any
+    n_embeddings_: int | None
     model_: Any
     adapter_: AdapterState | None
 
@@ -142,12 +145,18 @@ class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
 
         return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
-    def _check_vocabulary(self, config: Any) -> None:
-        n_embeddings = config.get_text_config().vocab_size
-        if len(self.tokenizer_) > n_embeddings:
+    def _check_vocabulary(self, config: Any, needed: int | None, use: str) -> None:
+        """Note how many tokens the model knows, and raise unless it knows one that every row needs.
+
+        A tokenizer may have more, such as those of images beside a model of texts; which of them occur shows in the
+        rows.
+        """
+        self.n_embeddings_ = getattr(config.get_text_config(), "vocab_size", None)
+        if None not in (needed, self.n_embeddings_) and needed >= self.n_embeddings_:
             raise WeakLearnerError(
-                f"The tokenizer has {len(self.tokenizer_)} tokens, the model only {n_embeddings} embeddings; "
-                f"pass the tokenizer that belongs to the model, or resize its embeddings."
+                f"The tokenizer has {len(self.tokenizer_)} tokens, the model only {self.n_embeddings_} embeddings, and "
+                f"none for {self.tokenizer_.convert_ids_to_tokens(needed)!r}, which {use}; pass the tokenizer that "
+                f"belongs to the model, or resize its embeddings."
             )
 
 

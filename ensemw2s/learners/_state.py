@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 from sklearn.base import BaseEstimator, clone
 
+from ensemw2s._encoding import n_ids
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._adapters import weights_digest
@@ -193,7 +194,7 @@ def read_training(
     if isinstance(learner, BigramLearner):
         file = f"{name}/log_proba.safetensors"
         learner.log_proba_ = stored.arrays(file).get("log_proba")
-        shape = (len(learner.tokenizer_),) * 2
+        shape = (n_ids(learner.tokenizer_),) * 2
         if learner.log_proba_ is None or learner.log_proba_.shape != shape:
             raise CheckpointError(f"{stored.path / file} must hold log_proba of shape {shape}. Save it again.")
         return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from ensemw2s._encoding import n_ids, padding_id
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.tokens import TokenBatch, TokenDataset
 
@@ -189,10 +190,11 @@ def _behaviour_problems(learner: Any) -> list[str]:
     if getattr(untrained, "tokenizer_", None) is None:
         return [*problems, "initialize() must set tokenizer_"]
     tokens = TokenDataset.for_learner(untrained, ["a b", "c d e f", "a c"], ["d", "a b", "b"])
-    batch = tokens.batch(np.arange(len(tokens)), pad_token_id=_pad_token_id(untrained))
+    batch = tokens.batch(np.arange(len(tokens)), pad_token_id=padding_id(untrained))
     before = _logits(untrained, batch)
-    if before.ndim != 3 or before.shape[:2] != batch.input_ids.shape or before.shape[2] < len(untrained.tokenizer_):
-        expected = f"({', '.join(map(str, batch.input_ids.shape))}, V), V >= {len(untrained.tokenizer_)}"
+    n_tokens = getattr(untrained, "n_embeddings_", None) or n_ids(untrained.tokenizer_)
+    if before.ndim != 3 or before.shape[:2] != batch.input_ids.shape or before.shape[2] < n_tokens:
+        expected = f"({', '.join(map(str, batch.input_ids.shape))}, V), V >= {n_tokens}"
         return [*problems, f"token_logits must return shape {expected}, got {before.shape}"]
     # What is wrong before training is so after it, too: it is said once.
     problems += _logits_problems(untrained, tokens, before)
@@ -202,7 +204,7 @@ def _behaviour_problems(learner: Any) -> list[str]:
 def _logits_problems(learner: Any, tokens: TokenDataset, before: np.ndarray) -> list[str]:
     """What is wrong with the logits of an initialised or fitted learner."""
     problems = []
-    pad = _pad_token_id(learner)
+    pad = padding_id(learner)
     batch = tokens.batch(np.arange(len(tokens)), pad_token_id=pad)
     real = batch.attention_mask.astype(bool)
     if not np.isfinite(before[real]).all():
@@ -259,7 +261,7 @@ def _training_problems(learner: Any, tokens: TokenDataset, before: np.ndarray) -
     weight = np.ones(tokens.n_tokens)
     if fitted.fit(tokens, token_weight=weight) is not fitted:
         problems.append("fit must return self")
-    batch = tokens.batch(np.arange(len(tokens)), pad_token_id=_pad_token_id(fitted))
+    batch = tokens.batch(np.arange(len(tokens)), pad_token_id=padding_id(fitted))
     real = batch.attention_mask.astype(bool)
     everywhere = _logits(fitted, batch)
     problems += _logits_problems(fitted, tokens, everywhere)
@@ -284,10 +286,6 @@ def _seeded(learner: Any) -> Any:
     """Give every random_state a seed: two fits are compared below."""
     names = [name for name in learner.get_params(deep=True) if name.rpartition("__")[2] == "random_state"]
     return learner.set_params(**dict.fromkeys(names, 0)) if names else learner
-
-
-def _pad_token_id(learner: Any) -> int:
-    return getattr(learner.tokenizer_, "pad_token_id", None) or 0
 
 
 def _logits(learner: Any, batch: TokenBatch) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ensemw2s._encoding import DEFAULT_PROMPT_TEMPLATE, PromptTemplate, frame_of
+from ensemw2s._encoding import DEFAULT_PROMPT_TEMPLATE, PromptTemplate, frame_of, n_ids
 from ensemw2s._fitted_html import FittedHTML
 from ensemw2s._html import facts, panel
 from ensemw2s._validation import as_texts, check_positive, check_weight
@@ -85,7 +85,7 @@ class BigramLearner(FittedHTML, SavedLearner, BaseEstimator):
         check_positive(self.smoothing, "smoothing", most=1e100)
         self.tokenizer_ = byte_tokenizer() if self.tokenizer is None else self.tokenizer
         frame_of(self.prompt_template, self.tokenizer_)  # which a tokenizer without a chat template refuses
-        n_vocabulary = len(self.tokenizer_)
+        n_vocabulary = n_ids(self.tokenizer_)
         counts = np.ones((n_vocabulary, n_vocabulary))  # (V, V)
         if self.corpus is not None:
             for ids in self.tokenizer_(as_texts(self.corpus, "corpus"), verbose=False)["input_ids"]:
@@ -117,7 +117,7 @@ class BigramLearner(FittedHTML, SavedLearner, BaseEstimator):
             raise TypeError(f"tokens must be a TokenDataset. Got {type(tokens).__name__} instead.")
         weight = check_weight(token_weight, "token_weight", length=tokens.n_tokens, per="answer token")
         self.initialize()
-        n_vocabulary = len(self.tokenizer_)
+        n_vocabulary = n_ids(self.tokenizer_)
         if max(tokens.labels.max(), tokens.prompt_ids.max()) >= n_vocabulary:
             raise ValueError(
                 f"tokens must come from this learner's tokenizer, of {n_vocabulary} tokens. Got a larger token id; use "

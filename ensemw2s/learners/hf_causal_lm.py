@@ -12,7 +12,15 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._encoding import PromptTemplate, encode_cue, encode_cue_head, frame_of
+from ensemw2s._encoding import (
+    PromptTemplate,
+    encode_cue,
+    encode_cue_head,
+    frame_of,
+    frame_of_learner,
+    n_ids,
+    padding_id,
+)
 from ensemw2s._modes import own_modes
 from ensemw2s.learners._adapters import AdapterHost, default_lora
 from ensemw2s.learners._causal_forward import CausalForward
@@ -101,6 +109,8 @@ class HFCausalLM(CausalForward):
     Attributes
     ----------
     tokenizer_ : transformers.PreTrainedTokenizerBase
+    n_embeddings_ : int
+        Tokens that the model knows. The tokenizer may have more, if they do not occur.
     max_length_ : int or None
         Length limit in force.
     cue_ids_ : list of int
@@ -235,7 +245,7 @@ class HFCausalLM(CausalForward):
             self._host()
         del previous
         self.max_length_ = self._length_limit(config)
-        self._check_vocabulary(config)
+        self._check_vocabulary(config, frame_of_learner(self).end_id, "ends an answer")
         return self
 
     @own_modes()
@@ -265,7 +275,7 @@ class HFCausalLM(CausalForward):
         """
         weight = check_fit_input(tokens, token_weight)
         self.initialize()
-        check_tokens(tokens, n_vocabulary=len(self.tokenizer_), max_length=self.max_length_, cue_ids=self._cue)
+        check_tokens(tokens, n_vocabulary=self._n_tokens(), max_length=self.max_length_, cue_ids=self._cue)
         launch = current_launch(self._device())
         launch.check_same(tokens.prompt_ids, tokens.prompt_indptr, tokens.labels, tokens.indptr, weight)
         seed = launch.from_first(int(check_random_state(self.random_state).randint(2**31 - 1)))
@@ -367,14 +377,15 @@ class HFCausalLM(CausalForward):
         with isolated_rng(seed):
             self.history_ = train(
                 model, tokens, weight, **activated,
-                pad_token_id=self._pad_token_id(), lr=self.lr, epochs=self.epochs, batch_size=self.batch_size,
+                pad_token_id=padding_id(self), lr=self.lr, epochs=self.epochs, batch_size=self.batch_size,
                 seed=seed, use_cpu=self._device() == "cpu", verbose=self.verbose,
                 training_args=self.training_args or {}, callbacks=list(self.callbacks),
             )  # fmt: skip
 
-    def _pad_token_id(self) -> int:
-        pad = self.tokenizer_.pad_token_id
-        return int(self.tokenizer_.eos_token_id or 0) if pad is None else int(pad)
+    def _n_tokens(self) -> int:
+        """How many ids may occur: those of the tokenizer for which the model has an embedding."""
+        known = n_ids(self.tokenizer_)
+        return known if self.n_embeddings_ is None else min(known, self.n_embeddings_)
 
     def _length_limit(self, config: Any) -> int | None:
         limits = [self.max_length, getattr(config.get_text_config(), "max_position_embeddings", None)]

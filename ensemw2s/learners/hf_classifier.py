@@ -12,7 +12,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._encoding import PromptTemplate
+from ensemw2s._encoding import PromptTemplate, refuse_unknown
 from ensemw2s._modes import own_modes
 from ensemw2s._rows import check_labels, label_column
 from ensemw2s._ties import class_credit
@@ -329,14 +329,20 @@ class HFClassifier(ClassifierMixin, HFLearner):
         callable
         """
         if hasattr(self, "history_"):
-            head, limit = self._head, self.max_length_
+            head, limit, known = self._head, self.max_length_, getattr(self, "n_embeddings_", None)
         else:
             self._check_parameters()
             tokenizer = load_tokenizer(self.tokenizer, self.model, revision=self.revision)
             by_words = self.head == "verbalizer"  # whose words are not known yet; what all begin with may add a token
             head = VerbalizerHead(tokenizer, (), self.prompt_template) if by_words else SequenceHead(tokenizer, 2)
-            limit = self._length_limit(self._read_config(), tokenizer)
-        return lambda texts, numbers: head.encode(texts, limit, self.truncation, numbers)
+            config = self._read_config()
+            limit, known = self._length_limit(config, tokenizer), getattr(config.get_text_config(), "vocab_size", None)
+
+        def check(texts: Sequence[str], numbers: Sequence[int]) -> None:
+            ids = head.encode(texts, limit, self.truncation, numbers)
+            refuse_unknown(ids, numbers, known, head.tokenizer)
+
+        return check
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -348,7 +354,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         from ensemw2s.learners._classifier_trainer import class_logits
 
         check_is_fitted(self, "history_")
-        ids = self._head.encode(as_texts(X, "X"), self.max_length_, self.truncation)
+        ids = self._encode(as_texts(X, "X"))
         with self.lend_model() as model:
             logits = class_logits(model, self._head, ids, self.eval_batch_size)
         if not np.isfinite(logits).all():
@@ -360,7 +366,8 @@ class HFClassifier(ClassifierMixin, HFLearner):
         from ensemw2s.learners._classifier_trainer import train_classifier
 
         self.max_length_ = self._length_limit(model.config, self.tokenizer_)
-        ids = self._head.encode(texts, self.max_length_, self.truncation)
+        self.n_embeddings_ = getattr(model.config.get_text_config(), "vocab_size", None)
+        ids = self._encode(texts)
         with isolated_rng(seed):
             self.history_ = train_classifier(
                 model, self._head, ids, targets, weight,
@@ -368,6 +375,11 @@ class HFClassifier(ClassifierMixin, HFLearner):
                 use_cpu=self._device() == "cpu", verbose=self.verbose, training_args=self.training_args or {},
                 callbacks=list(self.callbacks),
             )  # fmt: skip
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        ids = self._head.encode(texts, self.max_length_, self.truncation)
+        refuse_unknown(ids, None, getattr(self, "n_embeddings_", None), self.tokenizer_)
+        return ids
 
     def _make_head(self) -> Head:
         if self.head == "sequence-classification":
@@ -410,7 +422,8 @@ class HFClassifier(ClassifierMixin, HFLearner):
         """The untrained model, on the CPU, and its modules without trained weights."""
         launch = current_launch(self._device())  # before the weights are read, which not every process may have to
         model, untrained = self._head.load(self)
-        self._check_vocabulary(model.config)
+        by_place = self.head == "sequence-classification"  # a decoder is asked behind the last token that is no padding
+        self._check_vocabulary(model.config, self._head.pad_token_id if by_place else None, "fills rows up")
         return model, launch.from_first(untrained)
 
     def _read_config(self) -> Any:
