@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import pathlib
 import tempfile
 from contextlib import contextmanager
 
@@ -16,6 +18,7 @@ from tiny_models import fit, tiny_learner
 
 from ensemw2s.learners._memory_limit import memory_limit
 from ensemw2s.learners._prompt_cache import PromptCache
+from ensemw2s.learners._prompt_file import PromptFile
 
 SIZE = 80  # bytes that are kept of a prompt of two tokens
 
@@ -174,3 +177,48 @@ def test_training_goes_on_where_the_disk_is_full(monkeypatch, caplog):
         assert_array_equal(learner.adapter_[name], tensor)
     assert "no longer kept in files" in caplog.messages[0]
     learner._host().forget_prompts()
+
+
+# --- files that are damaged -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "zeros"])
+def test_a_damaged_file_is_noticed_and_what_was_in_it_is_made_again(monkeypatch, caplog, tmp_path, damage):
+    """The file has no name, as long as it can be had without one: it is kept from losing it, to be damaged."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(pathlib.Path, "unlink", lambda path: None)
+    reader = Reader(monkeypatch, 0, 100)
+    reader.epoch(np.arange(20), 2)
+    assert reader.epoch(np.arange(20), 2) == 0
+    [path] = tmp_path.glob("*/*")
+    content = bytearray(path.read_bytes())
+    assert len(content) == 20 * SIZE
+    if damage == "flipped":
+        content[7 * SIZE + 3] ^= 1
+        path.write_bytes(content)
+    elif damage == "zeros":
+        path.write_bytes(bytes(len(content)))
+    else:
+        os.truncate(path, len(content) // 2 if damage == "cut" else 0)
+    n_damaged = {"cut": 10, "flipped": 1, "emptied": 20, "zeros": 20}[damage]
+    assert reader.epoch(np.arange(20), 2) == n_damaged
+    assert len([message for message in caplog.messages if "is damaged there" in message]) == n_damaged
+    assert reader.epoch(np.arange(20), 2) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_tensors_come_back_from_a_file_to_the_bit(tmp_path, dtype):
+    state = torch.randn(1, 2, 3, 4).to(dtype), torch.randn(1, 2, 0, 4).to(dtype)
+    stored = PromptFile(tmp_path / "prompts").write(state)
+    assert not list(tmp_path.iterdir())
+    for tensor, read in zip(state, stored.read(), strict=True):
+        assert read.dtype == dtype
+        assert torch.equal(read, tensor)
+
+
+def test_few_files_are_open_however_many_batches_are_kept(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = len(os.listdir("/proc/self/fd"))
+    reader = Reader(monkeypatch, 0, 2000)
+    reader.epoch(np.arange(1000), 1)
+    assert len(os.listdir("/proc/self/fd")) <= before + 1

@@ -1,4 +1,4 @@
-"""Keys and values of prompts, kept in memory up to a limit and in memory-mapped safetensors files beyond it."""
+"""Keys and values of prompts, kept in memory up to a limit and in files beyond it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ensemw2s.learners._memory_limit import memory_limit
-from ensemw2s.storage import write_tensors
+from ensemw2s.learners._prompt_file import PromptFile, StoredPrompt
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +33,7 @@ MEMORY, DISK = "ENSEMW2S_PROMPT_CACHE", "ENSEMW2S_PROMPT_CACHE_DISK"
 # order, a prompt comes twice at most between two times of another.
 _TIMES = 3
 _TOKEN = 8  # bytes of a token in a key
+_MOST_FILES, _SMALLEST_FILE = 128, 2**24
 _REMEMBERED = 10**5  # prompts that are not kept, of which the last times are known
 
 
@@ -59,6 +60,7 @@ class PromptCache:
         self._places: dict[bytes, tuple[_Tier, _Batch]] = {}
         self._memory, self._disk = _Tier(), _Tier()
         self._can_write = True
+        self._file: PromptFile | None = None
         self._n_reads = 0
         # The last reads of prompts that are not kept, by a hash of their tokens.
         self._asked: dict[int, tuple[int, ...]] = {}
@@ -72,13 +74,26 @@ class PromptCache:
             if key in self._places:
                 tier, batch = self._places[key]
                 tier.use(batch, self._n_reads)
-                found[key] = batch.states[key]
+                found[key] = self._state(batch, key)
             else:
                 times = self._asked.pop(hash(key), ())  # put back as the last
                 self._asked[hash(key)] = (*times, self._n_reads)[-_TIMES:]
         while len(self._asked) > _REMEMBERED:
             del self._asked[next(iter(self._asked))]
         return found
+
+    def _state(self, batch: _Batch, key: bytes) -> PromptState | None:
+        state = batch.states[key]
+        if not isinstance(state, StoredPrompt):
+            return state
+        read = state.read()
+        if read is None:  # so that it is made again
+            del self._places[key], batch.states[key]
+            logger.warning(
+                "A prompt that was kept for adapt='answer' in a file of %s is damaged there; it is read again by the "
+                "model.", self._folder,
+            )  # fmt: skip
+        return read
 
     def add(self, states: dict[bytes, PromptState]) -> None:
         """Keep the prompts of a batch, or none of them where there is no room."""
@@ -98,13 +113,14 @@ class PromptCache:
             if any(limits.values()):
                 self._say_full(states, size)
             return
+        kept: dict[bytes, Any] = dict(states)
         if tier is self._disk:
             try:
-                states = self._write(states)
+                kept = self._write(states, limits[tier])
             except OSError as error:
                 self._stop_writing(error)
                 return
-        batch = _Batch(states, size)
+        batch = _Batch(kept, size)
         tier.add(batch, self._n_reads)
         for key in states:
             self._places[key] = tier, batch
@@ -132,7 +148,7 @@ class PromptCache:
             )  # fmt: skip
 
     def _stop_writing(self, error: OSError) -> None:
-        self._can_write = False
+        self._can_write, self._file = False, None
         self._remove_folder()  # with what was written of the file
         logger.warning(
             "Prompts for adapt='answer' are no longer kept in files (%s). Let TMPDIR be a folder with room, or the "
@@ -140,26 +156,15 @@ class PromptCache:
             error, MEMORY,
         )  # fmt: skip
 
-    def _write(self, states: dict[bytes, PromptState]) -> dict[bytes, PromptState]:
-        """The same tensors, memory-mapped."""
-        from safetensors.torch import load_file
-
+    def _write(self, states: dict[bytes, PromptState], limit: int) -> dict[bytes, Any]:
+        """The same tensors, in a file."""
         if not os.path.isdir(self._folder):
             self._folder = tempfile.mkdtemp(prefix="ensemw2s-prompts-")
             self._remove_folder = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        path = Path(self._folder) / f"{uuid4().hex}.safetensors"
-        write_tensors(path, {
-            f"{row}.{place}": tensor
-            for row, state in enumerate(states.values())
-            for place, tensor in enumerate(state)
-        })  # fmt: skip
-        mapped = load_file(path)
-        if os.name == "posix":
-            path.unlink()  # the mapping holds it: no file is left behind, however the process ends
-        return {
-            key: tuple(mapped[f"{row}.{place}"] for place in range(len(state)))
-            for row, (key, state) in enumerate(states.items())
-        }
+        # Several batches share a file, since each that is open counts for the system.
+        if self._file is None or self._file.size > max(_SMALLEST_FILE, limit // _MOST_FILES):
+            self._file = PromptFile(Path(self._folder) / uuid4().hex)
+        return {key: self._file.write(state) for key, state in states.items()}
 
 
 def _nothing() -> None:
@@ -170,7 +175,7 @@ def _nothing() -> None:
 class _Batch:
     """Prompts that were read together, and go together."""
 
-    states: dict[bytes, PromptState]
+    states: dict[bytes, Any]  # PromptState, or StoredPrompt where it is in a file
     size: int
     last_use: int = 0
 
