@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ensemw2s._fingerprint import row_digests
 from ensemw2s._progress import progress_bar
 from ensemw2s._ties import draw_option, tied_best
 from ensemw2s._validation import is_blank, shorten
@@ -96,7 +97,7 @@ def label_shard(
     batch_size : int
         Rows that the teacher is given at a time.
     random_state : int
-        Seed of sampled texts, and of which of tied options is taken.
+        Seed of sampled texts, and of which of tied options or classes is taken.
     verbose : bool
         Show a progress bar.
     kept : Steps, optional
@@ -177,9 +178,24 @@ def _options(teacher: Any, questions: Any, *_: Any, random_state: int, batch: in
     return Labels(y, proba, proba.max(axis=1))
 
 
-def _classes(teacher: Any, X: Any, with_confidence: bool, *_: Any, **seeds: int) -> Labels:
-    proba = teacher.predict_proba(X) if with_confidence else None
-    return Labels(teacher.predict(X), proba, None if proba is None else proba.max(axis=1))
+def _classes(teacher: Any, X: Any, with_confidence: bool, *_: Any, random_state: int, batch: int) -> Labels:
+    from sklearn.utils import _safe_indexing
+
+    # Ours predict the class of the highest probability: they are asked once.
+    y = None if hasattr(teacher, "credit") else teacher.predict(X)
+    if y is not None and not (hasattr(teacher, "predict_proba") and hasattr(teacher, "classes_")):
+        return Labels(y)
+    proba = np.asarray(teacher.predict_proba(X))
+    y = teacher.classes_[proba.argmax(axis=1)] if y is None else np.array(y)
+    with np.errstate(divide="ignore"):
+        best = tied_best(-np.log(proba), proba.shape[1])
+    named = y[:, None] == np.asarray(teacher.classes_)[None]
+    rows = np.flatnonzero((best.sum(axis=1) > 1) & (best & named).any(axis=1))
+    if len(rows):
+        keys = [str(key) for key in row_digests(_safe_indexing(X, rows))]
+        classes = [[str(label) for label in teacher.classes_]] * len(rows)
+        y[rows] = teacher.classes_[draw_option(best[rows], keys, classes, random_state)]
+    return Labels(y, proba, proba.max(axis=1)) if with_confidence else Labels(y)
 
 
 def _texts(

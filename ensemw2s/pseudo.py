@@ -198,8 +198,8 @@ class PseudoLabeler(Registered, BaseEstimator):
         Questions that the teacher is given at a time, the smallest part of the work. Sampled texts depend on it, since
         every batch is drawn with a seed of its own.
     random_state : int, default=0
-        Seed of sampled free text, and of which is taken of options that the teacher cannot tell apart, not negative.
-        The order of the options has no say. A classifier's ties are its own: scikit-learn's take the first class.
+        Seed of sampled free text, and of which is taken of options or classes that the teacher cannot tell apart, not
+        negative. Their order has no say, where a classifier's ``predict`` takes the first.
     n_jobs : int, optional
         Number of workers that label contiguous parts of the questions, whole batches each; all processors if -1. None
         means 1, unless within ``joblib.parallel_config``, where any backend can be chosen. The labels are the same

@@ -85,11 +85,11 @@ class W2SReport:
         n = np.size(self.correct[first])
         checked = {name: _check_credit(f"correct[{name!r}]", row, n, first) for name, row in self.correct.items()}
         staged = [_check_credit(f"staged[{place}]", row, n, first) for place, row in enumerate(self.staged)]
-        for name, length in (("staged", len(staged)), ("errors", np.size(self.errors))):
-            if length and np.size(self.votes) and length != np.size(self.votes):
-                raise ValueError(
-                    f"{name} must have one entry per member, as many as votes has, {np.size(self.votes)}. Got {length}."
-                )
+        if np.size(self.errors) and np.size(self.votes) and np.size(self.errors) != np.size(self.votes):
+            raise ValueError(
+                f"errors must have one entry per member, as many as votes has, {np.size(self.votes)}. Got "
+                f"{np.size(self.errors)}."
+            )
         object.__setattr__(self, "correct", checked)
         object.__setattr__(self, "staged", staged)
 

@@ -7,6 +7,8 @@ from itertools import permutations
 import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
 from tiny_models import tiny_learner, tiny_llama
 
@@ -162,6 +164,22 @@ def test_classes_that_share_the_lead_count_in_part():
     with pytest.raises(ValueError, match=r"X and y must have the same length\. Got 2 and 1"):
         booster.credit([[1], [0]], ["a"])
     assert booster.score([[1], [0]], ["b", "b"]) == 0.5  # as scikit-learn: the first of tied classes
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ["b", "a"]])
+def test_pseudo_labels_of_tied_classes_are_drawn(names):
+    # Of two members with equal votes one says the second name of every row, the other the first; the last row is clear.
+    booster = LLMAdaBoostClassifier(DecisionTreeClassifier(max_depth=1), n_estimators=2, reweight=False)
+    booster.fit([[0], [1]], names)
+    booster.estimators_[1] = DecisionTreeClassifier(max_depth=1).fit([[0], [1e3]], names)
+    X = [[1 + row] for row in range(299)] + [[1e3]]
+    for teacher in (booster, make_pipeline(FunctionTransformer(), booster)):
+        labels = PseudoLabeler().label(teacher, X)
+        assert labels.y[-1] == names[1]
+        assert abs(np.mean(labels.y == "a") - 0.5) < 4 * 0.5 / np.sqrt(300)
+        parts = PseudoLabeler(batch_size=7, n_jobs=None).label(teacher, X[::-1])
+        assert parts.y.tolist() == labels.y.tolist()[::-1]
+        assert PseudoLabeler(random_state=1).label(teacher, X).y.tolist() != labels.y.tolist()
 
 
 def test_any_classifier_shares_classes_of_equal_probability():
