@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -39,7 +40,8 @@ from ensemw2s import (
     to_binary,
     word_tokenizer,
 )
-from ensemw2s._fingerprint import versions
+from ensemw2s._fingerprint import digest, versions
+from ensemw2s.experiments._store import ResultStore
 
 POOL = make_qa(150, difficulty=(3, 6), random_state=0)
 WEAK, STRONG = ("weak", BigramLearner()), ("strong", BigramLearner(smoothing=0.05))
@@ -229,6 +231,22 @@ def test_a_value_of_another_kind_is_named(name, value):
         plan_sweep([(WEAK, STRONG)], **SETTINGS | {name: value})
 
 
+@pytest.mark.parametrize(
+    "forged",
+    [{"votes": "xy"}, {"votes": ["x", "y"]}, {"stages": []}, {"chance": None}, {"members": [["a"], ["b"]]},
+     {"seed": "0"}, {"correct": {"weak": "ab"}}, {"students": {"1": "01"}}, {"token_errors": {"weak": "low"}},
+     {"readout": 3}],
+    ids=str,
+)  # fmt: skip
+def test_a_forged_unit_is_named(result, folder, tmp_path, forged):
+    stored = json.loads(next((folder / "unit").glob("*.json")).read_text())["body"]
+    path = tmp_path / "unit" / f"{digest(stored['description'])}.json"
+    path.parent.mkdir()
+    ResultStore(tmp_path)._commit(path, {**stored, "result": {**stored["result"], **forged}})
+    with pytest.raises(CheckpointError, match=rf"{path.name} holds no result of a unit \("):
+        SweepResult.load(tmp_path)
+
+
 def test_a_result_of_another_kind_is_no_unit(tmp_path):
     quick(tmp_path, seeds=[0])
     other = next((tmp_path / "student").glob("*.json"))
@@ -362,7 +380,6 @@ def test_selected_rounds_needs_a_validation_split(result):
 def test_a_validation_part_is_not_trained_on(tmp_path):
     plan = plan_sweep([(WEAK, STRONG)], splits=["random"], seeds=1, validation_size=0.25, **SETTINGS)
     from ensemw2s.experiments._parts import find_parts
-    from ensemw2s.experiments._store import ResultStore
 
     found = find_parts(plan.settings, "random", 0, ResultStore(tmp_path))
     assert 0.2 <= len(found.validation) / 60 <= 0.3  # forms of one question stay together

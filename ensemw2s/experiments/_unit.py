@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
+from ensemw2s.experiments._encoding import unpack_credit
 from ensemw2s.experiments._settings import with_settings
 from ensemw2s.experiments._spec import Settings, Unit, mixed_precision
 from ensemw2s.experiments._store import ResultStore
@@ -21,6 +24,7 @@ __all__ = ["UnitFailure", "describe_unit", "load_unit", "read_unit", "run_unit"]
 # Of a unit's result, whatever version has written it.
 _DICTS = ("readout", "correct", "token_errors", "students")
 _LISTS = ("votes", "errors", "priors", "stages", "members")
+_NUMBERS = ("votes", "errors", "priors")
 _TEXTS = ("weak", "strong", "split", "variant", "task", "dataset", "stop_reason")
 
 
@@ -97,9 +101,16 @@ def _complaint(record: dict[str, Any]) -> str:
     n_rounds, n_items = len(record["stages"]), len(record["correct"]["weak"])
     if any(len(record[name]) != n_rounds for name in _LISTS):
         return f"not all of {', '.join(_LISTS)} have {n_rounds} entries"
-    answers = [*record["correct"].values(), *record["students"].values(), *record["stages"], *record["members"]]
-    if n_rounds == 0 or any(len(one) != n_items for one in answers):
+    answers = [*record["correct"].values(), *record["students"].values(), *record["stages"]]
+    if n_rounds == 0 or any(len(one) != n_items for one in [*answers, *record["members"]]):
         return f"not all models have {n_items} answers"
+    for packed in answers:
+        unpack_credit(packed)
+    np.array(record["members"], dtype=np.int64)
+    by_round = (record[name] or [0.0] * n_rounds for name in ("validation", "stage_token_errors"))
+    for numbers in (*(record[name] for name in _NUMBERS), list(record["token_errors"].values()), *by_round):
+        if any(type(number) not in (int, float) for number in numbers):
+            return f"{shorten(numbers)} are not all numbers"
     if record.get("items") is not None and len(record["items"]) != n_items:
         return f"items has not {n_items} entries"
     return ""
