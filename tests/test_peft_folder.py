@@ -186,6 +186,22 @@ def test_a_base_in_half_precision_is_the_same_base(tmp_path):
     assert len(read(tmp_path / "single", dtype="bfloat16").adapter_) == 2
 
 
+@pytest.mark.parametrize("saved", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_an_adapter_of_any_precision_is_read_as_peft_reads_it(tmp_path, saved, dtype):
+    model = saved_by_peft(tmp_path)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(saved)
+    model.save_pretrained(tmp_path)
+    base = untrained_model(tiny_llama).to(getattr(torch, dtype))
+    wanted = dict(PeftModel.from_pretrained(base, tmp_path).named_parameters())
+    found = read(tmp_path, dtype=dtype).adapter_
+    assert found
+    for name, tensor in found.items():
+        assert tensor.dtype == wanted[name].dtype
+        assert_array_equal(tensor.float(), wanted[name].detach().float(), err_msg=name)
+
+
 def test_a_base_that_was_changed_with_the_adapter_is_refused_until_it_is_passed(tmp_path):
     def change(base):
         with torch.no_grad():

@@ -245,7 +245,7 @@ class AdapterHost:
             write_tensors(folder / "adapter_model.safetensors", tensors)
         config.save_pretrained(folder)
 
-    def load(self, tensors: AdapterState, source: Path) -> AdapterState:
+    def load(self, tensors: AdapterState, source: Path, *, any_precision: bool = False) -> AdapterState:
         """A member's adapter from the tensors of ``adapter_model.safetensors``.
 
         Parameters
@@ -254,6 +254,8 @@ class AdapterHost:
             Under PEFT's names.
         source : Path
             The file, named in an error.
+        any_precision : bool, default=False
+            Whether numbers of another precision are rounded to that of the slot, as PEFT does.
 
         Raises
         ------
@@ -265,8 +267,13 @@ class AdapterHost:
 
         with isolated_rng(0), torch.inference_mode(mode=False), self._lock:
             self.reset(0)  # or they would be written into the adapter of whichever member was used last
-            expected = _shapes(get_peft_model_state_dict(self.model, save_embedding_layers=False))
-            found = _shapes(tensors)
+            own = get_peft_model_state_dict(self.model, save_embedding_layers=False)
+            if any_precision:
+                tensors = {
+                    name: tensor.to(own[name].dtype) if name in own and tensor.is_floating_point() else tensor
+                    for name, tensor in tensors.items()
+                }
+            expected, found = _shapes(own), _shapes(tensors)
             different = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
             if different:
                 name = different[0]

@@ -52,7 +52,7 @@ def learner_from_peft(
     source = folder / "adapter_model.safetensors"
     with host.held() as base:
         tensors = _without_base(_read_tensors(source), base, source)
-    learner.adapter_ = host.load(_in_single_precision(tensors), source)
+    learner.adapter_ = host.load(tensors, source, any_precision=True)
     return learner
 
 
@@ -97,11 +97,3 @@ def _are_same(saved: torch.Tensor, loaded: torch.Tensor) -> bool:
     # Either may have been rounded to half precision.
     dtype = min(saved.dtype, loaded.dtype, key=lambda dtype: dtype.itemsize)
     return saved.shape == loaded.shape and bool((saved.to(dtype) == loaded.cpu().to(dtype)).all())
-
-
-def _in_single_precision(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    # As PEFT does: adapters are float32 also where the base is not.
-    return {
-        name: tensor.float() if tensor.dtype.itemsize == 2 and tensor.is_floating_point() else tensor
-        for name, tensor in tensors.items()
-    }
