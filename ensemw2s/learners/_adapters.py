@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._adapter_config import AdapterMisfitError, check_adapter_config, spelling_of
 from ensemw2s.learners._adapter_slot import AdapterSlot
-from ensemw2s.learners._base_record import SharedBase
+from ensemw2s.learners._base_record import SharedBase, base_modules
 from ensemw2s.learners._rng import isolated_rng
 from ensemw2s.storage import MALFORMED, write_tensors
 
@@ -285,15 +285,28 @@ class AdapterHost:
             set_peft_model_state_dict(self.model, tensors)
             return self.state()
 
-    def digest(self) -> str | None:
-        """Hash of the base's weights; None where this process holds only a part of them."""
+    def digest(self, *, buffers: bool = False) -> str | None:
+        """Hash of the base's weights; None where this process holds only a part of them.
+
+        Parameters
+        ----------
+        buffers : bool, default=False
+            Whether buffers are hashed with them, which are the same to the bit on one machine and with one version.
+        """
         members = {name for name, _ in self._slots}
-        base = (
+        base = [
             (name.replace(".base_layer", ""), parameter)
             for name, parameter in self.model.named_parameters()
             # Of a module that members have their own copy of, the base's is never used.
             if name not in members and ".original_module" not in name
-        )
+        ]
+        if buffers:
+            base += [
+                (f"{module}.{name}", buffer)
+                for module, owner in base_modules(self.model)
+                for name, buffer in owner._buffers.items()
+                if buffer is not None
+            ]
         return weights_digest(base)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from peft import PeftConfig
 
-__all__ = ["BaseRecord", "SharedBase"]
+__all__ = ["BaseRecord", "SharedBase", "base_modules"]
 
 # Which attention computes is chosen anew where a saved ensemble is read; but for rounding, results do not depend on it.
 _NO_PART = {"_attn_implementation", "_attn_implementation_internal", "_experts_implementation"}
@@ -48,7 +48,7 @@ class BaseRecord:
         """
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         modules, tensors, known = {}, {}, {}
-        for name, module in _without_adapters(base, ""):
+        for name, module in base_modules(model):
             modules[name] = type(module).__name__
             for kind in (module._parameters, module._buffers):
                 for own, tensor in kind.items():
@@ -133,6 +133,17 @@ class SharedBase:
             f"on with a base that is loaded anew. To change a base, save it as a model of its own; peft_config=None "
             f"trains all weights."
         )
+
+
+def base_modules(model: Any) -> Iterator[tuple[str, Any]]:
+    """Names, each with a dot before it, and modules of a model without those of an adapter.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel or peft.PeftModel
+        The model.
+    """
+    return _without_adapters(model.get_base_model() if hasattr(model, "get_base_model") else model, "")
 
 
 def _without_adapters(module: Any, name: str) -> Iterator[tuple[str, Any]]:

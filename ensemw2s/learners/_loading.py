@@ -17,6 +17,7 @@ from ensemw2s.learners._model_folder import check_on_hub, looked_through, refuse
 from ensemw2s.learners._rng import isolated_rng
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
@@ -95,7 +96,7 @@ def load_model(
                     "that model with save_pretrained and pass its folder, or return copy.deepcopy(model)."
                 )
             _MADE_BY_FACTORIES.add(loaded)
-            loaded = loaded.to(torch_dtype)
+            loaded = _in_dtype(loaded, torch_dtype)
             read_head_once(loaded)
             return loaded.eval()
         if not os.path.isdir(model):
@@ -140,6 +141,56 @@ def _refuse_missing(names: Iterable[str], model: str) -> None:
         )
 
 
+def _in_dtype(made: Any, dtype: torch.dtype) -> Any:
+    """A model with its weights in a type, as `from_pretrained` gives it: it keeps some weights and buffers in float32.
+
+    ``.to(dtype)`` rounds the frequencies of rotary embeddings, too: another model, by hundredths of a nat, than the
+    same one from a file.
+    """
+    import torch
+
+    tensors = [*made.parameters(), *made.buffers()]
+    if all(tensor.dtype == dtype == torch.float32 for tensor in tensors if tensor.is_floating_point()):
+        return made
+    again = None if getattr(made, "is_quantized", False) else _as_loaded(made, dtype)
+    if again is not None:
+        again.generation_config = made.generation_config
+        return again
+    for parameter in made.parameters():  # as its maker has built it, who alone knows what the buffers are
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
+    return made
+
+
+def _as_loaded(made: Any, dtype: torch.dtype) -> Any:
+    """What `from_pretrained` makes of a model's configuration and weights; None if that is another model."""
+    import torch
+
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    if any("forward" in vars(part) or any(len(vars(part)[name]) for name in hooks) for part in made.modules()):
+        return None  # of which the configuration does not know
+    try:
+        with loading_bar(False):
+            loaded = type(made).from_pretrained(
+                None, config=copy.deepcopy(made.config), state_dict=made.state_dict(), dtype=dtype
+            )
+    except (TypeError, ValueError, AttributeError, RuntimeError, KeyError, OSError):  # a class of the maker's own
+        return None
+    if _structure(loaded) != _structure(made):
+        return None
+    near = {"rtol": 0.02, "atol": 1e-4, "equal_nan": True}  # its maker may have rounded them already
+    pairs = zip(loaded.buffers(), made.buffers(), strict=True)
+    return (
+        loaded
+        if all(a.shape == b.shape and torch.isclose(a.double(), b.double(), **near).all() for a, b in pairs)
+        else None
+    )
+
+
+def _structure(model: Any) -> list[tuple[str, type, list[str]]]:
+    return [(name, type(module), [*module._parameters, *module._buffers]) for name, module in model.named_modules()]
+
+
 @contextmanager
 def loading_bar(visible: bool) -> Iterator[None]:
     """Show or hide transformers' progress bar of reading or writing weights."""
@@ -180,9 +231,9 @@ def _without_quantization(loaded: Any) -> Any:
     config = copy.deepcopy(loaded.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    plain = type(loaded)(config).to(loaded.dtype)
+    plain = type(loaded)(config)
     plain.load_state_dict(loaded.state_dict())
-    return plain
+    return _in_dtype(plain, loaded.dtype)
 
 
 def load_tokenizer(

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
+from ensemw2s.learners._buffers import changed_buffer, outline_of_buffers
 from ensemw2s.learners._hf_learner import BASE_PARAMETERS, HFLearner
 from ensemw2s.learners._loading import load_tokenizer
 from ensemw2s.learners._peft_settings import build_peft_config
@@ -163,6 +164,13 @@ class LearnerReader:
                 f"{learner.model} is not the base model that the members were trained on: its weights differ. Pass "
                 f"base=, the folder or hub id of that model."
             )
+        if "buffers" in record:
+            changed = changed_buffer(record["buffers"], outline_of_buffers(host.model))
+            if changed is not None:
+                raise CheckpointError(
+                    f"{learner.model} is not the base model that the members were trained on: its buffer "
+                    f"{changed.removeprefix('.')} differs. Pass base=, the folder or hub id of that model."
+                )
         base = host.model.get_base_model()
         before = attention_of(base)
         set_attention(base, record.get("attention"))

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 
 from ensemw2s._tokenizer_digest import digest_tokenizer
 from ensemw2s._validation import shorten
+from ensemw2s.learners._buffers import outline_of_buffers
 from ensemw2s.learners._distributed import n_processes
 from ensemw2s.learners._hf_learner import BASE_PARAMETERS, HFLearner
 from ensemw2s.learners._loading import loading_bar
@@ -208,6 +209,7 @@ class LearnerWriter:
             host = member._host()
             model = host.model.get_base_model()
             record["sha256"], record["attention"] = host.digest(), attention_of(model)
+            record["buffers"] = outline_of_buffers(model)
         else:
             model = member.model_
         if record.get("folder") is False:

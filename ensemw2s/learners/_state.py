@@ -16,6 +16,7 @@ from ensemw2s._encoding import n_ids
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._adapters import weights_digest
+from ensemw2s.learners._buffers import changed_buffer, outline_of_buffers
 from ensemw2s.learners._hf_learner import BASE_PARAMETERS, HFLearner
 from ensemw2s.learners._loading import load_tokenizer, loading_bar
 from ensemw2s.learners._model_folder import files_read
@@ -49,7 +50,7 @@ _DIGESTS: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
 
 
 def base_digest(learner: Any) -> str | None:
-    """Hash of the weights that an initialised learner on a Hugging Face model starts from; None for other learners.
+    """Hash of weights and buffers that an initialised learner on a Hugging Face model starts from; else None.
 
     The base under adapters is hashed once: its weights stay as they are.
     """
@@ -57,10 +58,10 @@ def base_digest(learner: Any) -> str | None:
         return None
     if learner.peft_config is None:
         with learner.lend_model() as model:
-            return weights_digest(model.named_parameters())
+            return weights_digest([*model.named_parameters(), *model.named_buffers()])
     host = learner._host()
     if host not in _DIGESTS:
-        _DIGESTS[host] = host.digest()
+        _DIGESTS[host] = host.digest(buffers=True)
     return _DIGESTS[host]
 
 
@@ -165,7 +166,8 @@ def write_training(learner: Any, path: Path, name: str, encoded: Callable[[Any, 
             )
         with writing(path), loading_bar(learner.verbose):
             learner.model_.save_pretrained(path)
-        return {**record, "weights": "full", "sha256": digest, "attention": attention_of(learner.model_)}
+        attention, buffers = attention_of(learner.model_), outline_of_buffers(learner.model_)
+        return {**record, "weights": "full", "sha256": digest, "buffers": buffers, "attention": attention}
     if learner.adapter_ is not None:
         config, cue_ids = learner._adapter_config(), getattr(learner, "cue_ids_", None)
         learner._host().save(learner.adapter_, path, peft_config=config, cue_ids=cue_ids)
@@ -294,5 +296,12 @@ def _full_model(learner: Any, record: dict[str, Any], stored: StoredFolder, name
         learner.set_params(**start)
     if untrained or weights_digest(model.named_parameters()) != record["sha256"]:
         raise CheckpointError(f"{folder} was read as other weights than were saved. Save it again.")
+    if "buffers" in record:
+        changed = changed_buffer(record["buffers"], outline_of_buffers(model))
+        if changed is not None:
+            raise CheckpointError(
+                f"{folder} was read with another buffer {changed.removeprefix('.')} than it was saved with: it is not "
+                f"what the configuration gives. Change the configuration instead of the buffer, and fit again."
+            )
     set_attention(model, record["attention"])
     return model.to(learner._device()).eval()
