@@ -22,7 +22,6 @@ _REFUSED = {
     "set_input_embeddings": _EMBEDDINGS,
     "get_input_embeddings": _EMBEDDINGS,
     "set_output_embeddings": _EMBEDDINGS,
-    "get_output_embeddings": _EMBEDDINGS,
     "add_adapter": _TRAINING,
     "load_adapter": "its members have adapters of their own; load them with HFCausalLM.from_peft",
     "gradient_checkpointing_enable": _TRAINING,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ _ENSEMBLE = "ensemble.json"
 class SavedMixture(Pretrained):
     """A model of members that can be saved and loaded; subclasses have ``members``, ``votes`` and ``from_members``."""
 
-    members: list[Any]
+    members: Sequence[Any]
     config: Any
     _votes_given: list[float]
     _backend_asked_for: str

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache, PreTrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedConfig
 from transformers.generation import GenerationMode
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
@@ -135,6 +135,7 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
         self.voters = tuple(np.flatnonzero(weights).tolist())
         self.register_buffer("votes", torch.tensor(weights, dtype=torch.float64, device=_device_of(members[0])))
         self.backend = get_backend(backend, device=self.device, dtype=self.dtype)
+        self.post_init()
 
     @classmethod
     def from_members(
@@ -309,6 +310,8 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
     ) -> None:
         if generation_config.use_cache is None:
             generation_config.use_cache = self.config.use_cache
+        if any(getattr(self.members[place], "cue_ids_", None) is not None for place in self.voters):
+            generation_config.prefill_chunk_size = None  # a part of a prompt does not show where the adapter is to act
         super()._prepare_cache_for_generation(generation_config, model_kwargs, generation_mode, *args)
         if generation_config.use_cache is False or model_kwargs.get("past_key_values") is not None:
             return
@@ -399,6 +402,10 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
             cache.put(number, kept)
             yield group.places, logits.to(self.device).float()
         cache.advance(input_ids.shape[1], len(input_ids))
+
+
+AutoConfig.register(MixtureConfig.model_type, MixtureConfig, exist_ok=True)
+AutoModelForCausalLM.register(MixtureConfig, MixtureForCausalLM, exist_ok=True)  # or pipelines say it is unknown
 
 
 def _one_vote_vector(votes: Any, members: Sequence[Any]) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from saved_ensembles import fitted, saved
-from tiny_models import WithoutCache, fitted_bigrams, fitted_members, plain_model, reference_mixture, tiny_learner
+from tiny_models import WithoutCache, fit, fitted_bigrams, fitted_members, plain_model, reference_mixture, tiny_learner
 from torch import nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.generation import GenerationMixin
@@ -85,6 +85,14 @@ def test_a_prefix_is_read_once_for_several_continuations(kind):
         assert_array_equal(output[:, ids.shape[1] :], greedy(kind, ids, 3))
         assert past.get_seq_length() == ids.shape[1] + 2  # the last token is not read
     assert prefix.get_seq_length() == IDS.shape[1]
+
+
+def test_a_prompt_is_read_in_parts_that_end_before_the_cue():
+    members = [fit(tiny_learner(adapt="answer", random_state=seed)) for seed in range(2)]
+    mixture = MixtureForCausalLM.from_members(members, [1.0, 2.0])
+    settings = {"max_new_tokens": 3, "do_sample": False, "eos_token_id": []}
+    expected = mixture.generate(IDS[:1], **settings)
+    assert_array_equal(mixture.generate(IDS[:1], prefill_chunk_size=4, **settings), expected)
 
 
 def test_copies_of_a_cache_share_the_models():
