@@ -235,8 +235,8 @@ def test_a_value_of_another_kind_is_named(name, value):
     "forged",
     [{"votes": "xy"}, {"votes": ["x", "y"]}, {"stages": []}, {"chance": None}, {"members": [["a"], ["b"]]},
      {"seed": "0"}, {"correct": {"weak": "ab"}}, {"students": {"1": "01"}}, {"token_errors": {"weak": "low"}},
-     {"readout": 3}],
-    ids=str,
+     {"readout": 3}, {"errors": [10**400, 0, 0]}, {"stages": [[-1] * 30] * 3}],
+    ids=lambda forged: next(iter(forged)),
 )  # fmt: skip
 def test_a_forged_unit_is_named(result, folder, tmp_path, forged):
     stored = json.loads(next((folder / "unit").glob("*.json")).read_text())["body"]

@@ -12,7 +12,7 @@ import numpy as np
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.experiments._encoding import unpack_credit
-from ensemw2s.experiments._settings import with_settings
+from ensemw2s.experiments._settings import brief_settings, with_settings
 from ensemw2s.experiments._spec import Settings, Unit, mixed_precision
 from ensemw2s.experiments._store import ResultStore
 from ensemw2s.experiments._student_step import student_result
@@ -83,6 +83,7 @@ def load_unit(store: ResultStore, path: Path, description: dict[str, Any] | None
     stored = store.read_record(path, description)
     try:
         record = with_settings(stored["result"], stored)
+        brief_settings(record)
         complaint = _complaint(record)
     except MALFORMED as error:
         complaint = f"{type(error).__name__}: {error}"
@@ -104,13 +105,14 @@ def _complaint(record: dict[str, Any]) -> str:
     answers = [*record["correct"].values(), *record["students"].values(), *record["stages"]]
     if n_rounds == 0 or any(len(one) != n_items for one in [*answers, *record["members"]]):
         return f"not all models have {n_items} answers"
-    for packed in answers:
-        unpack_credit(packed)
+    if any((unpack_credit(packed) < 0).any() for packed in answers):
+        return "answers count less than nothing"
     np.array(record["members"], dtype=np.int64)
     by_round = (record[name] or [0.0] * n_rounds for name in ("validation", "stage_token_errors"))
     for numbers in (*(record[name] for name in _NUMBERS), list(record["token_errors"].values()), *by_round):
         if any(type(number) not in (int, float) for number in numbers):
             return f"{shorten(numbers)} are not all numbers"
+        np.array(numbers, dtype=np.float64)  # raises where one is too large
     if record.get("items") is not None and len(record["items"]) != n_items:
         return f"items has not {n_items} entries"
     return ""
