@@ -170,7 +170,7 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
         weights = _one_vote_vector(votes, members)
         _check_one_tokenizer(members)
         tokenizer = members[0].tokenizer_
-        ends = answer_ends(members[0])
+        ends = list(dict.fromkeys(end for member in members for end in answer_ends(member)))
         voters = [member for member, weight in zip(members, weights, strict=True) if weight > 0]
         pad = tokenizer.pad_token_id
         if pad is None or pad >= min(map(_n_logits, voters)):  # finished rows are filled up with it, and read on

@@ -49,6 +49,7 @@ from ensemw2s import (
     check_weak_learner,
     word_tokenizer,
 )
+from ensemw2s.ensemble import describe_estimator
 from ensemw2s.scoring import option_nll
 
 ARCHITECTURES = sorted(FACTORIES)
@@ -576,6 +577,31 @@ def test_ids_may_have_holes():
     for learner in (tiny_learner(epochs=30, **settings), BigramLearner(**settings)):
         generator = FineTunedGenerator(learner).fit(["a", "b"], ["red", "blue"])
         assert generator.predict(["a", "b"]).tolist() == ["red", "blue"]
+
+
+def ends_turns():
+    """A model that has learned, in a chat, to end a turn by ``<pad>``."""
+    model = tiny_llama()
+    model.generation_config.eos_token_id = [257, 65]
+    return model
+
+
+def test_a_text_ends_where_the_models_own_generation_does(tmp_path):
+    untrained_model(ends_turns).save_pretrained(tmp_path / "base")
+    byte_tokenizer().save_pretrained(tmp_path / "base")
+    assert tiny_learner(tiny_llama).initialize().end_ids_ == []  # LlamaConfig's own 2 is a byte
+    for given in (ends_turns, str(tmp_path / "base")):
+        learner = tiny_learner(given, epochs=1).initialize()
+        assert learner.end_ids_ == [257]  # 65 is a letter
+        generator = FineTunedGenerator(learner).fit(["a", "b"], ["one", "two"])
+        assert generator.mixture_.config.eos_token_id == [256, 257]
+        with pytest.raises(ValueError, match=r"row 0 must not hold the end-of-answer token '<pad>'.* Got 'x<pad>'"):
+            generator.answer_nll(["a"], ["x<pad>"])
+    generator.save_pretrained(tmp_path / "saved")
+    assert FineTunedGenerator.from_pretrained(tmp_path / "saved").mixture_.config.eos_token_id == [256, 257]
+    before = describe_estimator(learner, "x")
+    untrained_model(tiny_llama).generation_config.save_pretrained(tmp_path / "base")
+    assert describe_estimator(learner, "x") != before
 
 
 def test_tokenizer_smaller_than_the_embeddings_is_served():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from sklearn.base import clone
 
 from ensemw2s._fingerprint import describe, describe_model, describe_tokenizer
 from ensemw2s.ensemble._rounds import seed_parameters
-from ensemw2s.learners import BigramLearner, HFCausalLM, HFClassifier, learner_tokenizer
+from ensemw2s.learners import BigramLearner, HFCausalLM, HFClassifier, learner_tokenizer, load_generation_config
 from ensemw2s.storage import class_name
 
 __all__ = ["describe_estimator", "describe_parameters"]
@@ -76,6 +77,9 @@ def _describe_learner(learner: Any, name: str) -> dict[str, Any]:
         parameters["callbacks"] = [type(callback).__name__ for callback in parameters["callbacks"]]
     described = _describe({key: value for key, value in parameters.items() if key not in _PLACES}, name)
     described["tokenizer"] = describe_tokenizer(learner_tokenizer(learner), learner)
+    if isinstance(learner, HFCausalLM) and not callable(learner.model) and os.path.isdir(learner.model):
+        generation = load_generation_config(str(learner.model))
+        described["end of generation"] = getattr(generation, "eos_token_id", None)
     if parameters.get("peft_config", "default") is None:
         # All its weights are trained, so no round keeps those that it started from.
         model = parameters["model"]

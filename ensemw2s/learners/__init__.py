@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ensemw2s.learners._distributed import n_processes
+from ensemw2s.learners._loading import load_generation_config
 from ensemw2s.learners._model_cache import clear_model_cache
 from ensemw2s.learners._pretrained_mixin import PretrainedMixin
 from ensemw2s.learners._reading import LearnerReader
@@ -42,6 +43,7 @@ __all__ = [
     "clear_model_cache",
     "isolated_rng",
     "learner_tokenizer",
+    "load_generation_config",
     "n_processes",
     "part_content",
     "read_scikit_learn",

@@ -25,6 +25,7 @@ __all__ = [
     "folder_stamp",
     "forget_tokenizers",
     "load_config",
+    "load_generation_config",
     "load_model",
     "load_tokenizer",
     "loading_bar",
@@ -129,6 +130,27 @@ def load_config(model: str, revision: str | None = None) -> Any:
 
     with looked_through(model) as folder:
         return folder.sign(AutoConfig.from_pretrained(folder.path, revision=revision, trust_remote_code=False))
+
+
+def load_generation_config(model: str, revision: str | None = None) -> Any:
+    """The ``generation_config`` of a hub id or folder; None where there is none, as for most models that are not tuned.
+
+    Raises
+    ------
+    CheckpointError, OSError
+        If a folder has one that cannot be read.
+    """
+    from transformers import GenerationConfig
+
+    with looked_through(model) as folder:
+        if Path(folder.path).is_dir() and not (Path(folder.path) / "generation_config.json").exists():
+            return None
+        try:
+            return GenerationConfig.from_pretrained(folder.path, revision=revision)
+        except OSError:
+            if Path(folder.path).is_dir():
+                raise
+            return None
 
 
 def _refuse_missing(names: Iterable[str], model: str) -> None:

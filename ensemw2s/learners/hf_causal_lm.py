@@ -26,6 +26,7 @@ from ensemw2s.learners._adapters import AdapterHost, default_lora
 from ensemw2s.learners._causal_forward import CausalForward
 from ensemw2s.learners._distributed import current_launch
 from ensemw2s.learners._fit_checks import check_fit_input, check_tokens
+from ensemw2s.learners._generation_ends import generation_ends
 from ensemw2s.learners._loading import folder_stamp, load_config, load_model, load_tokenizer
 from ensemw2s.learners._model_cache import shared_host
 from ensemw2s.learners._parameters import check_parameters
@@ -113,6 +114,8 @@ class HFCausalLM(CausalForward):
         Tokens that the model knows. The tokenizer may have more, if they do not occur.
     max_length_ : int or None
         Length limit in force.
+    end_ids_ : list of int
+        Special tokens at which the model's ``generation_config`` stops; no answer may hold them.
     cue_ids_ : list of int
         Tokens of the answer cue; with ``adapt="answer"`` only.
     cue_head_ids_ : list of int
@@ -246,6 +249,7 @@ class HFCausalLM(CausalForward):
         del previous
         self.max_length_ = self._length_limit(config)
         self._check_vocabulary(config, frame_of_learner(self).end_id, "ends an answer")
+        self.end_ids_ = generation_ends(self)
         return self
 
     @own_modes()
