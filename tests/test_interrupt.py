@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
+import os
 import signal
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,9 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 from sklearn.tree import DecisionTreeClassifier
+from tiny_models import fit as fit_learner
+from tiny_models import tiny_learner
+from transformers import TrainerCallback
 
 import ensemw2s.ensemble
 from ensemw2s import (
@@ -255,3 +261,39 @@ def test_a_pipeline_goes_on_to_the_bit(tmp_path, in_fit):
     model, expected = fit_pipeline(pipeline(checkpoint_dir=tmp_path)), fit_pipeline(pipeline())
     for name in ("weak_", "student_", "baseline_", "oracle_"):
         assert_same(getattr(model, name), getattr(expected, name))
+
+
+class _CtrlC(TrainerCallback):
+    """Presses Ctrl-C at the second step: where Python swallows it, or in the worker processes alone."""
+
+    def __init__(self, where: str) -> None:
+        self.where, self.last_step = where, 0
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.last_step = state.global_step
+        if state.global_step != 1:
+            return
+        if self.where == "__del__":
+            weakref.finalize(self.__class__.__new__(self.__class__), signal.raise_signal, signal.SIGINT)
+        else:
+            workers = multiprocessing.active_children()
+            assert workers
+            for worker in workers:
+                os.kill(worker.pid, signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_that_python_swallows_ends_a_training_at_the_next_step() -> None:
+    ctrl_c = _CtrlC("__del__")
+    learner = tiny_learner(batch_size=1, callbacks=[ctrl_c])
+    with pytest.raises(KeyboardInterrupt, match="The HFCausalLM in training is not fitted"):
+        fit_learner(learner)
+    assert ctrl_c.last_step == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_ctrl_c_reaches_no_worker_process_that_the_training_would_wait_for() -> None:
+    arguments = {"dataloader_num_workers": 1, "dataloader_persistent_workers": True}
+    learner = tiny_learner(batch_size=1, epochs=2, callbacks=[_CtrlC("workers")], training_args=arguments)
+    assert fit_learner(learner).history_

@@ -18,6 +18,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._distributed import Launch, current_launch, local_part
+from ensemw2s.learners._interrupts import Interrupts
 from ensemw2s.learners._output_head import logits_at
 from ensemw2s.learners._reports import reporting
 from ensemw2s.learners._switches import own_switches
@@ -91,9 +92,17 @@ class _Collator:
 class WeightedTrainer(Trainer, ABC):
     """Trainer for a weighted mean of losses; a subclass says what a batch contributes."""
 
-    def __init__(self, *args: Any, lengths: list[int], total_weight: float, launch: Launch, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        lengths: list[int],
+        total_weight: float,
+        launch: Launch,
+        interrupts: Interrupts,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.lengths, self.total_weight, self.launch = lengths, total_weight, launch
+        self.lengths, self.total_weight, self.launch, self.interrupts = lengths, total_weight, launch, interrupts
         self.mean_step_weight = total_weight  # of all rows that an optimiser step sees
         # The loss below is normalised already; Trainer divides it by the number of accumulated batches.
         self.model_accepts_loss_kwargs = False
@@ -106,6 +115,15 @@ class WeightedTrainer(Trainer, ABC):
         """Trainer's batches, whose number says how much weight a step sees."""
         batches = super().get_train_dataloader()
         self.mean_step_weight = self.total_weight / math.ceil(len(batches) / self.args.gradient_accumulation_steps)
+        loader = getattr(batches, "base_dataloader", batches)  # accelerate's wraps another
+        start = loader._get_iterator
+
+        def start_without_interrupts() -> Any:
+            with self.interrupts.postponed():
+                return start()
+
+        if self.args.dataloader_num_workers:
+            loader._get_iterator = start_without_interrupts
         return batches
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
@@ -127,6 +145,7 @@ class WeightedTrainer(Trainer, ABC):
         return (loss, {"logits": logits}) if return_outputs else loss
 
     def training_step(self, model: Any, inputs: dict, num_items_in_batch: Any = None) -> torch.Tensor:
+        self.interrupts.check()
         loss = super().training_step(model, inputs, num_items_in_batch)
         mean_loss = self.launch.mean(loss)
         if not torch.isfinite(mean_loss):
@@ -307,7 +326,10 @@ def run_training(
             **training_args,
             **report_settings,
         }
-        with launch.own_training(model), own_switches(), _own_model(model), ExitStack() as bars:
+        with (
+            Interrupts() as interrupts, launch.own_training(model), own_switches(), _own_model(model),
+            ExitStack() as bars,
+        ):  # fmt: skip
             arguments = TrainingArguments(**settings)
             refuse_idle(training_args, arguments, model)
             trainer = trainer_class(
@@ -319,6 +341,7 @@ def run_training(
                 lengths=lengths.tolist(),
                 total_weight=total_weight,
                 launch=launch,
+                interrupts=interrupts,
                 **trainer_kwargs,
             )
             trainer.remove_callback(PrinterCallback)
