@@ -29,12 +29,13 @@ __all__ = [
     "mixed_precision",
     "row_digests",
     "versions",
+    "without_reports",
 ]
 
 # Parameters of estimators that do not change a result.
 _WITHOUT_EFFECT = ("n_jobs", "verbose", "backend", "checkpoint_dir", "on_locked")
 # Settings of `transformers.TrainingArguments` that do not.
-_REPORTS = ("report_to", "output_dir", "run_name")
+_REPORTS = ("report_to", "output_dir", "run_name", "project")
 # Parameters that came later, with what was done before them: there they leave fingerprints of old results alone.
 _CAME_LATER = {"adapt": repr("all"), "estimators": repr(None), "pick": repr("cycle")}
 
@@ -104,11 +105,11 @@ def row_digests(rows: Any) -> np.ndarray:
 
 
 def describe_model(model: Any, name: str = "model") -> Any:
-    """A model id, a folder with the sizes and times of its files, or an estimator with its parameters."""
+    """A model id, the name of a folder with the sizes and times of its files, or an estimator with its parameters."""
     if isinstance(model, str) and Path(model).is_dir():
         files = sorted(path for path in Path(model).iterdir() if path.is_file())
         # The same folder with other weights is another model; its time of change says so without reading gigabytes.
-        return {"folder": model, "files": [[path.name, *_size_and_time(path)] for path in files]}
+        return {"folder": Path(model).resolve().name, "files": [[path.name, *_size_and_time(path)] for path in files]}
     return describe(model, name)
 
 
@@ -206,7 +207,7 @@ def _unknown(value: Any, name: str) -> ValueError:
 def _describe_estimator(value: Any, name: str, inner: Callable[[Any, str], Any]) -> Any:
     parameters = value.get_params(deep=False)
     described = {
-        key: inner(_without_reports(entry) if key == "training_args" else entry, f"{name}.{key}")
+        key: inner(without_reports(entry) if key == "training_args" else entry, f"{name}.{key}")
         for key, entry in parameters.items()
         if key not in ("model", "tokenizer", *_WITHOUT_EFFECT) and _CAME_LATER.get(key) != repr(entry)
     }
@@ -226,7 +227,7 @@ def _describe_given_tokenizer(tokenizer: Any, learner: Any, name: str) -> Any:
     return describe_tokenizer(tokenizer, learner) if _is_tokenizer(tokenizer) else describe_model(tokenizer, name)
 
 
-def _without_reports(training_args: Any) -> Any:
+def without_reports(training_args: Any) -> Any:
     """Settings of Trainer without those that say where it reports; None where there are no others."""
     if not isinstance(training_args, Mapping) or not any(name in training_args for name in _REPORTS):
         return training_args

@@ -10,6 +10,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from ensemw2s._fingerprint import row_digests
+from ensemw2s._rows import without_texts
 from ensemw2s.datasets import QADataset
 from ensemw2s.storage import decode, encode
 
@@ -37,7 +38,7 @@ def pack_labels(labels: Any, X: Any, name: str) -> dict[str, Any]:
     rows = _numbers(labels.X, X)
     record = {"rows": rows} if rows is not None else {"X": _encode_rows(labels.X, f"{name}.X")}
     record |= {field: encode(getattr(labels, field), f"{name}.{field}") for field in _ARRAYS}
-    return {**record, "soft": bool(labels.soft), "skipped_rows": encode(labels.skipped_rows, f"{name}.skipped_rows")}
+    return {**record, "soft": bool(labels.soft), "skipped_rows": encode(without_texts(labels.skipped_rows), name)}
 
 
 def unpack_labels(record: dict[str, Any], X: Any) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def unpack_labels(record: dict[str, Any], X: Any) -> dict[str, Any]:
         If it is no record of `pack_labels`.
     """
     fields: dict[str, Any] = {field: decode(record[field]) for field in _ARRAYS}
-    fields["soft"], fields["skipped_rows"] = record["soft"], decode(record["skipped_rows"])
+    fields["soft"], fields["skipped_rows"] = record["soft"], tuple(decode(record["skipped_rows"]))
     if "X" in record:
         fields["X"] = _decode_rows(record["X"])
         return fields

@@ -4,19 +4,53 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import DataConversionWarning
 
-from ensemw2s._validation import check_option, check_text, shorten
+from ensemw2s._validation import BAD_ROWS, check_option, check_text, of_kind, shorten
 
-__all__ = ["RowCheck", "RowFilter", "check_labels", "holds_texts", "is_missing", "label_column"]
+__all__ = [
+    "Reason",
+    "RowCheck",
+    "RowFilter",
+    "check_labels",
+    "holds_texts",
+    "is_missing",
+    "label_column",
+    "without_texts",
+]
 
 # Gets row numbers, and raises a TypeError or ValueError that names the first of them that cannot be used.
 RowCheck: TypeAlias = Callable[[NDArray[np.int64]], object]
+
+
+class Reason(str):
+    """Why a row cannot be used: a message, which quotes the row, and the kind of it, which does not.
+
+    Parameters
+    ----------
+    text : str
+        The message.
+    kind : str
+        What is wrong in general.
+    """
+
+    kind: str
+
+    def __new__(cls, text: str, kind: str = "") -> Reason:
+        reason = super().__new__(cls, text)
+        reason.kind = kind
+        return reason
+
+
+def without_texts(skipped: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Numbers of skipped rows with the kind of their reason, for a file: what a row holds is its owner's."""
+    kinds = ((int(row), getattr(reason, "kind", str(reason))) for row, reason in skipped)
+    return [(row, kind if kind in BAD_ROWS else "cannot be used") for row, kind in kinds]
 
 
 class RowFilter:
@@ -78,7 +112,7 @@ def _refused(check: RowCheck, rows: NDArray[np.int64]) -> Iterator[tuple[int, st
         check(rows)
     except (TypeError, ValueError) as error:
         if len(rows) == 1:
-            yield int(rows[0]), str(error)
+            yield int(rows[0]), Reason(str(error), getattr(error, "kind", ""))
             return
         for half in np.array_split(rows, 2):
             yield from _refused(check, half)
@@ -149,20 +183,23 @@ def check_labels(y: Any, name: str = "y") -> RowCheck:
         for row in rows.tolist() if labels else ():
             label = labels[row]
             if is_missing(label):
-                raise ValueError(
+                error = ValueError(
                     f"{name} must hold class labels. Got {name}[{row}] = {shorten(label)} instead; label the row or "
                     f"drop it."
                 )
+                raise of_kind(error, "no label")
             if isinstance(label, bytes | list | tuple | set | dict | np.ndarray):
-                raise TypeError(
+                error = TypeError(
                     f"{name} must hold class labels, numbers or texts. Got {name}[{row}] = {shorten(label)} instead; "
                     f"label the row or drop it."
                 )
+                raise of_kind(error, "a label of no kind")
             if isinstance(label, str) != usual:
-                raise ValueError(
+                error = ValueError(
                     f"{name} must hold labels of one kind, and most are {'texts' if usual else 'no texts'}. "
                     f"Got {name}[{row}] = {shorten(label)} instead; label the row anew or drop it."
                 )
+                raise of_kind(error, "a label of another kind")
             if usual:
                 check_text(label, name, row, what="label")
 

@@ -8,6 +8,7 @@ from typing import Any
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._rows import without_texts
 from ensemw2s._validation import shorten
 from ensemw2s.learners import LearnerReader, LearnerWriter, SavedObject, part_content, read_scikit_learn
 from ensemw2s.pseudo import PseudoLabeler
@@ -54,7 +55,10 @@ class SavedPipeline(SavedObject):
             "baseline": bool(self.baseline),
             "oracle": self.oracle is not None,
             "parameters": {key: writer.encode(value, key) for key, value in parameters.items() if key not in _UNSAVED},
-            "skipped_rows": encode(getattr(self, "skipped_rows_", {}), "skipped_rows_"),
+            "skipped_rows": encode(
+                {column: without_texts(rows) for column, rows in getattr(self, "skipped_rows_", {}).items()},
+                "skipped_rows_",
+            ),
         }
 
     @classmethod

@@ -13,7 +13,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from ensemw2s._rows import RowCheck, RowFilter, check_labels, holds_texts, label_column
-from ensemw2s._validation import as_column, check_same_length, check_text, shorten
+from ensemw2s._validation import as_column, check_same_length, check_text, of_kind, shorten
 
 __all__ = ["LengthCheck", "UsableRows", "check_finite", "usable_examples"]
 
@@ -60,7 +60,7 @@ class UsableRows:
             except ValueError as error:
                 if name == "X":
                     raise
-                raise ValueError(f"{name}: {error}") from error
+                raise of_kind(ValueError(f"{name}: {error}"), getattr(error, "kind", "")) from error
 
         return check_places
 
@@ -164,10 +164,11 @@ def check_finite(X: Any, numbers: NDArray[np.int64] | None = None, name: str = "
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
         place = int(np.argmax(bad))
-        raise ValueError(
+        error = ValueError(
             f"{name} must hold finite numbers, no NaN and no infinity. Got {name}[{numbers[place]}] = "
             f"{shorten(values[place].tolist())} instead; fill or drop the row."
         )
+        raise of_kind(error, "numbers that are not finite")
 
 
 def _check_texts(X: Sequence[Any], numbers: NDArray[np.int64], name: str) -> None:
@@ -182,10 +183,11 @@ def _check_widths(X: Sequence[Any], name: str) -> RowCheck:
     def check(numbers: NDArray[np.int64]) -> None:
         for row in numbers.tolist():
             if widths[row] != usual:
-                raise ValueError(
+                error = ValueError(
                     f"{name} must hold rows of one length, {usual} as most have. Got {name}[{row}] = {shorten(X[row])} "
                     f"instead; fill or drop the row."
                 )
+                raise of_kind(error, "a row of another length")
 
     return check
 

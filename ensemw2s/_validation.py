@@ -6,10 +6,21 @@ import numbers
 import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Set, Sized
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+# What is wrong with a row, in words that may be written into a file: a message quotes the row.
+BAD_ROWS = frozenset({
+    "a label of another kind", "a label of no kind", "a row of another length", "a text that the chat template changes",
+    "a token without an embedding",
+    "an answer that does not come back from its tokens", "an answer that holds the end-of-answer token",
+    "an answer that is none of the options", "an option twice", "blank", "fewer than two options", "no label",
+    "not UTF-8", "not a text", "numbers that are not finite", "options that are no list", "too long",
+    "The teacher's answer is blank.", "The teacher's answer is none of the options.",
+    "The teacher's answer spells a token that ends answers.",
+})  # fmt: skip
 
 RandomState: TypeAlias = "int | np.random.Generator | np.random.RandomState | None"
 
@@ -42,18 +53,32 @@ def as_column(values: Any, name: str, *, what: str = "text") -> list[Any]:
     return rows
 
 
+_Error = TypeVar("_Error", bound=Exception)
+
+
+def of_kind(error: _Error, kind: str) -> _Error:
+    """An error about a row with what is wrong with it in general, one of `BAD_ROWS`: its message quotes the row."""
+    error.kind = kind  # type: ignore[attr-defined]
+    return error
+
+
 def check_text(value: Any, name: str, row: int, *, what: str = "text") -> None:
     """Refuse what is no text, blank, or cannot be written down; `what` names the entry in messages."""
     if not isinstance(value, str):
-        raise TypeError(f"{name} must hold texts. Got {name}[{row}] = {shorten(value)} instead; fill or drop the row.")
+        raise of_kind(
+            TypeError(f"{name} must hold texts. Got {name}[{row}] = {shorten(value)} instead; fill or drop the row."),
+            "not a text",
+        )
     if is_blank(value):
-        raise ValueError(f"{name} must not hold a blank {what}. Got {name}[{row}] = {shorten(value)}; fill or drop it.")
+        raise of_kind(
+            ValueError(f"{name} must not hold a blank {what}. Got {name}[{row}] = {shorten(value)}; fill or drop it."),
+            "blank",
+        )
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{name}[{row}] cannot be written as UTF-8 ({error.reason}); repair the {what}, or drop the row."
-        ) from None
+        message = f"{name}[{row}] cannot be written as UTF-8 ({error.reason}); repair the {what}, or drop the row."
+        raise of_kind(ValueError(message), "not UTF-8") from None
 
 
 def is_blank(text: str) -> bool:

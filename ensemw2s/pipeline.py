@@ -25,7 +25,7 @@ from ensemw2s._stages import Stages, check_folders, interrupted_with, open_stage
 from ensemw2s._usable import UsableRows, usable_examples
 from ensemw2s._validation import shorten
 from ensemw2s.datasets import QADataset
-from ensemw2s.ensemble import check_voting, has_members
+from ensemw2s.ensemble import check_voting, has_members, input_tags
 from ensemw2s.metrics import chance_level
 from ensemw2s.pseudo import PseudoLabeler, PseudoLabels
 from ensemw2s.report import W2SReport
@@ -334,6 +334,13 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             stop_reason=getattr(self.weak_, "stop_reason_", ""),
             confidence_level=confidence_level,
         )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        weak = as_booster(self.weak)
+        if hasattr(weak, "__sklearn_tags__"):  # it is the weak side that reads X
+            tags.input_tags = input_tags(weak)
+        return tags
 
     def _usable(self, classify: bool, X: Any, y: Any, choices: Sequence | None, suffix: str = "") -> UsableRows:
         """The rows whose columns can be used; `suffix` is what the parameters' names end with."""

@@ -15,7 +15,7 @@ from sklearn.utils.validation import _num_samples
 
 from ensemw2s._inputs import usable_questions
 from ensemw2s._labelling import NO_OPTION, Labels, label_shard
-from ensemw2s._rows import RowFilter
+from ensemw2s._rows import RowFilter, without_texts
 from ensemw2s._usable import UsableRows, usable_examples
 from ensemw2s._validation import check_integer, check_option, check_real, is_blank, shorten
 from ensemw2s.datasets import QADataset
@@ -384,7 +384,7 @@ def _fit_on_texts(student: Any, X: Any, y: np.ndarray) -> Any:
         if rows.skipped:
             logger.warning(
                 "%d of %d pseudo-answers cannot be written by the student and are left out; the first: %s",
-                len(rows.skipped), len(y), rows.skipped[0][1],
+                len(rows.skipped), len(y), without_texts(rows.skipped)[0][1],
             )  # fmt: skip
             X, y = _take(X, rows.kept), y[rows.kept]
     return student.fit(X, y)

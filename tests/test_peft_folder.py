@@ -12,7 +12,7 @@ import warnings
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from peft import PEFT_TYPE_TO_CONFIG_MAPPING, LoraConfig, PeftModel, get_peft_model
+from peft import PEFT_TYPE_TO_CONFIG_MAPPING, AutoPeftModelForCausalLM, LoraConfig, PeftModel, get_peft_model
 from tiny_models import TEMPLATE, fit, tiny_learner, tiny_llama, tiny_qwen2, untrained_model
 
 from ensemw2s import CheckpointError, HFCausalLM, MixtureForCausalLM, byte_tokenizer
@@ -311,3 +311,17 @@ def test_every_kind_of_adapter_that_is_read_has_all_its_settings_checked():
 )  # fmt: skip
 def test_expressions_are_read_where_they_are_soon_done_with(pattern, accepted):
     assert (complaint_about_pattern(pattern) == "") is accepted
+
+
+def test_what_is_exported_is_opened_by_pefts_auto_class(tmp_path):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        tiny_llama().save_pretrained(tmp_path / "base")
+    unnamed = LoraConfig(r=2, target_modules="all-linear")  # which names no task
+    learner = fit(tiny_learner(str(tmp_path / "base"), peft_config=unnamed, **TRAINING))
+    (tmp_path / "adapter").mkdir()
+    learner._host().save(learner.adapter_, tmp_path / "adapter")
+    found = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter").eval()
+    with torch.no_grad(), learner.lend_model() as model:
+        assert_allclose(found(IDS).logits, model(IDS).logits, atol=1e-5)
+    assert unnamed.task_type is None

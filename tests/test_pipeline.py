@@ -18,6 +18,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
+from sklearn.utils import get_tags
 from test_token_boosting import CHOICES, TOKENIZER, X, Y
 from tiny_models import tiny_llama, untrained_model
 
@@ -472,3 +473,18 @@ def test_blank_answers_of_the_first_member_cost_the_baseline_and_nothing_else():
     assert sorted(pipeline.evaluate(TEST.prompts, TEST.answers).correct) == [
         "ensemble", "oracle", "student", "uniform", "weak",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pair", "reads_texts"),
+    [
+        (("some/model", "some/model"), True),
+        ((BigramLearner(), BigramLearner()), True),
+        ((weak_classifier(), make_pipeline(TfidfVectorizer(), LogisticRegression())), True),
+        ((make_pipeline(TfidfVectorizer(), LogisticRegression()), LogisticRegression()), True),
+        ((RandomForestClassifier(), LogisticRegression()), False),
+    ],
+)
+def test_tags_say_what_the_weak_side_reads(pair, reads_texts):
+    tags = get_tags(W2SPipeline(*pair)).input_tags
+    assert (tags.string, tags.two_d_array) == (reads_texts, not reads_texts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from saved_ensembles import ADAPTER, base_folder, from_folder
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 from tiny_classifiers import OPINIONS, SENTENCES, bert_classifier
+from tiny_models import ANSWERS, PROMPTS, tiny_learner, tokens_for
 from tiny_models import fit as fit_tokens
-from tiny_models import tokens_for
 
 from ensemw2s import (
     BigramLearner,
@@ -30,6 +31,8 @@ from ensemw2s import (
     TokenAdaBoostGenerator,
     W2SPipeline,
 )
+from ensemw2s._fingerprint import describe, describe_model
+from ensemw2s.experiments._store import ResultStore
 
 DATA, HARD = questions(0), questions(3)
 
@@ -262,3 +265,64 @@ def test_a_generator_is_pushed_with_its_task(hub):
     FineTunedGenerator(BigramLearner(WORDS)).fit(DATA).push_to_hub("someone/thing", token="secret")
     assert json.loads(hub.files["manifest.json"])["body"]["kind"] == "FineTunedGenerator"
     assert Path("README.md").name in hub.files
+
+
+def test_an_adapter_is_read_from_the_hub(hub, learners, tmp_path):
+    learner = learners["adapter"]
+    (tmp_path / "adapter").mkdir()
+    learner._host().save(learner.adapter_, tmp_path / "adapter")
+    hub.files |= {path.name: path.read_bytes() for path in (tmp_path / "adapter").iterdir()}
+    hub.files["adapter_model.bin"] = b"a pickle"
+    found = HFCausalLM.from_peft("someone/thing", tokenizer=learner.tokenizer_, prompt_template="{prompt}:")
+    assert np.array_equal(logits(found), logits(learner))
+    assert not [request for request in hub.requests if "adapter_model.bin" in request]
+    with pytest.raises(FileNotFoundError, match="must be a folder or a hub id"):
+        HFCausalLM.from_peft(tmp_path / "no folder")
+
+
+class Shouting(PseudoLabeler):
+    """Its labels are kept in one file, with the rows that were left out."""
+
+    def label(self, teacher, X, choices=None):
+        return super().label(teacher, X, choices)
+
+
+def test_neither_rows_nor_places_of_this_machine_are_written(tmp_path, caplog):
+    caplog.set_level(logging.DEBUG, "ensemw2s")
+    base, words = tmp_path / "my_models" / "base", tmp_path / "my_models" / "words"
+    from_folder().initialize().save_pretrained(tmp_path / "my_models" / "learner", include_base=True)
+    shutil.copytree(tmp_path / "my_models" / "learner" / "base", base)
+    shutil.copytree(base, words)
+    settings = {"output_dir": str(tmp_path / "my_reports"), "report_to": "tensorboard"}
+    parameters = {"model": str(base), "tokenizer": str(words), "training_args": settings}
+    adapted = tiny_learner(epochs=1, **parameters)
+    weak = TokenAdaBoostGenerator(adapted, n_estimators=2, reweight=False, random_state=0)
+    prompts = [*PROMPTS, "secret" + " long" * 60, "secret", " "]
+    answers = [*ANSWERS, "none", "secret<eos>", "secret"]
+    pipeline = W2SPipeline(
+        weak, tiny_learner(epochs=1, peft_config=None, **parameters), on_bad_row="skip", baseline=False,
+        labeler=Shouting(keep_unfinished=True, generation_kwargs={"max_new_tokens": 3}),
+        checkpoint_dir=tmp_path / "written" / "run",
+    )  # fmt: skip
+    pipeline.fit(prompts, answers, prompts, answers)
+    pipeline.save_pretrained(tmp_path / "written" / "pipeline", include_base=True)
+    pipeline.student_.estimators_[0].save_pretrained(tmp_path / "written" / "learner", include_base=True)
+    store = ResultStore(tmp_path / "written" / "results")
+    store.get("unit", {"model": describe_model(str(base)), "learner": describe(adapted, "x")}, lambda: 1)
+    record = json.loads((tmp_path / "written" / "pipeline" / "pipeline.json").read_text())
+    (tmp_path / "written" / "README.md").write_text(pipeline._card("someone/thing", record["bases"]))
+    files = [path for path in (tmp_path / "written").rglob("*") if path.is_file()]
+    assert len(files) > 40
+    for path in files:
+        for kept in (b"secret", b"my_models", b"my_reports"):
+            assert kept not in path.read_bytes(), (path, kept)
+    assert not [text for text in caplog.messages if "secret" in text]
+    assert any("secret" in reason for _, reason in pipeline.skipped_rows_["X"])  # the user is told
+    loaded = W2SPipeline.from_pretrained(tmp_path / "written" / "pipeline")
+    assert loaded.skipped_rows_["X"] == [
+        (4, "too long"), (5, "an answer that holds the end-of-answer token"), (6, "blank"),
+    ]  # fmt: skip
+    assert loaded.skipped_rows_["X_hard"] == [(4, "too long"), (6, "blank")]
+    loaded.save_pretrained(tmp_path / "written" / "again", include_base=True)
+    again = json.loads((tmp_path / "written" / "again" / "pipeline.json").read_text())
+    assert again["skipped_rows"] == record["skipped_rows"]

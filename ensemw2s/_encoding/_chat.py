@@ -9,7 +9,7 @@ from typing import Any
 from ensemw2s._encoding._frame import Frame
 from ensemw2s._encoding._ids import encode
 from ensemw2s._encoding._text import DEFAULT_PROMPT_TEMPLATE
-from ensemw2s._validation import shorten
+from ensemw2s._validation import of_kind, shorten
 
 __all__ = ["ChatFrame", "check_messages"]
 
@@ -180,10 +180,11 @@ def _check_between(before: str, text: str, behind: str, whole: str, name: str) -
     inner = whole[len(before) : len(whole) - len(behind)]
     # Templates may strip a text, which is all the same to the answer.
     if not (whole.startswith(before) and whole.endswith(behind) and inner.strip() == text.strip() and inner):
-        raise ValueError(
+        error = ValueError(
             f"{name} must be a text that the tokenizer's chat template puts down as it is. Got {shorten(text)}, of "
             f"which it makes {shorten(inner)}; rephrase or drop the row."
         )
+        raise of_kind(error, "a text that the chat template changes")
 
 
 def _name(messages: Messages) -> str:

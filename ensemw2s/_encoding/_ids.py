@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from threading import RLock
 from typing import Any
 
+from ensemw2s._validation import of_kind
+
 __all__ = ["ANY_TEXT", "encode", "n_ids", "padding_id", "refuse_unknown", "tokenize"]
 
 ANY_TEXT = "a"  # stands before a cue, since many tokenizers treat the start of a text in a way of its own
@@ -93,9 +95,10 @@ def refuse_unknown(
     for place, row in enumerate(rows if n_embeddings is not None else ()):
         largest = max(row, default=0)
         if largest >= n_embeddings:
-            raise ValueError(
+            error = ValueError(
                 f"Row {place if numbers is None else numbers[place]} holds the token "
                 f"{tokenizer.convert_ids_to_tokens(int(largest))!r}, number {largest}, and the model has only "
                 f"{n_embeddings} embeddings; pass the tokenizer that belongs to the model, resize its embeddings, or "
                 f"drop the row."
             )
+            raise of_kind(error, "a token without an embedding")

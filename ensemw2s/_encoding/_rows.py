@@ -8,6 +8,7 @@ from typing import Any
 from ensemw2s._encoding._frame import Frame
 from ensemw2s._encoding._ids import ANY_TEXT, encode, refuse_unknown
 from ensemw2s._encoding._template import frame_of_learner
+from ensemw2s._validation import of_kind
 
 __all__ = [
     "cut_prompt",
@@ -228,14 +229,16 @@ def _fit_length(
         return prompt
     n_head, n_cue = _n_kept(prompt, frame, cue_ids)
     if len(answer) + n_cue + (n_head if frame.keeps_head else 0) >= max_length:
-        raise ValueError(
+        error = ValueError(
             f"The answer of row {number} is {len(answer)} tokens long, which leaves no room for its prompt in "
             f"max_length={max_length}; raise max_length or drop the row. An answer is never cut."
         )
+        raise of_kind(error, "too long")
     if truncation == "error":
-        raise ValueError(
+        error = ValueError(
             f"Row {number} is {len(prompt) + len(answer)} tokens long, question and answer, more than "
             f"max_length={max_length}; raise max_length, pass truncation='prompt' to cut the prompt on the left, "
             f"or drop the row."
         )
+        raise of_kind(error, "too long")
     return cut_prompt(prompt, len(prompt) - excess, frame, cue_ids)

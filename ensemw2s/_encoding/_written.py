@@ -9,7 +9,7 @@ from ensemw2s._encoding._frame import Frame
 from ensemw2s._encoding._ids import ANY_TEXT, encode
 from ensemw2s._encoding._rows import encode_behind
 from ensemw2s._encoding._template import answer_ends, frame_of_learner
-from ensemw2s._validation import shorten
+from ensemw2s._validation import of_kind, shorten
 
 __all__ = ["decode_answers", "hold_end", "refuse_ends", "refuse_other_texts"]
 
@@ -84,11 +84,12 @@ def refuse_ends(
     for ids, text, number in zip(answer_rows, texts, numbers, strict=True):
         found = ends.intersection(ids)
         if found:
-            raise ValueError(
+            error = ValueError(
                 f"The answer of row {number} must not hold the end-of-answer token "
                 f"{tokenizer.convert_ids_to_tokens(min(found))!r}, at which generation stops. Got {shorten(text)}; "
                 f"remove it, or drop the row."
             )
+            raise of_kind(error, "an answer that holds the end-of-answer token")
 
 
 def refuse_other_texts(
@@ -105,11 +106,12 @@ def refuse_other_texts(
     """
     for text, written, number in zip(texts, decode_answers(answer_rows, tokenizer, frame), numbers, strict=True):
         if written != text:
-            raise ValueError(
+            error = ValueError(
                 f"The answer of row {number} must be a text that comes back from its tokens, since these are what a "
                 f"model writes. Got {shorten(text)}, which the tokenizer gives back as {shorten(written)}; write it "
                 f"so, drop the row, or take another tokenizer or prompt_template."
             )
+            raise of_kind(error, "an answer that does not come back from its tokens")
 
 
 def _decode(rows: Sequence[Sequence[int]], tokenizer: Any) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemw2s._validation import as_texts, check_same_length, shorten
+from ensemw2s._validation import as_texts, check_same_length, of_kind, shorten
 
 
 def check_texts(values: Any, name: str, prompts: Sequence[str], *, what: str) -> tuple[str, ...]:
@@ -34,22 +34,25 @@ def check_choices(values: Any, prompts: Sequence[str]) -> tuple[tuple[str, ...],
 def check_options(options: Any, row: int, name: str = "choices") -> tuple[str, ...]:
     """Return the options of one question, two or more different ones; `name` is that of the column."""
     if not isinstance(options, (list, tuple, np.ndarray)):
-        raise TypeError(
+        error = TypeError(
             f"{name}[{row}] must be a list of options. Got {shorten(options)} ({type(options).__name__}) instead; "
             "give one list per question."
         )
+        raise of_kind(error, "options that are no list")
     if len(options) < 2:
-        raise ValueError(
+        error = ValueError(
             f"{name}[{row}] must hold at least two options. Got {shorten(list(options))} instead; drop the row, or "
             "leave choices out for free-text questions."
         )
+        raise of_kind(error, "fewer than two options")
     texts = tuple(as_texts(options, f"{name}[{row}]", what="option"))
     if len(set(texts)) < len(texts):
         twice = next(text for text in texts if texts.count(text) > 1)
-        raise ValueError(
+        error = ValueError(
             f"{name}[{row}] must hold different options. Got {shorten(twice)} {texts.count(twice)} times; merge the "
             "repeated options, or drop the row."
         )
+        raise of_kind(error, "an option twice")
     return texts
 
 
@@ -82,10 +85,11 @@ def gold_option(answer: str, options: Sequence[str], row: int, names: Sequence[s
     if answer not in options:
         loose = [option for option in options if option.strip().casefold() == answer.strip().casefold()]
         hint = f" ({loose[0]!r} differs from it only in case or blanks)" if loose else ""
-        raise ValueError(
+        error = ValueError(
             f"{names[0]}[{row}] must be one of {names[1]}[{row}] {shorten(list(options), 200)}. Got {shorten(answer)}"
             f"{hint} instead; correct the row, drop it, or leave choices out for free-text answers."
         )
+        raise of_kind(error, "an answer that is none of the options")
     return list(options).index(answer)
 
 

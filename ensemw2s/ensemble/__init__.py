@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ensemw2s.ensemble._checkpoint import check_checkpoint
+from ensemw2s.ensemble._classifier_rows import input_tags
 from ensemw2s.ensemble._contract import VotingEnsemble, check_voting, has_members
 from ensemw2s.ensemble._rounds import seed_parameters
 from ensemw2s.ensemble._settings import describe_estimator
@@ -22,6 +23,7 @@ __all__ = [
     "commits_rounds",
     "describe_estimator",
     "has_members",
+    "input_tags",
     "read_fitted",
     "seed_parameters",
     "write_fitted",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ensemw2s._encoding import decode_answers, encode_for_learner, frame_of_learner, padding_id
-from ensemw2s._validation import check_integer
+from ensemw2s._validation import check_integer, of_kind
 from ensemw2s.scoring import normalized
 from ensemw2s.tokens import TokenDataset, pad_left
 
@@ -190,11 +190,12 @@ def encode_with_room(
     encoded = encode_for_learner(learner, prompts, room=None if limit is None else limit - n_new, numbers=numbers)
     for row, ids in enumerate(encoded):
         if limit is not None and len(ids) + n_new > limit:
-            raise ValueError(
+            error = ValueError(
                 f"X[{row if numbers is None else numbers[row]}] is {len(ids)} tokens long and leaves no room for "
                 f"max_new_tokens={n_new} in the model's {limit} tokens; shorten the question, drop the row, or pass a "
                 f"smaller max_new_tokens."
             )
+            raise of_kind(error, "too long")
     return encoded
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._markdown import table_lines
+from ensemw2s._rows import without_texts
 from ensemw2s._validation import check_same_length
 from ensemw2s.ensemble._rounds_table import rounds_table
 from ensemw2s.exceptions import CheckpointError
@@ -36,6 +37,12 @@ class SavedEnsemble(SavedObject):
     def _write_files(self, folder: Path, include_base: bool) -> list[dict[str, Any]]:
         check_is_fitted(self, "estimators_")
         return super()._write_files(folder, include_base)
+
+    def _saved_state(self) -> dict[str, Any]:
+        state = super()._saved_state()
+        if "skipped_rows_" in state:
+            state["skipped_rows_"] = without_texts(state["skipped_rows_"])
+        return state
 
     def _write_part(self, writer: LearnerWriter) -> dict[str, Any]:
         members = [

@@ -8,7 +8,7 @@ from typing import Any
 
 from sklearn.base import clone
 
-from ensemw2s._fingerprint import describe, describe_model, describe_tokenizer
+from ensemw2s._fingerprint import describe, describe_model, describe_tokenizer, without_reports
 from ensemw2s.ensemble._rounds import seed_parameters
 from ensemw2s.learners import BigramLearner, HFCausalLM, HFClassifier, learner_tokenizer, load_generation_config
 from ensemw2s.storage import class_name
@@ -90,4 +90,8 @@ def _describe_learner(learner: Any, name: str) -> dict[str, Any]:
 
 
 def _describe(parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: describe(value, f"{name}.{key}") for key, value in parameters.items() if key not in _WITHOUT_EFFECT}
+    return {
+        key: describe(without_reports(value) if key == "training_args" else value, f"{name}.{key}")
+        for key, value in parameters.items()
+        if key not in _WITHOUT_EFFECT
+    }

@@ -238,6 +238,8 @@ class AdapterHost:
             config.inference_mode = True
             if cue_ids is not None:
                 config.alora_invocation_tokens, config.task_type = list(cue_ids), "CAUSAL_LM"
+            if config.task_type is None and _is_causal(base):  # or PEFT's auto classes would not open it
+                config.task_type = "CAUSAL_LM"
             for name, value in vars(config).items():
                 if isinstance(value, set):  # PEFT would write it in an order that differs from process to process
                     setattr(config, name, sorted(value))
@@ -323,6 +325,12 @@ def weights_digest(parameters: Iterable[tuple[str, torch.Tensor]]) -> str | None
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _is_causal(model: Any) -> bool:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return type(model).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
 
 
 def _shapes(tensors: AdapterState) -> dict[str, str]:

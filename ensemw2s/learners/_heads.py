@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ensemw2s._encoding import PromptTemplate, cut_prompt, encode_questions, frame_of, tokenize
-from ensemw2s._validation import as_texts, shorten
+from ensemw2s._validation import as_texts, of_kind, shorten
 from ensemw2s.learners._head_weights import load_with_head
 from ensemw2s.learners._loading import load_model
 from ensemw2s.tokens import pad_left, positions_of
@@ -220,8 +220,9 @@ def _refuse_empty(rows: Sequence[Sequence[int]], texts: Sequence[str], numbers: 
 def _refuse_long(rows: Sequence[Sequence[int]], max_length: int, numbers: Sequence[int] | None) -> None:
     for row, ids in enumerate(rows):
         if len(ids) > max_length:
-            raise ValueError(
+            error = ValueError(
                 f"X[{row if numbers is None else numbers[row]}] is {len(ids)} tokens long, more than "
                 f"max_length={max_length}; raise max_length as far as the model allows, pass truncation='cut', or drop "
                 f"the row."
             )
+            raise of_kind(error, "too long")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._adapter_config import AdapterMisfitError, check_adapter_config
 from ensemw2s.learners._peft_settings import build_peft_config
-from ensemw2s.storage import MALFORMED, links_of, read_json, read_tensors
+from ensemw2s.storage import MALFORMED, download_folder, links_of, read_json, read_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -21,9 +22,14 @@ __all__ = ["learner_from_peft"]
 
 
 def learner_from_peft(
-    kind: type[HFCausalLM], folder: Path, model: str | Callable[[], Any] | None, parameters: dict[str, Any]
+    kind: type[HFCausalLM],
+    name: str | os.PathLike[str],
+    adapter_revision: str | None,
+    model: str | Callable[[], Any] | None,
+    parameters: dict[str, Any],
 ) -> HFCausalLM:
     """See `HFCausalLM.from_peft`."""
+    folder = download_folder(name, adapter_revision, ("adapter_config.json", "adapter_model.safetensors"))
     config = _read_config(folder / "adapter_config.json")
     named, revision = config.base_model_name_or_path, config.revision
     if model is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Mapping
 from itertools import count
@@ -20,7 +19,7 @@ from ensemw2s.learners._hf_learner import BASE_PARAMETERS, HFLearner
 from ensemw2s.learners._loading import loading_bar
 from ensemw2s.learners._peft_settings import encode_peft_config
 from ensemw2s.learners._saved_object import SavedObject, part_content
-from ensemw2s.learners._state import attention_of, learner_tokenizer, write_scikit_learn, write_training
+from ensemw2s.learners._state import attention_of, forget_base, learner_tokenizer, write_scikit_learn, write_training
 from ensemw2s.learners.bigram import BigramLearner
 from ensemw2s.learners.losses import CrossEntropyLoss, LogConfLoss, ProductLoss
 from ensemw2s.storage import Registered, class_name, encode, require_known, writing
@@ -32,7 +31,10 @@ LOSSES = {kind.__name__: kind for kind in (CrossEntropyLoss, LogConfLoss, Produc
 # What a base's weights depend on beside where they come from: those of a classifier are others than a language model's.
 _READ_AS = ("dtype", "head")
 # Settings of Trainer that name folders, accounts and reports of this machine.
-_OF_THIS_MACHINE = {"output_dir", "logging_dir", "run_name", "report_to", "hub_token", "push_to_hub_token"}
+_OF_THIS_MACHINE = {
+    "output_dir", "logging_dir", "run_name", "project", "report_to", "hub_token", "push_to_hub_token", "hub_model_id",
+    "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id",
+}  # fmt: skip
 
 
 class LearnerWriter:
@@ -157,7 +159,7 @@ class LearnerWriter:
         tokenizer = self._tokenizer(member.tokenizer_, given or None)
         record = write_training(member, self.folder / name, name, self.encode)
         if self._bases[base][1]["included"] and record["weights"] == "adapter":
-            _forget_base(self.folder / name / "adapter_config.json")
+            forget_base(self.folder / name)
         return {"learner": self.estimator(member, "estimator", fitted=True), "tokenizer": tokenizer, **record}
 
     def _base(self, key: tuple, name: str) -> int:
@@ -284,9 +286,3 @@ def _key(learner: HFLearner) -> tuple:
     place = tuple(getattr(learner, name, None) for name in BASE_PARAMETERS)
     kind = next(base.__name__ for base in type(learner).__mro__ if base.__module__.startswith("ensemw2s."))
     return (*place, kind, *(repr(getattr(learner, name, None)) for name in _READ_AS))
-
-
-def _forget_base(path: Path) -> None:
-    """Take out of PEFT's configuration where on this machine the base was."""
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**settings, "base_model_name_or_path": None}, indent=2, sort_keys=True), "utf-8")

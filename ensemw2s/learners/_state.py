@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ __all__ = [
     "base_digest",
     "check_can_be_written",
     "compare_files",
+    "forget_base",
     "learner_tokenizer",
     "naming_model",
     "read_scikit_learn",
@@ -106,6 +108,7 @@ def write_state(learner: Any, path: Path, name: str) -> dict[str, Any]:
         record = write_training(learner, path, name)
         if isinstance(learner, HFLearner) and learner.adapter_ is not None:
             record["base"] = base_digest(learner)
+            forget_base(path)
         return record
     path.mkdir(parents=True)
     if isinstance(learner, PretrainedMixin):
@@ -173,6 +176,13 @@ def write_training(learner: Any, path: Path, name: str, encoded: Callable[[Any, 
         learner._host().save(learner.adapter_, path, peft_config=config, cue_ids=cue_ids)
         record["weights"] = "adapter"
     return record
+
+
+def forget_base(path: Path) -> None:
+    """Take out of a PEFT folder where on this machine the base was."""
+    config = path / "adapter_config.json"
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    config.write_text(json.dumps({**settings, "base_model_name_or_path": None}, indent=2, sort_keys=True), "utf-8")
 
 
 def read_training(

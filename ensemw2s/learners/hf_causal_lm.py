@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -185,7 +184,12 @@ class HFCausalLM(CausalForward):
 
     @classmethod
     def from_peft(
-        cls, folder: str | os.PathLike[str], *, model: str | Callable[[], Any] | None = None, **parameters: Any
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        model: str | Callable[[], Any] | None = None,
+        adapter_revision: str | None = None,
+        **parameters: Any,
     ) -> HFCausalLM:
         """A fitted learner from an adapter that was trained and saved with PEFT.
 
@@ -195,10 +199,13 @@ class HFCausalLM(CausalForward):
 
         Parameters
         ----------
-        folder : path
-            With ``adapter_config.json`` and ``adapter_model.safetensors``; pickled weights are not read.
+        folder : path or str
+            With ``adapter_config.json`` and ``adapter_model.safetensors``; pickled weights are not read. What is no
+            folder is taken for the id of a repository of the Hugging Face hub.
         model : str or callable, optional
             The base: hub id, folder or function; what the adapter names if None.
+        adapter_revision : str, optional
+            Branch, tag or commit of the adapter's repository; ``revision`` is that of the base.
         **parameters
             Other parameters of the learner. ``adapt`` and ``peft_config`` follow from the adapter.
 
@@ -211,12 +218,14 @@ class HFCausalLM(CausalForward):
         ------
         CheckpointError
             If the files are missing or damaged, or belong to another base.
+        FileNotFoundError
+            If there is no such folder, and the name is no hub id.
         ValueError
             If the adapter is of a kind that members cannot share a base with, or no base is known.
         """
         from ensemw2s.learners._peft_folder import learner_from_peft
 
-        return learner_from_peft(cls, Path(folder), model, parameters)
+        return learner_from_peft(cls, folder, adapter_revision, model, parameters)
 
     @own_modes()
     def initialize(self) -> HFCausalLM:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ensemw2s.storage._commit import commit_folder, commit_text, writing
 from ensemw2s.storage._files import hash_file, links_of, open_plain, read_file
-from ensemw2s.storage._hub import open_pretrained
+from ensemw2s.storage._hub import download_folder, open_pretrained
 from ensemw2s.storage._journal import Journal, Steps
 from ensemw2s.storage._json import MALFORMED, find_code, parse_json
 from ensemw2s.storage._manifest import StoredFolder, open_folder, write_json
@@ -36,6 +36,7 @@ __all__ = [
     "commit_record",
     "commit_text",
     "decode",
+    "download_folder",
     "encode",
     "find_class",
     "find_code",

@@ -14,7 +14,7 @@ from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage._files import links_of
 from ensemw2s.storage._manifest import MANIFEST, StoredFolder, list_files, open_folder
 
-__all__ = ["model_card", "open_pretrained", "upload_folder"]
+__all__ = ["download_folder", "model_card", "open_pretrained", "upload_folder"]
 
 _ON_HUB = ["*.bpe", "*.jinja", "*.json", "*.model", "*.safetensors", "*.skops", "*.spm", "*.txt"]
 
@@ -29,19 +29,29 @@ def open_pretrained(directory: str | os.PathLike[str], revision: str | None, kin
     FileNotFoundError
         If there is no such folder, and the name is no hub id.
     """
+    folder = download_folder(directory, revision, _ON_HUB)
+    _refuse_part(folder)
+    return open_folder(folder, kind=kind, links_into=links_of(folder))
+
+
+def download_folder(directory: str | os.PathLike[str], revision: str | None, files: Sequence[str]) -> Path:
+    """A folder of this machine, or a repository of the hub, of which files of these names are downloaded.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, and the name is no hub id.
+    """
     if os.path.isdir(directory):
         if revision is not None:
             raise ValueError(f"revision belongs to a hub id; it must be None for a folder. Got {revision!r} instead.")
-        _refuse_part(Path(os.path.abspath(directory)))
-        return open_folder(os.path.abspath(directory), kind=kind)
+        return Path(os.path.abspath(directory))
     name = os.fspath(directory)
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
         raise FileNotFoundError(f"directory must be a folder or a hub id. Got {shorten(name)}, which is neither.")
     from huggingface_hub import snapshot_download
 
-    folder = Path(snapshot_download(name, revision=revision, allow_patterns=_ON_HUB))
-    # The cache keeps each file once, in "blobs", and links to it.
-    return open_folder(folder, kind=kind, links_into=links_of(folder))
+    return Path(snapshot_download(name, revision=revision, allow_patterns=list(files)))
 
 
 def _refuse_part(folder: Path) -> None:

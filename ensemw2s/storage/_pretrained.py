@@ -158,10 +158,11 @@ class Pretrained(Registered):
         kind = type(self).__name__
         whole = getattr(self, "student_", self)
         classifies = hasattr(whole, "__sklearn_tags__") and is_classifier(whole)
+        opened = f"from {_module_of(type(self))} import {kind}\n\nmodel = {kind}.from_pretrained({repo_id!r})"
         text = [
             f"# {repo_id.rpartition('/')[2]}",
             f"A fitted `{kind}` of ensemw2s {__version__}: weak-to-strong generalization with boosted language models.",
-            f"```python\nfrom ensemw2s import {kind}\n\nmodel = {kind}.from_pretrained({repo_id!r})\n```",
+            f"```python\n{opened}\n```",
             "Every file is verified before it is read, and none holds code.",
             *self._card_lines(),
         ]
@@ -170,3 +171,9 @@ class Pretrained(Registered):
             text.append(f"The base model is included, in `{'`, `'.join(sorted(included))}`.")
         task = "text-classification" if classifies else "text-generation"
         return model_card(kind, "\n\n".join(text) + "\n", task=task, bases=bases)
+
+
+def _module_of(kind: type) -> str:
+    """Where a class is imported from."""
+    root = kind.__module__.partition(".")[0]
+    return root if root == "ensemw2s" else kind.__module__
