@@ -338,7 +338,8 @@ def interval_over_seeds(
     ----------
     values : sequence of S array-like of shape (n_s,)
         For each seed one number per test item, for example the difference of two models' right (1) and wrong (0)
-        answers. Seeds count alike, whatever the number of their items.
+        answers. Seeds count alike, whatever the number of their items. Of seeds whose means alone are known, one number
+        each: ``[[0.03], [0.05], [0.02]]``.
     items : sequence of S array-like of shape (n_s,), optional
         What tells the items of each seed from others, such as row numbers, where seeds share some. If None no item is
         in two seeds.

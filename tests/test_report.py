@@ -60,6 +60,12 @@ def test_pgr_is_nan_with_a_reason_inside_the_noise():
     assert "within the noise" in reason
 
 
+def test_pgr_below_chance_is_nan_with_a_reason():
+    pgr, reason = report(weak=30, student=37, oracle=90, chance=0.5).performance_gap_recovered()
+    assert np.isnan(pgr)
+    assert "below chance (0.5) lies the weak model (0.3) and the student (0.37)" in reason
+
+
 def test_pgr_without_an_oracle_says_what_is_missing():
     r = W2SReport({"weak": row(50), "student": row(60)})
     assert r.performance_gap_recovered() == (pytest.approx(float("nan"), nan_ok=True), "no oracle was trained")
