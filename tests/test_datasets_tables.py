@@ -95,6 +95,15 @@ def test_a_table_whose_order_tells_the_answer_gives_the_same_options_in_every_or
     assert first[100:].choices == read(frame[100:], ["a", "b", "c", "d"]).choices
 
 
+def test_from_pandas_columns_of_right_and_wrong_options_are_shuffled_in_a_small_table() -> None:
+    frame = pd.DataFrame({"prompt": [f"q{row}" for row in range(9)], "right": "z", "wrong": "y"})
+    for told in ({"answer": "right"}, {"label": "key"}, {"label": "key", "answer": "right"}):
+        qa = QADataset.from_pandas(frame.assign(key="right"), choices=["right", "wrong"], **told)
+        assert set(qa.labels.tolist()) == {0, 1}
+    texts = [{"prompt": prompt, "choices": ["z", "y"], "label": "z"} for prompt in frame["prompt"]]
+    assert set(QADataset.from_list(texts).labels.tolist()) == {0, 1}
+
+
 def test_from_pandas_a_gold_option_behind_empty_cells_is_moved() -> None:
     frame = pd.DataFrame({"prompt": [f"q{row}" for row in range(40)], "b": ["x", None] * 20, "c": "y", "a": "z"})
     labels = QADataset.from_pandas(frame.assign(key="a"), choices=["b", "c", "a"], label="key").labels

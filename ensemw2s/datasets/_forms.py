@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ensemw2s._validation import check_integer
 from ensemw2s.datasets._tables import (
+    Table,
     columns_from_dataset,
     columns_from_list,
     columns_from_pandas,
@@ -60,7 +61,7 @@ class OtherForms:
         >>> QADataset.from_list([{"prompt": "Liquid metal?", "choices": ["mercury", "tin"], "label": 0}]).answers
         ('mercury',)
         """
-        return _without_hints(cls(**(columns := columns_from_list(rows)), name=name), columns, random_state)
+        return _made(cls, columns_from_list(rows), name, random_state)
 
     @classmethod
     def from_dataset(
@@ -94,9 +95,10 @@ class OtherForms:
             Name of the data set.
         random_state : int, default=0
             Seed of the order of the options, >= 0. It is drawn, as by `shuffle_options`, where the table's order may
-            tell the answer: where `answer` holds it as a text and no `label` says which option it is, as in tables with
-            columns for right and wrong options, and where the gold option has one place in all of ten or more rows.
-            Else, and where both `answer` and `label` are there, the options stay in the table's order.
+            tell the answer: where the gold option is told by its text, in `answer` or `label`, as in tables with
+            columns for right and wrong options; and where it has one place in all rows, that is one column, or in
+            lists of options the same position in ten or more. Else, and where beside lists of options both `answer`
+            and `label` are there, as `to_pandas` and `to_dataset` write them, the options stay in the table's order.
 
         Raises
         ------
@@ -118,8 +120,7 @@ class OtherForms:
         """
         names = {"prompt": prompt, "answer": answer, "choices": choices, "label": label}
         names |= {"id": id, "difficulty": difficulty}
-        columns = columns_from_dataset(dataset, names)
-        return _without_hints(cls(**columns, name=name), columns, random_state)
+        return _made(cls, columns_from_dataset(dataset, names), name, random_state)
 
     def to_dataset(self: Any) -> datasets.Dataset:
         """Return a Hugging Face `datasets.Dataset` with the columns prompt, answer, choices, label, id, difficulty.
@@ -181,8 +182,7 @@ class OtherForms:
         """
         names = {"prompt": prompt, "answer": answer, "choices": choices, "label": label}
         names |= {"id": id, "difficulty": difficulty}
-        columns = columns_from_pandas(frame, names)
-        return _without_hints(cls(**columns, name=name), columns, random_state)
+        return _made(cls, columns_from_pandas(frame, names), name, random_state)
 
     def to_pandas(self: Any) -> pandas.DataFrame:
         """Return a pandas frame with the columns prompt, answer, choices, label, id, difficulty (those that exist).
@@ -200,13 +200,14 @@ class OtherForms:
         return to_pandas(self)
 
 
-def _without_hints(qa: Any, given: Mapping[str, Any], random_state: int) -> Any:
-    """The data set with its options in a drawn order, where that of the table may tell which one is gold."""
+def _made(kind: Any, table: Table, name: str | None, random_state: int) -> Any:
+    """The data set, with its options in a drawn order where that of the table may tell which one is gold."""
     check_integer(random_state, "random_state", minimum=0)
-    if qa.choices is None or qa.labels is None or {"answers", "labels"} <= set(given):  # as `to_pandas` writes it
+    qa = kind(**table.columns, name=name)
+    as_written_by_us = {"answers", "labels"} <= set(table.columns) and not table.by_column
+    if qa.choices is None or qa.labels is None or as_written_by_us:
         return qa
     from_both_ends = qa.labels, qa.n_choices - qa.labels  # empty cells move what stands behind them
     same_place = any((places == places[0]).all() for places in from_both_ends)
-    if "labels" not in given or (same_place and len(qa) >= _MANY):
-        return qa.shuffle_options(random_state)
-    return qa
+    enough = len(qa) >= (2 if table.by_column else _MANY)
+    return qa.shuffle_options(random_state) if table.by_text or (same_place and enough) else qa

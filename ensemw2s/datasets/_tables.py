@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemw2s._rows import is_missing
 from ensemw2s._validation import is_blank
@@ -27,8 +27,19 @@ _PARAMETERS = {
 _ALIASES = {"prompt": "question"}
 
 
-def columns_from_list(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return keyword arguments for `QADataset` from a list of dicts that share their keys."""
+class Table(NamedTuple):
+    """What a table holds, and how it says which option is gold."""
+
+    columns: dict[str, Any]
+    """Keyword arguments for `QADataset`."""
+    by_text: bool
+    """Whether by the text of the option."""
+    by_column: bool
+    """Whether each option has a column of its own."""
+
+
+def columns_from_list(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Read a list of dicts that share their keys."""
     rows = list(rows)
     for row, values in enumerate(rows):
         if not isinstance(values, Mapping):
@@ -52,8 +63,8 @@ def columns_from_list(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return _columns(keys, lambda key: [values[key] for values in rows], dict.fromkeys(_PARAMETERS))
 
 
-def columns_from_dataset(dataset: datasets.Dataset, names: Mapping[str, str | Sequence[str] | None]) -> dict[str, Any]:
-    """Return keyword arguments for `QADataset` from a Hugging Face data set."""
+def columns_from_dataset(dataset: datasets.Dataset, names: Mapping[str, str | Sequence[str] | None]) -> Table:
+    """Read a Hugging Face data set."""
     import datasets
 
     if isinstance(dataset, datasets.DatasetDict):
@@ -75,8 +86,8 @@ def columns_from_dataset(dataset: datasets.Dataset, names: Mapping[str, str | Se
     )
 
 
-def columns_from_pandas(frame: pandas.DataFrame, names: Mapping[str, str | Sequence[str] | None]) -> dict[str, Any]:
-    """Return keyword arguments for `QADataset` from a pandas frame."""
+def columns_from_pandas(frame: pandas.DataFrame, names: Mapping[str, str | Sequence[str] | None]) -> Table:
+    """Read a pandas frame."""
     import pandas
 
     if not isinstance(frame, pandas.DataFrame):
@@ -115,7 +126,7 @@ def _plain(value: Any) -> Any:
 
 def _columns(
     available: Sequence[str], read: Callable[[str], list[Any]], names: Mapping[str, str | Sequence[str] | None]
-) -> dict[str, Any]:
+) -> Table:
     found: dict[str, Any] = {}
     # A column that is named for one parameter is not taken for another that is called like it: in MMLU's table
     # label="answer" says that this column holds no texts.
@@ -140,13 +151,17 @@ def _columns(
             raise TypeError(
                 f"{key} must name one column. Got {column!r} instead; only choices may be a list of columns."
             )
+    wanted, labels = names["choices"], found.get("label")
+    by_column = wanted is not None and not isinstance(wanted, str)
     if found.get("choices"):
-        wanted = names["choices"]
-        if wanted is None or isinstance(wanted, str):
-            _unfold_choices(found)
+        if by_column:
+            _join_columns(found, list(wanted or ()))
         else:
-            _join_columns(found, list(wanted))
-    return {_PARAMETERS[key]: values for key, values in found.items()}
+            _unfold_choices(found)
+    by_text = labels is None
+    if labels is not None and found.get("choices"):
+        by_text = all(label in options for label, options in zip(labels, found["choices"], strict=False))
+    return Table({_PARAMETERS[key]: values for key, values in found.items()}, by_text, by_column)
 
 
 def _check_column(key: str, column: str, available: Sequence[str]) -> None:
