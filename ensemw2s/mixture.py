@@ -97,10 +97,11 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
     ``generate(do_sample=True)`` keeps the 50 most probable tokens, as transformers does by default; with ``top_k=0`` it
     draws from Eq. 1 itself. Then the mixture is not formed, unless scores are asked for: a member is drawn for each
     token and row, and the token from that member, which gives the same law. A model of its own that is not picked does
-    not run; it reads what it has missed when it is. In a batch, rows that wait for one member share a pass, but most
-    wait for another. With ``generate(..., share_picks=True)`` the prompts of a batch draw their members together: each
-    answer follows the same law, and a step is one pass, but the answers to different prompts are no longer independent
-    of each other. The sequences of one prompt (``num_return_sequences``) always are.
+    not run; it reads what it has missed when it is, or at once with ``return_dict_in_generate=True``, which gives the
+    cache to go on from. In a batch, rows that wait for one member share a pass, but most wait for another. With
+    ``generate(..., share_picks=True)`` the prompts of a batch draw their members together: each answer follows the same
+    law, and a step is one pass, but the answers to different prompts are no longer independent of each other. The
+    sequences of one prompt (``num_return_sequences``) always are.
 
     For members with models of their own, ``generate(..., assistant_model=model)`` with the model of one of them (what
     ``lend_model`` gives) lets it draft tokens that every member then reads in one pass: the same greedy answers and the

@@ -335,6 +335,7 @@ def test_a_dictionary_that_is_asked_for_holds_the_sequences(together, lockstep):
     plain = sampled(mixture_of(), PROMPTS)
     output = sampled(mixture_of(), PROMPTS, return_dict_in_generate=True)
     assert_array_equal(output.sequences, plain)
+    assert output.past_key_values.get_seq_length() == plain.shape[1] - 1  # to go on from, whichever members were picked
 
 
 def test_the_default_of_transformers_keeps_fifty_tokens(ways):

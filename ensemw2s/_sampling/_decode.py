@@ -81,7 +81,9 @@ def sample(
     ids = torch.cat([input_ids, input_ids.new_zeros((n_rows, n_steps))], dim=1)  # (B, L + n_steps)
     use_cache = bool(model_kwargs.get("use_cache"))
     cache = new_cache(use_cache)
-    readers = lazy_readers(mixture, cache.groups, mask, ids.shape[1]) if use_cache else None
+    # The cache that a dictionary holds is one in which every member has read everything.
+    may_wait = use_cache and not config.return_dict_in_generate
+    readers = lazy_readers(mixture, cache.groups, mask, ids.shape[1]) if may_wait else None
     source: _Source
     if readers is None:
         source = _Lockstep(mixture, weights, cache, ids, mask, uniform, use_cache)
