@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import peft
 import pytest
 import torch
 from numpy.testing import assert_array_equal
 from peft import LoraConfig
+from tiny_classifiers import OPINIONS, SENTENCES, WORDS, tiny_bert
 from tiny_models import fit, tiny_gpt2, tiny_learner, tiny_llama, untrained_model
 from torch import nn
 from transformers import TrainerCallback
 
-from ensemw2s import HFCausalLM, clear_model_cache
+from ensemw2s import HFCausalLM, HFClassifier, clear_model_cache
 from ensemw2s.learners import _adapters, _parameters
 from ensemw2s.learners._base_record import BaseRecord
 
@@ -116,6 +119,31 @@ def test_what_a_training_changes_in_the_base_is_found_out_and_undone(change, wha
         fit(tiny_learner(epochs=1, callbacks=[Change(change)]))
     assert_array_equal(logits(other), before)
     assert_array_equal(logits(fit(tiny_learner(epochs=1))), before)
+
+
+def _decoder(folder, peft_config):
+    learner = fit(tiny_learner(folder, peft_config=peft_config, epochs=1))
+    return learner, lambda: logits(learner)
+
+
+def _classifier(folder, peft_config):
+    classifier = HFClassifier(folder, tokenizer=WORDS, peft_config=peft_config, epochs=1, random_state=0)
+    classifier.fit(SENTENCES, OPINIONS)
+    return classifier, lambda: classifier.predict_proba(SENTENCES)
+
+
+@pytest.mark.parametrize("peft_config", ["default", None], ids=["LoRA", "full"])
+@pytest.mark.parametrize(("factory", "make"), [(tiny_llama, _decoder), (tiny_bert, _classifier)])
+def test_weights_in_memory_are_not_those_of_the_file(factory, make, peft_config, tmp_path):
+    folder, other = str(tmp_path / "base"), tmp_path / "other"
+    untrained_model(factory).save_pretrained(folder)
+    torch.manual_seed(1)
+    factory().save_pretrained(other)
+    learner, say = make(folder, peft_config)
+    before = say()
+    shutil.copyfile(other / "model.safetensors", f"{folder}/model.safetensors")  # the same file, other content
+    assert_array_equal(say(), before)
+    learner.save_pretrained(tmp_path / "saved", include_base=False)
 
 
 def test_a_training_leaves_every_switch_of_the_configuration():

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s.learners._adapters import AdapterHost
-from ensemw2s.learners._loading import loading_bar, without_pickles
+from ensemw2s.learners._loading import loading_bar, own_memory, without_pickles
 from ensemw2s.learners._model_folder import check_on_hub, looked_through, refuse_adapter
 from ensemw2s.learners._rng import isolated_rng
 
@@ -96,6 +96,7 @@ def load_with_head(
             folder.path, num_labels=n_classes, dtype=getattr(torch, dtype), revision=revision, trust_remote_code=False,
             use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True,
         )  # fmt: skip
+    own_memory(loaded)
     folder.sign(loaded)
     resized = _resized_head(model, n_classes, info["mismatched_keys"])
     return loaded.eval(), untrained_modules(loaded, [*info["missing_keys"], *resized])
