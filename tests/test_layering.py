@@ -18,6 +18,7 @@ FLOORS = {
     "_version": 0,
     "_html": 0,
     "_markdown": 0,
+    "_locks": 0,
     "_modes": 0,
     "_progress": 0,
     "_validation": 0,

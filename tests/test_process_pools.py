@@ -7,7 +7,9 @@ import gc
 import os
 import pickle
 import shutil
+import signal
 import threading
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -22,7 +24,8 @@ from numpy.testing import assert_array_equal
 from peft import LoraConfig
 from tiny_classifiers import OPINIONS, SENTENCES, bert_classifier
 from tiny_classifiers import save_pretrained as save_encoder
-from tiny_models import ANSWERS, CHOICES, PROMPTS, fit, tiny_gpt2, tiny_learner, tiny_llama, untrained_model
+from tiny_models import ANSWERS, CHOICES, PROMPTS, fit, tiny_gpt2, tiny_learner, tiny_llama, tokens_for, untrained_model
+from transformers import TrainerCallback
 
 from ensemw2s import (
     FineTunedGenerator,
@@ -352,3 +355,47 @@ def test_a_copy_of_a_learner_shares_the_tokenizer_and_the_base(folder):
     copied = copy.deepcopy(learner)
     assert copied.tokenizer_ is learner.tokenizer_
     assert copied._host() is learner._host()
+
+
+class _Waits(TrainerCallback):
+    """Keeps a training in its first step until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.began, self.go_on = threading.Event(), threading.Event()
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.began.set()
+        self.go_on.wait(60)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_forked_while_another_thread_trains_predicts():
+    # Of the parent's threads it has one: the others' locks would never be released, and the base has half an adapter.
+    member = fit(tiny_learner())
+    batch = tokens_for(member).batch(np.arange(len(PROMPTS)))
+    expected = member.answer_logits(batch)
+    waits = _Waits()
+    training = threading.Thread(target=fit, args=(tiny_learner(random_state=1, callbacks=[waits]),))
+    training.start()
+    try:
+        assert waits.began.wait(60)
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                code = 0 if np.array_equal(member.answer_logits(batch), expected) else 2
+            finally:
+                os._exit(code)
+        ended, until = (0, 0), time.monotonic() + 30
+        while ended[0] == 0 and time.monotonic() < until:
+            ended = os.waitpid(child, os.WNOHANG)
+            time.sleep(0.02)
+        if ended[0] == 0:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    finally:
+        waits.go_on.set()
+        training.join()
+    assert ended[0] == child, "the child hangs"
+    assert os.waitstatus_to_exitcode(ended[1]) == 0

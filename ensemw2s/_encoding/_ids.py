@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from threading import RLock
 from typing import Any
 
+from ensemw2s._locks import ThreadLock
 from ensemw2s._validation import of_kind
 
 __all__ = ["ANY_TEXT", "encode", "n_ids", "padding_id", "refuse_unknown", "tokenize"]
@@ -14,7 +14,7 @@ ANY_TEXT = "a"  # stands before a cue, since many tokenizers treat the start of 
 
 # A fast tokenizer keeps what it was last told about truncation and padding, so that a call in one thread would be cut,
 # or not cut, as another one asks for.
-_LOCK = RLock()
+_LOCK = ThreadLock()
 
 
 def tokenize(texts: Sequence[str], tokenizer: Any, **settings: Any) -> list[list[int]]:

@@ -7,10 +7,11 @@ import hashlib
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from threading import RLock
 from typing import TYPE_CHECKING, Any
 
+from ensemw2s._locks import ThreadLock
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._adapter_config import AdapterMisfitError, check_adapter_config, spelling_of
 from ensemw2s.learners._adapter_slot import AdapterSlot
@@ -68,7 +69,8 @@ class AdapterHost:
         self.family = SharedBase(model) if family is None else family
         self.prompts = PromptReader()  # what the base makes of prompts is the same for all adapters
         # Two threads must not swap adapters under each other, as when one streams what the other generates.
-        self._lock = RLock()
+        # A child that is forked meanwhile has a base with half an adapter on it: it loads another.
+        self._lock = ThreadLock(partial(setattr, self.family, "is_changed", True))
         self._config = self._complete(peft_config, model)
         self._wrap(model, 0, self._config)
         self.family.check(self.model, peft_config)  # before anything is trained

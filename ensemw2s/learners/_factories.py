@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import RLock
 from typing import Any
 from uuid import uuid4
 from weakref import WeakValueDictionary, ref
+
+from ensemw2s._locks import ThreadLock
 
 __all__ = ["factory_token", "known_factory"]
 
 # A lambda, or a function of a notebook, is a new object each time it is unpickled, and learners that travel separately
 # would each load a base of their own: the token that travels with them says which function it is.
-_LOCK = RLock()
+_LOCK = ThreadLock()
 _TOKENS: dict[int, tuple[ref[Any], str]] = {}
 _FACTORIES: WeakValueDictionary[str, Any] = WeakValueDictionary()
 

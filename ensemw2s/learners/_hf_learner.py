@@ -6,13 +6,13 @@ import copy
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from threading import RLock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._locks import ThreadLock
 from ensemw2s._modes import own_modes
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._factories import factory_token, known_factory
@@ -30,7 +30,7 @@ BASE_PARAMETERS = ("model", "revision", "gguf_file")
 
 # One thread at a time runs a model: scoring lets parts of it compute with other functions for a while. By model, since
 # copies of a learner may hold the same one.
-_LOCKS: WeakKeyDictionary[Any, RLock] = WeakKeyDictionary()
+_LOCKS: WeakKeyDictionary[Any, ThreadLock] = WeakKeyDictionary()
 
 
 class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
@@ -162,5 +162,5 @@ class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
 
 @contextmanager
 def _held(model: Any) -> Iterator[Any]:
-    with _LOCKS.setdefault(model, RLock()):
+    with _LOCKS.setdefault(model, ThreadLock()):
         yield model

@@ -7,10 +7,10 @@ import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
-from threading import RLock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from ensemw2s._locks import ThreadLock
 from ensemw2s.learners._adapter_config import spelling_of
 from ensemw2s.learners._loading import forget_tokenizers
 from ensemw2s.learners._rng import isolated_rng
@@ -25,7 +25,7 @@ __all__ = ["clear_model_cache", "shared_host"]
 _LIMIT = "ENSEMW2S_MODEL_CACHE"
 _DEFAULT_LIMIT = 2  # a weak and a strong model
 
-_LOCK = RLock()
+_LOCK = ThreadLock()
 # All hosts that anybody holds, by base and by each spelling of their configurations.
 _HOSTS: WeakValueDictionary[tuple, AdapterHost] = WeakValueDictionary()
 # Those that nobody else needs to hold, the least recently asked for first.

@@ -5,15 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import RLock
 
 import numpy as np
 
+from ensemw2s._locks import ThreadLock
 from ensemw2s.learners._distributed import n_processes
 
 __all__ = ["isolated_rng"]
 
-_LOCK = RLock()
+_LOCK = ThreadLock()
 
 
 @contextmanager

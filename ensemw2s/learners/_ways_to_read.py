@@ -7,12 +7,12 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from threading import RLock
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 
+from ensemw2s._locks import ThreadLock
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.tokens import positions_of
 
@@ -23,7 +23,7 @@ logger = logging.getLogger("ensemw2s")
 _SHORT, _LONG = 5, 9  # tokens of the two rows that are tried out
 _ERRORS = (TypeError, ValueError, AttributeError, IndexError, NotImplementedError, RuntimeError)
 
-_LOCK = RLock()
+_LOCK = ThreadLock()
 _BY_ARCHITECTURE: dict[Any, WayToRead] = {}
 _BY_MODEL: WeakKeyDictionary[Any, dict[Any, WayToRead]] = WeakKeyDictionary()
 
