@@ -183,7 +183,7 @@ def check_labels(y: Any, name: str = "y") -> RowCheck:
         for row in rows.tolist() if labels else ():
             label = labels[row]
             if is_missing(label):
-                error = ValueError(
+                error: Exception = ValueError(
                     f"{name} must hold class labels. Got {name}[{row}] = {shorten(label)} instead; label the row or "
                     f"drop it."
                 )

@@ -21,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from tiny_classifiers import OPINIONS, SENTENCES, bert_classifier
 from tiny_models import ANSWERS, CHOICES, PROMPTS, tiny_learner, tiny_llama
 
 from ensemw2s import (
@@ -336,6 +337,56 @@ def test_a_learner_of_ones_own_is_saved_by_itself(tmp_path):
     assert type(Renamed.from_pretrained(tmp_path / "saved")) is Renamed
     with pytest.raises(CheckpointError, match="holds a Renamed, not a HFCausalLM"):
         HFCausalLM.from_pretrained(tmp_path / "saved")
+
+
+class Fixed(HFCausalLM):
+    """Names its model itself, and has fewer parameters."""
+
+    def __init__(self, *, lr=1e-2, peft_config="default", random_state=0):
+        fixed = {"tokenizer": byte_tokenizer(), "prompt_template": "{prompt}:", "epochs": 1}
+        super().__init__(tiny_llama, lr=lr, peft_config=peft_config, random_state=random_state, **fixed)
+
+
+@pytest.mark.parametrize("peft_config", ["default", None])
+def test_a_learner_with_fewer_parameters_is_stored(peft_config, tmp_path):
+    def trained():
+        generator = FineTunedGenerator(Fixed(lr=3e-2, peft_config=peft_config))
+        pipeline = W2SPipeline(generator, generator, checkpoint_dir=tmp_path / "run")
+        return pipeline.fit(PROMPTS[:3], ANSWERS[:3], PROMPTS[:3], choices_hard=CHOICES[:3])
+
+    pipeline = trained()
+    pipeline.save_pretrained(tmp_path / "saved", include_base=True)
+    for other in (trained(), W2SPipeline.from_pretrained(tmp_path / "saved")):
+        assert type(other.student_.estimators_[0]) is Fixed
+        expected = pipeline.student_.answer_nll(PROMPTS, ANSWERS)
+        assert_array_equal(other.student_.answer_nll(PROMPTS, ANSWERS), expected)
+
+
+class Pair(PretrainedMixin, ClassifierMixin, BaseEstimator):
+    """Holds two models of a function, one in a dict and one in a list."""
+
+    def __init__(self, base=None):
+        self.base = base
+
+    def fit(self, X, y):
+        self.models_ = {"all": clone(self.base).fit(X, y), "half": [clone(self.base).fit(X[::2], y[::2])]}
+        self.classes_ = self.models_["all"].classes_
+        return self
+
+    def predict(self, X):
+        return self.models_["all"].predict(X)
+
+    def predict_proba(self, X):
+        return self.models_["half"][0].predict_proba(X)
+
+
+def test_models_that_a_class_of_ones_own_holds_are_stored_with_it(tmp_path):
+    texts, y = np.array(SENTENCES), np.array(OPINIONS)
+    pipeline = W2SPipeline(Pair(bert_classifier()), Pair(bert_classifier()), checkpoint_dir=tmp_path / "run")
+    expected = pipeline.fit(texts, y, texts).student_.predict_proba(texts)
+    pipeline.save_pretrained(tmp_path / "saved", include_base=True)
+    for other in (clone(pipeline).fit(texts, y, texts), W2SPipeline.from_pretrained(tmp_path / "saved")):
+        assert_array_equal(other.student_.predict_proba(texts), expected)
 
 
 # Names

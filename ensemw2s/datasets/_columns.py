@@ -34,7 +34,7 @@ def check_choices(values: Any, prompts: Sequence[str]) -> tuple[tuple[str, ...],
 def check_options(options: Any, row: int, name: str = "choices") -> tuple[str, ...]:
     """Return the options of one question, two or more different ones; `name` is that of the column."""
     if not isinstance(options, (list, tuple, np.ndarray)):
-        error = TypeError(
+        error: Exception = TypeError(
             f"{name}[{row}] must be a list of options. Got {shorten(options)} ({type(options).__name__}) instead; "
             "give one list per question."
         )

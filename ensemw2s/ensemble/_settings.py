@@ -11,7 +11,7 @@ from sklearn.base import clone
 from ensemw2s._fingerprint import describe, describe_model, describe_tokenizer, without_reports
 from ensemw2s.ensemble._rounds import seed_parameters
 from ensemw2s.learners import BigramLearner, HFCausalLM, HFClassifier, learner_tokenizer, load_generation_config
-from ensemw2s.storage import class_name
+from ensemw2s.storage import class_name, parameter_names
 
 __all__ = ["describe_estimator", "describe_parameters"]
 
@@ -72,7 +72,8 @@ def _describe_several(estimators: Sequence[Any], name: str) -> list[Any]:
 
 
 def _describe_learner(learner: Any, name: str) -> dict[str, Any]:
-    parameters = learner.get_params(deep=False)
+    # A class with fewer parameters than the one it derives from sets the others itself.
+    parameters = {key: getattr(learner, key) for key in parameter_names(learner)}
     if "callbacks" in parameters:
         parameters["callbacks"] = [type(callback).__name__ for callback in parameters["callbacks"]]
     described = _describe({key: value for key, value in parameters.items() if key not in _PLACES}, name)

@@ -20,7 +20,7 @@ _RECORD, _WEIGHT = "fitted.json", "token_weight.safetensors"
 
 def commits_rounds(estimator: Any) -> bool:
     """Whether an estimator is a booster of this package, or derived from one, which commits each round by itself."""
-    return isinstance(estimator, SavedEnsemble) and "checkpoint_dir" in estimator.get_params(deep=False)
+    return "checkpoint_dir" in estimator.get_params(deep=False) and isinstance(estimator, SavedEnsemble)
 
 
 def check_fitted_can_be_written(estimator: Any, name: str) -> None:

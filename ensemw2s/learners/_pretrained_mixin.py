@@ -54,12 +54,10 @@ class PretrainedMixin(SavedObject):
 
     def _write_part(self, writer: LearnerWriter) -> dict[str, Any]:
         parameters = self.get_params(deep=False) if hasattr(self, "get_params") else {}
-        return {
-            "parameters": {
-                name: writer.encode(value, name) for name, value in parameters.items() if name not in _UNSAVED
-            },
-            "state": {name: writer.encode(value, name) for name, value in self._saved_state().items()},
-        }
+        # First what was trained: it has the bases that parameters refer to.
+        state = {name: writer.encode(value, name) for name, value in self._saved_state().items()}
+        encoded = {name: writer.encode(value, name) for name, value in parameters.items() if name not in _UNSAVED}
+        return {"parameters": encoded, "state": state}
 
     @classmethod
     def _read_part(cls, reader: LearnerReader, content: dict[str, Any]) -> Any:
@@ -71,7 +69,7 @@ class PretrainedMixin(SavedObject):
         """Write what was learned, without the parameters but those that hold fitted estimators; return its record."""
         from ensemw2s.learners._saving import LearnerWriter
 
-        writer = LearnerWriter(folder, include_base=False, owner=f"{name}.")
+        writer = LearnerWriter(folder, include_base=False, include_functions=True, owner=f"{name}.")
         parameters = self.get_params(deep=False) if hasattr(self, "get_params") else {}
         fitted = {key: value for key, value in parameters.items() if _holds_fitted(value)}  # as a Pipeline's steps do
         return {

@@ -126,9 +126,13 @@ class LearnerReader:
         parameters = self._values(content["parameters"])
         if not set(parameters).isdisjoint(BASE_PARAMETERS):
             raise ValueError(f"the base of {content['class']} is named twice")
-        if content["base"] is not None:
-            parameters.update(self._base(content["base"]))
-        return kind(**parameters)
+        base = {} if content["base"] is None else self._base(content["base"])
+        taken = set(kind._get_param_names())
+        learner = kind(**parameters, **{name: value for name, value in base.items() if name in taken})
+        for name, value in base.items():
+            if name not in taken:  # a class that names its model itself; here it is where the files are
+                setattr(learner, name, value)
+        return learner
 
     def _has(self, place: str) -> bool:
         return any(file.startswith(f"{place}/") for file in self.stored.files)

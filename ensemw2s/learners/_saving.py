@@ -46,6 +46,8 @@ class LearnerWriter:
         Of the ensemble.
     include_base : bool
         Whether base models are written too.
+    include_functions : bool, default=False
+        Whether a base that a function returns is written all the same: no file can hold the function.
     owner : str, default=""
         What to put before the names of parameters in an error.
 
@@ -55,13 +57,14 @@ class LearnerWriter:
         Where the learners are written, of a part its own.
     """
 
-    def __init__(self, folder: Path, *, include_base: bool, owner: str = "") -> None:
+    def __init__(self, folder: Path, *, include_base: bool, include_functions: bool = False, owner: str = "") -> None:
         if include_base and n_processes() > 1:
             raise ValueError(
                 "include_base must be False in a launch of several processes, of which one saves. Got True instead; "
                 "save the ensemble once more with include_base=True in a process of its own."
             )
-        self._include_base, self._owner = include_base, owner
+        self._include_base, self._include_functions, self._owner = include_base, include_functions, owner
+        self._around: tuple[int, ...] = ()  # the objects that a value is held by
         self.folder = self._root = folder
         self._bases: list[tuple[tuple, dict[str, Any]]] = []  # what tells them apart, and their records
         self._tokenizers: list[tuple[Any, str]] = []  # with their folders
@@ -192,9 +195,10 @@ class LearnerWriter:
         """Number of a member's base, which is looked at, and written if it is to be."""
         key = _key(member)
         number = self._known_base(key)
-        if number is not None and (self._bases[number][1]["included"] or not self._include_base):
+        includes = self._include_base or (self._include_functions and callable(member.model))
+        if number is not None and (self._bases[number][1]["included"] or not includes):
             return number
-        if self._include_base:
+        if includes:
             n_included = sum(record["included"] is not None for _, record in self._bases)
             folder = f"base_{n_included}" if n_included else "base"
             self._write_base(member, self._root / folder)
@@ -243,7 +247,11 @@ class LearnerWriter:
         return len(self._tokenizers) - 1
 
     def _part(self, part: SavedObject, place: str, name: str) -> Any:
-        return {"$part": {"place": place, **part_content(part, self.within(place, name), f"{self._owner}{name}")}}
+        inner = self.within(place, name)
+        if id(part) in self._around:
+            raise TypeError(f"{self._owner}{name} cannot be saved: a {type(part).__name__} holds itself. Leave it out.")
+        inner._around = (*self._around, id(part))
+        return {"$part": {"place": place, **part_content(part, inner, f"{self._owner}{name}")}}
 
     def _special(self, value: Any, name: str) -> Any:
         name = name.removeprefix(self._owner)

@@ -297,13 +297,13 @@ def _full_model(learner: Any, record: dict[str, Any], stored: StoredFolder, name
     refuse_adapter(stored, name)
     folder = stored.folder(name)
     start = {key: getattr(learner, key) for key in BASE_PARAMETERS if hasattr(learner, key)}
-    learner.set_params(**{**dict.fromkeys(start), "model": str(folder)})
+    vars(learner).update({**dict.fromkeys(start), "model": str(folder)})  # a class may name its model itself
     try:
         with naming_model(str(folder)):
             model, untrained = learner._load_untrained()
             compare_files(stored, name, model)
     finally:
-        learner.set_params(**start)
+        vars(learner).update(start)
     if untrained or weights_digest(model.named_parameters()) != record["sha256"]:
         raise CheckpointError(f"{folder} was read as other weights than were saved. Save it again.")
     if "buffers" in record:

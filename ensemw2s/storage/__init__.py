@@ -16,6 +16,7 @@ from ensemw2s.storage._registry import (
     class_name,
     find_class,
     fitted_attributes,
+    parameter_names,
     require_known,
     restore_attributes,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "links_of",
     "open_folder",
     "open_plain",
+    "parameter_names",
     "open_pretrained",
     "parse_json",
     "read_file",

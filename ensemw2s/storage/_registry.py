@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import inspect
 import weakref
+from contextlib import suppress
 from typing import Any
 
 from ensemw2s.storage._fitted_values import check_fitted_value
@@ -15,6 +16,7 @@ __all__ = [
     "class_name",
     "find_class",
     "fitted_attributes",
+    "parameter_names",
     "require_known",
     "restore_attributes",
 ]
@@ -122,7 +124,7 @@ def fitted_attributes(estimator: Any, *, without: tuple[str, ...] = ()) -> dict[
     Of this package's classes by scikit-learn's naming rule; of others all attributes but parameters, since a class of
     one's own may keep what it has learned under any name.
     """
-    known = {*_names_of_parameters(estimator), *getattr(estimator, "_derived", ()), *without}
+    known = {*parameter_names(estimator), *getattr(estimator, "_derived", ()), *without}
     ours = "." not in class_name(type(estimator))
     return {
         name: value
@@ -141,7 +143,7 @@ def restore_attributes(estimator: Any, attributes: dict[str, Any]) -> None:
     ValueError
         If a name is that of a parameter, of a method or of a property, or derived, or a value is none that `fit` sets.
     """
-    taken = {*_names_of_parameters(estimator), *getattr(estimator, "_derived", ())}
+    taken = {*parameter_names(estimator), *getattr(estimator, "_derived", ())}
     for name, value in attributes.items():
         of_class = inspect.getattr_static(type(estimator), name, None)
         acts = callable(of_class) or hasattr(type(of_class), "__get__") or (name[:1] == "_" and of_class is not None)
@@ -152,5 +154,13 @@ def restore_attributes(estimator: Any, attributes: dict[str, Any]) -> None:
         setattr(estimator, name, value)
 
 
-def _names_of_parameters(estimator: Any) -> set[str]:
-    return set(estimator.get_params(deep=False)) if hasattr(estimator, "get_params") else set()
+def parameter_names(estimator: Any) -> set[str]:
+    """Names of the parameters of an estimator's class, and of those that it derives from."""
+    if not hasattr(estimator, "get_params"):
+        return set()
+    # Those of the classes it derives from, too: a class with fewer parameters sets them itself.
+    names = set(estimator.get_params(deep=False))
+    for kind in type(estimator).__mro__:
+        with suppress(RuntimeError):  # scikit-learn's, of a class that takes *args
+            names.update(kind._get_param_names() if hasattr(kind, "_get_param_names") else ())
+    return names

@@ -19,7 +19,7 @@ __all__ = ["decode", "encode"]
 _NUMBERS = "biuf"
 _LARGEST_ARRAY = 2**30  # bytes
 # Of these types alone: a Counter or a named tuple would come back as something else.
-_CONTAINERS = {list: "", tuple: "$tuple", set: "$set", frozenset: "$frozenset"}
+_CONTAINERS: dict[type, str] = {list: "", tuple: "$tuple", set: "$set", frozenset: "$frozenset"}
 
 
 def encode(value: Any, name: str, special: Callable[[Any, str], Any] | None = None) -> Any:
