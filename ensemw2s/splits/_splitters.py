@@ -56,10 +56,8 @@ class _ThreePartSplit:
     def _prepare(self, X: Any, groups: Any) -> tuple[dict[str, int], NDArray[np.int64], NDArray[np.int64]]:
         """Sizes of the parts, the rows in an order that the file has no say in, and their groups in this order."""
         self.get_n_splits()
-        asked = {"weak_size": self.weak_size, "strong_size": self.strong_size, "test_size": self.test_size}
-        sizes = part_sizes(
-            len(X), **{name: size for name, size in asked.items() if name != "strong_size" or size is not None}
-        )
+        strong = {} if self.strong_size is None else {"strong_size": self.strong_size}
+        sizes = part_sizes(len(X), weak_size=self.weak_size, **strong, test_size=self.test_size)
         labels = question_groups(X, groups, near_duplicates=self.near_duplicates)
         rows = np.argsort(fingerprints(X), kind="stable")
         _, first, inverse = np.unique(labels[rows], return_index=True, return_inverse=True)
