@@ -10,11 +10,13 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
+from tiny_classifiers import OPINIONS, SENTENCES, WORDS, tiny_bert
 from tiny_models import tiny_learner, tiny_llama
 
 from ensemw2s import (
     BigramLearner,
     FineTunedGenerator,
+    HFClassifier,
     LLMAdaBoostClassifier,
     PseudoLabeler,
     QADataset,
@@ -210,3 +212,20 @@ def test_options_that_differ_by_rounding_alone_are_a_tie():
     assert len(set(option_nll(model.estimators_, [1.0], asked.prompts, options)[0, 0])) > 1  # not equal to the bit
     assert model.credit(asked).tolist() == [1 / 3, 1 / 2, 1 / 2]
     np.testing.assert_array_equal(model.predict_proba(asked)[:, 0], [1 / 3, 1 / 2, 1 / 2])
+
+
+def blank_head():
+    """A classifier that has not made up its mind: its head is 0."""
+    import torch
+
+    model = tiny_bert()
+    with torch.no_grad():
+        model.classifier.weight.zero_()
+    return model
+
+
+def test_a_classifier_with_equal_logits_is_worth_a_guess():
+    classifier = HFClassifier(blank_head, tokenizer=WORDS, peft_config=None, lr=1e-12, epochs=1, random_state=0)
+    classifier.fit(SENTENCES, OPINIONS)
+    np.testing.assert_array_equal(classifier.credit(SENTENCES, OPINIONS), 0.5)
+    assert classifier.score(SENTENCES, OPINIONS) == np.mean(classifier.predict(SENTENCES) == np.array(OPINIONS))
