@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from transformers import GenerationMixin, PreTrainedModel
 
-from ensemw2s._mixture_cache import MixtureCache
+from ensemw2s._mixture_inputs import OF_ONE_MODEL, check_past, refuse_keywords
 
-__all__ = ["ModelOfMembers", "check_inputs", "check_past", "refuse_backward", "refuse_keywords"]
+__all__ = ["ModelOfMembers", "refuse_backward"]
 
 _EMBEDDINGS = "its members have embeddings of their own; use the model that a member's lend_model() gives"
 _TRAINING = "its members are fitted; fit the booster, or a learner, instead"
@@ -35,16 +35,6 @@ _REFUSED = {
 
 _CASTS = "its members compute in the dtype they were fitted in, its logits are float32. Pass dtype= to the learner"
 _REFUSED.update(dict.fromkeys(("half", "bfloat16", "double"), _CASTS))
-
-_OF_ONE_MODEL = {
-    "output_attentions": "a mixture has no attentions of its own",
-    "output_hidden_states": "a mixture has no hidden states of its own",
-    "inputs_embeds": "its members have embeddings of their own",
-    "assistant_early_exit": "a mixture has no layers of its own that it could leave early",
-    "use_mtp": "a mixture has no heads of its own for several tokens",
-}
-# Given by older code, by tokenizers and by `generate`; plain decoders skip them, too.
-_HARMLESS = {"assistant_tokenizer", "cache_position", "token_type_ids", "tokenizer"}
 
 
 class ModelOfMembers(PreTrainedModel, GenerationMixin):
@@ -219,7 +209,7 @@ class ModelOfMembers(PreTrainedModel, GenerationMixin):
         super()._validate_model_kwargs(model_kwargs)
 
     def _validate_generation_mode(self, generation_mode: Any, generation_config: Any, *args: Any) -> None:
-        refuse_keywords({name: getattr(generation_config, name, None) for name in _OF_ONE_MODEL})
+        refuse_keywords({name: getattr(generation_config, name, None) for name in OF_ONE_MODEL})
         if getattr(generation_config, "speculation_type", None) == "dflash":
             raise ValueError(f"speculation_type must not be 'dflash': {_EMBEDDINGS}.")
         super()._validate_generation_mode(generation_mode, generation_config, *args)
@@ -249,72 +239,6 @@ for _name, _reason in _REFUSED.items():
     setattr(ModelOfMembers, _name, _refusing(_name, _reason))
 
 
-def refuse_keywords(keywords: dict[str, Any]) -> None:
-    """Raise where a keyword asks for what a mixture does not have, or means nothing to it; None and False ask nothing.
-
-    Raises
-    ------
-    ValueError
-        If it is an argument of single models.
-    TypeError
-        If it is unknown.
-    """
-    for name, value in keywords.items():
-        if value is None or value is False or name in _HARMLESS:
-            continue
-        if name in _OF_ONE_MODEL:
-            raise ValueError(
-                f"{name} must be left out: {_OF_ONE_MODEL[name]}. Ask the model that a member's lend_model() gives."
-            )
-        raise TypeError(f"MixtureForCausalLM does not take {name!r}; leave it out.")
-
-
-def check_past(past: Any) -> None:
-    """Raise unless a mixture may go on with `past`, or it is None."""
-    if past is not None and not isinstance(past, MixtureCache):
-        raise TypeError(
-            f"past_key_values must be what the last pass returned, an empty MixtureCache of ensemw2s.mixture, or None. "
-            f"Got {type(past).__name__} instead, which holds the keys and values of one model."
-        )
-
-
-def check_inputs(
-    input_ids: Any, attention_mask: Any, position_ids: Any, cache: MixtureCache
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Token ids (B, L), their mask (B, cached + L) of int64, and positions (B, L) or None.
-
-    Raises
-    ------
-    ValueError, TypeError
-        With the argument's name.
-    """
-    if input_ids is None:
-        raise ValueError("input_ids must be given, of shape (B, L). Got None.")
-    if input_ids.ndim != 2 or not input_ids.shape[1]:
-        raise ValueError(f"input_ids must have shape (B, L) with L > 0. Got shape {tuple(input_ids.shape)} instead.")
-    n_rows, n_new = input_ids.shape
-    if cache.get_seq_length() and cache.n_rows != n_rows:
-        raise ValueError(f"input_ids must have {cache.n_rows} rows, as past_key_values has. Got {n_rows} instead.")
-    n_all = cache.get_seq_length() + n_new
-    if attention_mask is None:
-        mask = torch.ones((n_rows, n_all), dtype=torch.int64, device=input_ids.device)
-    elif attention_mask.shape != (n_rows, n_all):
-        raise ValueError(
-            f"attention_mask must have shape ({n_rows}, {n_all}), with 0 at padding, over the tokens in "
-            f"past_key_values and those in input_ids. Got shape {tuple(attention_mask.shape)} instead."
-        )
-    else:
-        mask = attention_mask.to(torch.int64)
-    if position_ids is None:
-        return input_ids, mask, None
-    if position_ids.ndim != 2 or position_ids.shape[0] not in (1, n_rows) or position_ids.shape[1] != n_new:
-        raise ValueError(
-            f"position_ids must have shape ({n_rows}, {n_new}), as input_ids. Got shape {tuple(position_ids.shape)} "
-            f"instead."
-        )
-    return input_ids, mask, position_ids.expand(n_rows, n_new)
-
-
 class _Ungraded(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, loss: torch.Tensor, anchor: torch.Tensor) -> torch.Tensor:
@@ -341,7 +265,7 @@ def _weights_of(member: Any) -> Iterator[tuple[str, object, torch.Tensor]]:
     if not hasattr(member, "lend_model"):
         for name, value in vars(member).items():
             if name.endswith("_") and isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating):
-                yield name, value, torch.from_numpy(value)
+                yield name, value, torch.from_numpy(value if value.flags.writeable else value.copy())
         return
     adapter = getattr(member, "adapter_", None) or {}
     with member.lend_model() as model:

@@ -7,21 +7,29 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 from transformers.generation import GenerationMode
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
 
-from ensemw2s._alike import same_tokenizer
-from ensemw2s._encoding import answer_ends, n_ids
+from ensemw2s._encoding import answer_ends
 from ensemw2s._groups import KeptGroups, MemberGroup, group_members
 from ensemw2s._mixture_cache import MixtureCache
-from ensemw2s._model_of_members import ModelOfMembers, check_inputs, check_past, refuse_backward, refuse_keywords
+from ensemw2s._mixture_inputs import check_inputs, check_past, is_one, kept_positions, refuse_keywords
+from ensemw2s._mixture_members import (
+    check_one_tokenizer,
+    device_of,
+    may_forget,
+    n_logits,
+    n_positions,
+    one_vote_vector,
+)
+from ensemw2s._model_of_members import ModelOfMembers, refuse_backward
 from ensemw2s._sampling import sample
 from ensemw2s._saved_mixture import SavedMixture
 from ensemw2s._validation import check_option
 from ensemw2s.kernels import get_backend
-from ensemw2s.mixing import COMBINATIONS, RunningMixture, align_widths, common_scale, normalized_votes
+from ensemw2s.mixing import COMBINATIONS, RunningMixture, align_widths, common_scale
 from ensemw2s.tokens import positions_of
 
 __all__ = ["MixtureCache", "MixtureConfig", "MixtureForCausalLM"]
@@ -125,7 +133,7 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
 
     def __init__(self, config: MixtureConfig, members: Sequence[Any], votes: Any, *, backend: str = "auto") -> None:
         super().__init__(config)
-        weights = _one_vote_vector(votes, members)
+        weights = one_vote_vector(votes, members)
         check_option(config.combine, "combine", COMBINATIONS)
         # A plain list: members may share a base, and their adapters are swapped, not registered.
         self.members = list(members)
@@ -134,7 +142,7 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
         self._backend_asked_for = backend
         self._weights = weights.tolist()  # beside the buffer, which `half()` would round
         self.voters = tuple(np.flatnonzero(weights).tolist())
-        self.register_buffer("votes", torch.tensor(weights, dtype=torch.float64, device=_device_of(members[0])))
+        self.register_buffer("votes", torch.tensor(weights, dtype=torch.float64, device=device_of(members[0])))
         self.backend = get_backend(backend, device=self.device, dtype=self.dtype)
         self.post_init()
 
@@ -168,18 +176,18 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
         BackendUnavailableError
             If the backend that was asked for by name cannot serve.
         """
-        weights = _one_vote_vector(votes, members)
-        _check_one_tokenizer(members)
+        weights = one_vote_vector(votes, members)
+        check_one_tokenizer(members)
         tokenizer = members[0].tokenizer_
         ends = list(dict.fromkeys(end for member in members for end in answer_ends(member)))
         voters = [member for member, weight in zip(members, weights, strict=True) if weight > 0]
         pad = tokenizer.pad_token_id
-        if pad is None or pad >= min(map(_n_logits, voters)):  # finished rows are filled up with it, and read on
+        if pad is None or pad >= min(map(n_logits, voters)):  # finished rows are filled up with it, and read on
             pad = tokenizer.eos_token_id
         config = MixtureConfig(
-            vocab_size=max(map(_n_logits, voters)),
+            vocab_size=max(map(n_logits, voters)),
             combine=combine,
-            max_position_embeddings=min(filter(None, map(_n_positions, voters)), default=None),
+            max_position_embeddings=min(filter(None, map(n_positions, voters)), default=None),
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=ends if len(ends) > 1 else tokenizer.eos_token_id,
             pad_token_id=pad,
@@ -246,13 +254,13 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
         returns_cache = self.config.use_cache if use_cache is None else bool(use_cache)
         if past_key_values is None:
             # Nobody asked for the cache of a pass over all positions, the logits of all members at once would be dear.
-            together = use_cache is not None or _is_one(logits_to_keep)
+            together = use_cache is not None or is_one(logits_to_keep)
             cache = self._new_cache(returns_cache, together=together)
         else:
             cache = past_key_values
             self._bind(cache)
         input_ids, attention_mask, position_ids = check_inputs(input_ids, attention_mask, position_ids, cache)
-        n_last, chosen = _kept_positions(logits_to_keep, input_ids.shape[1])
+        n_last, chosen = kept_positions(logits_to_keep, input_ids.shape[1])
         inputs = (input_ids, attention_mask, position_ids, cache)
         if self._reads_drafts_apart(cache, n_last):
             logits = self._prompt_then_drafts(*inputs, n_last)
@@ -352,7 +360,7 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
     def _reads_drafts_apart(self, cache: MixtureCache, n_last: int) -> bool:
         """Whether the first step of assisted generation must read the prompt before the drafts behind it."""
         is_first = cache.records_past and cache.get_seq_length() == 0 and n_last > 1
-        return is_first and any(_may_forget(self.members[place]) for place in self.voters)
+        return is_first and any(may_forget(self.members[place]) for place in self.voters)
 
     def _prompt_then_drafts(
         self, input_ids: Any, attention_mask: Any, position_ids: Any, cache: MixtureCache, n_last: int
@@ -407,77 +415,3 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
 
 AutoConfig.register(MixtureConfig.model_type, MixtureConfig, exist_ok=True)
 AutoModelForCausalLM.register(MixtureConfig, MixtureForCausalLM, exist_ok=True)  # or pipelines say it is unknown
-
-
-def _one_vote_vector(votes: Any, members: Sequence[Any]) -> np.ndarray:
-    rows = normalized_votes(votes, len(members))
-    if np.ndim(votes) != 1:
-        raise ValueError(
-            f"votes must have shape ({len(members)},), one per member. Got shape {np.shape(votes)} instead."
-        )
-    return rows[0]
-
-
-def _check_one_tokenizer(members: Sequence[Any]) -> None:
-    tokenizers = [member.tokenizer_ for member in members]
-    for place, tokenizer in enumerate(tokenizers):
-        if not same_tokenizer(tokenizers[0], tokenizer):
-            raise ValueError(
-                f"The members must have one tokenizer. Got vocabularies of {[len(each) for each in tokenizers]} tokens "
-                f"instead, and that of member {place} is not that of member 0, so that their tokens cannot be mixed. "
-                f"A TokenAdaBoostGenerator of such members lets them vote on whole answers."
-            )
-
-
-def _n_logits(member: Any) -> int:
-    """Width of a member's logits; a model may have more embeddings than its tokenizer has tokens."""
-    if not hasattr(member, "lend_model"):
-        return n_ids(member.tokenizer_)
-    with member.lend_model() as model:
-        return int(model.config.get_text_config().vocab_size)
-
-
-def _n_positions(member: Any) -> int | None:
-    """Longest row that a member's model can read; None where it does not say."""
-    if not hasattr(member, "lend_model"):
-        return None
-    with member.lend_model() as model:
-        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return limit if isinstance(limit, int) and limit > 0 else None
-
-
-def _is_one(logits_to_keep: int | torch.Tensor) -> bool:
-    return isinstance(logits_to_keep, int) and logits_to_keep == 1
-
-
-def _kept_positions(logits_to_keep: int | torch.Tensor, n_positions: int) -> tuple[int, torch.Tensor | None]:
-    """How many of the last positions are computed, and which of these are returned; None is all of them."""
-    if isinstance(logits_to_keep, int):
-        if logits_to_keep < 0:
-            raise ValueError(f"logits_to_keep must be >= 0, or a tensor of positions. Got {logits_to_keep} instead.")
-        return min(logits_to_keep, n_positions) or n_positions, None
-    positions = torch.arange(n_positions)[logits_to_keep.cpu()]
-    if positions.ndim != 1 or not len(positions):
-        raise ValueError(
-            f"logits_to_keep must hold positions, of shape (K,), K > 0. Got shape {tuple(logits_to_keep.shape)}."
-        )
-    n_last = n_positions - int(positions.min())
-    return n_last, positions - (n_positions - n_last)
-
-
-def _device_of(member: Any) -> torch.device:
-    if not hasattr(member, "lend_model"):
-        return torch.device("cpu")
-    with member.lend_model() as model:
-        return model.device
-
-
-def _may_forget(member: Any) -> bool:
-    """Whether what a member keeps of a prompt depends on what is read in the same pass."""
-    if getattr(member, "cue_ids_", None) is not None:
-        return True  # a draft may hold the cue, which is then taken for the one of the prompt
-    if not hasattr(member, "lend_model"):
-        return False
-    with member.lend_model() as model:
-        layers = DynamicCache(config=model.config).layers  # of sliding windows, and others that keep the last tokens
-    return any(hasattr(layer, "activate_past_recording") for layer in layers)

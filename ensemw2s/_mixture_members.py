@@ -1,0 +1,71 @@
+"""What a mixture has to know of its members before they are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import DynamicCache
+
+from ensemw2s._alike import same_tokenizer
+from ensemw2s._encoding import n_ids
+from ensemw2s.mixing import normalized_votes
+
+__all__ = ["check_one_tokenizer", "device_of", "may_forget", "n_logits", "n_positions", "one_vote_vector"]
+
+
+def one_vote_vector(votes: Any, members: Sequence[Any]) -> np.ndarray:
+    rows = normalized_votes(votes, len(members))
+    if np.ndim(votes) != 1:
+        raise ValueError(
+            f"votes must have shape ({len(members)},), one per member. Got shape {np.shape(votes)} instead."
+        )
+    return rows[0]
+
+
+def check_one_tokenizer(members: Sequence[Any]) -> None:
+    tokenizers = [member.tokenizer_ for member in members]
+    for place, tokenizer in enumerate(tokenizers):
+        if not same_tokenizer(tokenizers[0], tokenizer):
+            raise ValueError(
+                f"The members must have one tokenizer. Got vocabularies of {[len(each) for each in tokenizers]} tokens "
+                f"instead, and that of member {place} is not that of member 0, so that their tokens cannot be mixed. "
+                f"A TokenAdaBoostGenerator of such members lets them vote on whole answers."
+            )
+
+
+def n_logits(member: Any) -> int:
+    """Width of a member's logits; a model may have more embeddings than its tokenizer has tokens."""
+    if not hasattr(member, "lend_model"):
+        return n_ids(member.tokenizer_)
+    with member.lend_model() as model:
+        return int(model.config.get_text_config().vocab_size)
+
+
+def n_positions(member: Any) -> int | None:
+    """Longest row that a member's model can read; None where it does not say."""
+    if not hasattr(member, "lend_model"):
+        return None
+    with member.lend_model() as model:
+        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return limit if isinstance(limit, int) and limit > 0 else None
+
+
+def device_of(member: Any) -> torch.device:
+    if not hasattr(member, "lend_model"):
+        return torch.device("cpu")
+    with member.lend_model() as model:
+        return model.device
+
+
+def may_forget(member: Any) -> bool:
+    """Whether what a member keeps of a prompt depends on what is read in the same pass."""
+    if getattr(member, "cue_ids_", None) is not None:
+        return True  # a draft may hold the cue, which is then taken for the one of the prompt
+    if not hasattr(member, "lend_model"):
+        return False
+    with member.lend_model() as model:
+        layers = DynamicCache(config=model.config).layers  # of sliding windows, and others that keep the last tokens
+    return any(hasattr(layer, "activate_past_recording") for layer in layers)
