@@ -456,3 +456,35 @@ def test_answer_ends_of_a_text_is_the_tokenizers_eos():
 def test_mixtures_of_text_learners_keep_a_single_end():
     learner = BigramLearner().initialize()
     assert MixtureForCausalLM.from_members([learner], [1.0]).generation_config.eos_token_id == 256
+
+
+# --- templates that do not end ----------------------------------------------------------------------------------------
+
+DOUBLED = "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}"
+UNBOUNDED = {
+    "loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "calls": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(40) }}",
+    "recursion": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    "repetition": "{{ 'x' * 10 ** 11 }}",
+    "unreachable repetition": "{% if false %}{{ 10 ** (10 ** 10) }}{% endif %}{{ 10 ** (10 ** 10) }}",
+    "addition": "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+    "concatenation": "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+    "writing": "{% set x %}{% for i in range(99999) %}{{ 'x' * 99999 }}{% endfor %}{% endset %}",
+    "width": "{{ '%999999999d' % 3 }}",
+    "width of a method": "{{ '{:999999999}'.format(3) }}",
+    "width of a filter": "{{ 'x' | center(999999999) }}",
+    "replacement": "{{ ('x' * 99999).replace('x', 'y' * 99999) }}",
+    "joining": "{{ range(99999) | map('string') | join('x' * 99999) }}",
+    "one list in itself": DOUBLED + "{{ ns.x }}",
+    "comparison": DOUBLED + "{{ ns.x == [ns.x] }}",
+    "one question": "{% if messages[0].content == 'why?' %}{% for i in range(9 ** 9) %}{% endfor %}{% endif %}",
+    "no end of the template": "x" * 300_000,
+}
+
+
+@pytest.mark.parametrize("template", UNBOUNDED.values(), ids=UNBOUNDED)
+def test_a_chat_template_that_asks_for_too_much_is_refused_in_time(template):
+    tokenizer = chat_tokenizer(template=template + TEMPLATES["chatml"][0])
+    learner = BigramLearner(tokenizer, prompt_template="chat")
+    with pytest.raises(ValueError, match="prompt_template must be a conversation that the tokenizer's chat template"):
+        FineTunedGenerator(learner).fit(["why?"], ["so"])

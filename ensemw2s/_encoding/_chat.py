@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ensemw2s._encoding._bounded_template import render_template
 from ensemw2s._encoding._frame import Frame
 from ensemw2s._encoding._ids import encode
 from ensemw2s._encoding._text import DEFAULT_PROMPT_TEMPLATE
@@ -166,8 +167,9 @@ def _render(tokenizer: Any, messages: Messages, question: str, answer: str | Non
     if "strftime_now" in template:
         template = _FIXED_DATE + template
     try:
-        return tokenizer.apply_chat_template(
-            [*earlier, asked, *said], chat_template=template, add_generation_prompt=answer is None, tokenize=False
+        return render_template(
+            template, messages=[dict(message) for message in (*earlier, asked, *said)], tools=None, documents=None,
+            add_generation_prompt=answer is None, **tokenizer.special_tokens_map,
         )  # fmt: skip
     except TemplateError as error:
         raise ValueError(
