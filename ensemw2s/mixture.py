@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -55,6 +55,9 @@ class MixtureConfig(PreTrainedConfig):
     """
 
     model_type = "ensemw2s_mixture"
+    keys_to_ignore_at_inference: ClassVar[list[str]] = [
+        "past_key_values"
+    ]  # of what `transformers.Trainer.predict` gathers
 
     def __init__(
         self,
@@ -205,6 +208,7 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         past_key_values: MixtureCache | None = None,
+        inputs_embeds: None = None,
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
@@ -223,6 +227,8 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
             Counted from the mask if None, so that left padding shifts nothing.
         past_key_values : MixtureCache, optional
             From the last step, or an empty one; the tokens are added to it.
+        inputs_embeds : None
+            Not offered: the members have embeddings of their own.
         labels : torch.Tensor of shape (B, L), optional
             Tokens, or -100 where nothing is to be predicted. The loss at a position is that of the label behind it; it
             has no gradient.
@@ -249,7 +255,7 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
         """
         of_loss = {name: kwargs.pop(name) for name in _OF_LOSS if name in kwargs}
         own = {name: getattr(self.config, name, None) for name in ("output_attentions", "output_hidden_states")}
-        refuse_keywords({**own, **kwargs})
+        refuse_keywords({**own, "inputs_embeds": inputs_embeds, **kwargs})
         check_past(past_key_values)
         returns_cache = self.config.use_cache if use_cache is None else bool(use_cache)
         if past_key_values is None:

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from saved_ensembles import fitted, saved
 from tiny_models import WithoutCache, fit, fitted_bigrams, fitted_members, plain_model, reference_mixture, tiny_learner
 from torch import nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel, Trainer, TrainingArguments
 from transformers.generation import GenerationMixin
 
 from ensemw2s import CheckpointError, MixtureForCausalLM, TokenAdaBoostGenerator
@@ -160,6 +160,7 @@ def test_the_loss_is_the_cross_entropy_of_the_labels():
     loss = mixture(IDS, labels=labels).loss
     assert loss.item() == pytest.approx(sum(nll) / len(nll), abs=1e-5)
     assert mixture(IDS, labels=labels, num_items_in_batch=4).loss.item() == pytest.approx(sum(nll) / 4, abs=1e-5)
+    assert mixture(IDS, None, None, None, None, labels).loss.item() == loss.item()  # the order of transformers
     as_tuple = mixture(IDS, labels=labels, return_dict=False)
     assert as_tuple[0].item() == loss.item()
     assert as_tuple[1].shape == (2, 7, 258)
@@ -169,6 +170,19 @@ def test_the_loss_is_the_cross_entropy_of_the_labels():
         assert not mixture(IDS, labels=labels).loss.requires_grad
     with pytest.raises(ValueError, match=r"labels must have shape \(2, 1\)"):
         mixture(IDS, labels=labels, logits_to_keep=1)
+
+
+def test_trainer_evaluates_a_mixture_and_does_not_train_it(tmp_path):
+    mixture = mixture_of()
+    settings = TrainingArguments(tmp_path, report_to="none", use_cpu=True, per_device_eval_batch_size=2, max_steps=1)
+    rows = [{"input_ids": row, "labels": row} for row in IDS.tolist()]
+    trainer = Trainer(model=mixture, args=settings, train_dataset=rows)
+    found = trainer.predict(rows)
+    expected = mixture(IDS, labels=IDS)
+    assert found.metrics["test_loss"] == pytest.approx(expected.loss.item(), abs=1e-5)
+    assert_allclose(found.predictions, expected.logits, atol=1e-5)
+    with pytest.raises(NotImplementedError, match="MixtureForCausalLM has no"):
+        trainer.train()
 
 
 def test_logits_can_be_changed_in_place():
