@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemw2s._encoding import padding_id
+from ensemw2s.learners.base import checked_step
 from ensemw2s.tokens import TokenDataset, pad_left, positions_of
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def cached_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, b
 
     starts = np.cumsum(n_choices) - n_choices
     result = np.empty(tokens.n_tokens)
-    pad = padding_id(member)
+    pad, n_tokens = padding_id(member), int(tokens.labels.max()) + 1
     order = np.argsort(-tokens.lengths[starts], kind="stable")
     n_questions = max(1, batch_size // int(n_choices.max()))
     for begin in range(0, len(order), n_questions):
@@ -104,10 +105,11 @@ def cached_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, b
         question_of_row = torch.from_numpy(np.repeat(np.arange(len(questions)), n_choices[questions]))
         n_rest = max(len(answer) for answer in answers) - 1
 
-        logits, cache = member.decode_step(
-            torch.from_numpy(ids), prompt_mask, positions, cache=start, n_last=1, use_cache=n_rest > 0
-        )  # (Q, 1, V)
         first = np.array([answer[0] for answer in answers])
+        step = member.decode_step(
+            torch.from_numpy(ids), prompt_mask, positions, cache=start, n_last=1, use_cache=n_rest > 0
+        )
+        logits, cache = checked_step(step, member, (len(questions), 1), n_tokens)  # (Q, 1, V)
         result[tokens.indptr[rows]] = _pick(logits[:, 0], question_of_row.numpy(), first)
         if n_rest == 0:
             continue
@@ -119,14 +121,15 @@ def cached_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, b
             rest_mask[place, : len(answer) - 1] = 1
             labels[place, : len(answer) - 1] = answer[1:]
         cache.reorder_cache(question_of_row.to(logits.device))
-        logits, _ = member.decode_step(
+        step = member.decode_step(
             torch.from_numpy(rest),
             torch.cat([prompt_mask[question_of_row], torch.from_numpy(rest_mask)], dim=1),
             lengths[question_of_row][:, None] + torch.arange(n_rest)[None],
             cache=cache,
             n_last=n_rest,
             use_cache=True,
-        )  # (R, k - 1, V)
+        )
+        logits, _ = checked_step(step, member, (len(rows), n_rest), n_tokens)  # (R, k - 1, V)
         row_place, offset = np.nonzero(rest_mask)
         cells = np.ravel_multi_index((row_place, offset), rest_mask.shape)
         result[tokens.indptr[rows[row_place]] + 1 + offset] = _pick(

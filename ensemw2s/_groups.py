@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ensemw2s.learners.base import PrefixCache
+from ensemw2s.learners.base import PrefixCache, checked_logits, checked_step
 
 if TYPE_CHECKING:
     import torch
@@ -132,10 +132,12 @@ class _Single:
         import torch
 
         if hasattr(self._member, "decode_step"):
-            logits, cache = self._member.decode_step(
+            step = self._member.decode_step(
                 input_ids, attention_mask, position_ids, cache=cache, n_last=n_last, use_cache=use_cache
             )
+            logits, cache = checked_step(step, self._member, (len(input_ids), n_last))
             return logits[None], cache
         ids = input_ids if cache is None else torch.cat([cache.input_ids, input_ids], dim=1)
-        logits = torch.as_tensor(self._member.token_logits(ids.cpu().numpy(), attention_mask.cpu().numpy()))
+        found = self._member.token_logits(ids.cpu().numpy(), attention_mask.cpu().numpy())
+        logits = checked_logits(found, self._member, "token_logits", tuple(ids.shape))
         return logits[None, :, -n_last:], PrefixCache(ids) if use_cache else None

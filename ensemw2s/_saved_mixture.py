@@ -9,7 +9,7 @@ from typing import Any
 
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners import LearnerReader, LearnerWriter
-from ensemw2s.storage import Pretrained, StoredFolder, decode, encode, open_pretrained, write_json
+from ensemw2s.storage import Pretrained, StoredFolder, decode, encode, open_pretrained, placed, write_json
 
 __all__ = ["SavedMixture"]
 
@@ -100,7 +100,13 @@ class SavedMixture(Pretrained):
 
     @classmethod
     def from_pretrained(
-        cls, directory: str | os.PathLike[str], *, revision: str | None = None, base: Any = None
+        cls,
+        directory: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        base: Any = None,
+        device: str | None = None,
+        attn_implementation: str | None = None,
     ) -> Any:
         """Load a mixture, or the mixture of a saved `TokenAdaBoostGenerator` or `FineTunedGenerator`.
 
@@ -115,6 +121,11 @@ class SavedMixture(Pretrained):
         base : str or dict, optional
             Folder or hub id of the base model, where it is no longer where it was; its weights must be the same. Of
             several bases a dict from where they were.
+        device : str, optional
+            Where to put models, such as "cpu". If None, where they were when saved, or, where this machine has no
+            such device, the best that it has, which the log says once.
+        attn_implementation : str, optional
+            Attention of transformers, such as "sdpa"; in the same way that of the saved models if None.
 
         Returns
         -------
@@ -126,8 +137,11 @@ class SavedMixture(Pretrained):
             If a file is missing, damaged, not listed, or holds something else; it names the file.
         FileNotFoundError
             If there is no such folder, and the name is no hub id.
+        ValueError
+            If the device or the attention that was asked for cannot be had.
         """
-        return cls._read_files(open_pretrained(directory, revision, None), base)
+        with placed(device, attn_implementation):
+            return cls._read_files(open_pretrained(directory, revision, None), base)
 
     def _write_files(self, folder: Path, include_base: bool) -> list[dict[str, Any]]:
         writer = LearnerWriter(folder, include_base=include_base)

@@ -10,8 +10,17 @@ import torch
 from sklearn.base import BaseEstimator
 from tiny_models import FACTORIES, tiny_llama
 
-from ensemw2s import BigramLearner, HFCausalLM, TokenLearner, WeakLearnerError, byte_tokenizer, check_weak_learner
-from ensemw2s.learners.base import answer_logits
+from ensemw2s import (
+    BigramLearner,
+    FineTunedGenerator,
+    HFCausalLM,
+    TokenAdaBoostGenerator,
+    TokenLearner,
+    WeakLearnerError,
+    byte_tokenizer,
+    check_weak_learner,
+)
+from ensemw2s.learners.base import PrefixCache, answer_logits
 
 
 class Complete(BaseEstimator):
@@ -277,7 +286,94 @@ def test_cache_that_is_not_reordered_is_named():
 
 def test_answer_logits_of_a_slow_learner_are_its_last_positions():
     learner = SimpleNamespace(token_logits=lambda ids, mask: torch.arange(12.0, requires_grad=True).reshape(1, 4, 3))
-    batch = SimpleNamespace(input_ids=None, attention_mask=None, n_last=2, is_answer=np.array([[False, True]]))
+    batch = SimpleNamespace(
+        input_ids=np.zeros((1, 4)), attention_mask=None, n_last=2, labels=np.array([[-100, 2]]),
+        is_answer=np.array([[False, True]]),
+    )  # fmt: skip
     logits = answer_logits(learner, batch)
     assert logits.tolist() == [[9.0, 10.0, 11.0]]
     assert not logits.requires_grad
+
+
+# --- logits of another shape -----------------------------------------------------------------------------------------
+
+
+class Broken(Complete):
+    """The complete learner, whose logits are spoiled."""
+
+    def __init__(self, spoil=None, random_state=None):
+        super().__init__(random_state)
+        self.spoil = spoil
+
+    def token_logits(self, input_ids, attention_mask):
+        return self.spoil(super().token_logits(input_ids, attention_mask))
+
+
+class BrokenStep(Complete):
+    """The complete learner with a ``decode_step`` that is spoiled."""
+
+    def __init__(self, spoil=None, random_state=None):
+        super().__init__(random_state)
+        self.spoil = spoil
+
+    def decode_step(self, input_ids, attention_mask, position_ids, *, cache=None, n_last=1, use_cache=False):
+        if cache is not None:
+            input_ids = torch.cat([cache.input_ids, input_ids], dim=1)
+        logits = self.token_logits(input_ids.numpy(), attention_mask.numpy())[:, -n_last:]
+        return self.spoil(torch.from_numpy(logits)), PrefixCache(input_ids)
+
+
+class BrokenAnswers(Broken):
+    """The complete learner with an ``answer_logits`` that is spoiled."""
+
+    def token_logits(self, input_ids, attention_mask):
+        return Complete.token_logits(self, input_ids, attention_mask)
+
+    def answer_logits(self, batch):
+        logits = self.token_logits(batch.input_ids, batch.attention_mask)
+        return self.spoil(logits[:, -batch.n_last :][batch.is_answer])
+
+
+SPOILED = {
+    "no rows": (lambda z: z[0], "Got shape"),
+    "one number a position": (lambda z: z[..., 0], "Got shape"),
+    "a column less": (lambda z: z[:, :-1] if z.ndim == 3 and z.shape[1] > 1 else z[:-1], "Got shape"),
+    "too few tokens": (lambda z: z[..., :40], "Got shape"),
+    "nothing": (lambda _: None, "Got a NoneType instead"),
+    "ragged": (lambda z: [z[0].tolist(), [1.0]], "Got a list instead"),
+    "texts": (lambda z: np.full(z.shape, "a"), "Got a ndarray instead"),
+    "complex": (lambda z: z * 1j, "Got complex numbers instead"),
+}
+QUESTIONS, ANSWERS, OPTIONS = ["a b", "c d e"], ["d", "e f"], [["d", "x"], ["e f", "g"]]
+USES = {
+    "fit": lambda learner: TokenAdaBoostGenerator(learner, random_state=0).fit(QUESTIONS, ANSWERS),
+    "score": lambda learner: FineTunedGenerator(learner).fit(QUESTIONS, ANSWERS).score(QUESTIONS, ANSWERS),
+    "predict": lambda learner: FineTunedGenerator(learner).fit(QUESTIONS, ANSWERS).predict(QUESTIONS, OPTIONS),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("kind", [Broken, BrokenAnswers])
+@pytest.mark.parametrize("how", SPOILED)
+def test_logits_of_another_shape_name_the_learner(how, kind, use):
+    spoil, got = SPOILED[how]
+    method = "token_logits" if kind is Broken else "answer_logits"
+    with pytest.raises(
+        WeakLearnerError, match=rf"{kind.__name__}\.{method} must return logits of shape .*V >= .*{got}"
+    ):
+        USES[use](kind(spoil))
+
+
+@pytest.mark.parametrize("how", [how for how in SPOILED if how != "a column less"])
+def test_steps_of_another_shape_name_the_learner(how):
+    spoil, got = SPOILED[how]
+    with pytest.raises(WeakLearnerError, match=rf"BrokenStep\.decode_step must return logits of shape .*V >= .*{got}"):
+        USES["predict"](BrokenStep(spoil))
+
+
+@pytest.mark.parametrize("settings", [{}, {"do_sample": True, "top_k": 0}], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("kind", [Broken, BrokenStep])
+def test_texts_are_not_written_from_logits_of_another_shape(kind, settings):
+    generator = FineTunedGenerator(kind(lambda z: z[..., 0])).fit(QUESTIONS, ANSWERS)
+    with pytest.raises(WeakLearnerError, match=rf"{kind.__name__}\.\w+ must return logits of shape"):
+        generator.generate(QUESTIONS, max_new_tokens=2, **settings)

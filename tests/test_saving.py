@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from tiny_classifiers import OPINIONS, SENTENCES
-from tiny_models import ANSWERS, PROMPTS, tiny_llama
+from tiny_models import ANSWERS, CHOICES, PROMPTS, tiny_llama
 
 from ensemw2s import (
     BackendUnavailableError,
@@ -31,6 +31,7 @@ from ensemw2s import (
     LLMAdaBoostClassifier,
     TokenAdaBoostGenerator,
 )
+from ensemw2s.learners import _placement
 from ensemw2s.storage import write_tensors
 
 FRESH = """
@@ -341,3 +342,63 @@ def test_without_skops_the_error_says_what_to_install(voters, tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "skops.io", None)
     with pytest.raises(BackendUnavailableError, match=r"pip install 'ensemw2s\[skops\]'"):
         voters.save_pretrained(tmp_path / "voters")
+
+
+# --- other machines ---------------------------------------------------------------------------------------------------
+
+
+def elsewhere(kind, folder):
+    """A saved ensemble as one that comes from a machine with GPUs and flash attention."""
+    shutil.copytree(saved(kind), folder)
+    path = folder / "ensemble.json"
+
+    def moved(value):
+        if isinstance(value, list):
+            return [moved(entry) for entry in value]
+        if not isinstance(value, dict):
+            return value
+        other = {"device": "cuda:5", "attention": "flash_attention_2"}
+        return {key: other.get(key, moved(entry)) for key, entry in value.items()}
+
+    path.write_text(json.dumps(moved(json.loads(path.read_text()))))
+    relist(folder)
+    return folder
+
+
+@pytest.mark.skipif(torch.cuda.device_count() > 5, reason="the device is here")
+@pytest.mark.parametrize("kind", ["tokens-lora", "tuned-full-base", "classes-lora"])
+def test_what_another_machine_has_saved_is_put_on_what_is_here_and_says_so_once(kind, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(_placement, "_TOLD", set())
+    folder = elsewhere(kind, tmp_path / "there")
+    assert sayings(open_ensemble(kind, folder)) == sayings(fitted(kind))
+    open_ensemble(kind, folder)
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("The device 'cuda:5' of a saved model is not here" in message for message in said) == 1
+    assert sum("The attention 'flash_attention_2' of a saved model cannot be had" in message for message in said) == 1
+
+
+@pytest.mark.parametrize("kind", ["tokens-lora", "tuned-full-base"])
+def test_device_and_attention_are_those_that_are_asked_for(kind, tmp_path, caplog):
+    found = type(fitted(kind)).from_pretrained(
+        elsewhere(kind, tmp_path / "there"), device="cpu", attn_implementation="eager"
+    )
+    assert {member.device for member in found.estimators_} == {"cpu"}
+    for member in found.estimators_:
+        with member.lend_model() as model:
+            assert (model.device.type, model.config._attn_implementation) == ("cpu", "eager")
+    assert not caplog.records
+    assert found.predict(PROMPTS[:2], CHOICES[:2]).tolist() == fitted(kind).predict(PROMPTS[:2], CHOICES[:2]).tolist()
+    open_ensemble(kind, saved(kind))  # the base is shared: with its own attention again
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"device": "cuda:99"}, "device must be a torch device of this machine.*Got 'cuda:99'"),
+        ({"device": "toaster"}, "device must be a torch device of this machine.*Got 'toaster'"),
+        ({"attn_implementation": "toast"}, "attn_implementation must be an attention that can be had.*Got 'toast'"),
+    ],
+)
+def test_a_device_or_attention_that_is_asked_for_in_vain_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        type(fitted("tuned-full-base")).from_pretrained(saved("tuned-full-base"), **settings)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from ensemw2s.learners.base import checked_logits
 from ensemw2s.tokens import pad_left, positions_of
 
 __all__ = ["PackedReader", "PrefixReader", "reads_packed"]
@@ -32,7 +33,8 @@ class PrefixReader:
     def read(self, rows: Sequence[int], texts: Sequence[list[int]]) -> torch.Tensor:
         """Logits of the token after each text, float32 of shape (k, V)."""
         ids, mask = pad_left([*texts], 0)
-        return torch.as_tensor(self._member.token_logits(ids, mask))[:, -1].float()
+        logits = checked_logits(self._member.token_logits(ids, mask), self._member, "token_logits", ids.shape)
+        return logits[:, -1].float()
 
 
 class PackedReader:

@@ -14,6 +14,7 @@ from ensemw2s.learners._buffers import changed_buffer, outline_of_buffers
 from ensemw2s.learners._hf_learner import BASE_PARAMETERS, HFLearner
 from ensemw2s.learners._loading import load_tokenizer
 from ensemw2s.learners._peft_settings import build_peft_config
+from ensemw2s.learners._placement import check_placement, device_here, set_attention
 from ensemw2s.learners._saved_learner import SavedLearner
 from ensemw2s.learners._saved_object import SavedObject
 from ensemw2s.learners._saving import LOSSES
@@ -24,7 +25,6 @@ from ensemw2s.learners._state import (
     read_scikit_learn,
     read_training,
     refuse_adapter,
-    set_attention,
 )
 from ensemw2s.learners.bigram import BigramLearner
 from ensemw2s.storage import Registered, StoredFolder, decode, find_class
@@ -50,6 +50,7 @@ class LearnerReader:
     ) -> None:
         self.stored = self._root = stored
         self._shared, self.other_base = shared, base
+        check_placement()
         self._tokenizers: dict[int, Any] = {}
         self._checked: set[int] = set()
 
@@ -132,6 +133,8 @@ class LearnerReader:
         for name, value in base.items():
             if name not in taken:  # a class that names its model itself; here it is where the files are
                 setattr(learner, name, value)
+        if isinstance(learner, HFLearner):
+            learner.device = device_here(learner.device)
         return learner
 
     def _has(self, place: str) -> bool:

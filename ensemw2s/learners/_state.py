@@ -21,6 +21,7 @@ from ensemw2s.learners._buffers import changed_buffer, outline_of_buffers
 from ensemw2s.learners._hf_learner import BASE_PARAMETERS, HFLearner
 from ensemw2s.learners._loading import load_tokenizer, loading_bar
 from ensemw2s.learners._model_folder import files_read
+from ensemw2s.learners._placement import set_attention
 from ensemw2s.learners._pretrained_mixin import PretrainedMixin
 from ensemw2s.learners._skops import check_skops, read_skops, write_skops
 from ensemw2s.learners.bigram import BigramLearner
@@ -39,7 +40,6 @@ __all__ = [
     "read_state",
     "read_training",
     "refuse_adapter",
-    "set_attention",
     "write_scikit_learn",
     "write_state",
     "write_training",
@@ -253,12 +253,6 @@ def attention_of(model: Any) -> Any:
     """Name of the attention implementation, None if it has none."""
     name = getattr(model.config, "_attn_implementation", None)
     return name if isinstance(name, str) else None
-
-
-def set_attention(model: Any, name: Any) -> None:
-    """Another implementation computes the same up to rounding, which is not equal to the bit."""
-    if isinstance(name, str) and name.replace("_", "").isalnum() and model.config._attn_implementation != name:
-        model.set_attn_implementation(name)
 
 
 def compare_files(stored: StoredFolder, name: str, loaded: Any) -> None:

@@ -14,7 +14,7 @@ from ensemw2s.tokens import TokenBatch, TokenDataset
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PrefixCache", "TokenLearner", "answer_logits", "check_weak_learner"]
+__all__ = ["PrefixCache", "TokenLearner", "answer_logits", "check_weak_learner", "checked_logits", "checked_step"]
 
 
 @runtime_checkable
@@ -110,17 +110,69 @@ class PrefixCache:
         self.input_ids = self.input_ids[:, : self.input_ids.shape[1] + tokens_to_remove]
 
 
+def checked_logits(logits: Any, learner: Any, method: str, shape: tuple[int, ...], n_tokens: int = 1) -> torch.Tensor:
+    """What a learner's method has returned, as a tensor.
+
+    Parameters
+    ----------
+    logits : array-like or torch.Tensor
+        What it has returned.
+    learner : TokenLearner
+        Named in the error.
+    method : str
+        Its name.
+    shape : tuple of int
+        Of the logits, without their last axis.
+    n_tokens : int, default=1
+        Least length of that.
+
+    Raises
+    ------
+    WeakLearnerError
+        If it is of another shape, or holds no real numbers.
+    """
+    import torch
+
+    expected = f"{type(learner).__name__}.{method} must return logits of shape ({', '.join(map(str, shape))}, V), V >= "
+    try:
+        tensor = torch.as_tensor(logits)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise WeakLearnerError(f"{expected}{n_tokens}. Got a {type(logits).__name__} instead ({error}).") from error
+    if tuple(tensor.shape[:-1]) != shape or tensor.ndim != len(shape) + 1 or tensor.shape[-1] < n_tokens:
+        raise WeakLearnerError(f"{expected}{n_tokens}. Got shape {tuple(tensor.shape)} instead.")
+    if tensor.is_complex():
+        raise WeakLearnerError(f"{expected}{n_tokens}. Got complex numbers instead.")
+    return tensor if tensor.is_floating_point() else tensor.float()
+
+
+def checked_step(step: Any, learner: Any, shape: tuple[int, ...], n_tokens: int = 1) -> tuple[torch.Tensor, Any]:
+    """What ``decode_step`` of a learner has returned: logits as of `checked_logits`, and a cache."""
+    if not isinstance(step, tuple) or len(step) != 2:
+        raise WeakLearnerError(
+            f"{type(learner).__name__}.decode_step must return a pair, logits and a cache. Got "
+            f"{type(step).__name__} instead."
+        )
+    return checked_logits(step[0], learner, "decode_step", shape, n_tokens), step[1]
+
+
 def answer_logits(learner: Any, batch: TokenBatch) -> torch.Tensor:
     """Logits that predict the answer tokens of a batch, row by row, float32 of shape (R, V).
 
     Uses the learner's own ``answer_logits`` where it has one, so that other positions skip the model's head.
+
+    Raises
+    ------
+    WeakLearnerError
+        If the learner returns something else.
     """
     import torch
 
+    n_tokens = int(batch.labels.max()) + 1
     fast = getattr(learner, "answer_logits", None)
     if fast is not None:
-        return fast(batch)
-    logits = torch.as_tensor(learner.token_logits(batch.input_ids, batch.attention_mask))
+        return checked_logits(fast(batch), learner, "answer_logits", (int(batch.is_answer.sum()),), n_tokens)
+    found = learner.token_logits(batch.input_ids, batch.attention_mask)
+    logits = checked_logits(found, learner, "token_logits", batch.input_ids.shape, n_tokens)
     return logits[:, -batch.n_last :][torch.from_numpy(batch.is_answer)].detach().float()
 
 

@@ -8,6 +8,7 @@ from ensemw2s.storage._hub import download_folder, open_pretrained
 from ensemw2s.storage._journal import Journal, Steps
 from ensemw2s.storage._json import MALFORMED, find_code, parse_json
 from ensemw2s.storage._manifest import StoredFolder, open_folder, write_json
+from ensemw2s.storage._placement import PlacementError, current_placement, placed
 from ensemw2s.storage._pretrained import Pretrained
 from ensemw2s.storage._record import check_record, commit_record, read_json, read_record
 from ensemw2s.storage._registry import (
@@ -26,6 +27,7 @@ from ensemw2s.storage._values import decode, encode
 __all__ = [
     "MALFORMED",
     "Journal",
+    "PlacementError",
     "Pretrained",
     "Registered",
     "Steps",
@@ -36,6 +38,7 @@ __all__ = [
     "commit_folder",
     "commit_record",
     "commit_text",
+    "current_placement",
     "decode",
     "download_folder",
     "encode",
@@ -49,6 +52,7 @@ __all__ = [
     "parameter_names",
     "open_pretrained",
     "parse_json",
+    "placed",
     "read_file",
     "read_json",
     "read_record",

@@ -15,6 +15,7 @@ from ensemw2s._version import __version__
 from ensemw2s.storage._commit import commit_folder
 from ensemw2s.storage._hub import model_card, open_pretrained, upload_folder
 from ensemw2s.storage._manifest import StoredFolder
+from ensemw2s.storage._placement import placed
 from ensemw2s.storage._registry import Registered
 
 __all__ = ["Pretrained"]
@@ -62,7 +63,13 @@ class Pretrained(Registered):
 
     @classmethod
     def from_pretrained(
-        cls, directory: str | os.PathLike[str], *, revision: str | None = None, base: Any = None
+        cls,
+        directory: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        base: Any = None,
+        device: str | None = None,
+        attn_implementation: str | None = None,
     ) -> Any:
         """Load what `save_pretrained` saved; it predicts and generates equal to the bit, and can be fitted again.
 
@@ -77,6 +84,11 @@ class Pretrained(Registered):
         base : str or dict, optional
             Folder or hub id of the base model, where it is no longer where it was; its weights must be the same. Of
             several bases a dict from where they were; for a pipeline a dict, such as ``{"weak": ..., "student": ...}``.
+        device : str, optional
+            Where to put models, such as "cpu". If None, where they were when saved, or, where this machine has no
+            such device, the best that it has, which the log says once.
+        attn_implementation : str, optional
+            Attention of transformers, such as "sdpa"; in the same way that of the saved models if None.
 
         Returns
         -------
@@ -89,8 +101,11 @@ class Pretrained(Registered):
             If a file is missing, damaged, not listed, or was made by something else; it names the file.
         FileNotFoundError
             If there is no such folder, and the name is no hub id.
+        ValueError
+            If the device or the attention that was asked for cannot be had.
         """
-        return cls._read_files(open_pretrained(directory, revision, cls.__name__), base)
+        with placed(device, attn_implementation):
+            return cls._read_files(open_pretrained(directory, revision, cls.__name__), base)
 
     def push_to_hub(
         self,
