@@ -6,7 +6,7 @@ from typing import Any
 
 from sklearn.base import clone
 
-from ensemw2s._validation import shorten
+from ensemw2s._validation import as_id, shorten
 from ensemw2s.ensemble import FineTunedGenerator, TokenAdaBoostGenerator, seed_parameters
 
 __all__ = ["as_booster", "as_student", "leaves_seed_open", "with_seed"]
@@ -76,4 +76,4 @@ def _open_seeds(model: Any) -> list[str]:
 
 
 def _is_learner(model: Any) -> bool:
-    return isinstance(model, str) or hasattr(model, "token_logits")
+    return isinstance(as_id(model), str) or hasattr(model, "token_logits")

@@ -16,7 +16,7 @@ import numpy as np
 from ensemw2s._contents import describe_array, describe_contents, describe_function, describe_table
 from ensemw2s._encoding import is_chat
 from ensemw2s._tokenizer_digest import digest_tokenizer
-from ensemw2s._validation import shorten
+from ensemw2s._validation import as_id, dtype_name, shorten
 from ensemw2s._version import __version__
 from ensemw2s.datasets import QADataset
 
@@ -106,6 +106,7 @@ def row_digests(rows: Any) -> np.ndarray:
 
 def describe_model(model: Any, name: str = "model") -> Any:
     """A model id, the name of a folder with the sizes and times of its files, or an estimator with its parameters."""
+    model = as_id(model)
     if isinstance(model, str) and Path(model).is_dir():
         files = sorted(path for path in Path(model).iterdir() if path.is_file())
         # The same folder with other weights is another model; its time of change says so without reading gigabytes.
@@ -154,6 +155,7 @@ def describe(value: Any, name: str) -> Any:
 
 def _describe(value: Any, name: str, around: tuple[int, ...]) -> Any:
     """`describe`, within objects with the ids `around`."""
+    value = as_id(dtype_name(value))
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic) and not isinstance(value.item(), np.generic):

@@ -10,6 +10,7 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from ensemw2s._html import shortened
+from ensemw2s._validation import as_id
 
 __all__ = ["FittedHTML", "learner_name", "skipped"]
 
@@ -43,7 +44,7 @@ class FittedHTML(ABC):
 
 def learner_name(learner: Any) -> str:
     """The class of a learner, and the model that it starts from, where it has one."""
-    model = getattr(learner, "model", None)
+    model = as_id(getattr(learner, "model", None))
     if callable(model):
         model = getattr(model, "__name__", type(model).__name__)
     name = type(learner).__name__

@@ -179,6 +179,21 @@ def check_bool(value: Any, name: str) -> bool:
     return bool(value)
 
 
+def as_id(model: Any) -> Any:
+    """A model's or tokenizer's path as text; anything else, such as a hub id or a function, as it is."""
+    return os.fspath(model) if isinstance(model, os.PathLike) else model
+
+
+def dtype_name(dtype: Any) -> Any:
+    """The name of a torch dtype, "bfloat16" of `torch.bfloat16`; a name as it is."""
+    return str(dtype).removeprefix("torch.") if is_torch_dtype(dtype) else dtype
+
+
+def is_torch_dtype(value: Any) -> bool:
+    """Whether it is one, found without torch."""
+    return (type(value).__module__, type(value).__name__) == ("torch", "dtype")
+
+
 def check_path(value: Any, name: str) -> None:
     """Refuse what is neither a path nor None."""
     if value is not None and (not isinstance(value, str | os.PathLike) or not os.fspath(value)):

@@ -9,6 +9,7 @@ import pickle
 import random
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Thread
 
 import numpy as np
@@ -41,8 +42,10 @@ from transformers import PreTrainedTokenizerFast, TrainerCallback
 
 from ensemw2s import (
     BigramLearner,
+    EarlyStopWarning,
     FineTunedGenerator,
     HFCausalLM,
+    TokenAdaBoostGenerator,
     TokenDataset,
     WeakLearnerError,
     byte_tokenizer,
@@ -791,6 +794,28 @@ def folder(tmp_path):
 def test_folder_gives_the_same_learner_as_a_factory(folder, peft_config):
     loaded = fit(tiny_learner(folder, tokenizer=None, peft_config=peft_config))
     assert_array_equal(answer_logits(loaded), answer_logits(fit(tiny_learner(peft_config=peft_config))))
+
+
+def test_a_path_and_a_torch_dtype_are_what_their_names_are(folder, tmp_path):
+    path, settings = Path(folder), {"lr": 1e-2, "epochs": 1, "random_state": 0}
+    named = fit(HFCausalLM(folder, dtype="bfloat16", **settings))
+    given = fit(HFCausalLM(path, tokenizer=path, dtype=torch.bfloat16, **settings))
+    assert (given.model, given.dtype) == (path, torch.bfloat16)
+    assert given._host() is named._host()
+    assert_array_equal(answer_logits(given), answer_logits(named))
+    given.save_pretrained(tmp_path / "saved")
+    assert_array_equal(answer_logits(HFCausalLM.from_pretrained(tmp_path / "saved")), answer_logits(named))
+
+    booster = TokenAdaBoostGenerator(path, n_estimators=1, prior="uniform", checkpoint_dir=tmp_path / "run")
+    booster.set_params(on_failure="keep", random_state=0)
+    with pytest.warns(EarlyStopWarning):
+        booster.fit(PROMPTS, ANSWERS)
+    with pytest.warns(EarlyStopWarning):
+        again = clone(booster).set_params(estimator=folder).fit(PROMPTS, ANSWERS)  # goes on with the same run
+    assert_array_equal(again.answer_nll(PROMPTS, ANSWERS), booster.answer_nll(PROMPTS, ANSWERS))
+    booster.save_pretrained(tmp_path / "booster")
+    loaded = TokenAdaBoostGenerator.from_pretrained(tmp_path / "booster")
+    assert_array_equal(loaded.answer_nll(PROMPTS, ANSWERS), booster.answer_nll(PROMPTS, ANSWERS))
 
 
 def test_loading_shows_no_bar_unless_verbose(folder, capfd):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import random
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -89,6 +90,17 @@ def test_encoders_and_decoders_learn_from_a_checkpoint_without_a_head(folders, k
     together = classifier.predict_proba([*SENTENCES[:3], "a good film a bad book a dull song a great film"])
     alone = np.concatenate([classifier.predict_proba([sentence]) for sentence in SENTENCES[:3]])
     np.testing.assert_allclose(together[:3], alone, atol=1e-5)
+
+
+def test_a_path_and_a_torch_dtype_are_what_their_names_are(folders, tmp_path):
+    named, given = (
+        lora(folders, model=model, dtype=dtype).fit(SENTENCES, OPINIONS)
+        for model, dtype in ((folders("bert"), "bfloat16"), (Path(folders("bert")), torch.bfloat16))
+    )
+    assert given._host() is named._host()
+    given.save_pretrained(tmp_path)
+    loaded = HFClassifier.from_pretrained(tmp_path)
+    np.testing.assert_array_equal(loaded.predict_proba(SENTENCES), named.predict_proba(SENTENCES))
 
 
 def test_the_verbalizer_learns_its_label_words():
@@ -255,8 +267,8 @@ def test_a_loss_that_is_not_finite_is_an_error():
 
 
 def lora(folders, kind="bert", **params):
-    settings = {"lr": 1e-2, "epochs": 1, "random_state": 0}
-    return HFClassifier(folders(kind), **{**settings, **params})
+    settings = {"model": folders(kind), "lr": 1e-2, "epochs": 1, "random_state": 0}
+    return HFClassifier(**{**settings, **params})
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ensemw2s._validation import as_id
 from ensemw2s.costs import LearnerCost, StageCost, Workload, measure_bandwidth, measure_flops, stage_costs
 from ensemw2s.splits import RandomSplit
 from ensemw2s.tokens import TokenDataset
@@ -194,7 +195,7 @@ class _Estimator:
 def _tokenizer(learner: Any) -> Any:
     from transformers import AutoTokenizer
 
-    if learner.tokenizer is not None and not isinstance(learner.tokenizer, str):
+    if learner.tokenizer is not None and not isinstance(as_id(learner.tokenizer), str):
         return learner.tokenizer
     return AutoTokenizer.from_pretrained(
         learner.tokenizer or learner.model, revision=learner.revision, trust_remote_code=False

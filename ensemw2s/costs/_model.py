@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ensemw2s._validation import check_integer, shorten
+from ensemw2s._validation import as_id, check_integer, dtype_name, shorten
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["ModelCost"]
 
@@ -66,7 +69,7 @@ class ModelCost:
         model: Any,
         *,
         head: bool = True,
-        dtype: str = "float32",
+        dtype: str | torch.dtype = "float32",
         revision: str | None = None,
         gguf_file: str | None = None,
     ) -> ModelCost:
@@ -80,8 +83,8 @@ class ModelCost:
         head : bool, default=True
             Whether a configuration stands for a language model, or for a classifier without a head over the vocabulary.
             A model that a function builds is taken as it is.
-        dtype : str, default="float32"
-            Name of the torch dtype that the weights will have.
+        dtype : str or torch.dtype, default="float32"
+            The torch dtype that the weights will have, or its name.
         revision, gguf_file : str, optional
             Passed to ``AutoConfig.from_pretrained``.
 
@@ -116,7 +119,7 @@ class ModelCost:
             attention_width=int(n_heads * head_size),
             cache_width=int(2 * n_key_heads * head_size),
             vocabulary=int(embedding.shape[0]) if has_head else 0,
-            bytes_per_number=getattr(torch, dtype).itemsize,
+            bytes_per_number=getattr(torch, dtype_name(dtype)).itemsize,
         )
 
     @property
@@ -157,6 +160,7 @@ class ModelCost:
 def _build(model: Any, revision: str | None, gguf_file: str | None) -> Any:
     from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
+    model = as_id(model)
     if isinstance(model, str):
         model = AutoConfig.from_pretrained(model, revision=revision, gguf_file=gguf_file, trust_remote_code=False)
     if isinstance(model, PreTrainedConfig):

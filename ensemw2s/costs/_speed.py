@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ensemw2s._validation import check_integer, check_real
+from ensemw2s._validation import check_integer, check_real, dtype_name
 from ensemw2s.costs._model import ModelCost
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["measure_bandwidth", "measure_flops"]
 
@@ -18,7 +21,7 @@ def measure_flops(
     n_tokens: int = 512,
     seconds: float = 1.0,
     device: str = "cpu",
-    dtype: str = "float32",
+    dtype: str | torch.dtype = "float32",
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Operations per second of products with matrices of the model's shapes.
@@ -33,8 +36,8 @@ def measure_flops(
         Time to spend, about; at least two rounds over all shapes are run.
     device : str, default="cpu"
         Name of the torch device.
-    dtype : str, default="float32"
-        Name of the torch dtype.
+    dtype : str or torch.dtype, default="float32"
+        Or its name.
     clock : callable, default=time.perf_counter
         Clock in seconds. ``time.process_time`` ignores other processes, and counts all threads together.
 
@@ -53,7 +56,7 @@ def measure_flops(
     import torch
 
     n_tokens = check_integer(n_tokens, "n_tokens", minimum=1)
-    kind = getattr(torch, dtype)
+    kind = getattr(torch, dtype_name(dtype))
     pairs = [
         (
             torch.ones(n_tokens, inputs, device=device, dtype=kind),

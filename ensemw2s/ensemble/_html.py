@@ -9,6 +9,7 @@ from sklearn.utils.metaestimators import available_if
 
 from ensemw2s._fitted_html import FittedHTML, learner_name, skipped
 from ensemw2s._html import Markup, facts, panel, share_bar, table
+from ensemw2s._validation import as_id
 from ensemw2s.ensemble._rounds_table import four_digits, member_names, rounds_table
 
 __all__ = ["EnsembleHTML"]
@@ -39,7 +40,7 @@ class EnsembleHTML(FittedHTML):
         """The weak learners side by side, drawn by `VotingClassifier`, whose block is private to scikit-learn."""
         from sklearn.ensemble import VotingClassifier
 
-        names = [each if isinstance(each, str) else learner_name(each) for each in self.estimators]
+        names = [as_id(each) if isinstance(as_id(each), str) else learner_name(each) for each in self.estimators]
         named = [
             (f"estimators[{k}]: {name}", each)
             for k, (name, each) in enumerate(zip(names, self.estimators, strict=True))

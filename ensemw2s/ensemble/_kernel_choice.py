@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ensemw2s._validation import as_id
 from ensemw2s.kernels import get_backend
 
 __all__ = ["check_backend"]
@@ -29,5 +30,5 @@ def check_backend(backend: str, estimator: Any) -> None:
     import torch
 
     # None is an HFCausalLM's choice, and that of one which is still an id; a learner without a device is on the CPU.
-    device = None if isinstance(estimator, str) else getattr(estimator, "device", "cpu")
+    device = None if isinstance(as_id(estimator), str) else getattr(estimator, "device", "cpu")
     get_backend(backend, device=device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from ensemw2s._validation import check_option, shorten
+from ensemw2s._validation import as_id, check_option, shorten
 from ensemw2s.ensemble._answer_vote import AnswerVote, join_members
 from ensemw2s.ensemble._kernel_choice import check_backend
 from ensemw2s.ensemble._token_mixture import TokenMixture
@@ -95,7 +95,7 @@ class Members:
 
 
 def _is_learner(given: Any) -> bool:
-    return isinstance(given, str) or (hasattr(given, "token_logits") and not isinstance(given, type))
+    return isinstance(as_id(given), str) or (hasattr(given, "token_logits") and not isinstance(given, type))
 
 
 def _remedy(given: Any, takes_several: bool) -> str:
@@ -109,7 +109,7 @@ def _remedy(given: Any, takes_several: bool) -> str:
 
 
 def _learner(given: Any) -> Any:
-    if isinstance(given, str):
+    if isinstance(as_id(given), str):
         from ensemw2s.learners import HFCausalLM
 
         return HFCausalLM(given)

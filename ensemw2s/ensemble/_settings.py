@@ -9,6 +9,7 @@ from typing import Any
 from sklearn.base import clone
 
 from ensemw2s._fingerprint import describe, describe_model, describe_tokenizer, without_reports
+from ensemw2s._validation import as_id
 from ensemw2s.ensemble._rounds import seed_parameters
 from ensemw2s.learners import BigramLearner, HFCausalLM, HFClassifier, learner_tokenizer, load_generation_config
 from ensemw2s.storage import class_name, parameter_names
@@ -50,8 +51,8 @@ def describe_estimator(estimator: Any, name: str) -> Any:
     Of a language model with adapters only the tokenizer and its settings are described: the weights of its base are
     compared when the adapters are read.
     """
-    if estimator is None or isinstance(estimator, str):
-        return estimator
+    if estimator is None or isinstance(as_id(estimator), str):
+        return as_id(estimator)
     if isinstance(estimator, HFCausalLM | HFClassifier | BigramLearner):
         return _describe_learner(estimator, name)
     parameters = estimator.get_params(deep=False)
@@ -83,7 +84,7 @@ def _describe_learner(learner: Any, name: str) -> dict[str, Any]:
         described["end of generation"] = getattr(generation, "eos_token_id", None)
     if parameters.get("peft_config", "default") is None:
         # All its weights are trained, so no round keeps those that it started from.
-        model = parameters["model"]
+        model = as_id(parameters["model"])
         named = f"{getattr(model, '__module__', '')}.{getattr(model, '__qualname__', type(model).__name__)}"
         described["model"] = describe_model(model, f"{name}.model") if isinstance(model, str) else named
         described["revision"] = parameters["revision"]

@@ -16,6 +16,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from ensemw2s._rows import check_labels, label_column
 from ensemw2s._ties import class_credit
 from ensemw2s._usable import LengthCheck
+from ensemw2s._validation import as_id
 from ensemw2s.ensemble._classifier_rows import check_rows, input_tags
 from ensemw2s.ensemble._html import EnsembleHTML
 from ensemw2s.ensemble._member_sequence import MemberSequence, mean_importances
@@ -298,7 +299,7 @@ class BaseVotingClassifier(
 
     def _weak_learner(self) -> Any:
         """The weak learner, not cloned; a model id becomes an `HFClassifier`."""
-        if isinstance(self.estimator, str):
+        if isinstance(as_id(self.estimator), str):
             from ensemw2s.learners import HFClassifier
 
             return HFClassifier(self.estimator)

@@ -9,7 +9,7 @@ from typing import Any
 from sklearn.base import clone
 
 from ensemw2s._fingerprint import describe, describe_model, fingerprint_questions, mixed_precision
-from ensemw2s._validation import check_integer, shorten
+from ensemw2s._validation import as_id, check_integer, shorten
 from ensemw2s.experiments._tasks import Task
 from ensemw2s.pseudo import PseudoLabeler
 
@@ -73,10 +73,11 @@ def as_model(model: Any, params: Mapping[str, Any] | None, name: str, *, several
 
 
 def _is_model(given: Any) -> bool:
-    return isinstance(given, str) or (hasattr(given, "get_params") and not isinstance(given, type))
+    return isinstance(as_id(given), str) or (hasattr(given, "get_params") and not isinstance(given, type))
 
 
 def _title(given: Any) -> str:
+    given = as_id(given)
     return given.rstrip("/").split("/")[-1] if isinstance(given, str) else type(given).__name__
 
 

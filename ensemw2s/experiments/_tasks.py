@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ensemw2s._validation import as_id
 from ensemw2s.datasets import QADataset, to_binary
 from ensemw2s.ensemble import FineTunedGenerator, LLMAdaBoostClassifier, TokenAdaBoostGenerator
 from ensemw2s.metrics import chance_level
@@ -67,7 +68,7 @@ class GenerationTask:
         return Part(questions.drop_answers(), np.asarray(questions.answers, dtype=object))
 
     def learner(self, model: Any) -> Any:
-        if not isinstance(model, str):
+        if not isinstance(as_id(model), str):
             return model
         from ensemw2s.learners import HFCausalLM
 
@@ -96,7 +97,7 @@ class ClassificationTask:
         return Part([self._rows.texts[row] for row in rows], self._rows.labels[rows])
 
     def learner(self, model: Any) -> Any:
-        if not isinstance(model, str):
+        if not isinstance(as_id(model), str):
             return model
         from ensemw2s.learners import HFClassifier
 

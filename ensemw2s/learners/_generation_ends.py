@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ensemw2s._validation import as_id
 from ensemw2s.learners._loading import load_generation_config
 
 __all__ = ["generation_ends"]
@@ -38,11 +39,11 @@ def generation_ends(learner: Any) -> list[int]:
 
 def _settings(learner: Any) -> tuple[Any, Any]:
     """The generation configuration, and the end that the model's configuration would give it by itself."""
-    if not isinstance(learner.model, str) or learner.gguf_file is not None:
+    if not isinstance(as_id(learner.model), str) or learner.gguf_file is not None:
         with learner.lend_model() as model:
             settings = getattr(model, "generation_config", None)
             return settings, _default(settings, model.config)
-    settings = load_generation_config(learner.model, learner.revision)
+    settings = load_generation_config(as_id(learner.model), learner.revision)
     return settings, None if settings is None else _default(settings, learner._read_config())
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ensemw2s._encoding import PromptTemplate, cut_prompt, encode_questions, frame_of, tokenize
-from ensemw2s._validation import as_texts, of_kind, shorten
+from ensemw2s._validation import as_id, as_texts, dtype_name, of_kind, shorten
 from ensemw2s.learners._head_weights import load_with_head
 from ensemw2s.learners._loading import load_model
 from ensemw2s.tokens import pad_left, positions_of
@@ -71,7 +71,11 @@ class SequenceHead:
             untrained: list[str] = []
         else:
             loaded, untrained = load_with_head(
-                learner.model, self.n_classes, dtype=learner.dtype, revision=learner.revision, verbose=learner.verbose
+                as_id(learner.model),
+                self.n_classes,
+                dtype=dtype_name(learner.dtype),
+                revision=learner.revision,
+                verbose=learner.verbose,
             )
         # Decoders find the last token by looking for this id, and would build a cache that nobody reads.
         loaded.config.get_text_config().pad_token_id = self.pad_token_id

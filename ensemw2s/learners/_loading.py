@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
 from ensemw2s._progress import redrawn
+from ensemw2s._validation import as_id, dtype_name
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._model_folder import check_on_hub, looked_through, refuse_adapter
 from ensemw2s.learners._rng import isolated_rng
@@ -81,7 +82,7 @@ def load_model(
 
     from ensemw2s.learners._output_head import read_head_once
 
-    torch_dtype = getattr(torch, dtype)
+    model, torch_dtype = as_id(model), getattr(torch, dtype_name(dtype))
     # Heads that a checkpoint lacks are initialised at random: they too must be the same in every round. A model that is
     # loaded to be scored can be trained later, which torch refuses for tensors made in inference mode.
     with isolated_rng(0), torch.inference_mode(mode=False):
@@ -289,6 +290,7 @@ def load_tokenizer(
     ValueError
         If the model is a function and no tokenizer is given.
     """
+    tokenizer, model = as_id(tokenizer), as_id(model)
     if tokenizer is None:
         if callable(model):
             raise ValueError("tokenizer must be given when model is a function. Got None instead.")
@@ -347,6 +349,7 @@ def folder_stamp(name: Any) -> tuple:
     name : str or callable
         Model id, folder or factory.
     """
+    name = as_id(name)
     if not isinstance(name, str) or not Path(name).is_dir():
         return ()
     found = [(entry.name, entry.stat()) for entry in os.scandir(name) if entry.is_file()]

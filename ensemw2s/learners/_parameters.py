@@ -9,7 +9,7 @@ from typing import Any
 from sklearn.utils import check_random_state
 
 from ensemw2s._encoding import check_template
-from ensemw2s._validation import check_bool, check_integer, check_option, check_positive, shorten
+from ensemw2s._validation import as_id, check_bool, check_integer, check_option, check_positive, dtype_name, shorten
 from ensemw2s.learners._adapter_config import check_adapter_config
 from ensemw2s.learners._training_args import check_training_args
 
@@ -58,13 +58,13 @@ def check_parameters(learner: Any, *, truncations: tuple[str, ...] = ("error", "
 
 
 def _check_model(learner: Any) -> None:
-    if not (isinstance(learner.model, str) or callable(learner.model)) or hasattr(learner.model, "state_dict"):
+    if not (isinstance(as_id(learner.model), str) or callable(learner.model)) or hasattr(learner.model, "state_dict"):
         raise TypeError(
             f"model must be a hub id, a folder or a function that returns a model. Got "
             f"{type(learner.model).__name__} instead; save a live model with save_pretrained and pass its folder."
         )
     for name in ("gguf_file", "revision"):
-        if getattr(learner, name, None) is not None and not isinstance(learner.model, str):
+        if getattr(learner, name, None) is not None and not isinstance(as_id(learner.model), str):
             raise ValueError(
                 f"{name} must be None when model is a function: it belongs to a hub id or folder. Got "
                 f"{shorten(getattr(learner, name))} instead."
@@ -118,13 +118,13 @@ def _check_callbacks(callbacks: Any) -> None:
 def _largest(dtype: Any) -> float:
     import torch
 
-    return float(torch.finfo(getattr(torch, dtype)).max)
+    return float(torch.finfo(getattr(torch, dtype_name(dtype))).max)
 
 
 def _check_torch_names(dtype: Any, device: Any) -> None:
     import torch
 
-    torch_dtype = getattr(torch, dtype, None) if isinstance(dtype, str) else None
+    torch_dtype = getattr(torch, dtype_name(dtype), None) if isinstance(dtype_name(dtype), str) else None
     if not (isinstance(torch_dtype, torch.dtype) and torch_dtype.is_floating_point):
         raise ValueError(f"dtype must name a floating-point torch dtype, such as 'float32'. Got {dtype!r} instead.")
     if device is None:

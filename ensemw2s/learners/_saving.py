@@ -12,7 +12,7 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from ensemw2s._tokenizer_digest import digest_tokenizer
-from ensemw2s._validation import shorten
+from ensemw2s._validation import as_id, dtype_name, shorten
 from ensemw2s.learners._buffers import outline_of_buffers
 from ensemw2s.learners._distributed import n_processes
 from ensemw2s.learners._hf_learner import BASE_PARAMETERS, HFLearner
@@ -118,6 +118,7 @@ class LearnerWriter:
         fitted : bool, default=False
             Whether it is a member, whose training is over: its callbacks are left out.
         """
+        estimator = as_id(estimator)
         if isinstance(estimator, str):
             return {"$base": self._base((estimator, None, None), f"{self._owner}{name}")}
         if isinstance(estimator, SavedObject) and not isinstance(estimator, HFLearner | BigramLearner):
@@ -135,7 +136,9 @@ class LearnerWriter:
         if isinstance(parameters.get("training_args"), Mapping):
             kept = {key: value for key, value in parameters["training_args"].items() if key not in _OF_THIS_MACHINE}
             parameters["training_args"] = kept or None
-        if isinstance(parameters.get("tokenizer"), str) and os.path.isdir(parameters["tokenizer"]):
+        if "dtype" in parameters:
+            parameters["dtype"] = dtype_name(parameters["dtype"])
+        if isinstance(as_id(parameters.get("tokenizer")), str) and os.path.isdir(parameters["tokenizer"]):
             parameters["tokenizer"] = learner_tokenizer(estimator)  # written along: the folder is of this machine
         encoded = {key: self.encode(value, f"{name}.{key}") for key, value in parameters.items()}
         return {"$learner": {"class": class_name(type(estimator)), "base": base, "parameters": encoded}}
@@ -291,6 +294,6 @@ class LearnerWriter:
 
 def _key(learner: HFLearner) -> tuple:
     """What tells a learner's base from others."""
-    place = tuple(getattr(learner, name, None) for name in BASE_PARAMETERS)
+    place = tuple(as_id(getattr(learner, name, None)) for name in BASE_PARAMETERS)
     kind = next(base.__name__ for base in type(learner).__mro__ if base.__module__.startswith("ensemw2s."))
-    return (*place, kind, *(repr(getattr(learner, name, None)) for name in _READ_AS))
+    return (*place, kind, *(repr(dtype_name(getattr(learner, name, None))) for name in _READ_AS))

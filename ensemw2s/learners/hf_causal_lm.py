@@ -21,6 +21,7 @@ from ensemw2s._encoding import (
     padding_id,
 )
 from ensemw2s._modes import own_modes
+from ensemw2s._validation import as_id, dtype_name
 from ensemw2s.learners._adapters import AdapterHost, default_lora
 from ensemw2s.learners._causal_forward import CausalForward
 from ensemw2s.learners._distributed import current_launch
@@ -54,10 +55,10 @@ class HFCausalLM(CausalForward):
 
     Parameters
     ----------
-    model : str or callable
+    model : str, path or callable
         Hub id, local folder, or a function without arguments that returns a `transformers.PreTrainedModel` with the
         same weights at each call. Not a live model: ``clone`` would copy it every round.
-    tokenizer : str or transformers.PreTrainedTokenizerBase, optional
+    tokenizer : str, path or transformers.PreTrainedTokenizerBase, optional
         The model's own if None; required when `model` is a function.
     peft_config : "default", peft.PeftConfig or None, default="default"
         What is trained: LoRA of rank 8 on all linear layers, adapters of your own choice, or, with None, all weights.
@@ -96,8 +97,8 @@ class HFCausalLM(CausalForward):
         Passed to Trainer.
     gguf_file, revision : str, optional
         Passed to ``from_pretrained``.
-    dtype : str, default="float32"
-        Name of the torch dtype of the weights.
+    dtype : str or torch.dtype, default="float32"
+        Of the weights: the torch dtype, or its name.
     device : str, optional
         "cuda" where there is one, else "cpu", if None.
     random_state : int, RandomState or None, default=None
@@ -141,7 +142,7 @@ class HFCausalLM(CausalForward):
 
     def __init__(
         self,
-        model: str | Callable[[], Any],
+        model: str | os.PathLike[str] | Callable[[], Any],
         *,
         tokenizer: Any = None,
         peft_config: str | PeftConfig | None = "default",
@@ -157,7 +158,7 @@ class HFCausalLM(CausalForward):
         callbacks: Sequence[Any] = (),
         gguf_file: str | None = None,
         revision: str | None = None,
-        dtype: str = "float32",
+        dtype: str | torch.dtype = "float32",
         device: str | None = None,
         random_state: Any = None,
         verbose: bool = False,
@@ -343,17 +344,20 @@ class HFCausalLM(CausalForward):
         self.cue_head_ids_ = encode_cue_head(frame, self.tokenizer_, self.cue_ids_)
 
     def _read_config(self) -> Any:
-        if not isinstance(self.model, str) or self.gguf_file is not None:
+        if not isinstance(as_id(self.model), str) or self.gguf_file is not None:
             with self.lend_model() as model:
                 return model.config
-        return load_config(self.model, self.revision)
+        return load_config(as_id(self.model), self.revision)
 
     def _adapter_config(self) -> Any:
         return default_lora() if isinstance(self.peft_config, str) else self.peft_config
 
     def _find_host(self) -> AdapterHost:
         config = self._adapter_config()
-        base = (self.model, folder_stamp(self.model), self.revision, self.gguf_file, self.dtype, self._device())
+        base = (
+            as_id(self.model), folder_stamp(self.model), self.revision, self.gguf_file, dtype_name(self.dtype),
+            self._device(),
+        )  # fmt: skip
         return shared_host(base, lambda: AdapterHost(self._load_base(config), config), config)
 
     def _load_untrained(self) -> tuple[Any, list[str]]:

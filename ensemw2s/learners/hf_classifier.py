@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from ensemw2s._encoding import PromptTemplate, refuse_unknown
 from ensemw2s._modes import own_modes
 from ensemw2s._rows import check_labels, label_column
 from ensemw2s._ties import class_credit
-from ensemw2s._validation import as_texts, check_option, check_same_length, check_weight, shorten
+from ensemw2s._validation import as_id, as_texts, check_option, check_same_length, check_weight, dtype_name, shorten
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._adapters import AdapterHost, default_lora
 from ensemw2s.learners._distributed import current_launch
@@ -48,10 +49,10 @@ class HFClassifier(ClassifierMixin, HFLearner):
 
     Parameters
     ----------
-    model : str or callable
+    model : str, path or callable
         Hub id, local folder, or a function without arguments that returns a `transformers.PreTrainedModel` with the
         same weights at each call. Not a live model: ``clone`` would copy it every round.
-    tokenizer : str or transformers.PreTrainedTokenizerBase, optional
+    tokenizer : str, path or transformers.PreTrainedTokenizerBase, optional
         The model's own if None; required when `model` is a function.
     head : {"sequence-classification", "verbalizer"}, default="sequence-classification"
         A new linear layer over the classes, on an encoder or a decoder. Or a causal language model that is asked for a
@@ -92,8 +93,8 @@ class HFClassifier(ClassifierMixin, HFLearner):
         Passed to Trainer.
     revision : str, optional
         Passed to ``from_pretrained``; only with a hub id.
-    dtype : str, default="float32"
-        Name of the torch dtype of the weights.
+    dtype : str or torch.dtype, default="float32"
+        Of the weights: the torch dtype, or its name.
     device : str, optional
         "cuda" where there is one, else "cpu", if None.
     random_state : int, RandomState or None, default=None
@@ -128,7 +129,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
 
     def __init__(
         self,
-        model: str | Callable[[], Any],
+        model: str | os.PathLike[str] | Callable[[], Any],
         *,
         tokenizer: Any = None,
         head: str = "sequence-classification",
@@ -146,7 +147,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         training_args: dict[str, Any] | None = None,
         callbacks: Sequence[Any] = (),
         revision: str | None = None,
-        dtype: str = "float32",
+        dtype: str | torch.dtype = "float32",
         device: str | None = None,
         random_state: Any = None,
         verbose: bool = False,
@@ -400,7 +401,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         config = self._adapter_config()
         base = (
             type(self).__name__, self.head, self._head.n_classes, self._head.pad_token_id,
-            self.model, folder_stamp(self.model), self.revision, self.dtype, self._device(),
+            as_id(self.model), folder_stamp(self.model), self.revision, dtype_name(self.dtype), self._device(),
         )  # fmt: skip
 
         def build() -> AdapterHost:
@@ -429,7 +430,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
     def _read_config(self) -> Any:
         if callable(self.model):
             return load_model(self.model, auto_class="AutoModel", dtype=self.dtype).config
-        return load_config(self.model, self.revision)
+        return load_config(as_id(self.model), self.revision)
 
     def _length_limit(self, config: Any, tokenizer: Any) -> int | None:
         limits = [
