@@ -313,3 +313,42 @@ def test_from_pandas_gold_option_in_an_empty_cell_is_refused() -> None:
 def test_from_pandas_labels_may_name_columns() -> None:
     frame = pd.DataFrame({"question": ["a"], "D": ["x"], "C": ["y"], "key": ["C"]})
     assert QADataset.from_pandas(frame, choices=["D", "C"], label="key").answers == ("y",)
+    assert QADataset.from_pandas(frame.assign(key=["c"]), choices=["D", "C"], label="key").answers == ("y",)
+
+
+def test_from_pandas_numbers_that_name_columns() -> None:
+    frame = pd.DataFrame({"question": ["a", "b"], "1": ["x", "u"], "2": ["y", "v"], "3": ["z", "w"]})
+
+    def read(*labels, names=("1", "2", "3")):
+        renamed = frame.rename(columns=dict(zip("123", names, strict=True))).assign(key=list(labels))
+        return QADataset.from_pandas(renamed, choices=list(names), label="key").answers
+
+    assert read(1, 3) == ("x", "w") == read(1, 3, names=(1, 2, 3)) == read("1", "3")  # 3 is no position
+    assert read(0, 2) == ("x", "w") == read(0, 2, names="012")  # 0 is the name of no column, or of the first
+    with pytest.raises(ValueError, match="can be read as"):
+        read(0, 1, names="210")
+
+
+def test_from_pandas_labels_with_two_readings_are_refused() -> None:
+    frame = pd.DataFrame({"question": ["a", "b"], "1": ["x", "u"], "2": ["y", "v"], "3": ["z", "w"]})
+    with pytest.raises(ValueError, match=r"label\[0\] = 1 can be read as a position counted from 0 and as one of"):
+        QADataset.from_pandas(frame.assign(key=[1, 2]), choices=["1", "2", "3"], label="key")
+    swapped = frame.rename(columns={"1": "B", "2": "A"}).assign(key=["B", "w"])  # the second row names no column
+    with pytest.raises(ValueError, match=r"label\[0\] = 'B' can be read as the name of a column and as option 'A'"):
+        QADataset.from_pandas(swapped, choices=["B", "A", "3"], label="key")
+    with pytest.raises(TypeError, match=r"labels\[0\] must be an int.* Got True"):
+        QADataset.from_pandas(frame.assign(key=[True, False]), choices=["1", "2"], label="key")
+
+
+def test_from_pandas_refuses_a_name_that_two_columns_have() -> None:
+    frame = pd.DataFrame([["a", "b", "x"], ["c", "d", "y"]], columns=["question", "question", "answer"])
+    with pytest.raises(ValueError, match=r"frame must have one column 'question'\. Got 2 of this name"):
+        QADataset.from_pandas(frame)
+
+
+@pytest.mark.parametrize("bad", [None, {"text": None, "label": ["A"]}, {"text": ["x"], "label": None}])
+def test_from_dataset_missing_options_are_named(bad) -> None:
+    good = ["x", "y"] if bad is None else {"text": ["x", "y"], "label": ["A", "B"]}
+    table = Dataset.from_dict({"prompt": ["p", "q"], "choices": [bad, good], "label": ["A", "A"]})
+    with pytest.raises((TypeError, ValueError), match=r"choices\[0\] must"):
+        QADataset.from_dataset(table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ def gold_positions(
 
 def _of_plain(row: int, label: Any, options: Sequence[Any]) -> Any:
     """Position for a label beside options that have no keys."""
-    if not isinstance(label, str):
+    if not isinstance(label, str) or not isinstance(options, Iterable):
         return _whole(label)
     text = label.strip()
     found = [place for place, option in enumerate(options) if isinstance(option, str) and option.strip() == text][:1]
@@ -108,7 +108,7 @@ def _numbers_are_keys(labels: Sequence[Any], names: Sequence[list[str]]) -> bool
             raise ValueError(
                 f"label[{row}] = {number} can be read as a position counted from 0 and as one of that question's "
                 f"option labels {keys}, which differ. Pass texts (str(label)) for option labels, or, for "
-                "positions, choices as plain lists without labels."
+                "positions, choices as plain lists without labels (columns: under names that are no numbers)."
             )
     return False
 

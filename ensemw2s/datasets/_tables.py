@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemw2s._rows import is_missing
@@ -94,7 +94,16 @@ def columns_from_pandas(frame: pandas.DataFrame, names: Mapping[str, str | Seque
         raise TypeError(
             f"frame must be a pandas.DataFrame. Got {type(frame).__name__} instead; use from_list or from_dataset."
         )
-    return _columns(list(frame.columns), lambda column: list(frame[column]), names)
+    return _columns(list(frame.columns), lambda column: _cells(frame, column), names)
+
+
+def _cells(frame: pandas.DataFrame, column: str) -> list[Any]:
+    cells = frame[column]
+    if cells.ndim != 1:
+        raise ValueError(
+            f"frame must have one column {column!r}. Got {cells.shape[1]} of this name; rename or drop the others."
+        )
+    return list(cells)
 
 
 def to_dataset(qa: QADataset) -> datasets.Dataset:
@@ -160,7 +169,8 @@ def _columns(
             _unfold_choices(found)
     by_text = labels is None
     if labels is not None and found.get("choices"):
-        by_text = all(label in options for label, options in zip(labels, found["choices"], strict=False))
+        pairs = zip(labels, found["choices"], strict=False)
+        by_text = all(isinstance(options, Iterable) and label in options for label, options in pairs)
     return Table({_PARAMETERS[key]: values for key, values in found.items()}, by_text, by_column)
 
 
@@ -193,7 +203,7 @@ def _unfold_choices(found: dict[str, Any]) -> None:
                 raise ValueError(
                     f"choices[{row}] must have the keys 'text' and 'label'. Got {entry!r} instead; correct that row."
                 )
-            if len(entry["text"]) != len(entry["label"]):
+            if any(entry[key] is None for key in ("text", "label")) or len(entry["text"]) != len(entry["label"]):
                 raise ValueError(
                     f"choices[{row}] must have one label for each text. Got {entry!r} instead; correct that row."
                 )
@@ -210,15 +220,30 @@ def _join_columns(found: dict[str, Any], columns: list[str]) -> None:
     found["choices"] = [[row[place] for place in places] for row, places in zip(cells, kept, strict=True)]
     if "label" not in found:
         return
-    named = all(isinstance(label, str) and label.strip() in columns for label in found["label"])
-    positions = gold_positions(found["label"], cells, [columns] * len(cells) if named else None)
-    for row, (place, places) in enumerate(zip(positions, kept, strict=True)):
-        if isinstance(place, int) and 0 <= place < len(columns) and place not in places:
+    labels, names = found["label"], {str(column).strip().casefold() for column in columns}
+    named = all(not isinstance(label, str) or label.strip().casefold() in names for label in labels)
+    positions = gold_positions(labels, cells, [columns] * len(cells) if named else None)
+    for row, (label, place, places) in enumerate(zip(labels, positions, kept, strict=True)):
+        if not named and isinstance(label, str):
+            _check_one_reading(row, label, place, columns)
+        if not isinstance(place, int) or isinstance(place, bool):
+            continue  # an error of QADataset's
+        if 0 <= place < len(columns) and place not in places:
             raise ValueError(
                 f"label[{row}] names the option in column {columns[place]!r}, which is empty there; correct that row."
             )
         positions[row] = places.index(place) if place in places else place
     found["label"] = positions
+
+
+def _check_one_reading(row: int, label: str, place: int, columns: list[str]) -> None:
+    """Refuse a letter, number or text of one option that is the name of another's column."""
+    for column, name in enumerate(columns):
+        if str(name).strip() == label.strip() and column != place:
+            raise ValueError(
+                f"label[{row}] = {label!r} can be read as the name of a column and as option {columns[place]!r}, since "
+                f"other rows name no column of {columns}. Name a column in every row, or pass positions as int."
+            )
 
 
 def _is_empty(cell: Any) -> bool:
