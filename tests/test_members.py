@@ -187,7 +187,7 @@ def test_a_longest_answer_is_counted_by_the_tokenizer_that_makes_it_longest():
 @pytest.mark.parametrize("unit", ["token", 3])
 def test_tokens_of_different_tokenizers_can_have_no_weights(unit):
     model = booster(by_words(), by_words(), by_bytes(), unit=unit)
-    message = r"unit must be 'sample' or 'option'.*estimators\[2\] has another tokenizer than estimators\[0\]"
+    message = r"unit must be 'sample', .* or 'option'.*estimators\[2\] has another tokenizer than estimators\[0\]"
     with pytest.raises(ValueError, match=message):
         model.fit(X, Y, choices=CHOICES)
 

@@ -252,7 +252,7 @@ def test_several_answers_to_a_question_are_refused(bigram):
 
 def test_no_rows_are_refused():
     teacher = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
-    with pytest.raises(ValueError, match="X must hold at least one row"):
+    with pytest.raises(ValueError, match="X must not be empty"):
         PseudoLabeler().label(teacher, np.empty((0, 1)))
 
 
