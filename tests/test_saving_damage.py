@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from damage_matrix import outcomes
 from damaged_files import DAMAGES, spoil
 from saved_ensembles import bagged, base_folder, open_ensemble, relist, saved, voting
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -64,6 +65,16 @@ def test_a_damaged_file_is_named(pair, tmp_path, name, damage):
     blamed = "manifest.json|ensemble.json" if (damage, name) == ("swapped", "manifest.json") else path.name
     with pytest.raises(CheckpointError, match=blamed):
         TokenAdaBoostGenerator.from_pretrained(tmp_path / "copy")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", ["ratings", "sweep", "learner BigramLearner", "pipeline", "checkpoint of classes"])
+def test_no_damage_is_silent_or_waited_for(tmp_path, name):
+    """A part of the matrix; ``python tests/damage_matrix.py`` goes through all kinds of files and damages."""
+    found = list(outcomes(name, tmp_path, damages=("bit", "deleted", "pipe")))
+    assert len(found) >= 3
+    assert [case for case in found if case[-1] not in ("named", "as before")] == []
+    assert [case for case in found if case[-1] == "named"]
 
 
 # Malice: whoever makes the folder also makes its manifest fit
