@@ -119,14 +119,15 @@ WITHOUT_LOOP = {"assistant_ensemble_weight", "is_assistant"}  # another law with
 
 
 class Definition(PreTrainedModel, GenerationMixin):
-    """Log of the mixed probabilities plus the mean of the log-normalizers, in float64."""
+    """Log of the mixed probabilities plus the mean of the log-normalizers, or the mean of the logits, in float64."""
 
     config_class = PreTrainedConfig
     main_input_name = "input_ids"
 
-    def __init__(self, plain, votes):
+    def __init__(self, plain, votes, combine):
         super().__init__(PreTrainedConfig(vocab_size=258))
         self.plain, self.shares = nn.ModuleList(plain), [vote / sum(votes) for vote in votes]
+        self.combine = combine
 
     def forward(self, input_ids, attention_mask=None, **kwargs):
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
@@ -135,18 +136,19 @@ class Definition(PreTrainedModel, GenerationMixin):
             z = [model(ids[real][None]).logits[0].double() for model in self.plain]
             proba = sum(share * each.softmax(dim=-1) for share, each in zip(self.shares, z, strict=True))
             scale = sum(share * each.logsumexp(dim=-1) for share, each in zip(self.shares, z, strict=True))
-            logits[row, real] = proba.log() + scale[:, None]
+            mean = sum(share * each for share, each in zip(self.shares, z, strict=True))
+            logits[row, real] = mean if self.combine == "logits" else proba.log() + scale[:, None]
         return CausalLMOutput(logits=logits)
 
 
 @cache
-def definition_and_mixture():
+def definition_and_mixture(combine):
     members, votes = fitted_members("llama")[:2], [1.0, 2.0]
-    definition = Definition([plain_model(member) for member in members], votes).eval()
+    definition = Definition([plain_model(member) for member in members], votes, combine).eval()
     definition.generation_config = GenerationConfig(
         eos_token_id=256, pad_token_id=257, bos_token_id=None, use_cache=False
     )
-    return definition, MixtureForCausalLM.from_members(members, votes)
+    return definition, MixtureForCausalLM.from_members(members, votes, combine=combine)
 
 
 @cache
@@ -204,9 +206,15 @@ def test_mixture_of_one_writes_what_its_plain_model_writes(name):
             assert_same(found, expected, settings)
 
 
-@pytest.mark.parametrize("name", sorted(set(CASES) - WITHOUT_LOOP))
-def test_mixture_of_two_writes_what_the_definition_says(name):
-    definition, mixture = definition_and_mixture()
+@pytest.mark.parametrize(
+    ("name", "combine"),
+    [
+        *((name, "probabilities") for name in sorted(set(CASES) - WITHOUT_LOOP)),
+        *((name, "logits") for name in ("num_beams", "output_logits", "repetition_penalty")),
+    ],
+)
+def test_mixture_of_two_writes_what_the_definition_says(name, combine):
+    definition, mixture = definition_and_mixture(combine)
     for settings in CASES[name]:
         of_one_prompt = {"assistant_model", "prompt_lookup_num_tokens"} & set(settings)
         inputs = (IDS[1:2], MASK[1:2]) if of_one_prompt else (IDS[:2], MASK[:2])
