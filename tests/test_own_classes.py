@@ -18,6 +18,7 @@ from saved_ensembles import relist
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -126,6 +127,14 @@ class SavedPipe(PretrainedMixin, Pipeline):
     pass
 
 
+class SavedJury(PretrainedMixin, VotingClassifier):
+    pass
+
+
+class SavedSearch(PretrainedMixin, GridSearchCV):
+    """Its cross-validation says nothing of how it is stored, which skops knows."""
+
+
 def small(model=None):
     return LLMAdaBoostClassifier(LogisticRegression(C=0.3) if model is None else model, n_estimators=2, random_state=0)
 
@@ -140,6 +149,9 @@ NUMBERS = {
     "booster in a pipeline": lambda: W2SPipeline(
         SavedPipe([("scale", StandardScaler()), ("boost", small())]), SavedPipe([("centre", SavedCentred()),
                                                                               ("fit", GaussianNB())])),
+    "jury of own classes": lambda: W2SPipeline(
+        SavedJury([("one", Columns(GaussianNB())), ("other", GaussianNB())]), GaussianNB()
+    ),
     "booster of boosters": lambda: W2SPipeline(small(small()), GaussianNB()),
 }  # fmt: skip
 
@@ -174,6 +186,7 @@ def test_all_that_a_booster_of_ones_own_has_learned_comes_back(tmp_path):
         Moved(GaussianNB(), by=0.1), Columns(GaussianNB()), Plain(), make_pipeline(Centred(), GaussianNB()),
         SavedPipe([("scale", StandardScaler()), ("boost", small())]),
         small(Columns(GaussianNB())).set_params(sampling="resample"),
+        SavedSearch(GaussianNB(), {"var_smoothing": [1e-9, 1e-3]}, cv=2),
     ],
     ids=lambda weak: type(weak).__name__,
 )  # fmt: skip

@@ -212,6 +212,9 @@ def change(folder: Path, edit) -> None:
         lambda content: content["parameters"]["estimator"]["$learner"].update({"class": "os.system"}),
         lambda content: content["members"][0]["learner"]["$learner"]["parameters"].update(model="x"),
         lambda content: content["members"][0].update(learner={"$base": 0}),
+        lambda content: content["parameters"].update(
+            estimator={"$object": {"class": "HFCausalLM", "parameters": {"model": "someone/else"}, "state": {}}}
+        ),
         lambda content: content.pop("members"),
     ],
 )

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from sklearn.base import BaseEstimator
+from sklearn.utils import Bunch
 
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
@@ -105,13 +106,20 @@ class LearnerReader:
             kind = find_class(content["class"], SavedObject)
             return kind._read_part(self.within(content["place"]), content)
         if tag == "$object":
-            made = find_class(content["class"], Registered)(**self._values(content["parameters"]))
+            kind = find_class(content["class"], Registered)
+            if issubclass(kind, SavedObject):
+                raise ValueError(f"{content['class']} has files of its own")
+            made = kind(**self._values(content["parameters"]))
             made._restore_state(self._values(content["state"]))
             return made
         if tag == "$loss":
             if content["class"] not in LOSSES:
                 raise ValueError(f"{shorten(content['class'])} is none of {', '.join(LOSSES)}")
             return LOSSES[content["class"]](**decode(content["parameters"]))
+        if tag == "$slice":
+            return slice(*map(self.decode, content))
+        if tag == "$bunch":
+            return Bunch(**self._values(content))
         if tag == "$tokenizer":
             return self._tokenizer(content)
         if tag == "$peft":

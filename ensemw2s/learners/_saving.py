@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sklearn.base import BaseEstimator
+from sklearn.utils import Bunch
 
 from ensemw2s._tokenizer_digest import digest_tokenizer
 from ensemw2s._validation import as_id, dtype_name, shorten
@@ -266,6 +267,10 @@ class LearnerWriter:
             return {"$loss": {"class": type(value).__name__, "parameters": encode(value.get_params(), name)}}
         if hasattr(value, "peft_type"):
             return {"$peft": encode_peft_config(value, name)}
+        if type(value) is slice:
+            return {"$slice": [self.encode(entry, name) for entry in (value.start, value.stop, value.step)]}
+        if type(value) is Bunch:  # what scikit-learn's juries call their members by
+            return {"$bunch": {str(key): self.encode(entry, f"{name}[{key!r}]") for key, entry in value.items()}}
         if isinstance(value, HFLearner | BigramLearner):
             if not hasattr(value, "tokenizer_"):
                 return self.estimator(value, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,7 +46,7 @@ __all__ = [
     "write_training",
 ]
 
-_SKOPS = "estimator.skops"
+_SKOPS, _BY_SKOPS = "estimator.skops", "by skops"
 
 
 _DIGESTS: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
@@ -112,7 +113,18 @@ def write_state(learner: Any, path: Path, name: str) -> dict[str, Any]:
         return record
     path.mkdir(parents=True)
     if isinstance(learner, PretrainedMixin):
-        return learner._write_state(path, name)
+        try:
+            return learner._write_state(path, name)
+        except TypeError as error:  # an attribute that only training has shown
+            unwritten = error
+        shutil.rmtree(path)
+        path.mkdir()
+        try:
+            check_skops(learner, name)
+            write_scikit_learn(learner, path / _SKOPS, name, like=clone(learner))
+        except TypeError:
+            raise unwritten from None
+        return {_BY_SKOPS: True}
     write_scikit_learn(learner, path / _SKOPS, name, like=clone(learner))
     return {}
 
@@ -131,7 +143,7 @@ def read_state(learner: Any, record: dict[str, Any], stored: StoredFolder, name:
     name : str
         Folder in it.
     """
-    if isinstance(learner, PretrainedMixin):
+    if isinstance(learner, PretrainedMixin) and not record.get(_BY_SKOPS):
         return learner._read_state(record, stored, name)
     if not isinstance(learner, HFLearner | BigramLearner):
         return read_scikit_learn(stored, f"{name}/{_SKOPS}", like=learner)

@@ -83,7 +83,7 @@ class Pretrained(Registered):
             Branch, tag or commit of the repository.
         base : str or dict, optional
             Folder or hub id of the base model, where it is no longer where it was; its weights must be the same. Of
-            several bases a dict from where they were; for a pipeline a dict, such as ``{"weak": ..., "student": ...}``.
+            several bases a dict from where they were; for a pipeline such a dict, or ``{"weak": ..., "student": ...}``.
         device : str, optional
             Where to put models, such as "cpu". If None, where they were when saved, or, where this machine has no
             such device, the best that it has, which the log says once.
