@@ -15,7 +15,7 @@ from ensemw2s._locks import ThreadLock
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._adapter_config import AdapterMisfitError, check_adapter_config, spelling_of
 from ensemw2s.learners._adapter_slot import AdapterSlot
-from ensemw2s.learners._base_record import SharedBase, base_modules
+from ensemw2s.learners._base_record import SharedBase, base_modules, lasting_buffers
 from ensemw2s.learners._rng import isolated_rng
 from ensemw2s.storage import MALFORMED, write_tensors
 
@@ -308,8 +308,7 @@ class AdapterHost:
             base += [
                 (f"{module}.{name}", buffer)
                 for module, owner in base_modules(self.model)
-                for name, buffer in owner._buffers.items()
-                if buffer is not None
+                for name, buffer in lasting_buffers(owner)
             ]
         return weights_digest(base)
 

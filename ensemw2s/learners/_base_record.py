@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from peft import PeftConfig
 
-__all__ = ["BaseRecord", "SharedBase", "base_modules"]
+__all__ = ["BaseRecord", "SharedBase", "base_modules", "lasting_buffers"]
 
 # Which attention computes is chosen anew where a saved ensemble is read; but for rounding, results do not depend on it.
 _NO_PART = {"_attn_implementation", "_attn_implementation_internal", "_experts_implementation"}
@@ -50,12 +50,11 @@ class BaseRecord:
         modules, tensors, known = {}, {}, {}
         for name, module in base_modules(model):
             modules[name] = type(module).__name__
-            for kind in (module._parameters, module._buffers):
-                for own, tensor in kind.items():
-                    if tensor is not None:
-                        if id(tensor) not in known:  # tied weights have several names
-                            known[id(tensor)] = _digest(tensor)
-                        tensors[f"{name}.{own}"] = known[id(tensor)]
+            for own, tensor in (*module._parameters.items(), *lasting_buffers(module)):
+                if tensor is not None:
+                    if id(tensor) not in known:  # tied weights have several names
+                        known[id(tensor)] = _digest(tensor)
+                    tensors[f"{name}.{own}"] = known[id(tensor)]
         settings = {key: repr(value) for key, value in base.config.to_dict().items() if key not in _NO_PART}
         return cls(modules, settings, tensors)
 
@@ -144,6 +143,16 @@ def base_modules(model: Any) -> Iterator[tuple[str, Any]]:
         The model.
     """
     return _without_adapters(model.get_base_model() if hasattr(model, "get_base_model") else model, "")
+
+
+def lasting_buffers(module: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Names and buffers of a module itself, but for those that a forward pass sets by the length of its rows."""
+    kinds = getattr(module, "rope_type", None)
+    kinds = list(kinds.values()) if isinstance(kinds, dict) else [kinds]
+    follows = any(isinstance(kind, str) and ("dynamic" in kind or kind == "longrope") for kind in kinds)
+    for name, buffer in module._buffers.items():
+        if buffer is not None and not (follows and name.endswith("inv_freq") and "original" not in name):
+            yield name, buffer
 
 
 def _without_adapters(module: Any, name: str) -> Iterator[tuple[str, Any]]:

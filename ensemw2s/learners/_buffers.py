@@ -20,12 +20,12 @@ def outline_of_buffers(model: Any) -> dict[str, list[Any]]:
     """
     import torch
 
-    from ensemw2s.learners._base_record import base_modules
+    from ensemw2s.learners._base_record import base_modules, lasting_buffers
 
     outline: dict[str, list[Any]] = {}
     for name, module in base_modules(model):
-        for own, buffer in module._buffers.items():
-            if buffer is None or buffer.is_meta:
+        for own, buffer in lasting_buffers(module):
+            if buffer.is_meta:
                 continue
             values = torch.nan_to_num(buffer.detach().cpu().double().flatten(), nan=0.5, posinf=1.0, neginf=-1.0)
             places = torch.arange(1, len(values) + 1, dtype=torch.float64) / max(len(values), 1)

@@ -100,6 +100,7 @@ def load_model(
                 )
             _MADE_BY_FACTORIES.add(loaded)
             loaded = _in_dtype(loaded, torch_dtype)
+            _scale_once(loaded)
             read_head_once(loaded)
             return loaded.eval()
         if not os.path.isdir(model):
@@ -115,8 +116,18 @@ def load_model(
         loaded = _without_quantization(loaded)
     own_memory(loaded)
     folder.sign(loaded)
+    _scale_once(loaded)
     read_head_once(loaded)
     return loaded.eval()
+
+
+def _scale_once(model: Any) -> None:
+    """Leave RWKV's weights as they are: it halves them, layer by layer, for a forward pass outside of training.
+
+    It does so for half precision, and the result is the same; but saved, they would be halved again.
+    """
+    if getattr(model.config, "rescale_every", 0):
+        model.config.rescale_every = 0
 
 
 def own_memory(model: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from threading import get_ident
 from typing import Any
 
@@ -61,8 +62,10 @@ def logits_at(model: Any, cells: torch.Tensor, n_last: int, **inputs: Any) -> to
     forwards = last_feed_forward_at(model, cells, n_last)
     if is_plain(head) and not torch.is_grad_enabled():
         forwards.append((head, linear_forward(head)))
-    owner = get_ident()  # who else runs this model, past `lend_model`, has all positions
-    hook = head.register_forward_pre_hook(lambda _, hidden: (pick(hidden[0])[None],) if get_ident() == owner else None)
+    owner = (os.getpid(), get_ident())  # who else runs this model, past `lend_model`, has all positions
+    hook = head.register_forward_pre_hook(
+        lambda _, hidden: (pick(hidden[0])[None],) if (os.getpid(), get_ident()) == owner else None
+    )
     try:
         with replaced_forwards(forwards):
             logits: torch.Tensor = model(**inputs, logits_to_keep=n_last).logits

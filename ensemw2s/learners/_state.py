@@ -18,6 +18,7 @@ from ensemw2s._encoding import n_ids
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._adapters import weights_digest
+from ensemw2s.learners._base_record import base_modules, lasting_buffers
 from ensemw2s.learners._buffers import changed_buffer, outline_of_buffers
 from ensemw2s.learners._hf_learner import BASE_PARAMETERS, HFLearner
 from ensemw2s.learners._loading import load_tokenizer, loading_bar
@@ -61,7 +62,12 @@ def base_digest(learner: Any) -> str | None:
         return None
     if learner.peft_config is None:
         with learner.lend_model() as model:
-            return weights_digest([*model.named_parameters(), *model.named_buffers()])
+            buffers = [
+                (f"{name}.{own}", buffer)
+                for name, module in base_modules(model)
+                for own, buffer in lasting_buffers(module)
+            ]
+            return weights_digest([*model.named_parameters(), *buffers])
     host = learner._host()
     if host not in _DIGESTS:
         _DIGESTS[host] = host.digest(buffers=True)
