@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
+
+from ensemw2s._temporary import temporary_folder
 
 __all__ = ["TokenizerDigest", "digest_tokenizer"]
 
@@ -125,7 +126,7 @@ def _vocabulary_files(tokenizer: Any) -> list[str]:
     """Hashes of the files of a tokenizer without a backend, whose rules are nowhere else: merges, a unigram model."""
     if not hasattr(tokenizer, "save_vocabulary"):
         return []
-    with tempfile.TemporaryDirectory(prefix="ensemw2s-") as folder:
+    with temporary_folder("vocabulary") as folder:
         tokenizer.save_vocabulary(folder)
         files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
         return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]

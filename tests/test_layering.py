@@ -21,6 +21,7 @@ FLOORS = {
     "_locks": 0,
     "_modes": 0,
     "_progress": 0,
+    "_temporary": 0,
     "_validation": 0,
     "exceptions": 0,
     "_encoding": 1,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s._cli._parser import build_parser
+from ensemw2s._temporary import temporary_folder
 from ensemw2s.exceptions import CheckpointError, SweepError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _run(options: Namespace) -> int:
 
         request = make_request(options, preset)
         _check_before_training(options, preset, request)
-        with tempfile.TemporaryDirectory(prefix="ensemw2s-sweep-") as folder:
+        with temporary_folder("sweep") as folder:
             kept = request.arguments.get("out_dir") is not None
             if not kept:
                 request.arguments["out_dir"] = folder

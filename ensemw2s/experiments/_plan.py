@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import uuid
 import warnings
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ensemw2s._progress import progress_bar
+from ensemw2s._temporary import temporary_folder
 from ensemw2s.exceptions import CheckpointError, SweepError
 from ensemw2s.experiments._attempt import attempt_unit, forget_attempts
 from ensemw2s.experiments._parts import difficulty_ratings
@@ -153,7 +153,7 @@ class SweepPlan:
 
     def _folder(self) -> AbstractContextManager[str]:
         if self.out_dir is None:
-            return tempfile.TemporaryDirectory(prefix="ensemw2s-sweep-")
+            return temporary_folder("sweep")
         return nullcontext(self.out_dir)
 
     def _run(self, folder: str, n_jobs: int | None, verbose: bool) -> SweepResult:

@@ -38,10 +38,10 @@ _MADE_BY_FACTORIES: WeakSet[Any] = WeakSet()
 
 
 def load_model(
-    model: str | Callable[[], Any],
+    model: str | os.PathLike[str] | Callable[[], Any],
     *,
     auto_class: str,
-    dtype: str,
+    dtype: str | torch.dtype,
     revision: str | None = None,
     gguf_file: str | None = None,
     verbose: bool = False,
@@ -56,8 +56,8 @@ def load_model(
         seed, so that a randomly initialised model is the same in every round.
     auto_class : str
         Name of the transformers class that opens an id, such as "AutoModelForCausalLM".
-    dtype : str
-        torch dtype of the weights, such as "float32".
+    dtype : str or torch.dtype
+        Of the weights, such as "float32".
     revision, gguf_file : str, optional
         Passed to ``from_pretrained``.
     verbose : bool, default=False

@@ -8,13 +8,13 @@ import os
 import re
 import shutil
 import struct
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ensemw2s._temporary import temporary_folder
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._gguf_header import check_gguf
@@ -93,7 +93,7 @@ def looked_through(model: str, gguf_file: str | None = None) -> Iterator[ModelFo
     if not os.path.isdir(model):
         yield ModelFolder(model, model)
         return
-    with tempfile.TemporaryDirectory(prefix="ensemw2s-model-") as place:
+    with temporary_folder("model") as place:
         hashes = _fill(Path(place), Path(os.path.abspath(model)), gguf_file)
         with _naming(model, place):
             yield ModelFolder(model, place, hashes)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from ensemw2s._temporary import temporary_folder
 from ensemw2s.learners._memory_limit import memory_limit
 from ensemw2s.learners._prompt_file import PromptFile, StoredPrompt
 
@@ -159,8 +159,9 @@ class PromptCache:
     def _write(self, states: dict[bytes, PromptState], limit: int) -> dict[bytes, Any]:
         """The same tensors, in a file."""
         if not os.path.isdir(self._folder):
-            self._folder = tempfile.mkdtemp(prefix="ensemw2s-prompts-")
-            self._remove_folder = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            held = ExitStack()
+            self._folder = held.enter_context(temporary_folder("prompts"))
+            self._remove_folder = weakref.finalize(self, held.close)
         # Several batches share a file, since each that is open counts for the system.
         if self._file is None or self._file.size > max(_SMALLEST_FILE, limit // _MOST_FILES):
             self._file = PromptFile(Path(self._folder) / uuid4().hex)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from weakref import WeakKeyDictionary
 from sklearn.base import BaseEstimator, clone
 
 from ensemw2s._encoding import n_ids
+from ensemw2s._temporary import temporary_folder
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._adapters import weights_digest
@@ -96,7 +96,7 @@ def check_can_be_written(estimator: Any, name: str) -> None:
     starts = hasattr(estimator, "initialize") and hasattr(estimator, "token_logits")
     if isinstance(estimator, PretrainedMixin):
         if starts:
-            with tempfile.TemporaryDirectory(prefix="ensemw2s-") as folder:
+            with temporary_folder("estimator") as folder:
                 clone(estimator).initialize()._write_state(Path(folder), name)
         return
     _check_scikit_learn(estimator, name)

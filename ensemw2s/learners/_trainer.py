@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from ensemw2s._temporary import temporary_folder
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._distributed import Launch, current_launch, local_part
 from ensemw2s.learners._interrupts import Interrupts
@@ -307,7 +307,7 @@ def run_training(
     """
     launch = current_launch("cpu" if use_cpu else "cuda")
     with (
-        tempfile.TemporaryDirectory(prefix="ensemw2s-") as folder,
+        temporary_folder("trainer") as folder,
         reporting(training_args, writes=launch.rank == 0) as (report_settings, reporters),
     ):
         settings: dict[str, Any] = {

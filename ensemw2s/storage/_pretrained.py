@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from sklearn.base import is_classifier
 
+from ensemw2s._temporary import temporary_folder
 from ensemw2s._version import __version__
 from ensemw2s.storage._commit import commit_folder
 from ensemw2s.storage._hub import model_card, open_pretrained, upload_folder
@@ -146,7 +146,7 @@ class Pretrained(Registered):
         ValueError
             If the base is a folder of this machine and not included.
         """
-        with tempfile.TemporaryDirectory(prefix="ensemw2s-") as place:
+        with temporary_folder("upload") as place:
             folder = Path(place) / "upload"
             with commit_folder(folder, kind=type(self).__name__) as beside:
                 bases = self._write_files(beside, include_base)
