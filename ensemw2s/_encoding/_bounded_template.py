@@ -152,7 +152,8 @@ def _instrumented(tree: Any) -> Any:
             return nodes.Const(node.data, lineno=node.lineno)
 
         def visit_Concat(self, node: Any) -> Any:
-            first, *rest = [through("string", through("_measured", part)) for part in self.generic_visit(node).nodes]
+            parts: list[Any] = getattr(self.generic_visit(node), "nodes")  # noqa: B009
+            first, *rest = [through("string", through("_measured", part)) for part in parts]
             for part in rest:
                 first = nodes.Add(first, part, lineno=node.lineno)
             return first

@@ -92,7 +92,9 @@ def refuse_unknown(
     ValueError
         Names the row.
     """
-    for place, row in enumerate(rows if n_embeddings is not None else ()):
+    if n_embeddings is None:
+        return
+    for place, row in enumerate(rows):
         largest = max(row, default=0)
         if largest >= n_embeddings:
             error = ValueError(

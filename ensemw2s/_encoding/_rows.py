@@ -117,7 +117,7 @@ def encode_cue_head(frame: Frame, tokenizer: Any, cue_ids: Sequence[int]) -> lis
 
 
 def encode_for_learner(
-    learner: Any, prompts: Sequence[str], *, room: int | None = None, numbers: Sequence[int] | None = None
+    learner: Any, prompts: Sequence[str], *, room: int | None = None, numbers: Any = None
 ) -> list[list[int]]:
     """Tokens from which a learner starts to answer: its tokenizer, template, cue and truncation.
 
@@ -129,7 +129,7 @@ def encode_for_learner(
         Questions.
     room : int, optional
         Tokens that a prompt may have; a longer one is cut where the learner's ``truncation`` is "prompt".
-    numbers : sequence of int, optional
+    numbers : sequence or ndarray of int, optional
         What messages call each row; 0, 1, ... if None.
 
     Returns

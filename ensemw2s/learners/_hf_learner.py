@@ -152,7 +152,7 @@ class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
         rows.
         """
         self.n_embeddings_ = getattr(config.get_text_config(), "vocab_size", None)
-        if None not in (needed, self.n_embeddings_) and needed >= self.n_embeddings_:
+        if needed is not None and self.n_embeddings_ is not None and needed >= self.n_embeddings_:
             raise WeakLearnerError(
                 f"The tokenizer has {len(self.tokenizer_)} tokens, the model only {self.n_embeddings_} embeddings, and "
                 f"none for {self.tokenizer_.convert_ids_to_tokens(needed)!r}, which {use}; pass the tokenizer that "
