@@ -23,6 +23,7 @@ from sklearn.pipeline import make_pipeline
 
 from ensemw2s import EasyHardSplit, QADataset, RandomSplit, load_arc, load_quartz, load_sciq, make_qa, to_binary
 from ensemw2s.splits import fingerprints, question_groups
+from ensemw2s.splits._words import words
 
 COLOURS = ("red", "blue", "green", "brown", "black", "white", "pink", "grey", "gold", "tan")
 NAMES = tuple("".join(letters) for letters in itertools.product("bdfgkl", "aeiou", "mnprst", "o"))
@@ -90,6 +91,32 @@ def test_case_blanks_punctuation_and_width_make_no_other_question(copy, near_dup
 
 
 @pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Какой газ поглощают растения?", "КАКОЙ ГАЗ ПОГЛОЩАЮТ РАСТЕНИЯ?"),
+        ("Ποιο αέριο;", "ΠΟΙΟ ΑΕΡΙΟ;"),
+        ("\N{CYRILLIC CAPITAL LETTER BYELORUSSIAN-UKRAINIAN I}ce", "ice"),
+        ("\N{GREEK CAPITAL LETTER NU}ew", "new"),
+        ("مَا هُوَ الغَازُ", "ما هو الغـاز"),
+        ("שָׁלוֹם", "שלום"),
+    ],
+)
+def test_capitals_and_points_make_no_other_word_in_any_script(one, other):
+    assert words(one) == words(other)
+
+
+def test_the_case_of_no_letter_counts():
+    letters = [letter for letter in map(chr, range(0xD800)) if letter.upper() != letter.lower()]
+    assert len(letters) > 2000
+    assert [letter for letter in letters if words(letter.upper()) != words(letter.lower())] == []
+
+
+def test_marks_that_make_another_letter_count():
+    assert words("か") != words("が")
+    assert words("अग") != words("आग")
+
+
+@pytest.mark.parametrize(
     ("question", "twin"),
     [
         (
@@ -108,6 +135,7 @@ def test_case_blanks_punctuation_and_width_make_no_other_question(copy, near_dup
         ("水在多少度时会结成冰", "水在多少度时会结为冰"),
         ("氷は何度で溶けますか", "氷は何度で解けますか"),
         ("얼음은 몇 도에서 녹습니까", "얼음이 몇 도에서 녹습니까"),
+        ("ꦠꦤꦼꦩ꧀ꦲꦶꦗꦺꦴꦚꦼꦫꦥ꧀ꦒꦱ꧀", "ꦠꦤꦼꦩ꧀ꦲꦶꦗꦺꦴꦚꦼꦫꦥ꧀ꦒꦢ꧀"),
     ],
 )
 def test_a_flipped_twin_is_the_same_question(question, twin):
