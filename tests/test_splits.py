@@ -253,6 +253,9 @@ def test_rows_of_numbers_are_linked_by_groups_alone():
 def test_what_is_no_question_is_refused(X, error, message):
     with pytest.raises(error, match=message):
         question_groups(X)
+    if not isinstance(X, str):  # a text is one row, too few for two parts
+        with pytest.raises(error, match=message):
+            next(RandomSplit(weak_size=1, strong_size=None, test_size=1).split(X))
 
 
 @pytest.mark.parametrize("near_duplicates", [0.0, 1.5, -1])

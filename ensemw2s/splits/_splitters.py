@@ -57,7 +57,8 @@ class _ThreePartSplit:
         """Sizes of the parts, the rows in an order that the file has no say in, and their groups in this order."""
         self.get_n_splits()
         strong = {} if self.strong_size is None else {"strong_size": self.strong_size}
-        sizes = part_sizes(len(X), weak_size=self.weak_size, **strong, test_size=self.test_size)
+        n_rows = X.shape[0] if hasattr(X, "shape") else len(X)  # a sparse matrix, refused below, has no length
+        sizes = part_sizes(n_rows, weak_size=self.weak_size, **strong, test_size=self.test_size)
         labels = question_groups(X, groups, near_duplicates=self.near_duplicates)
         rows = np.argsort(fingerprints(X), kind="stable")
         _, first, inverse = np.unique(labels[rows], return_index=True, return_inverse=True)

@@ -9,8 +9,8 @@ import regex
 from confusable_homoglyphs.confusables import confusables_data
 
 # What cannot be seen (zero-width marks, soft hyphens, direction marks, variation selectors); accents, and the points
-# that Arabic, Hebrew and Syriac may be written without, but not what makes another letter of a Japanese one, nor a Greek
-# iota below; the stroke that draws Arabic words out.
+# that Arabic, Hebrew and Syriac may be written without, but not what makes another letter of a Japanese one, nor an
+# iota below a Greek one; the stroke that draws Arabic words out.
 _UNSEEN = regex.compile(
     r"[\p{Default_Ignorable_Code_Point}\p{Cf}\u0640"
     r"[[\p{Mn}&&[\p{Inherited}\p{Arabic}\p{Hebrew}\p{Syriac}]]--[\u0345\u3099\u309A]]]",
