@@ -12,6 +12,7 @@ import pytest
 from safetensors import safe_open
 from saved_ensembles import base_folder, saved
 from tiny_models import TEMPLATE
+from transformers import AutoModelForCausalLM
 
 from ensemw2s import CheckpointError, HFCausalLM, HFClassifier, TokenAdaBoostGenerator
 from ensemw2s.learners import _model_folder
@@ -174,15 +175,25 @@ def test_the_header_of_a_gguf_file_is_gone_through(tmp_path):
     check_gguf(tmp_path / "model.gguf")
 
 
+def test_weights_that_are_cut_while_they_are_read_do_not_end_the_process(base):
+    """transformers maps them into memory, where a file that has been cut is a bus error."""
+    expected = load(base).state_dict()
+    with _model_folder.looked_through(str(base)) as folder:
+        os.truncate(base / "model.safetensors", 100)
+        found = AutoModelForCausalLM.from_pretrained(folder.path).state_dict()
+    for name, tensor in expected.items():
+        assert tensor.equal(found[name])
+
+
 def test_a_base_that_is_replaced_while_it_is_read_is_noticed(tmp_path, monkeypatch):
     """What is parsed is what was hashed, also by transformers: other settings fit the same weights."""
     shutil.copytree(saved("tokens-lora-base"), tmp_path / "saved")
     path = tmp_path / "saved" / "base" / "config.json"
     fill = _model_folder._fill
 
-    def replace(place, source, gguf_file):
+    def replace(*arguments):
         edit(path, layer_norm_epsilon=0.5)
-        return fill(place, source, gguf_file)
+        return fill(*arguments)
 
     monkeypatch.setattr(_model_folder, "_fill", replace)
     with pytest.raises(CheckpointError, match=r"(config|tokenizer_config)\.json is damaged: its sha256"):

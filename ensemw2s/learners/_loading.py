@@ -159,7 +159,7 @@ def load_config(model: str, revision: str | None = None) -> Any:
     """
     from transformers import AutoConfig
 
-    with looked_through(model) as folder:
+    with looked_through(model, weights=False) as folder:
         return folder.sign(AutoConfig.from_pretrained(folder.path, revision=revision, trust_remote_code=False))
 
 
@@ -337,7 +337,7 @@ _SOURCES: WeakKeyDictionary[Any, TokenizerSource] = WeakKeyDictionary()
 def _read_tokenizer(source: TokenizerSource, stamp: tuple) -> Any:
     from transformers import AutoTokenizer
 
-    with looked_through(source.name, source.gguf_file) as folder:
+    with looked_through(source.name, source.gguf_file, weights=source.gguf_file is not None) as folder:
         tokenizer = folder.sign(
             AutoTokenizer.from_pretrained(
                 folder.path, revision=source.revision, gguf_file=source.gguf_file, trust_remote_code=False

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from ensemw2s._temporary import temporary_folder
 from ensemw2s._validation import shorten
@@ -24,6 +24,7 @@ __all__ = ["ModelFolder", "check_on_hub", "files_read", "looked_through", "refus
 
 _CONTENT = {".bpe", ".jinja", ".json", ".model", ".spm", ".tiktoken", ".txt", ".vocab"}
 _WEIGHTS = {".gguf", ".safetensors"}
+_LARGEST_COPY = 2**30  # bytes of weights
 _LARGEST_CONFIG, _LARGEST_JSON = 16 * 2**20, 512 * 2**20  # bytes
 _INDEX = ".safetensors.index.json"
 _TEMPLATES = "additional_chat_templates"
@@ -37,7 +38,7 @@ _LARGEST_NUMBER = 10**40  # some have 10**30 for no limit
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A private folder with copies of the small files of another, and links to its weights.
+    """A private folder with copies of the files of another, and links to weights that are too large to be copied.
 
     Attributes
     ----------
@@ -68,7 +69,7 @@ def files_read(loaded: Any) -> dict[str, str] | None:
 
 
 @contextmanager
-def looked_through(model: str, gguf_file: str | None = None) -> Iterator[ModelFolder]:
+def looked_through(model: str, gguf_file: str | None = None, *, weights: bool = True) -> Iterator[ModelFolder]:
     """Lend what transformers is to open in place of a folder; a hub id stays one.
 
     What transformers parses is what was looked at: sizes and counts that no model has, and names that lead out of the
@@ -80,6 +81,8 @@ def looked_through(model: str, gguf_file: str | None = None) -> Iterator[ModelFo
         Folder or hub id.
     gguf_file : str, optional
         Name of a file in it.
+    weights : bool, default=True
+        Whether weights will be read.
 
     Yields
     ------
@@ -94,7 +97,7 @@ def looked_through(model: str, gguf_file: str | None = None) -> Iterator[ModelFo
         yield ModelFolder(model, model)
         return
     with temporary_folder("model") as place:
-        hashes = _fill(Path(place), Path(os.path.abspath(model)), gguf_file)
+        hashes = _fill(Path(place), Path(os.path.abspath(model)), gguf_file, _LARGEST_COPY if weights else 0)
         with _naming(model, place):
             yield ModelFolder(model, place, hashes)
 
@@ -146,7 +149,7 @@ def check_on_hub(model: str, revision: str | None, gguf_file: str | None) -> Non
         _shards(parse_json(read_file(found, _LARGEST_JSON, links_of(found.parent)), found), found)
 
 
-def _fill(place: Path, source: Path, gguf_file: str | None) -> dict[str, str]:
+def _fill(place: Path, source: Path, gguf_file: str | None, largest_copy: int) -> dict[str, str]:
     links, hashes = links_of(source), {}
     weights = {entry.name for entry in os.scandir(source) if Path(entry.name).suffix in _WEIGHTS}
     names = sorted(entry.name for entry in os.scandir(source) if Path(entry.name).suffix in _CONTENT)
@@ -178,7 +181,7 @@ def _fill(place: Path, source: Path, gguf_file: str | None) -> dict[str, str]:
         if not (source / name).parent.resolve().is_relative_to(root):
             raise CheckpointError(f"{source / name} lies outside its folder, behind a link. Do not use it.")
         (place / name).parent.mkdir(parents=True, exist_ok=True)
-        _link(place / name, source / name, links)
+        _link(place / name, source / name, links, largest_copy)
     for path, configuration in configurations.items():
         _check_configuration(configuration, path, place)
     return hashes
@@ -199,17 +202,31 @@ def _inside(name: str, path: Path) -> str:
     return name
 
 
-def _link(link: Path, path: Path, links_into: Path) -> None:
-    """Let a name in the private folder stand for a file with weights, which is not copied."""
+def _link(link: Path, path: Path, links_into: Path, largest_copy: int) -> None:
+    """Let a name in the private folder stand for a file with weights, which is copied where it is not too large.
+
+    transformers maps files into memory: if one is cut while it is read, the process ends.
+    """
     try:
-        with open_plain(path, None, links_into):
-            pass
+        with open_plain(path, None, links_into) as file:
+            if os.fstat(file.fileno()).st_size <= largest_copy and _copy(file, link):
+                return
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing. Copy or download the folder again.") from error
     try:
         link.symlink_to(path.resolve())
     except OSError:  # Windows keeps them to administrators
         shutil.copyfile(path, link)
+
+
+def _copy(file: BinaryIO, copy: Path) -> bool:
+    try:
+        with open(copy, "wb") as written:
+            shutil.copyfileobj(file, written, 2**20)
+    except OSError:  # no room for temporary files
+        copy.unlink(missing_ok=True)
+        return False
+    return True
 
 
 def _without_files(settings: Any, content: bytes, path: Path) -> bytes:
