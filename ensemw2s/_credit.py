@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import is_classifier
 
 from ensemw2s._ties import class_credit
+from ensemw2s._validation import is_overridden
 
 __all__ = ["credit"]
 
@@ -18,7 +19,8 @@ def credit(model: Any, X: Any, gold: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     model : estimator
-        Fitted. Its own ``credit(X, y)`` counts, if it has one; a classifier's ties show in its ``predict_proba``.
+        Fitted. Its own ``credit(X, y)`` counts, if it has one and no later ``predict`` of its own; a classifier's ties
+        show in its ``predict_proba``.
     X : object
         n rows.
     gold : ndarray of shape (n,)
@@ -28,7 +30,7 @@ def credit(model: Any, X: Any, gold: np.ndarray) -> np.ndarray:
     -------
     ndarray of shape (n,), float64
     """
-    if hasattr(model, "credit"):
+    if hasattr(model, "credit") and not is_overridden(model, "predict", since="credit"):
         return np.asarray(model.credit(X, gold), dtype=np.float64)
     said = np.asarray(model.predict(X))
     if is_classifier(model) and hasattr(model, "predict_proba") and hasattr(model, "classes_"):

@@ -12,7 +12,7 @@ import numpy as np
 from ensemw2s._fingerprint import row_digests
 from ensemw2s._progress import progress_bar
 from ensemw2s._ties import draw_option, tied_best
-from ensemw2s._validation import is_blank, shorten
+from ensemw2s._validation import is_blank, is_overridden, shorten
 from ensemw2s.exceptions import CheckpointError, WeakLearnerError
 from ensemw2s.storage import MALFORMED, Steps, decode, encode, write_json
 
@@ -170,6 +170,12 @@ def _options(teacher: Any, questions: Any, *_: Any, random_state: int, batch: in
     if np.isnan(proba).any():
         row = int(np.argmax(np.isnan(proba).any(axis=1)))
         raise WeakLearnerError(f"The teacher's predict_proba is NaN for {shorten(questions.prompts[row])}.")
+    if is_overridden(teacher, "predict", since="predict_proba"):  # a teacher's own rule, which its labels follow
+        said = np.asarray(teacher.predict(questions), dtype=object)
+        pairs = zip(said, questions.choices, strict=True)
+        places = [options.index(text) if text in options else -1 for text, options in pairs]
+        sure = np.where(np.array(places) < 0, 0.0, proba[np.arange(len(said)), places])
+        return Labels(said, proba, sure)
     with np.errstate(divide="ignore"):
         best = tied_best(-np.log(proba), questions.n_choices)
     y = np.empty(len(questions), dtype=object)

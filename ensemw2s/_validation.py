@@ -220,3 +220,16 @@ def _refuse_where(vector: NDArray[np.float64], name: str, bad: NDArray[np.bool_]
     if bad.any():
         row = int(np.argmax(bad))
         raise ValueError(f"{name} must hold {constraint}. Got {name}[{row}] = {float(vector[row])!r} instead.")
+
+
+def is_overridden(value: Any, method: str, *, since: str) -> bool:
+    """Whether a class has a `method` of its own that is newer than another one, which therefore knows nothing of it."""
+    if method in vars(value):
+        return since not in vars(value)
+    places = {name: _place(type(value), name) for name in (method, since)}
+    return places[method] < places[since]
+
+
+def _place(kind: type, name: str) -> int:
+    """How far up among the classes that a class derives from the one is that defines a name."""
+    return next((place for place, base in enumerate(kind.__mro__) if name in vars(base)), len(kind.__mro__))

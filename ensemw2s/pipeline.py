@@ -23,7 +23,7 @@ from ensemw2s._progress import progress_bar
 from ensemw2s._saved_pipeline import SavedPipeline
 from ensemw2s._stages import Stages, check_folders, interrupted_with, open_stages
 from ensemw2s._usable import UsableRows, usable_examples
-from ensemw2s._validation import shorten
+from ensemw2s._validation import is_overridden, shorten
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble import check_voting, has_members, input_tags
 from ensemw2s.metrics import chance_level
@@ -392,7 +392,9 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         alpha = weak.estimator_weights_
         # One row of votes per prefix of the ensemble, and the uniform vote: the members run once for all of them.
         votes = np.vstack([np.tril(np.ones((len(alpha), 1)) * alpha), np.ones(len(alpha))])
-        if hasattr(weak, "judge_under"):
+        if is_overridden(weak, "predict", since="predict_under"):  # which would pass over it
+            right_rows = [credit(weak.with_votes(row), X, gold) for row in votes]
+        elif hasattr(weak, "judge_under") and not is_overridden(weak, "predict_under", since="judge_under"):
             right_rows = list(weak.judge_under(votes, X, gold)[1])
         else:  # an ensemble of one's own, which need not know of ties
             right_rows = [np.asarray(answers == gold, dtype=np.float64) for answers in weak.predict_under(votes, X)]

@@ -488,3 +488,36 @@ def test_blank_answers_of_the_first_member_cost_the_baseline_and_nothing_else():
 def test_tags_say_what_the_weak_side_reads(pair, reads_texts):
     tags = get_tags(W2SPipeline(*pair)).input_tags
     assert (tags.string, tags.two_d_array) == (reads_texts, not reads_texts)
+
+
+class Contrary(LLMAdaBoostClassifier):
+    """Says the other class than its members."""
+
+    def predict(self, X):
+        return np.where(super().predict(X) == "yes", "no", "yes")
+
+
+class Last(TokenAdaBoostGenerator):
+    """Says the last option, whatever its members find."""
+
+    def predict(self, X, choices=None):
+        found = super().predict(X, choices)
+        found[:] = [options[-1] for options in X.choices]
+        return found
+
+
+def test_a_prediction_of_ones_own_is_what_is_judged_and_taught():
+    X, y = numbers()
+    booster = Contrary(GaussianNB(), n_estimators=3, sampling="resample", random_state=0)
+    pipeline = W2SPipeline(booster, GaussianNB()).fit(X[:32], y[:32], X[32:64], y[32:64])
+    report, ensemble = pipeline.evaluate(X[64:], y[64:]), pipeline.weak_
+    first = ensemble.with_votes(ensemble.estimator_weights_[:1])
+    assert len(ensemble.estimators_) > 1
+    assert_array_equal(report.correct["ensemble"], ensemble.predict(X[64:]) == y[64:])
+    assert_array_equal(report.correct["weak"], first.predict(X[64:]) == y[64:])
+    settings = {"n_estimators": 2, "prior": "uniform", "random_state": 2}
+    writing = W2SPipeline(Last(BigramLearner(TOKENIZER), **settings), BigramLearner(TOKENIZER)).fit(EASY, None, HARD)
+    last = [options[-1] for options in HARD.choices]
+    assert list(writing.pseudo_labels_.y) == last
+    right = np.array([options[-1] for options in TEST.choices]) == np.array(TEST.answers)
+    assert_array_equal(writing.evaluate(TEST).correct["ensemble"], right)
