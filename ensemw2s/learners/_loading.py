@@ -82,7 +82,7 @@ def load_model(
 
     from ensemw2s.learners._output_head import read_head_once
 
-    model, torch_dtype = as_id(model), getattr(torch, dtype_name(dtype))
+    torch_dtype = getattr(torch, dtype_name(dtype))
     # Heads that a checkpoint lacks are initialised at random: they too must be the same in every round. A model that is
     # loaded to be scored can be trained later, which torch refuses for tensors made in inference mode.
     with isolated_rng(0), torch.inference_mode(mode=False):
@@ -103,15 +103,16 @@ def load_model(
             _scale_once(loaded)
             read_head_once(loaded)
             return loaded.eval()
-        if not os.path.isdir(model):
-            check_on_hub(model, revision, gguf_file)
-        with loading_bar(verbose), looked_through(model, gguf_file) as folder, without_pickles(model):
+        name = os.fspath(model)
+        if not os.path.isdir(name):
+            check_on_hub(name, revision, gguf_file)
+        with loading_bar(verbose), looked_through(name, gguf_file) as folder, without_pickles(name):
             refuse_adapter(folder)
             loaded, info = getattr(transformers, auto_class).from_pretrained(
                 folder.path, dtype=torch_dtype, revision=revision, gguf_file=gguf_file, trust_remote_code=False,
                 use_safetensors=True if gguf_file is None else None, output_loading_info=True, **kwargs,
             )  # fmt: skip
-            _refuse_missing(info["missing_keys"], model)
+            _refuse_missing(info["missing_keys"], name)
     if gguf_file is not None:
         loaded = _without_quantization(loaded)
     own_memory(loaded)
