@@ -28,6 +28,8 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     LlamaForSequenceClassification,
+    Phi3Config,
+    Phi3ForCausalLM,
     RecurrentGemmaConfig,
     RecurrentGemmaForCausalLM,
     RobertaConfig,
@@ -47,6 +49,7 @@ from ensemw2s import (
     byte_tokenizer,
     check_weak_learner,
 )
+from ensemw2s.scoring import score_answers
 
 SHAPE = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
 COMMON = {"max_position_embeddings": 64, "initializer_range": 0.3}
@@ -93,6 +96,15 @@ def rwkv():
 def recurrent_gemma():
     settings = {**SHAPE, "num_hidden_layers": 3, "num_key_value_heads": 1, "attention_window_size": 8}
     return RecurrentGemmaForCausalLM(RecurrentGemmaConfig(vocab_size=258, **settings, initializer_range=0.3))
+
+
+def long_phi():
+    """Rows of more than 12 tokens have other frequencies than shorter ones."""
+    settings = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [8.0] * 4}
+    longest = {"original_max_position_embeddings": 12}
+    rope = {"rope_parameters": {**settings, **longest}, **longest}
+    special = {"pad_token_id": 257, "bos_token_id": 256, "eos_token_id": 256}
+    return Phi3ForCausalLM(Phi3Config(vocab_size=258, **SHAPE, **COMMON, num_key_value_heads=1, **rope, **special))
 
 
 def xlm():
@@ -220,7 +232,7 @@ def test_answers_are_those_of_the_bare_models(case):
     assert ensemble.token_error(QUESTIONS, ANSWERS) == pytest.approx(np.mean(missed))
 
 
-@pytest.mark.parametrize("model", [bart, rwkv, recurrent_gemma])
+@pytest.mark.parametrize("model", [bart, rwkv, recurrent_gemma, long_phi])
 def test_models_that_heed_no_padding_are_trained_on_each_row_alone(model):
     settings = {"optim": "sgd", "lr_scheduler_type": "constant", "max_grad_norm": 0.0}
     learner = HFCausalLM(
@@ -279,6 +291,20 @@ def test_label_words_are_those_of_the_bare_model_where_it_heeds_no_padding():
         rows = [bare(torch.tensor([[*f"{text}: ".encode()]])).logits[0, -1] for text in TEXTS]
     logits = torch.stack(rows)[:, [ord("n"), ord("y")]]
     np.testing.assert_allclose(classifier.predict_proba(TEXTS), logits.softmax(dim=-1).numpy(), atol=2e-5)
+
+
+def test_rows_of_other_frequencies_are_scored_as_alone():
+    ensemble = boosted(long_phi, tokenizer())
+    bare, eos = bare_models(long_phi, ensemble), tokenizer().eos_token_id
+    nll = []
+    for question, answer in zip(QUESTIONS, ANSWERS, strict=True):
+        prompt, ids = prompt_ids(tokenizer(), question, None), [*f" {answer}".encode(), eos]
+        proba = next_proba(bare, [*prompt, *ids[:-1]])[len(prompt) - 1 :]
+        nll.append(-np.log(proba[np.arange(len(ids)), ids]).sum())
+    tokens = TokenDataset.for_learner(ensemble.estimators_[0], QUESTIONS, ANSWERS)
+    assert tokens.lengths.min() <= 12 < tokens.lengths.max()
+    found = score_answers(ensemble.estimators_, [1.0, 1.0], tokens)
+    np.testing.assert_allclose(tokens.sum_rows(found.nll[0]), nll, atol=2e-5)
 
 
 def test_a_tokenizer_without_eos_is_refused_when_fit_begins():

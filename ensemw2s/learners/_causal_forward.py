@@ -58,7 +58,7 @@ class CausalForward(HFLearner):
             Row by row, in the order of ``batch.labels[batch.is_answer]``.
         """
         from ensemw2s.learners._activated import answers_of_batch
-        from ensemw2s.learners._trainer import answers_alone, batch_tensors, forward_answers
+        from ensemw2s.learners._trainer import batch_tensors, forward_by
         from ensemw2s.learners._ways_to_read import way_to_read
 
         launch = current_launch(self._device())
@@ -66,8 +66,7 @@ class CausalForward(HFLearner):
             if self._cue is not None:
                 logits = answers_of_batch(model, self._host().prompts, batch, self._cue)
             else:
-                forward = answers_alone if way_to_read(model).alone else forward_answers
-                logits = forward(model, *batch_tensors(batch, model.device))
+                logits = forward_by(way_to_read(model))(model, *batch_tensors(batch, model.device))
             return launch.tensor_from_first(logits)
 
     def decode_step(
@@ -123,7 +122,7 @@ class CausalForward(HFLearner):
                 )  # fmt: skip
                 return launch.tensor_from_first(logits), cache
             way = way_to_read(model)
-            if way.alone:
+            if way.alone or (cache is None and len(input_ids) > 1 and way.apart(input_ids.shape[1])):
                 rows = read_alone(model, input_ids, attention_mask, lambda _, row: row[-n_last:])
                 return launch.tensor_from_first(torch.stack(rows)), PrefixCache(input_ids) if use_cache else None
             output = model(
@@ -154,7 +153,8 @@ class CausalForward(HFLearner):
         from ensemw2s.learners._ways_to_read import way_to_read
 
         with self.lend_model() as model:
-            return 0 if way_to_read(model).alone else longest_tree(model)
+            way = way_to_read(model)
+            return 0 if way.alone else min(longest_tree(model), way.longest)
 
     def branch_logits(
         self, prompts: Sequence[np.ndarray], branches: Sequence[Sequence[np.ndarray]], *, batch_size: int
@@ -210,7 +210,7 @@ class CausalForward(HFLearner):
         from ensemw2s.learners._ways_to_read import WayToRead, way_to_read
 
         with self._host().held() as model:
-            if way_to_read(model) != WayToRead():
+            if way_to_read(model) != WayToRead():  # one after another, by rules that a stack does not have
                 return None
         return self._host() if self._cue is None else self._host().prompts
 

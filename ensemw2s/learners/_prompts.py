@@ -13,7 +13,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from ensemw2s.learners._prompt_cache import PromptCache, PromptState
-from ensemw2s.learners._ways_to_read import WayToRead, way_to_read
+from ensemw2s.learners._ways_to_read import way_to_read
 from ensemw2s.tokens import positions_of
 
 __all__ = ["PromptBatch", "PromptReader"]
@@ -127,7 +127,8 @@ class PromptReader:
         """
         if self._is_checked:
             return
-        if way_to_read(model) != WayToRead():
+        way = way_to_read(model)
+        if way.alone or not way.cached:
             raise ValueError(_refusal(model.get_base_model()))
         ids = torch.arange(3, device=model.device)[None]
         with _bare_base(model) as base:

@@ -24,7 +24,7 @@ from ensemw2s.learners._reports import reporting
 from ensemw2s.learners._switches import own_switches
 from ensemw2s.learners._training_args import refuse_idle
 from ensemw2s.learners._training_bar import TrainingBar
-from ensemw2s.learners._ways_to_read import read_alone, way_to_read
+from ensemw2s.learners._ways_to_read import WayToRead, read_alone, way_to_read
 from ensemw2s.tokens import TokenBatch, TokenDataset
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "batch_tensors",
     "fill_rows",
     "forward_answers",
+    "forward_by",
     "label_cells",
     "normalized_weight",
     "run_training",
@@ -196,6 +197,16 @@ def forward_answers(
     ).float()
 
 
+def forward_by(way: WayToRead) -> Callable[..., torch.Tensor]:
+    """`forward_answers`, or `answers_alone` for batches that must be read so."""
+
+    def forward(model: Any, input_ids: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        read = answers_alone if way.apart(input_ids.shape[1]) else forward_answers
+        return read(model, input_ids, *rest)
+
+    return forward
+
+
 def answers_alone(
     model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, _: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:
@@ -257,7 +268,7 @@ def train_weighted(
     return run_training(
         _TokenTrainer, model, rows, _Collator(tokens, weight, pad_token_id),
         lengths=tokens.lengths[rows], total_weight=float(len(weight)),
-        forward=answers_alone if way_to_read(model).alone else forward_answers, **settings,
+        forward=forward_by(way_to_read(model)), **settings,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,10 +39,17 @@ class WayToRead:
         Whether each row must be read alone, without padding and positions of ours, which the model does not heed.
     cached : bool
         Whether the cache of keys and values that it returns can be gone on from, where it returns one.
+    longest : int
+        Tokens up to which rows may share a pass: beyond, the frequencies of all follow the longest (LongRoPE).
     """
 
     alone: bool = False
     cached: bool = True
+    longest: int = sys.maxsize
+
+    def apart(self, n_tokens: int) -> bool:
+        """Whether rows of a batch of this width must be read one at a time."""
+        return self.alone or n_tokens > self.longest
 
 
 def architecture_of(model: Any) -> tuple[Any, ...]:
@@ -162,7 +170,20 @@ def _try_out_rows(model: Any) -> WayToRead | None:
         )
     if not _error(model, long, short, wanted, left=True) <= tolerance:
         return WayToRead(alone=True)
-    return WayToRead(cached=_goes_on(model, long, short, wanted, tolerance))
+    return WayToRead(cached=_goes_on(model, long, short, wanted, tolerance), longest=_longest_together(base))
+
+
+def _longest_together(base: Any) -> int:
+    """Rows of a few tokens do not show it."""
+    limits = [sys.maxsize]
+    waiting = [getattr(base.config.get_text_config(), "rope_parameters", None)]
+    while waiting:
+        settings = waiting.pop()
+        if isinstance(settings, dict):
+            waiting += settings.values()  # by kind of layer
+            if settings.get("rope_type") == "longrope":
+                limits.append(int(settings.get("original_max_position_embeddings") or sys.maxsize))
+    return min(limits)
 
 
 def _error(model: Any, long: list[int], short: list[int], wanted: Sequence[torch.Tensor], *, left: bool) -> float:
