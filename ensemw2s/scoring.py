@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from scipy.special import logsumexp
 from ensemw2s._alike import narrowest
 from ensemw2s._branches import cached_log_proba, share_prompts, tree_log_proba
 from ensemw2s._encoding import padding_id
+from ensemw2s._ties import TOLERANCE
 from ensemw2s._validation import as_texts, check_option, check_same_length
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners.base import answer_logits
@@ -41,11 +42,15 @@ class AnswerScores:
     nll : ndarray of shape (S, n_tokens), float64
         Negative log-likelihood of each answer token, in nats, one row per vote vector.
     predicted : ndarray of shape (S, n_tokens), int64
-        The most probable token in its place.
+        The most probable token in its place; of a tie the lowest id, as greedy decoding writes.
+    error : ndarray of shape (S, n_tokens), float64
+        0 where the token is the most probable one, 1 - 1/m where it is one of m tied ones, else 1; empty unless it
+        was asked for.
     """
 
     nll: np.ndarray
     predicted: np.ndarray
+    error: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 
 
 def score_answers(
@@ -55,6 +60,7 @@ def score_answers(
     *,
     combine: str = "probabilities",
     batch_size: int = 64,
+    with_error: bool = False,
 ) -> AnswerScores:
     r"""Score answer tokens, each given its prompt and the true tokens before it.
 
@@ -73,6 +79,8 @@ def score_answers(
         What is averaged.
     batch_size : int, default=64
         Rows per forward pass.
+    with_error : bool, default=False
+        Whether errors are counted with ties in mind, for one more look at every probability.
 
     Returns
     -------
@@ -87,6 +95,7 @@ def score_answers(
     vote_rows = normalized_votes(votes, len(members))
     nll = np.empty((len(vote_rows), tokens.n_tokens))
     predicted = np.empty((len(vote_rows), tokens.n_tokens), dtype=np.int64)
+    error = np.empty_like(nll) if with_error else np.empty((0, 0))
     for index, labels, logits_of_members in _batches(members, vote_rows, tokens, batch_size):
         mixed: list[torch.Tensor | None] = [None] * len(vote_rows)
         for place, logits in logits_of_members:  # (R, V)
@@ -97,8 +106,11 @@ def score_answers(
         for stage, values in enumerate(mixed):
             log_proba = values if combine == "probabilities" else values.log_softmax(dim=-1)  # type: ignore[union-attr]
             nll[stage, index] = -_pick(log_proba, labels)
-            predicted[stage, index] = values.argmax(dim=-1).cpu().numpy()  # type: ignore[union-attr]
-    return AnswerScores(nll, predicted)
+            best = values.argmax(dim=-1)  # type: ignore[union-attr]
+            predicted[stage, index] = best.cpu().numpy()
+            if with_error:
+                error[stage, index] = _share_missed(log_proba, best, labels)
+    return AnswerScores(nll, predicted, error)
 
 
 def option_nll(
@@ -256,6 +268,21 @@ def _batches(
 
         places, labels = batch.token_index[batch.is_answer], batch.labels[batch.is_answer]
         yield places, torch.from_numpy(labels), member_logits()
+
+
+def _share_missed(log_proba: Any, best: Any, labels: torch.Tensor) -> np.ndarray:
+    """What each label lacks of a right prediction, (R,), where tied tokens share it; `best` are the likeliest ones."""
+    highest = log_proba.gather(1, best[:, None])  # (R, 1)
+    lowest = highest - TOLERANCE * (1.0 + highest.abs())  # of the tokens that are tied with it
+    right = (log_proba.gather(1, labels.to(log_proba.device)[:, None]) >= lowest)[:, 0]
+    others = log_proba[right].scatter_(1, best[right][:, None], -float("inf"))  # a copy
+    # Counting takes longer than looking for the second best, and few rows have something to share.
+    shared = others.amax(dim=-1) >= lowest[right][:, 0]
+    n_tied = np.ones(len(others))
+    n_tied[shared.cpu().numpy()] += (others[shared] >= lowest[right][shared]).sum(dim=-1).cpu().numpy()
+    missed = np.ones(len(labels))
+    missed[right.cpu().numpy()] = 1.0 - 1.0 / n_tied
+    return missed
 
 
 def _pick(log_proba: Any, labels: torch.Tensor) -> np.ndarray:

@@ -6,6 +6,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from sklearn.model_selection import PredefinedSplit
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -22,6 +23,7 @@ from ensemw2s import (
     QADataset,
     TokenAdaBoostGenerator,
     W2SPipeline,
+    cross_val_difficulty,
     word_tokenizer,
 )
 from ensemw2s._credit import credit
@@ -229,3 +231,17 @@ def test_a_classifier_with_equal_logits_is_worth_a_guess():
     classifier.fit(SENTENCES, OPINIONS)
     np.testing.assert_array_equal(classifier.credit(SENTENCES, OPINIONS), 0.5)
     assert classifier.score(SENTENCES, OPINIONS) == np.mean(classifier.predict(SENTENCES) == np.array(OPINIONS))
+
+
+def test_letters_that_a_model_cannot_tell_apart_are_no_easier_because_of_their_ids():
+    letters = ["A", "B", "C", "D"]
+    tokenizer = word_tokenizer(["Question: Answer: q", *letters])
+    model = FineTunedGenerator(BigramLearner(tokenizer)).fit(["q"] * 4, letters)  # .25 each, and then the end
+    np.testing.assert_allclose(model.answer_error(["q"] * 4, letters), 0.75 / 2)
+    assert model.token_error(["q"], ["A"]) == model.token_error(["q"], ["D"]) == 0.375
+    assert list(model.staged_token_error(["q"], ["D"])) == [0.375]
+    assert model.score(["q"], ["A"]) == model.score(["q"], ["D"]) == 0.625
+    asked = [f"{word} {name}" for word in ("north south", "up down") for name in ("q", "seen", "w1", "w2")]
+    halves = PredefinedSplit([0] * 4 + [1] * 4)  # each with every letter once
+    rated = cross_val_difficulty(BigramLearner(tokenizer), asked, letters * 2, cv=halves, near_duplicates=None)
+    np.testing.assert_allclose(rated.ratings, 0.375)

@@ -225,6 +225,8 @@ class BaseTokenGenerator(MemberSequence, TrainingRows, EnsembleHTML, SavedEnsemb
     def token_error(self, X: Any, y: Any = None) -> float:
         """Share of answer tokens predicted wrongly, each given the true tokens before it.
 
+        A token that is one of m tied for the most probable counts 1 - 1/m.
+
         Parameters
         ----------
         X : sequence of str or QADataset, shape (n,)
@@ -241,6 +243,8 @@ class BaseTokenGenerator(MemberSequence, TrainingRows, EnsembleHTML, SavedEnsemb
     @available_if(has_common_tokens)
     def answer_error(self, X: Any, y: Any = None) -> np.ndarray:
         """Share of each answer's tokens predicted wrongly, each given the true tokens before it.
+
+        A token that is one of m tied for the most probable counts 1 - 1/m, so that no rating depends on token ids.
 
         Parameters
         ----------

@@ -85,10 +85,12 @@ class TokenMixture:
         return self.likelihood(votes, prompts, [[answer] for answer in answers], normalize)[:, :, 0]
 
     def token_mistakes(self, votes: Any, questions: QADataset) -> tuple[TokenDataset, np.ndarray]:
-        """The answers' tokens, and for each vote vector which of them are predicted wrongly, (S, n_tokens)."""
+        """The answers' tokens, and for each vote vector the error of each, (S, n_tokens); in part where tokens tie."""
         tokens = TokenDataset.for_learner(self.readers[0], questions.prompts, require_answers(questions))
-        scores = score_answers(self.members, votes, tokens, combine=self.combine, batch_size=self._batch_size())
-        return tokens, scores.predicted != tokens.labels
+        scores = score_answers(
+            self.members, votes, tokens, combine=self.combine, batch_size=self._batch_size(), with_error=True
+        )
+        return tokens, scores.error
 
     def _batch_size(self) -> int:
         return int(getattr(self.members[0], "eval_batch_size", 64))
