@@ -173,8 +173,8 @@ def _options(teacher: Any, questions: Any, *_: Any, random_state: int, batch: in
     if is_overridden(teacher, "predict", since="predict_proba"):  # a teacher's own rule, which its labels follow
         said = np.asarray(teacher.predict(questions), dtype=object)
         pairs = zip(said, questions.choices, strict=True)
-        places = [options.index(text) if text in options else -1 for text, options in pairs]
-        sure = np.where(np.array(places) < 0, 0.0, proba[np.arange(len(said)), places])
+        named = np.array([options.index(text) if text in options else -1 for text, options in pairs])
+        sure = np.where(named < 0, 0.0, proba[np.arange(len(said)), named])
         return Labels(said, proba, sure)
     with np.errstate(divide="ignore"):
         best = tied_best(-np.log(proba), questions.n_choices)
