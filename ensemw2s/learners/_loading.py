@@ -174,7 +174,7 @@ def load_generation_config(model: str, revision: str | None = None) -> Any:
     """
     from transformers import GenerationConfig
 
-    with looked_through(model) as folder:
+    with looked_through(model, weights=False) as folder:
         if Path(folder.path).is_dir() and not (Path(folder.path) / "generation_config.json").exists():
             return None
         try:

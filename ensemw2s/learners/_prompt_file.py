@@ -37,8 +37,8 @@ class StoredPrompt:
 
     def read(self) -> tuple[torch.Tensor, ...] | None:
         """The tensors, on the CPU; None if the file has been cut or changed."""
-        tensors = tuple(self.file.read(piece) for piece in self.pieces)
-        return None if any(tensor is None for tensor in tensors) else tensors  # type: ignore[return-value]
+        tensors = [tensor for tensor in map(self.file.read, self.pieces) if tensor is not None]
+        return tuple(tensors) if len(tensors) == len(self.pieces) else None
 
 
 class PromptFile:

@@ -49,7 +49,7 @@ def parse_json(content: bytes, path: Path, *, own: bool = True) -> Any:
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{path} is damaged: it is no text ({error}). Copy or save the folder again.") from error
     try:
-        rules = {"object_pairs_hook": _unique, "parse_constant": _refuse_constant} if own else {}
+        rules: dict[str, Any] = {"object_pairs_hook": _unique, "parse_constant": _refuse_constant} if own else {}
         value = json.loads(text, **rules)
         _check_depth(value)
     except (ValueError, RecursionError) as error:
