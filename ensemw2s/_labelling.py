@@ -179,8 +179,8 @@ def _options(teacher: Any, questions: Any, *_: Any, random_state: int, batch: in
     with np.errstate(divide="ignore"):
         best = tied_best(-np.log(proba), questions.n_choices)
     y = np.empty(len(questions), dtype=object)
-    places = draw_option(best, questions.prompts, questions.choices, random_state)
-    y[:] = [options[place] for options, place in zip(questions.choices, places, strict=True)]
+    drawn = draw_option(best, questions.prompts, questions.choices, random_state)
+    y[:] = [options[place] for options, place in zip(questions.choices, drawn, strict=True)]
     return Labels(y, proba, proba.max(axis=1))
 
 
