@@ -175,6 +175,29 @@ def test_data_sets_and_settings_that_share_a_folder_are_never_averaged(tmp_path)
     assert paper.table(3, chosen).frame["n_seeds"].tolist() == [2, 2]
 
 
+def test_weak_ensembles_of_other_settings_are_not_pooled_over_strong_models():
+    first = quick()
+    again = run_sweep(
+        [(WEAK, ("stronger", BigramLearner(smoothing=0.01)))], seeds=2, splits=["random"],
+        **{**SETTINGS, "dataset": SMALL, "n_estimators": 2},
+    )  # fmt: skip
+    both = SweepResult([*first.records, *again.records])  # the same weak ensembles, drawn once
+    expected = first.summary()["accuracy"][WEAK[0], STRONG[0], "random", "boosting", "ensemble"]
+    display = W2SBarDisplay.from_frame(both.frame, models=("weak", "ensemble"))
+    assert display.score["ensemble"][0] == pytest.approx(expected)
+    other = [
+        {**record, "seed": record["seed"] + 2, "strong": "stronger"}
+        for record in quick(sizes=(0.2, 0.4, 0.2)).records
+    ]  # fmt: skip
+    mixed = SweepResult([*first.records, *other])
+    for show in (
+        lambda: W2SBarDisplay.from_frame(mixed.frame, models=("weak", "ensemble")),
+        lambda: RoundsDisplay.from_frame(mixed.rounds), lambda: paper.figure(3, mixed), lambda: paper.figure(10, mixed),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="settings"):
+            show()
+
+
 def test_data_sets_by_name_are_levels_of_a_summary_and_refused_by_tables(result):
     records = [{**record, "dataset": "another"} for record in result.records]
     both = SweepResult([*result.records, *records])

@@ -176,6 +176,40 @@ def test_a_single_run_is_that_of_the_first_seed(result, number):
     assert frame.index.get_level_values("split").tolist() == ["random", "easy-hard"]
 
 
+def test_a_single_run_of_every_pair_is_shown_whatever_its_seeds(result, draw):
+    later = [{**record, "weak": "other", "seed": record["seed"] + 5} for record in result.records]
+    both = SweepResult([*result.records, *later])
+    shown = paper.table(5, both)
+    assert list(shown.frame.index) == [
+        (split, weak, "strong") for split in ("random", "easy-hard") for weak in ("weak", "other")
+    ]
+    np.testing.assert_array_equal(*(shown.frame.xs(weak, level="weak") for weak in ("weak", "other")))
+    assert "other → strong, random: 5" in shown.remarks[0]
+    assert "seeds 0, 5" in draw(13, both)._suptitle.get_text()
+
+
+def test_a_student_of_some_seeds_only_has_no_mean_by_round(result):
+    records = [record for record in result.records if record["split"] == "random"]
+    records[0] = {**records[0], "students": {t: row for t, row in records[0]["students"].items() if t != "1"}}
+    frame = paper.table(1, SweepResult(records)).frame
+    assert np.isnan(frame.loc[(*PAIR, 1), ["student", "student_sem", "pgr"]].astype(float)).all()
+    assert frame.loc[(*PAIR, 2), "student"] == paper.table(1, result).frame.loc[(*PAIR, 2), "student"]
+
+
+def test_training_on_easy_refuses_other_raters_of_one_strong_model(result, draw):
+    other = run_sweep(
+        [(("other", BigramLearner(smoothing=9.0)), STRONG)], seeds=[5], splits=["easy-hard"], train_on_easy=True, cv=2,
+        **SETTINGS,
+    )  # fmt: skip
+    both = SweepResult([*result.records, *other.records])
+    for show in (lambda: paper.table("figure-5", both), lambda: draw(5, both)):
+        with pytest.raises(
+            ValueError, match=r"Figure 5 must show one setting of .*rating\.rater.*smoothing, 1.0 and 9"
+        ):
+            show()
+    assert len(paper.table(4, both).frame) == 4  # a row per pair, each with its rater in the title
+
+
 def test_training_on_easy_stands_against_the_oracle_on_hard_questions(result):
     row = paper.table("figure-5", result).frame.loc["strong"]
     scores = result.frame.query("split == 'easy-hard'").pivot(index="seed", columns="model", values="accuracy")

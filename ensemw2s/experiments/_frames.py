@@ -94,4 +94,5 @@ def _unit_columns(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _settings_columns(record: dict[str, Any]) -> dict[str, str]:
-    return {"settings": brief_settings(record), "settings_digest": record.get("settings_digest", "")}
+    digests = {name: record.get(name, "") for name in ("settings_digest", "weak_settings_digest")}
+    return {"settings": brief_settings(record), **digests}

@@ -139,7 +139,7 @@ class SweepResult:
         "student", "oracle", "easy"), accuracy with its bootstrap interval over items (low, high), token_error, chance,
         n_test, n_tied (the items of which m options were tied for the likeliest, and which count 1/m), settings (what
         was asked for, as JSON), settings_digest (a hash of all that the run depends on but the seed, versions of
-        packages included).
+        packages included), weak_settings_digest (of what the weak ensemble alone depends on).
         """
         import pandas as pd
 
@@ -152,8 +152,8 @@ class SweepResult:
         Columns: dataset, task, weak, strong, split, variant, seed, round, vote, error and prior (of training), accuracy
         and token_error of the first `round` members on test, member_accuracy, validation_accuracy, student_accuracy (of
         the student of the first `round` members), and for these members margin (mean over test items), margin_low
-        (tenth percentile), disagreement, error_correlation and q_statistic (means over pairs), settings and
-        settings_digest as in `frame`. nan where there is none.
+        (tenth percentile), disagreement, error_correlation and q_statistic (means over pairs), settings,
+        settings_digest and weak_settings_digest as in `frame`. nan where there is none.
         """
         import pandas as pd
 

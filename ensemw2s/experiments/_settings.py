@@ -18,7 +18,7 @@ _SHOWN = 3  # differences that an error names
 
 
 def with_settings(result: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
-    """A unit's result with all that it was computed with but the seed, as "settings", and its hash.
+    """A unit's result with all that it was computed with but the seed, as "settings", its hash, and the ensemble's.
 
     Parameters
     ----------
@@ -37,7 +37,17 @@ def with_settings(result: dict[str, Any], stored: dict[str, Any]) -> dict[str, A
         "strong": description["strong"],
         "versions": stored.get("versions", {}),
     }
-    return {**result, "settings": settings, "settings_digest": digest(settings)}
+    ensemble = {
+        "weak": {name: value for name, value in weak.items() if name != "labeler"},
+        "readout": description["readout"],
+        "versions": settings["versions"],
+    }
+    return {
+        **result,
+        "settings": settings,
+        "settings_digest": digest(settings),
+        "weak_settings_digest": digest(ensemble),
+    }
 
 
 def brief_settings(record: dict[str, Any]) -> str:
@@ -97,7 +107,7 @@ def cells(records: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield group
 
 
-def refuse_mixture(records: list[dict[str, Any]], shown: str) -> None:
+def refuse_mixture(records: list[dict[str, Any]], shown: str, *, true_labels: bool = False) -> None:
     """Raise where a table or figure would show different experiments as one.
 
     Parameters
@@ -106,6 +116,8 @@ def refuse_mixture(records: list[dict[str, Any]], shown: str) -> None:
         Of the runs that are shown.
     shown : str
         What the error calls the table or figure.
+    true_labels : bool, default=False
+        Whether students on true labels are shown, one for each strong model, whatever the weak one.
 
     Raises
     ------
@@ -121,9 +133,11 @@ def refuse_mixture(records: list[dict[str, Any]], shown: str) -> None:
             )
     first: dict[tuple[Any, ...], dict[str, Any]] = {}
     for record in records:
-        other = first.setdefault(_cell(record)[:-1], record)
-        if _digest(other) != _digest(record):
-            found = list(_differences(other.get("settings"), record.get("settings"), ""))
+        key = (record["strong"], record["split"]) if true_labels else _cell(record)[:-1]
+        other = first.setdefault(key, record)
+        ours, theirs = (_of_true_labels(one) if true_labels else one.get("settings") for one in (record, other))
+        if ours != theirs:
+            found = list(_differences(theirs, ours, ""))
             more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
             raise ValueError(
                 f"{shown} must show one setting of {_name(record)}. Got two, which differ in "
@@ -139,6 +153,14 @@ def _cell(record: dict[str, Any]) -> tuple[Any, ...]:
 def _digest(record: dict[str, Any]) -> str:
     """Of records that no sweep has written, which hold no settings, all are taken for one."""
     return str(record.get("settings_digest", ""))
+
+
+def _of_true_labels(record: dict[str, Any]) -> Any:
+    """What a student on true labels was computed with: nothing of the weak model but who rated the questions."""
+    settings = record.get("settings")
+    if not settings:
+        return settings
+    return {**settings, "weak": {"data": settings["weak"]["data"]}, "readout": None}
 
 
 def _name(record: dict[str, Any]) -> str:

@@ -88,7 +88,9 @@ def single_run_bars(run: SweepResult) -> Any:
     figure = _figure(max(6.0, 1.6 * len(run.comparison()) + 4.0), 3.6)
     axes = figure.subplots()
     W2SBarDisplay.from_frame(run.frame, models=_SINGLE_RUN, ax=axes)
-    axes.set_title(f"{run.records[0]['split']} split, one run, seed {run.records[0]['seed']}", loc="left")
+    seeds = sorted({record["seed"] for record in run.records})
+    named = f"one run, seed {seeds[0]}" if len(seeds) == 1 else f"one run each, seeds {', '.join(map(str, seeds))}"
+    axes.set_title(f"{run.records[0]['split']} split, {named}", loc="left")
     return figure
 
 

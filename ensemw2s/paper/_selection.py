@@ -7,7 +7,16 @@ from typing import Any
 from ensemw2s._validation import check_option
 from ensemw2s.experiments import SweepResult, accuracy
 
-__all__ = ["at_round", "can_choose", "first_seed", "one_variant", "remark_on_rounds", "say_sizes", "with_split"]
+__all__ = [
+    "at_round",
+    "can_choose",
+    "first_seed",
+    "one_variant",
+    "remark_on_rounds",
+    "say_runs",
+    "say_sizes",
+    "with_split",
+]
 
 _CHOICES = ("last", "validation", "best")
 
@@ -38,8 +47,32 @@ def one_variant(result: SweepResult, variant: str | None) -> SweepResult:
 
 
 def first_seed(result: SweepResult) -> SweepResult:
-    """The runs of the smallest seed: a single run of each experiment."""
-    return result.select(seed=min(record["seed"] for record in result.records))
+    """A single run of each pair and split, that of its smallest seed."""
+    first: dict[tuple[str, ...], int] = {}
+    for record in result.records:
+        first[_experiment(record)] = min(record["seed"], first.get(_experiment(record), record["seed"]))
+    records = [record for record in result.records if record["seed"] == first[_experiment(record)]]
+    return SweepResult(records, confidence_level=result.confidence_level)
+
+
+def say_runs(result: SweepResult) -> str:
+    """Which seed the single runs of a result have, as a sentence."""
+    seeds = {_experiment(record): record["seed"] for record in result.records}
+    if len(set(seeds.values())) == 1:
+        return f"One run, seed {result.records[0]['seed']}."
+    named = "; ".join(f"{weak} → {strong}, {split}: {seed}" for (weak, strong, split, *_), seed in seeds.items())
+    return f"One run each, with the smallest seed that there is ({named})."
+
+
+def _experiment(record: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        record["weak"],
+        record["strong"],
+        record["split"],
+        record["dataset"],
+        record["task"],
+        record.get("settings_digest", ""),
+    )
 
 
 def say_sizes(result: SweepResult) -> str:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemw2s.experiments import PGR_REMARK, SweepResult, difference, interval_remark, recovered
-from ensemw2s.paper._selection import at_round, can_choose, remark_on_rounds
+from ensemw2s.experiments import PGR_REMARK, SweepResult, difference, interval_remark, recovered, refuse_mixture
+from ensemw2s.paper._selection import at_round, can_choose, remark_on_rounds, say_runs
 
 if TYPE_CHECKING:
     import pandas
@@ -40,7 +40,8 @@ def rounds_by_pair(result: SweepResult) -> tuple[pandas.DataFrame, list[str]]:
             "student": runs["student_accuracy"],
             "oracle": others["oracle"],
         }.items():
-            row |= {name: values.mean(), f"{name}_sem": values.sem()}
+            # A student of some seeds only would not compare with the ensembles of all.
+            row |= {name: values.mean(skipna=False), f"{name}_sem": values.sem(skipna=False)}
         pgr = _pgr_at(records, members, result.confidence_level)
         rows.append({**row, "chance": runs["chance"].mean(), "pgr": pgr, **_sizes(records)})
     frame = pd.DataFrame(rows).set_index([*_PAIR, "round"])
@@ -131,7 +132,7 @@ def single_runs(result: SweepResult) -> tuple[pandas.DataFrame, list[str]]:
     frame = pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(index, names=["split", *_PAIR]))
     frame = frame.sort_index(level="split", sort_remaining=False, kind="stable", ascending=False)
     remarks = [
-        f"One run, seed {result.records[0]['seed']}.",
+        say_runs(result),
         interval_remark(comparison["n_seeds"], result.confidence_level),
         *remark_on_rounds(result),
     ]
@@ -142,6 +143,7 @@ def trained_on_easy_or_hard(result: SweepResult) -> tuple[pandas.DataFrame, list
     """The strong model on true answers of the easy or of the hard part, tested on hard questions ("Figure 5")."""
     import pandas as pd
 
+    refuse_mixture(result.records, "Figure 5", true_labels=True)
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for record in result.records:
         if "easy" not in record["correct"]:

@@ -65,7 +65,7 @@ def refuse_mixture(frame: pandas.DataFrame, columns: Iterable[str], remedy: str)
             )
 
 
-def refuse_settings(frame: pandas.DataFrame, apart: Iterable[str] = ()) -> None:
+def refuse_settings(frame: pandas.DataFrame, apart: Iterable[str] = (), *, weak_alone: bool = False) -> None:
     """Raise where runs of one pair, split and variant were computed from other data or with other settings.
 
     Parameters
@@ -74,16 +74,21 @@ def refuse_settings(frame: pandas.DataFrame, apart: Iterable[str] = ()) -> None:
         Tidy frame; what columns it lacks are taken for one value.
     apart : iterable of str
         Columns whose values are kept apart.
+    weak_alone : bool, default=False
+        Whether runs with different strong models are taken for runs of one weak ensemble.
     """
     where = [column for column in ("dataset", "task") if column not in apart]
     refuse_mixture(frame, where, "pass the rows of one, as SweepResult.select({column}=...) gives them")
     if "settings_digest" not in frame.columns or "settings_digest" in apart:
         return
-    cell = [column for column in (*apart, *_CELL) if column in frame.columns]
+    weak_alone = weak_alone and "weak_settings_digest" in frame.columns
+    digest, left_out = ("weak_settings_digest", ["strong"]) if weak_alone else ("settings_digest", [])
+    cell = [column for column in (*apart, *_CELL) if column in frame.columns and column not in left_out]
     for _, rows in frame.groupby(cell, dropna=False) if cell else [("", frame)]:
         refuse_mixture(
-            rows, ["settings_digest"],
-            "pass the rows of one, as SweepResult.select({column}=...) gives them; the column 'settings' says which",
+            rows, [digest],
+            "pass the rows of one, as SweepResult.select(settings_digest=...) gives them; the column 'settings' says "
+            "which",
         )  # fmt: skip
 
 

@@ -74,11 +74,11 @@ def pairs_of_frame(
     check_option(metric, "metric", ("accuracy", "token_error"))
     rows = select(frame, ("weak", "strong", "seed", "model", metric), split=split, variant=variant)
     refuse_mixture(rows, ("split", "variant"), "pass {column}=...")
-    refuse_settings(rows)
+    sides = ["weak"] if set(models) <= set(_WEAK_SIDE) else ["weak", "strong"]
+    refuse_settings(rows, weak_alone=sides == ["weak"])
     rows = rows[rows["model"].isin(list(models))]
     if rows.empty:
         raise ValueError(f"frame must hold one of the models {', '.join(models)}. Got none of them.")
-    sides = ["weak"] if set(models) <= set(_WEAK_SIDE) else ["weak", "strong"]
     if sides == ["weak"]:
         rows = rows.drop_duplicates(["weak", "seed", "model", metric])
     refuse_duplicates(rows, [*sides, "seed", "model"])
@@ -89,7 +89,7 @@ def pairs_of_frame(
         keys.append("\n→ ".join(short[side][name] for side, name in zip(sides, key, strict=True)))
         groups.append(group)
     score, low, high = ({name: np.full(len(groups), np.nan) for name in models} for _ in range(3))
-    single = rows["seed"].nunique() == 1
+    single = rows.groupby([*sides, "model"], dropna=False)["seed"].nunique().max() == 1
     counts = set()
     for place, group in enumerate(groups):
         for name in models:

@@ -115,8 +115,9 @@ def rounds_of_frame(
         rows = select(rows, columns)
     others = [column for column in present if column not in columns]
     refuse_mixture(rows, others, "name it in by, or pass {column}=...")
-    refuse_settings(rows, columns)
-    if "strong" not in {*columns, *others}:  # a weak ensemble is the same, whatever student it teaches
+    weak_alone = "strong" not in {*columns, *others}
+    refuse_settings(rows, columns, weak_alone=weak_alone)
+    if weak_alone:  # a weak ensemble is the same, whatever student it teaches
         quantities = [name for name in quantities if name != "student_accuracy"]
         rows = rows.drop_duplicates([*present, *columns, "seed", "round", *quantities])
     refuse_duplicates(rows, [*columns, "seed", "round"])
