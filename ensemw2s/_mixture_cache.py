@@ -82,6 +82,10 @@ class MixtureCache:
         """-1: there is no limit."""
         return -1
 
+    def begins_record(self, number: int) -> bool:
+        """Whether the past is recorded and a group has read nothing of it."""
+        return self.records_past and self.caches[number] is None
+
     def put(self, number: int, cache: Any) -> None:
         """Keep what a group has returned."""
         is_first, self.caches[number] = self.caches[number] is None, cache

@@ -61,11 +61,9 @@ def device_of(member: Any) -> torch.device:
 
 
 def may_forget(member: Any) -> bool:
-    """Whether what a member keeps of a prompt depends on what is read in the same pass."""
-    if getattr(member, "cue_ids_", None) is not None:
-        return True  # a draft may hold the cue, which is then taken for the one of the prompt
-    if not hasattr(member, "lend_model"):
-        return False
+    """Whether a member keeps the last tokens only, so that others cannot be taken back."""
+    if getattr(member, "cue_ids_", None) is not None or not hasattr(member, "lend_model"):
+        return False  # what is kept of prompts before a cue is whole
     with member.lend_model() as model:
         layers = DynamicCache(config=model.config).layers  # of sliding windows, and others that keep the last tokens
     return any(hasattr(layer, "activate_past_recording") for layer in layers)

@@ -268,10 +268,7 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
         input_ids, attention_mask, position_ids = check_inputs(input_ids, attention_mask, position_ids, cache)
         n_last, chosen = kept_positions(logits_to_keep, input_ids.shape[1])
         inputs = (input_ids, attention_mask, position_ids, cache)
-        if self._reads_drafts_apart(cache, n_last):
-            logits = self._prompt_then_drafts(*inputs, n_last)
-        else:
-            logits = self._mixed(*inputs, n_last, returns_cache or past_key_values is not None)
+        logits = self._mixed(*inputs, n_last, returns_cache or past_key_values is not None)
         if chosen is not None:
             logits = logits[:, chosen.to(logits.device)]
         loss = None if labels is None else self._loss(logits, labels, of_loss)
@@ -363,29 +360,6 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
             self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **settings)
         )
 
-    def _reads_drafts_apart(self, cache: MixtureCache, n_last: int) -> bool:
-        """Whether the first step of assisted generation must read the prompt before the drafts behind it."""
-        is_first = cache.records_past and cache.get_seq_length() == 0 and n_last > 1
-        return is_first and any(may_forget(self.members[place]) for place in self.voters)
-
-    def _prompt_then_drafts(
-        self, input_ids: Any, attention_mask: Any, position_ids: Any, cache: MixtureCache, n_last: int
-    ) -> torch.Tensor:
-        n_prompt = input_ids.shape[1] - (n_last - 1)
-        parts = ((slice(0, n_prompt), 1), (slice(n_prompt, input_ids.shape[1]), n_last - 1))
-        logits = [
-            self._mixed(
-                input_ids[:, columns],
-                attention_mask[:, : columns.stop],
-                None if position_ids is None else position_ids[:, columns],
-                cache,
-                n_logits,
-                True,
-            )
-            for columns, n_logits in parts
-        ]
-        return torch.cat(logits, dim=1)
-
     def _new_cache(self, use_cache: bool, *, together: bool = True) -> MixtureCache:
         cache = MixtureCache()
         # Without a cache one after another: such a pass is over all logits of long rows, and gains nothing.
@@ -410,13 +384,28 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
             attention_mask = input_ids.new_ones((len(input_ids), cache.get_seq_length() + input_ids.shape[1]))
         if position_ids is None:
             position_ids = positions_of(attention_mask)[:, -input_ids.shape[1] :]
+        n_new = input_ids.shape[1]
         for number, group in enumerate(cache.groups):
+            begin, before = 0, None
+            if n_new > 1 and cache.begins_record(number) and self._may_forget(group):
+                # What such members drop in their first pass is lost; behind one token all is recorded.
+                begin = 1
+                before, kept = group.step(
+                    input_ids[:, :1], attention_mask[:, :1], position_ids[:, :1], None, n_last=1, use_cache=True
+                )
+                cache.put(number, kept)
             logits, kept = group.step(
-                input_ids, attention_mask, position_ids, cache.caches[number], n_last=n_last, use_cache=use_cache
-            )
+                input_ids[:, begin:], attention_mask, position_ids[:, begin:], cache.caches[number],
+                n_last=min(n_last, n_new - begin), use_cache=use_cache,
+            )  # fmt: skip
             cache.put(number, kept)
+            if before is not None and n_last == n_new:
+                logits = torch.cat([before, logits], dim=2)
             yield group.places, logits.to(self.device).float()
-        cache.advance(input_ids.shape[1], len(input_ids))
+        cache.advance(n_new, len(input_ids))
+
+    def _may_forget(self, group: MemberGroup) -> bool:
+        return any(may_forget(self.members[self.voters[place]]) for place in group.places)
 
 
 AutoConfig.register(MixtureConfig.model_type, MixtureConfig, exist_ok=True)

@@ -126,12 +126,35 @@ def test_a_cache_of_members_grouped_in_another_way_is_refused():
         two(IDS[:, :1], past_key_values=past)
 
 
-@pytest.mark.parametrize("do_sample", [False, True])
-def test_a_mixture_drafts_for_another_model(do_sample):
-    plain, mixture = plain_model(members_of("lora")[0]).float(), mixture_of()
+def members_whose_past_is_taken_back(kind):
+    if kind == "answer":
+        return [fit(tiny_learner(adapt="answer", random_state=seed)) for seed in range(2)]
+    return fitted_members(kind)[:2]
+
+
+@pytest.mark.parametrize("logits_to_keep", [0, 1])
+@pytest.mark.parametrize("kind", ["llama", "gemma3", "answer"])  # gemma3 keeps 7 tokens, fewer than are read here
+def test_what_was_read_is_taken_back_as_far_as_it_is_recorded(kind, logits_to_keep):
+    mixture = MixtureForCausalLM.from_members(members_whose_past_is_taken_back(kind), [1.0, 2.0])
+    ids = torch.tensor([list(b"Is the sky high?: it is")])
+    expected = mixture(ids, use_cache=False).logits
+    past = MixtureCache()
+    past.activate_past_recording()
+    output = mixture(ids, past_key_values=past, logits_to_keep=logits_to_keep)
+    assert_allclose(output.logits, expected[:, -logits_to_keep:], atol=1e-4)
+    for n_back in (4, 2):
+        past.crop(-n_back)
+        assert past.get_seq_length() == ids.shape[1] - n_back
+        assert_allclose(mixture(ids[:, -n_back:], past_key_values=past).logits, expected[:, -n_back:], atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "do_sample"), [("llama", False), ("llama", True), ("gemma3", False)])
+def test_a_mixture_drafts_for_another_model(name, do_sample):
+    members, ids = fitted_members(name)[:2], torch.tensor([list(b"Which is larger, 2 or 3?:")])
+    plain, mixture = plain_model(members[0]).float(), MixtureForCausalLM.from_members(members, [1.0, 2.0])
     settings = {"max_new_tokens": 6, "do_sample": do_sample, "top_k": 1 if do_sample else None, "pad_token_id": 257}
-    expected = plain.generate(IDS[:1], **settings)
-    assert_array_equal(plain.generate(IDS[:1], assistant_model=mixture, **settings), expected)
+    expected = plain.generate(ids, **settings)
+    assert_array_equal(plain.generate(ids, assistant_model=mixture, **settings), expected)
 
 
 # --- one pass ---------------------------------------------------------------------------------------------------------
