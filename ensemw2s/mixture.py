@@ -116,7 +116,8 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
 
     For members with models of their own, ``generate(..., assistant_model=model)`` with the model of one of them (what
     ``lend_model`` gives) lets it draft tokens that every member then reads in one pass: the same greedy answers and the
-    same law of sampled ones, for one prompt at a time. It pays where the members agree often.
+    same law of sampled ones, for one prompt at a time. It pays where the members agree often. Of two threads that draft
+    with different members and so wait for each other, one gets a RuntimeError.
 
     Examples
     --------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
-from threading import Thread
+from threading import Barrier, Thread
 
 import joblib
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal
 from thread_calls import OPTIONS, calls, often_switched, outcomes
 from tiny_models import ANSWERS, PROMPTS, fit, tiny_learner, tokens_for
 
-from ensemw2s import FineTunedGenerator, PseudoLabeler, QADataset
+from ensemw2s import FineTunedGenerator, PseudoLabeler, QADataset, TokenAdaBoostGenerator
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +75,22 @@ def test_learners_are_trained_in_threads_as_one_after_another():
     wanted = [nll(seed) for seed in range(4)]
     with often_switched(), ThreadPoolExecutor(4) as pool:
         assert_array_equal(list(pool.map(nll, range(4))), wanted)
+
+
+@pytest.mark.timeout(60)
+def test_of_threads_that_would_wait_for_each_other_one_gets_an_error_and_the_other_goes_on():
+    learner = tiny_learner(epochs=1, peft_config=None)
+    mixture = TokenAdaBoostGenerator(learner, n_estimators=2, reweight=False).fit(PROMPTS, ANSWERS).mixture_
+    ids, both = torch.tensor([[97, 98, 58]]), Barrier(2)
+    wanted = mixture.generate(ids, do_sample=False, max_new_tokens=4)
+
+    def draft(member):
+        with member.lend_model() as model:
+            both.wait()
+            return mixture.generate(ids, do_sample=False, max_new_tokens=4, assistant_model=model)
+
+    with ThreadPoolExecutor(2) as pool:
+        drafts = [pool.submit(draft, member) for member in mixture.members]
+        errors = [future.exception() for future in drafts]
+    assert sorted(str(error)[:35] for error in errors) == ["None", "Two threads would wait for each oth"]
+    assert [torch.equal(future.result(), wanted) for future in drafts if future.exception() is None] == [True]
