@@ -428,7 +428,21 @@ def gap_over_seeds(
         Or nan.
     reason : str
         Empty where there is a PGR.
+
+    Raises
+    ------
+    ValueError
+        If the models differ in the number of seeds or of a seed's items, or as `interval_over_seeds`.
     """
+    sizes = {
+        name: [np.size(sample) for sample in model]
+        for name, model in (("weak", weak), ("student", student), ("oracle", oracle))
+    }
+    for name, found in sizes.items():
+        if found != sizes["weak"]:
+            raise ValueError(
+                f"{name} must have the seeds and items of weak, {sizes['weak']} items by seed. Got {found} instead."
+            )
     gaps = [np.subtract(np.asarray(o, float), np.asarray(w, float)) for o, w in zip(oracle, weak, strict=True)]
     low, _ = interval_over_seeds(gaps, items=items, confidence_level=confidence_level, random_state=0)
     scores = [
@@ -444,13 +458,16 @@ def gap_over_seeds(
 def _item_names(items: Any, samples: list[NDArray[np.float64]]) -> NDArray[np.intp]:
     """One number for each item of all seeds, equal for equal items."""
     arrays = [np.asarray(names) for names in items]
+    if len(arrays) > len(samples):
+        raise ValueError(f"items must have {len(samples)} entries, one per seed. Got {len(arrays)} instead.")
     for seed, sample in enumerate(samples):
         shape = arrays[seed].shape if seed < len(arrays) else None
         if shape != sample.shape:
             raise ValueError(
                 f"items[{seed}] must have shape {sample.shape}, as values[{seed}] has. Got {shape} instead."
             )
-    return np.unique(np.concatenate(arrays[: len(samples)]), return_inverse=True)[1]
+    numbers: dict[Any, int] = {}  # of texts and numbers as well, which have no order
+    return np.array([numbers.setdefault(name, len(numbers)) for names in arrays for name in names.tolist()])
 
 
 def _equal(first_name: str, first: ArrayLike, second_name: str, second: ArrayLike, *, per: str) -> NDArray[np.bool_]:

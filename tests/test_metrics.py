@@ -17,6 +17,7 @@ from ensemw2s import (
     performance_gap_recovered,
     token_error,
 )
+from ensemw2s.metrics import gap_over_seeds
 
 # --- token error and option accuracy ----------------------------------------------------------------------------------
 
@@ -322,6 +323,26 @@ def test_interval_over_seeds_that_agree_by_chance_is_that_of_their_items():
     assert (high - low) / 2 == pytest.approx(1.959964 * sample.std(ddof=1) / math.sqrt(18))
 
 
+def test_items_are_told_apart_by_what_they_are():
+    values = [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
+    named = [["a", 1, "b"], ["b", "c", 1], ["d", "1", "e"]]  # 1 and "1" are two items
+    numbered = [[0, 1, 2], [2, 3, 1], [4, 5, 6]]
+    objects = [np.array(names, dtype=object) for names in named]
+    assert interval_over_seeds(values, items=objects) == interval_over_seeds(values, items=numbered)
+
+
+@pytest.mark.parametrize(
+    ("student", "message"),
+    [
+        ([[0, 1], [1, 1]], r"^student must have the seeds and items of weak, \[2\] items by seed\. Got \[2, 2\]"),
+        ([[0, 1, 1]], r"^student must have the seeds and items of weak, \[2\] items by seed\. Got \[3\]"),
+    ],
+)
+def test_gap_over_seeds_refuses_other_seeds_and_items(student, message):
+    with pytest.raises(ValueError, match=message):
+        gap_over_seeds([[0, 0]], student, [[1, 1]])
+
+
 def test_interval_over_one_seed_is_the_bootstrap_over_its_items(correct):
     assert interval_over_seeds([correct], random_state=2) == bootstrap_interval(correct, random_state=2)
 
@@ -334,6 +355,7 @@ def test_interval_over_one_seed_is_the_bootstrap_over_its_items(correct):
         ({"values": [0.1, 0.2]}, r"^values\[0\] must have one dimension"),
         ({"items": [[1, 2]]}, r"^items\[1\] must have shape \(2,\), as values\[1\] has\. Got None"),
         ({"items": [[1, 2], [3]]}, r"^items\[1\] must have shape \(2,\), as values\[1\] has\. Got \(1,\)"),
+        ({"items": [[1, 2], [3, 4], [5, 6]]}, r"^items must have 2 entries, one per seed\. Got 3"),
         ({"confidence_level": 95}, r"^confidence_level must lie in \(0, 1\)"),
     ],
 )
