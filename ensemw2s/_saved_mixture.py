@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ class SavedMixture(Pretrained):
 
     members: Sequence[Any]
     config: Any
+    generation_config: Any
     _votes_given: list[float]
     _backend_asked_for: str
     _ensemble: Pretrained | None = None  # of which it is the mixture
@@ -28,7 +31,8 @@ class SavedMixture(Pretrained):
     def save_pretrained(self, save_directory: str | os.PathLike[str], *, include_base: bool = False) -> None:
         """Save the mixture as a folder of safetensors and JSON.
 
-        ``booster.mixture_`` is saved as the booster, which the booster's `from_pretrained` reads back, too.
+        ``booster.mixture_`` is saved as the booster, which the booster's `from_pretrained` reads back, too. What was
+        set in ``generation_config`` is in the folders of other mixtures only; a warning says so.
 
         Parameters
         ----------
@@ -47,6 +51,7 @@ class SavedMixture(Pretrained):
             If a file cannot be written.
         """
         if self._ensemble is not None:
+            self._warn_of_settings()
             self._ensemble.save_pretrained(save_directory, include_base=include_base)
         else:
             super().save_pretrained(save_directory, include_base=include_base)
@@ -95,6 +100,7 @@ class SavedMixture(Pretrained):
             "include_base": include_base,
         }  # fmt: skip
         if self._ensemble is not None:
+            self._warn_of_settings()
             return self._ensemble.push_to_hub(repo_id, **settings)
         return super().push_to_hub(repo_id, **settings)
 
@@ -154,10 +160,43 @@ class SavedMixture(Pretrained):
                 "parameters": {"combine": self.config.combine, "backend": self._backend_asked_for},
                 "fitted": {"estimator_weights_": encode(self._votes_given, "votes")},
                 "members": members,
+                "generation_config": self._generation_settings(),
                 **shared,
             },
         )
         return shared["bases"]
+
+    def _generation_settings(self) -> dict[str, Any]:
+        """What of ``generation_config`` was set since the mixture was made, as JSON."""
+        made, now = (
+            json.loads(each.to_json_string(use_diff=False))
+            for each in (type(self.generation_config).from_model_config(self.config), self.generation_config)
+        )
+        changed = {name: value for name, value in now.items() if value != made.get(name)}
+        biases = self.generation_config.sequence_bias
+        if isinstance(biases, dict):  # its keys are tuples; the other form that transformers takes
+            changed["sequence_bias"] = [[list(tokens), bias] for tokens, bias in biases.items()]
+        return changed
+
+    def _take_settings(self, settings: dict[str, Any]) -> None:
+        made = self.generation_config.to_dict()
+        unknown = sorted(set(settings) - set(made))
+        if unknown:
+            raise ValueError(f"generation_config has no {', '.join(unknown)}")
+        if settings:
+            self.generation_config = type(self.generation_config).from_dict({**made, **settings})
+
+    def _warn_of_settings(self) -> None:
+        names = sorted(self._generation_settings())
+        if names:
+            kind = type(self._ensemble).__name__
+            warnings.warn(
+                f"The folder of a {kind} does not hold the generation_config of its mixture: {', '.join(names)} will "
+                "be as before. Pass them to generate, or save MixtureForCausalLM.from_members(estimators_, "
+                "estimator_weights_).",
+                UserWarning,
+                stacklevel=3,
+            )
 
     @classmethod
     def _read_files(cls, stored: StoredFolder, base: Any) -> Any:
@@ -170,12 +209,14 @@ class SavedMixture(Pretrained):
             if not all(hasattr(member, "token_logits") for member in members):
                 raise ValueError(f"it is a {stored.kind}, whose members write no answers")
             parameters = content["parameters"]
-            return cls.from_members(
+            mixture = cls.from_members(
                 members,
                 decode(content["fitted"]["estimator_weights_"]),
                 combine=decode(parameters.get("combine", "probabilities")),
                 backend=decode(parameters.get("backend", "auto")),
             )
+            mixture._take_settings(content.get("generation_config", {}))
+            return mixture
         except CheckpointError:
             raise
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from saved_ensembles import fitted, saved
 from tiny_models import WithoutCache, fit, fitted_bigrams, fitted_members, plain_model, reference_mixture, tiny_learner
 from torch import nn
-from transformers import DynamicCache, PreTrainedModel, Trainer, TrainingArguments
+from transformers import DynamicCache, PreTrainedModel, Trainer, TrainingArguments, WatermarkingConfig
 from transformers.generation import GenerationMixin
 
 from ensemw2s import CheckpointError, MixtureForCausalLM, TokenAdaBoostGenerator
@@ -339,6 +339,21 @@ def test_a_mixture_of_ones_own_is_loaded_to_the_bit(combine, tmp_path):
         mixture.save_pretrained(tmp_path / "mixture")
     with pytest.raises(CheckpointError, match="holds a MixtureForCausalLM, not a TokenAdaBoostGenerator"):
         TokenAdaBoostGenerator.from_pretrained(tmp_path / "mixture")
+
+
+def test_what_generate_does_by_default_is_saved(tmp_path):
+    mixture = MixtureForCausalLM.from_members(fitted_bigrams(), [1.0, 2.0])
+    mixture.generation_config.update(
+        max_new_tokens=4, num_beams=2, sequence_bias={(98,): 6.0}, watermarking_config=WatermarkingConfig(bias=3.0)
+    )
+    mixture.save_pretrained(tmp_path / "mixture")
+    read = MixtureForCausalLM.from_pretrained(tmp_path / "mixture")
+    assert_array_equal(read.generate(IDS), mixture.generate(IDS))
+    assert read.generate(IDS).shape[1] <= IDS.shape[1] + 4
+    of_booster = fitted("tokens-bigram").mixture_
+    of_booster.generation_config.num_beams = 2
+    with pytest.warns(UserWarning, match="does not hold the generation_config of its mixture: num_beams"):
+        of_booster.save_pretrained(tmp_path / "booster")
 
 
 def test_a_mixture_whose_base_is_a_function_is_saved_with_the_base(tmp_path):

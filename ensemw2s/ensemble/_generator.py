@@ -93,7 +93,10 @@ class BaseTokenGenerator(MemberSequence, TrainingRows, EnsembleHTML, SavedEnsemb
 
     @property
     def mixture_(self) -> MixtureForCausalLM:
-        """The ensemble as a Hugging Face model, sharing the members' weights; its members must read alike."""
+        """The ensemble as a Hugging Face model, sharing the members' weights; its members must read alike.
+
+        A new one each time: keep it in a variable to set its ``generation_config``, which `generate` does not see.
+        """
         check_is_fitted(self, "estimators_")
         mixture = self._join().model(self.estimator_weights_)
         mixture._ensemble = copy.copy(self)  # as it is now, to be saved; a later fit makes another one
