@@ -88,10 +88,15 @@ def is_blank(text: str) -> bool:
 
 def check_same_length(first: Sized, second: Sized, first_name: str, second_name: str) -> None:
     """Refuse two columns of different lengths."""
-    if len(first) != len(second):
-        raise ValueError(
-            f"{first_name} and {second_name} must have the same length. Got {len(first)} and {len(second)} instead."
-        )
+    ours, theirs = row_count(first), row_count(second)
+    if ours != theirs:
+        raise ValueError(f"{first_name} and {second_name} must have the same length. Got {ours} and {theirs} instead.")
+
+
+def row_count(column: Any) -> int:
+    """Number of rows; a sparse matrix has no length, or that of its entries."""
+    shape = getattr(column, "shape", ())
+    return int(shape[0]) if shape else len(column)
 
 
 def check_option(value: Any, name: str, options: tuple[str, ...]) -> str:

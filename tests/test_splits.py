@@ -247,6 +247,7 @@ def test_rows_of_numbers_are_linked_by_groups_alone():
         (["a", " "], ValueError, r"X must not hold a blank question. Got X\[1\]"),
         ("a", TypeError, "X must be a sequence of questions"),
         (scipy.sparse.csr_array(np.eye(2)), TypeError, "put vectorizer and classifier into one Pipeline"),
+        (scipy.sparse.dok_array(np.ones((2, 3))), TypeError, "put vectorizer and classifier into one Pipeline"),
         (pd.DataFrame({"question": ["a", "b"]}), TypeError, "pass a single column of texts"),
     ],
 )
@@ -256,6 +257,8 @@ def test_what_is_no_question_is_refused(X, error, message):
     if not isinstance(X, str):  # a text is one row, too few for two parts
         with pytest.raises(error, match=message):
             next(RandomSplit(weak_size=1, strong_size=None, test_size=1).split(X))
+        with pytest.raises(error, match=message):
+            next(EasyHardSplit(weak_size=1, strong_size=None, test_size=1).split(X, [0.0, 1.0]))
 
 
 @pytest.mark.parametrize("near_duplicates", [0.0, 1.5, -1])

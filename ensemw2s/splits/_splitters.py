@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemw2s._validation import RandomState, as_generator, check_integer, check_same_length, check_vector
+from ensemw2s._validation import RandomState, as_generator, check_integer, check_same_length, check_vector, row_count
 from ensemw2s.splits._near_duplicates import NEAR_DUPLICATES, fingerprints, question_groups
 from ensemw2s.splits._packing import pack
 from ensemw2s.splits._sizes import check_met, part_sizes
@@ -57,8 +57,7 @@ class _ThreePartSplit:
         """Sizes of the parts, the rows in an order that the file has no say in, and their groups in this order."""
         self.get_n_splits()
         strong = {} if self.strong_size is None else {"strong_size": self.strong_size}
-        n_rows = X.shape[0] if hasattr(X, "shape") else len(X)  # a sparse matrix, refused below, has no length
-        sizes = part_sizes(n_rows, weak_size=self.weak_size, **strong, test_size=self.test_size)
+        sizes = part_sizes(row_count(X), weak_size=self.weak_size, **strong, test_size=self.test_size)
         labels = question_groups(X, groups, near_duplicates=self.near_duplicates)
         rows = np.argsort(fingerprints(X), kind="stable")
         _, first, inverse = np.unique(labels[rows], return_index=True, return_inverse=True)
@@ -220,7 +219,7 @@ def _difficulty_of(X: Any, difficulty: Any) -> NDArray[np.float64]:
     elif hasattr(difficulty, "for_questions"):
         difficulty = difficulty.for_questions(X)
     check_same_length(X, difficulty, "X", "difficulty")
-    return check_vector(difficulty, "difficulty", length=len(X), per="question")
+    return check_vector(difficulty, "difficulty", length=row_count(X), per="question")
 
 
 def _means(ratings: NDArray[np.float64], labels: NDArray[np.int64], members: NDArray[np.int64]) -> NDArray[np.float64]:
