@@ -100,6 +100,14 @@ def test_arguments_that_add_to_the_log_leave_the_weights_alone(training_args, fo
         ({"fp16": True}, r"training_args\['fp16'\] must be False on a CPU"),
         ({"output_dir": "runs"}, r"training_args\['output_dir'\] must come with report_to"),
         ({"run_name": "a"}, r"training_args\['run_name'\] must come with report_to"),
+        ({"bf16": "False"}, r"training_args\['bf16'\] must be True or False. Got 'False'"),
+        ({"max_grad_norm": None}, r"training_args\['max_grad_norm'\] must not be None; .* default, 1.0"),
+        (
+            {"lr_scheduler_kwargs": {"num_cycles": 2}},
+            r"must be what lr_scheduler_type='linear' takes. Got .*num_cycles",
+        ),
+        ({"lr_scheduler_type": "cosine_with_min_lr"}, r"must be what .* takes. Got .*min_lr"),
+        ({"torch_compile": False, "torch_compile_mode": "default"}, r"\['torch_compile'\] must not be False with"),
         ({"dataloader_prefetch_factor": 2}, r"\['dataloader_prefetch_factor'\] must come with dataloader_num_workers"),
     ],
 )
@@ -108,10 +116,10 @@ def test_values_are_checked_before_anything_is_loaded(training_args, message):
         tiny_learner(_never_called, device="cpu", training_args=training_args).initialize()
 
 
-@pytest.mark.parametrize("name", ["neftune_noise_alpha", "torch_compile"])
-def test_what_would_not_reach_a_cached_prompt_is_refused(name):
+@pytest.mark.parametrize(("name", "value"), [("neftune_noise_alpha", 1), ("torch_compile", True)])
+def test_what_would_not_reach_a_cached_prompt_is_refused(name, value):
     with pytest.raises(ValueError, match=rf"adapt must be 'all' with training_args\['{name}'\]"):
-        tiny_learner(_never_called, adapt="answer", training_args={name: 1}).initialize()
+        tiny_learner(_never_called, adapt="answer", training_args={name: value}).initialize()
 
 
 @pytest.mark.parametrize("setting", [{"adam_beta1": 0.5}, {"optim_args": "mommentum=0.9"}])

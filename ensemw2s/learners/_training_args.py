@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from ensemw2s._validation import check_integer, check_real, shorten
+from ensemw2s._validation import check_bool, check_integer, check_real, shorten
 from ensemw2s.learners._reports import check_reports
 
 if TYPE_CHECKING:
@@ -101,6 +102,11 @@ _AT_LEAST = {
 _NOT_NEGATIVE = ("warmup_steps", "weight_decay", "adam_epsilon", "max_grad_norm", "neftune_noise_alpha")
 _OVERFLOWING, _MOST = ("weight_decay", "neftune_noise_alpha"), 1e9
 _BETAS = ("adam_beta1", "adam_beta2")
+_SWITCHES = (
+    "bf16", "fp16", "tf32", "full_determinism", "activation_checkpointing", "gradient_checkpointing", "torch_compile",
+    "logging_first_step", "log_on_each_node", "skip_memory_metrics", "dataloader_pin_memory",
+    "dataloader_persistent_workers",
+)  # fmt: skip
 _NEED_EVALUATION = ("reduce_lr_on_plateau", "greedy")
 # What does nothing without another argument.
 _NEEDS = {
@@ -200,13 +206,22 @@ def _check_names(training_args: Mapping[str, Any]) -> None:
     unknown = sorted(set(training_args) - {field.name for field in fields(TrainingArguments)}, key=str)
     if unknown:
         raise ValueError(f"training_args must name fields of transformers.TrainingArguments. Got {unknown} instead.")
-    for name in training_args:
+    defaults = {field.name: field.default for field in fields(TrainingArguments)}
+    for name, value in training_args.items():
         if name not in ACTING:
             remedy = REFUSED.get(name, "it is newer than this version of ensemw2s")
-            raise ValueError(f"training_args must not hold {name!r}: {remedy}. Got {shorten(training_args[name])}.")
+            raise ValueError(f"training_args must not hold {name!r}: {remedy}. Got {shorten(value)}.")
+        if value is None and defaults[name] is not None:
+            raise ValueError(
+                f"{_spell(name)} must not be None; leave it out for transformers' default, {defaults[name]!r}. "
+                f"Got None instead."
+            )
 
 
 def _check_numbers(given: Mapping[str, Any]) -> None:
+    for name in _SWITCHES:
+        if name in given:
+            check_bool(given[name], _spell(name))
     for name, minimum in _AT_LEAST.items():
         if name in given:
             check_integer(given[name], _spell(name), minimum=minimum)
@@ -265,12 +280,49 @@ def _check_combinations(given: Mapping[str, Any]) -> None:
             f"{_spell('lr_scheduler_type')} must be a schedule that needs no evaluation, since nothing is evaluated "
             f"during a training. Got {shorten(schedule)} instead."
         )
+    for name in ("torch_compile_backend", "torch_compile_mode"):
+        if given.get("torch_compile") is False and given.get(name):
+            raise ValueError(
+                f"{_spell('torch_compile')} must not be False with {name}, which compiles the model. Got "
+                f"{shorten(given[name])} beside it."
+            )
     for name in ("warmup_steps", "lr_scheduler_kwargs"):
         if schedule == "constant" and given.get(name):
             raise ValueError(
                 f"{_spell(name)} must not come with lr_scheduler_type='constant', which does not read it. Got "
                 f"{shorten(given[name])}; 'constant_with_warmup' warms up."
             )
+    _check_schedule(given)
+
+
+def _check_schedule(given: Mapping[str, Any]) -> None:
+    """Make the schedule once, of one number: it knows its arguments best."""
+    arguments = given.get("lr_scheduler_kwargs", {})
+    if "lr_scheduler_type" not in given and not arguments:
+        return
+    import torch
+    from transformers import get_scheduler
+
+    name = given.get("lr_scheduler_type", "linear")
+    if isinstance(arguments, str):  # JSON, as on a command line
+        try:
+            arguments = json.loads(arguments)
+        except ValueError:
+            arguments = None
+    if not isinstance(arguments, Mapping):
+        raise ValueError(
+            f"{_spell('lr_scheduler_kwargs')} must be a dict. Got {shorten(given['lr_scheduler_kwargs'])} instead."
+        )
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    try:
+        get_scheduler(
+            name, optimizer, num_warmup_steps=1, num_training_steps=2, scheduler_specific_kwargs=dict(arguments)
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{_spell('lr_scheduler_kwargs')} must be what lr_scheduler_type={shorten(name)} takes. Got "
+            f"{shorten(dict(arguments))} instead ({error})."
+        ) from error
 
 
 def _spell(name: str) -> str:
