@@ -127,17 +127,23 @@ class Definition(PreTrainedModel, GenerationMixin):
     def __init__(self, plain, votes, combine):
         super().__init__(PreTrainedConfig(vocab_size=258))
         self.plain, self.shares = nn.ModuleList(plain), [vote / sum(votes) for vote in votes]
-        self.combine = combine
+        self.combine, self.known = combine, {}
+
+    def row(self, ids):
+        """Logits after each token of one row without padding, worked out once for all cases."""
+        if ids not in self.known:
+            z = [model(torch.tensor([ids])).logits[0].double() for model in self.plain]
+            proba = sum(share * each.softmax(dim=-1) for share, each in zip(self.shares, z, strict=True))
+            scale = sum(share * each.logsumexp(dim=-1) for share, each in zip(self.shares, z, strict=True))
+            mean = sum(share * each for share, each in zip(self.shares, z, strict=True))
+            self.known[ids] = mean if self.combine == "logits" else proba.log() + scale[:, None]
+        return self.known[ids]
 
     def forward(self, input_ids, attention_mask=None, **kwargs):
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         logits = torch.zeros((*input_ids.shape, 258), dtype=torch.float64)
         for row, (ids, real) in enumerate(zip(input_ids, mask.bool(), strict=True)):
-            z = [model(ids[real][None]).logits[0].double() for model in self.plain]
-            proba = sum(share * each.softmax(dim=-1) for share, each in zip(self.shares, z, strict=True))
-            scale = sum(share * each.logsumexp(dim=-1) for share, each in zip(self.shares, z, strict=True))
-            mean = sum(share * each for share, each in zip(self.shares, z, strict=True))
-            logits[row, real] = mean if self.combine == "logits" else proba.log() + scale[:, None]
+            logits[row, real] = self.row(tuple(ids[real].tolist()))
         return CausalLMOutput(logits=logits)
 
 
@@ -159,12 +165,15 @@ def models():
     return plain, MixtureForCausalLM.from_members([member], [1.0])
 
 
+@cache
+def assistant(name):
+    return models()[0] if name == "plain" else plain_model(fitted_members("llama", None)[1]).float()
+
+
 def written(model, settings, ids=IDS, mask=MASK):
     settings = {"inputs": ids, "attention_mask": mask, "max_new_tokens": 6, "do_sample": False, **settings}
     if "assistant_model" in settings:
-        settings["assistant_model"] = {"plain": models()[0], "other": plain_model(fitted_members("llama", None)[1])}[
-            settings["assistant_model"]
-        ].float()
+        settings["assistant_model"] = assistant(settings["assistant_model"])
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(0)
