@@ -171,7 +171,7 @@ def assistant(name):
 
 
 def written(model, settings, ids=IDS, mask=MASK):
-    settings = {"inputs": ids, "attention_mask": mask, "max_new_tokens": 6, "do_sample": False, **settings}
+    settings = {"inputs": ids, "attention_mask": mask, "max_new_tokens": 5, "do_sample": False, **settings}
     if "assistant_model" in settings:
         settings["assistant_model"] = assistant(settings["assistant_model"])
     with torch.random.fork_rng(), warnings.catch_warnings():
