@@ -175,6 +175,14 @@ def test_data_sets_and_settings_that_share_a_folder_are_never_averaged(tmp_path)
     assert paper.table(3, chosen).frame["n_seeds"].tolist() == [2, 2]
 
 
+def test_a_sweep_of_which_no_unit_is_finished_can_be_shown():
+    nothing = SweepResult([])  # as SweepError has it where all units failed
+    assert repr(nothing) == "SweepResult(0 units)\nNo unit is finished."
+    for name in ("summary", "comparison"):
+        with pytest.raises(ValueError, match=f"{name} needs at least one finished unit"):
+            getattr(nothing, name)()
+
+
 def test_weak_ensembles_of_other_settings_are_not_pooled_over_strong_models():
     first = quick()
     again = run_sweep(

@@ -169,6 +169,7 @@ class SweepResult:
             chance, n_seeds, n_test (items of all seeds together). Where data sets or tasks differ, or a pair, split and
             variant has several settings, "dataset", "task" or "settings_digest" are levels in front of the others.
         """
+        self._require_units("summary")
         list(cells(self.records))  # a seed that is there twice is no further seed
         grouped = self.frame.groupby([*varying(self.records), *CELL, "model"], sort=False)
         return grouped.agg(
@@ -195,6 +196,7 @@ class SweepResult:
         """
         import pandas as pd
 
+        self._require_units("comparison")
         index = [*varying(self.records), *CELL]
         rows = [
             {**{column: records[0][column] for column in index}, **compare(records, self.confidence_level)}
@@ -235,7 +237,13 @@ class SweepResult:
         -------
         str
         """
+        if not self.records:
+            return "No unit is finished."
         return sweep_table(self.summary(), self.comparison(), self.confidence_level, self.records)
+
+    def _require_units(self, name: str) -> None:
+        if not self.records:
+            raise ValueError(f"{name} needs at least one finished unit. Got none.")
 
 
 def _credit(record: dict[str, Any], packed: Any) -> np.ndarray:
