@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ensemw2s import (
     SweepResult,
     ablations,
     cross_val_difficulty,
+    load_quartz,
     make_qa,
     paper,
     plan_sweep,
@@ -373,6 +375,13 @@ def test_figures_refuse_the_wrong_source(result):
         record["token_errors"] = {}
     with pytest.raises(ValueError, match="Figure 3 compares token errors"):
         paper.figure(3, SweepResult(records))
+
+
+def test_the_documentation_selects_data_sets_by_the_names_that_they_have():
+    docs = Path(__file__).parents[1] / "docs"
+    named = [re.findall(r'select\(dataset="([^"]*)"\)', page.read_text("utf-8")) for page in docs.glob("*.md")]
+    shared = Path(os.environ.get("ENSEMW2S_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    assert {name for page in named for name in page} == {load_quartz("train", data_dir=shared).name}
 
 
 def test_the_documentation_has_a_line_for_every_table_and_figure():
