@@ -173,6 +173,8 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         if not classify:
             require_answers(easy.X)
         hard = self._usable(classify, X_hard, None, choices_hard, "_hard")
+        if getattr(labeler.label, "__func__", None) is PseudoLabeler.label:  # no label of the labeler's own
+            labeler.check_untrained(weak, has_choices=getattr(hard.X, "choices", None) is not None)
         # True answers decide nothing about the rows that are labelled.
         solved = None if y_hard is None else self._usable(classify, X_hard, y_hard, choices_hard, "_hard")
         easy = self._that_fit(easy, "X", weak, trained=True)

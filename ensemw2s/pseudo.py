@@ -279,29 +279,69 @@ class PseudoLabeler(Registered, BaseEstimator):
     def _label(self, teacher: Any, X: Any, choices: Sequence | None = None, kept: Steps | None = None) -> PseudoLabels:
         """`label`, with finished batches in `kept`, if that is a folder of steps."""
         self.check_parameters()
-        if is_classifier(teacher):
-            lengths = [teacher.length_check] if hasattr(teacher, "length_check") else []
-            usable = usable_examples(X, on_bad_row=self.on_bad_row, lengths=lengths)
-            return self._finish(usable, self._answer("classes", teacher, usable.X, kept), classes=teacher.classes_)
-        if isinstance(X, QADataset):
+        if not is_classifier(teacher) and isinstance(X, QADataset):
             X = X.drop_answers()
             choices = X.choices if choices is None else choices
-        by_options = self.method == "options" or (self.method == "auto" and choices is not None)
-        if by_options and choices is None:
+        kind = self._kind(teacher, choices is not None)
+        self._require_methods(teacher, kind, "teacher")
+        if kind == "classes":
+            lengths = [teacher.length_check] if hasattr(teacher, "length_check") else []
+            usable = usable_examples(X, on_bad_row=self.on_bad_row, lengths=lengths)
+            return self._finish(usable, self._answer(kind, teacher, usable.X, kept), classes=teacher.classes_)
+        if kind == "options":
+            lengths = [teacher.length_check] if hasattr(teacher, "length_check") else []
+        else:
+            settings = self.generation_kwargs or {}
+            lengths = [partial(teacher.room_check, **settings)] if hasattr(teacher, "room_check") else []
+        usable = usable_questions(X, choices=choices, on_bad_row=self.on_bad_row, lengths=lengths)
+        return self._finish(usable, self._answer(kind, teacher, usable.X, kept))
+
+    def check_untrained(self, teacher: Any, *, has_choices: bool) -> None:
+        """Raise what `label` would raise of any questions, once the teacher was trained.
+
+        Parameters
+        ----------
+        teacher : estimator
+            Not fitted.
+        has_choices : bool
+            Whether the questions have options.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter does not fit the teacher or the questions.
+        """
+        self._require_methods(teacher, self._kind(teacher, has_choices), "weak", trained=False)
+
+    def _kind(self, teacher: Any, has_choices: bool) -> str:
+        if is_classifier(teacher):
+            return "classes"
+        by_options = self.method == "options" or (self.method == "auto" and has_choices)
+        if by_options and not has_choices:
             raise ValueError("method='options' needs choices for every question. Got None; pass choices.")
         if not by_options and self.labels == "soft":
             raise ValueError(
                 "labels='soft' needs choices for every question; free text has no probabilities to learn. Pass "
                 "choices, or labels='hard'."
             )
-        if by_options:
-            lengths = [teacher.length_check] if hasattr(teacher, "length_check") else []
-        else:
-            settings = self.generation_kwargs or {}
-            lengths = [partial(teacher.room_check, **settings)] if hasattr(teacher, "room_check") else []
-        usable = usable_questions(X, choices=choices, on_bad_row=self.on_bad_row, lengths=lengths)
-        kind = "options" if by_options else "texts"
-        return self._finish(usable, self._answer(kind, teacher, usable.X, kept))
+        return "options" if by_options else "texts"
+
+    def _require_methods(self, teacher: Any, kind: str, name: str, *, trained: bool = True) -> None:
+        """Refuse a teacher that lacks what it will be asked; some have a method only when they are trained."""
+        reason = "labels='soft'" if self.labels == "soft" else f"threshold={self.threshold!r}"
+        sure = self.labels == "soft" or self.threshold is not None
+        needed = {
+            "classes": [("predict_proba", reason, "leave it out")] if sure else [],
+            "options": [("predict_proba", "questions with options", "pass method='generate' to the labeler")],
+            "texts": [("generate", "free text", "pass questions with options")]
+            + ([("answer_nll", reason, "leave it out")] if sure else []),
+        }[kind]
+        for method, wanted, remedy in needed:
+            if not hasattr(teacher, method) and (trained or not hasattr(type(teacher), method)):
+                raise TypeError(
+                    f"{name} must have {method} for {wanted}. Got a {type(teacher).__name__}, which has none; "
+                    f"{remedy}, or pass another."
+                )
 
     def check_parameters(self) -> None:
         """Raise a ValueError or TypeError if a parameter is out of range; nothing is computed."""

@@ -30,6 +30,7 @@ from ensemw2s import (
     CheckpointError,
     FineTunedGenerator,
     HFCausalLM,
+    HFClassifier,
     LLMAdaBoostClassifier,
     PretrainedMixin,
     PseudoLabeler,
@@ -220,6 +221,17 @@ def test_what_a_checkpoint_cannot_keep_is_refused_before_training(name, model, t
     with pytest.raises(TypeError, match=rf"{name} cannot be saved: skops cannot store.*derive from PretrainedMixin"):
         pipeline.fit(X[:32], Y[:32], X[32:64], Y[32:64])
     assert Plain.fits == 0
+
+
+def never_called():
+    raise AssertionError("the model was loaded")
+
+
+def test_a_jury_that_skops_cannot_keep_once_it_is_trained_is_refused_before_it(tmp_path):
+    learner = HFClassifier(never_called, tokenizer=str(tmp_path))  # by name: no tokenizer is in it before its fit
+    jury = VotingClassifier([("a", learner)], voting="soft")
+    with pytest.raises(TypeError, match=r"weak cannot be saved: skops.* HFClassifier in it \(a\).*class Saved\(Pretr"):
+        W2SPipeline(jury, GaussianNB(), checkpoint_dir=tmp_path / "run").fit(SENTENCES, OPINIONS, SENTENCES)
 
 
 def test_classes_that_say_nothing_are_refused_when_saved_and_the_remedy_works(tmp_path):

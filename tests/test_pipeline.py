@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from typing import ClassVar
 
@@ -453,6 +454,22 @@ def test_the_labels_of_a_labeler_of_ones_own_on_questions_come_back(tmp_path):
 def test_what_cannot_label_is_refused_before_any_model_is_loaded(labeler):
     with pytest.raises(TypeError, match=r"labeler must be a PseudoLabeler, or an object with label\(teacher, X\)"):
         W2SPipeline("no/such-model", "no/such-model", labeler=labeler).fit(EASY, None, HARD)
+
+
+@pytest.mark.parametrize(
+    ("labeler", "choices", "message"),
+    [
+        (PseudoLabeler(), [["a", "b"]], "weak must have predict_proba for questions with options. Got a Recorder"),
+        (PseudoLabeler(), None, "weak must have generate for free text. Got a Recorder"),
+        (PseudoLabeler(method="options"), None, "method='options' needs choices"),
+        (PseudoLabeler(labels="soft"), None, "labels='soft' needs choices"),
+    ],
+)
+def test_what_a_labeler_will_ask_in_vain_is_named_before_the_weak_model_is_trained(labeler, choices, message, seen):
+    pipeline = W2SPipeline(Recorder(), Recorder(), labeler=labeler)
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        pipeline.fit(["a ?"], ["a"], ["b ?"], choices_hard=choices)
+    assert not seen
 
 
 class BlankFirst(TokenAdaBoostGenerator):

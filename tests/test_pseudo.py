@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression
 
 from ensemw2s import BigramLearner, FineTunedGenerator, PseudoLabeler, QADataset, word_tokenizer
@@ -45,6 +46,14 @@ def test_the_teacher_never_sees_the_answers():
             return np.full((len(X), 3), 1 / 3) * (np.arange(3) < X.n_choices[:, None])
 
     PseudoLabeler().label(Curious(), HARD)
+
+
+@pytest.mark.parametrize("asked", [{"labels": "soft"}, {"threshold": 0.9}])
+def test_a_classifier_without_probabilities_is_not_taken_for_sure(asked):
+    X, y = np.arange(8.0)[:, None], np.arange(8) // 4
+    jury = VotingClassifier([("a", LogisticRegression())], voting="hard").fit(X, y)
+    with pytest.raises(TypeError, match=r"teacher must have predict_proba for .*Got a VotingClassifier"):
+        PseudoLabeler(**asked).label(jury, X)
 
 
 def test_batches_do_not_change_the_labels(teacher):

@@ -100,7 +100,22 @@ def check_can_be_written(estimator: Any, name: str) -> None:
                 clone(estimator).initialize()._write_state(Path(folder), name)
         return
     _check_scikit_learn(estimator, name)
+    for place, value in estimator.get_params(deep=True).items():
+        if _is_learner(value):
+            kind = type(estimator).__name__
+            raise TypeError(
+                f"{name} cannot be saved: skops, which stores a {kind}, cannot store the {type(value).__name__} in it "
+                f"({place}) once that is trained. Let its class derive from PretrainedMixin too, which can: class "
+                f"Saved(PretrainedMixin, {kind})."
+            )
     check_skops(clone(estimator).initialize() if starts else estimator, name)
+
+
+def _is_learner(value: Any) -> bool:
+    """Whether it will hold a tokenizer or tensors."""
+    return isinstance(value, HFLearner | BigramLearner) or (
+        hasattr(value, "token_logits") and not isinstance(value, type)
+    )
 
 
 def write_state(learner: Any, path: Path, name: str) -> dict[str, Any]:
