@@ -476,6 +476,8 @@ UNBOUNDED = {
     "replacement": "{{ ('x' * 99999).replace('x', 'y' * 99999) }}",
     "joining": "{{ range(99999) | map('string') | join('x' * 99999) }}",
     "one list in itself": DOUBLED + "{{ ns.x }}",
+    "one list in a namespace": DOUBLED + "{{ ns }}",
+    "wrapping": "{{ ('x' * 999999) | wordwrap(1) }}",
     "comparison": DOUBLED + "{{ ns.x == [ns.x] }}",
     "one question": "{% if messages[0].content == 'why?' %}{% for i in range(9 ** 9) %}{% endfor %}{% endif %}",
     "no end of the template": "x" * 300_000,

@@ -240,6 +240,8 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         args, kwargs = tuple(map(_settled, args)), {name: _settled(value) for name, value in kwargs.items()}
         if name == "format":
             _check_format(str(args[0]))
+        if name == "wordwrap" and len(str(args[0])) > _MAX_ITEMS:  # its time grows with the square of the length
+            raise _exceeded(f"it wraps more than {_MAX_ITEMS} characters")
         _check_arguments(None, args, kwargs)
         return _checked(function(*args, **kwargs))
 
@@ -248,9 +250,13 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _size(value: Any) -> int:
     """Characters and items in a value, which may hold one list many times; an error as soon as there are too many."""
+    from jinja2.utils import Namespace
+
     total, left = 0, [value]
     while left:
         part = left.pop()
+        if isinstance(part, Namespace):  # written out with all that it holds
+            part = object.__getattribute__(part, "__dict__")  # itself, it has no attributes but those of the template
         if isinstance(part, str | bytes):
             total += len(part)
         elif isinstance(part, dict):
