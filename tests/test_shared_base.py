@@ -161,3 +161,14 @@ def test_record_is_that_of_the_bare_model_under_adapters_of_layers_and_modules()
     wrapped = peft.get_peft_model(untrained_model(tiny_gpt2), LoraConfig(fan_in_fan_out=True, **settings))
     assert bare == BaseRecord.of(wrapped)
     assert {".transformer.wte.weight", ".lm_head.weight", ".transformer.ln_f.bias"} <= set(bare.tensors)
+
+
+@pytest.mark.filterwarnings("ignore:Unsupported layer type")
+def test_an_adapter_that_peft_cannot_take_off_does_not_stop_others_on_its_base():
+    wanted = logits(fit(tiny_learner(epochs=1, random_state=3)))
+    clear_model_cache()
+    settings = peft.LNTuningConfig(task_type="CAUSAL_LM", modules_to_save=["lm_head"])  # whose head stays behind
+    learner = fit(tiny_learner(epochs=1, peft_config=settings))
+    before = logits(learner)
+    assert_array_equal(logits(fit(tiny_learner(epochs=1, random_state=3))), wanted)
+    assert_array_equal(logits(learner), before)

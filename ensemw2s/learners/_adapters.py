@@ -133,9 +133,9 @@ class AdapterHost:
             # adapter where it has deleted such a module.
             try:
                 self.model.delete_adapter("default")
-                self._wrap(self.model.unload(), seed, config)
+                self._wrap(_unwrapped(self.model), seed, config)
             except BaseException:  # Ctrl-C: fitted members of this base would have no slot
-                self._wrap(self.model.unload(), seed, config)
+                self._wrap(_unwrapped(self.model), seed, config)
                 raise
 
     @contextmanager
@@ -326,6 +326,13 @@ def weights_digest(parameters: Iterable[tuple[str, torch.Tensor]]) -> str | None
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _unwrapped(model: PeftModel) -> Any:
+    try:
+        return model.unload()
+    except (RuntimeError, *MALFORMED) as error:
+        raise AdapterMisfitError(f"peft_config puts adapters on the base that PEFT cannot take off: {error}") from error
 
 
 def _is_causal(model: Any) -> bool:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -14,6 +15,7 @@ from ensemw2s._locks import ThreadLock
 from ensemw2s.learners._adapter_config import spelling_of
 from ensemw2s.learners._loading import forget_tokenizers
 from ensemw2s.learners._rng import isolated_rng
+from ensemw2s.storage import MALFORMED
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -113,14 +115,22 @@ def _find(key: tuple, limit: int) -> AdapterHost | None:
 
 
 def _relative(base: tuple, peft_config: PeftConfig) -> AdapterHost | None:
-    """A host that shares the weights of one that is there; None if there is none."""
+    """A host that shares the weights of one that is there; None if there is none that can be shared."""
     with _LOCK:
         found = [host for (other, _), host in list(_HOSTS.items()) if other == base and not host.family.is_changed]
         hosts = list({id(host): host for host in found}.values())
     # The parts of a sharded base are gathered by hooks of its own modules.
     if not hosts or hosts[0].is_sharded():
         return None
-    new = hosts[0].beside(peft_config)
+    new = None
+    for host in hosts:
+        # PEFT cannot take every adapter off again, and what it leaves is not for others. If it is the new configuration
+        # that is at fault, a base of its own says so.
+        with suppress(RuntimeError, *MALFORMED):
+            new = host.beside(peft_config)
+            break
+    if new is None:
+        return None
     for host in hosts:
         if host.slot.difference(new.slot) is None:
             host.adopt(new)

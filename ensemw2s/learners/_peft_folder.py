@@ -58,7 +58,10 @@ def learner_from_peft(
     source = folder / "adapter_model.safetensors"
     with host.held() as base:
         tensors = _without_base(_read_tensors(source), base, source)
-    learner.adapter_ = host.load(tensors, source, any_precision=True)
+    try:
+        learner.adapter_ = host.load(tensors, source, any_precision=True)
+    except AdapterMisfitError as error:
+        raise CheckpointError(f"{folder / 'adapter_config.json'} is not read: {error}") from error
     return learner
 
 
