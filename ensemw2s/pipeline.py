@@ -23,7 +23,7 @@ from ensemw2s._progress import progress_bar
 from ensemw2s._saved_pipeline import SavedPipeline
 from ensemw2s._stages import Stages, check_folders, interrupted_with, open_stages
 from ensemw2s._usable import UsableRows, usable_examples
-from ensemw2s._validation import is_overridden, shorten
+from ensemw2s._validation import check_bool, is_overridden, shorten
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble import check_voting, has_members, input_tags
 from ensemw2s.metrics import chance_level
@@ -160,6 +160,8 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         """
         if X_hard is None:
             raise ValueError("X_hard must hold the hard questions. Got None; pass them.")
+        check_bool(self.baseline, "baseline")
+        check_bool(self.verbose, "verbose")
         weak, student = as_booster(self.weak), as_student(self.student)
         oracle = student if self.oracle is None else as_student(self.oracle, "oracle")
         labeler = PseudoLabeler() if self.labeler is None else self.labeler

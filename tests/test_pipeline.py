@@ -270,6 +270,18 @@ def test_bad_labeler_parameters_are_named_before_any_model_is_loaded():
         W2SPipeline("no/such-model", "no/such-model", labeler=PseudoLabeler(labels="fuzzy")).fit(EASY, None, HARD)
 
 
+@pytest.mark.parametrize("switch", ["baseline", "verbose"])
+def test_a_text_is_no_switch(switch):
+    with pytest.raises(ValueError, match=rf"{switch} must be True or False. Got 'false'"):
+        W2SPipeline("no/such-model", "no/such-model", **{switch: "false"}).fit(EASY, None, HARD)
+
+
+def test_a_text_does_not_write_the_base(fitted, tmp_path):
+    with pytest.raises(ValueError, match=r"include_base must be True or False. Got 'false'"):
+        fitted.save_pretrained(tmp_path / "saved", include_base="false")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture
 def short_model(tmp_path):
     """A folder with a configuration of at most 24 tokens and a tokenizer, but no weights to load."""

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Bunch
 
 from ensemw2s._tokenizer_digest import digest_tokenizer
-from ensemw2s._validation import as_id, dtype_name, shorten
+from ensemw2s._validation import as_id, check_bool, dtype_name, shorten
 from ensemw2s.learners._buffers import outline_of_buffers
 from ensemw2s.learners._distributed import n_processes
 from ensemw2s.learners._hf_learner import BASE_PARAMETERS, HFLearner
@@ -59,7 +59,7 @@ class LearnerWriter:
     """
 
     def __init__(self, folder: Path, *, include_base: bool, include_functions: bool = False, owner: str = "") -> None:
-        if include_base and n_processes() > 1:
+        if check_bool(include_base, "include_base") and n_processes() > 1:
             raise ValueError(
                 "include_base must be False in a launch of several processes, of which one saves. Got True instead; "
                 "save the ensemble once more with include_base=True in a process of its own."
