@@ -208,7 +208,8 @@ def _in_dtype(made: Any, dtype: torch.dtype) -> Any:
         return made
     again = None if getattr(made, "is_quantized", False) else _as_loaded(made, dtype)
     if again is not None:
-        again.generation_config = made.generation_config
+        if hasattr(made, "generation_config"):  # encoders have none
+            again.generation_config = made.generation_config
         return again
     for parameter in made.parameters():  # as its maker has built it, who alone knows what the buffers are
         if parameter.is_floating_point():
