@@ -7,11 +7,14 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners import LearnerReader, LearnerWriter
 from ensemw2s.storage import Pretrained, StoredFolder, decode, encode, open_pretrained, placed, write_json
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["SavedMixture"]
 
@@ -111,7 +114,7 @@ class SavedMixture(Pretrained):
         *,
         revision: str | None = None,
         base: Any = None,
-        device: str | None = None,
+        device: str | torch.device | None = None,
         attn_implementation: str | None = None,
     ) -> Any:
         """Load a mixture, or the mixture of a saved `TokenAdaBoostGenerator` or `FineTunedGenerator`.
@@ -127,7 +130,7 @@ class SavedMixture(Pretrained):
         base : str or dict, optional
             Folder or hub id of the base model, where it is no longer where it was; its weights must be the same. Of
             several bases a dict from where they were.
-        device : str, optional
+        device : str or torch.device, optional
             Where to put models, such as "cpu". If None, where they were when saved, or, where this machine has no
             such device, the best that it has, which the log says once.
         attn_implementation : str, optional

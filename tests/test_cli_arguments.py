@@ -122,6 +122,10 @@ def test_a_file_that_is_none_is_refused_and_not_waited_for(tmp_path, place):
         ("pairs: " + "[" * 20_000, "must be a YAML file"),
         ("lr: " + "1" * 60_000, "must be a YAML file. A number in it has 60,000 characters"),
         ("lr: " + "1" * 60_000 + "x", "must have keys among"),
+        ("{seeds: 1, seeds: 2}", "must be a YAML file. The key 'seeds' occurs twice"),
+        ("weak_params: {1: 2}", "weak_params in .* must have texts as keys. Got 1"),
+        ("ablations: controls", "ablations in .* must be a list. Got 'controls'"),
+        ("pairs: 5", "pairs in .* must be a list. Got 5"),
         ("#" * 200_000, "has 200,000 bytes, more than the 131,072 that are read"),
     ],
 )

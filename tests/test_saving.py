@@ -380,7 +380,7 @@ def test_what_another_machine_has_saved_is_put_on_what_is_here_and_says_so_once(
 @pytest.mark.parametrize("kind", ["tokens-lora", "tuned-full-base"])
 def test_device_and_attention_are_those_that_are_asked_for(kind, tmp_path, caplog):
     found = type(fitted(kind)).from_pretrained(
-        elsewhere(kind, tmp_path / "there"), device="cpu", attn_implementation="eager"
+        elsewhere(kind, tmp_path / "there"), device=torch.device("cpu"), attn_implementation="eager"
     )
     assert {member.device for member in found.estimators_} == {"cpu"}
     for member in found.estimators_:

@@ -89,6 +89,13 @@ def _read(path: str) -> dict[str, Any]:
     for name in _PARAMS:
         if not isinstance(found.get(name, {}), dict):
             raise ValueError(f"{name} in {path} must hold keys and values. Got {shorten(found[name])} instead.")
+    for name in (*_PARAMS, "labeler"):
+        for key in found[name] if isinstance(found.get(name), dict) else ():
+            if not isinstance(key, str):
+                raise ValueError(f"{name} in {path} must have texts as keys. Got {shorten(key)} instead.")
+    for name in ("pairs", "ablations"):
+        if not isinstance(found.get(name, []), list):
+            raise ValueError(f"{name} in {path} must be a list. Got {shorten(found[name])} instead.")
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ensemw2s._validation import shorten
 from ensemw2s.storage import MALFORMED
 
 __all__ = ["LARGEST_YAML", "load_yaml"]
@@ -31,7 +32,8 @@ def load_yaml(text: str, name: str, kind: str = "YAML") -> Any:
     Raises
     ------
     ValueError
-        If it is no YAML, or so large or deep, once its aliases are written out, that it must be a mistake.
+        If it is no YAML, says a key twice, or is so large or deep, once its aliases are written out, that it must be a
+        mistake.
     """
     import yaml
 
@@ -75,7 +77,19 @@ def _inner(node: Any) -> list[Any]:
         if not is_text and len(node.value) > _LONGEST_NUMBER:
             raise ValueError(f"A number in it has {len(node.value):,} characters.")
         return []
+    _refuse_repeated_keys(node.value)
     return [part for entry in node.value for part in (entry if isinstance(entry, tuple) else (entry,))]
+
+
+def _refuse_repeated_keys(entries: list[Any]) -> None:
+    """Of two values for one key, PyYAML takes the last without a word."""
+    seen = set()
+    for key in (entry[0] for entry in entries if isinstance(entry, tuple)):
+        name = (key.tag, key.value) if isinstance(key.value, str) else None
+        if name in seen and not key.tag.endswith(":merge"):
+            raise ValueError(f"The key {shorten(key.value)} occurs twice.")
+        if name is not None:
+            seen.add(name)
 
 
 def _with_numbers(value: Any) -> Any:

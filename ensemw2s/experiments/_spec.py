@@ -13,7 +13,7 @@ from ensemw2s._validation import as_id, check_integer, shorten
 from ensemw2s.experiments._tasks import Task
 from ensemw2s.pseudo import PseudoLabeler
 
-__all__ = ["TIES", "Model", "Settings", "Unit", "Variant", "as_model", "check_names"]
+__all__ = ["TIES", "Model", "Settings", "Unit", "Variant", "as_model", "check_names", "check_parameters_given"]
 
 # Settings of a booster that are looked at after training: variants that differ in nothing else share their members.
 _READOUT = ("choose", "combine", "voting")
@@ -104,6 +104,7 @@ class Variant:
     @classmethod
     def from_settings(cls, name: str, settings: Mapping[str, Any], common: Mapping[str, Any]) -> Variant:
         """From a user's dictionary; `common` holds what all variants share."""
+        check_parameters_given(settings, f"variants[{name!r}]")
         merged = {**common, **settings}
         for key in ("estimator", "estimators"):
             if key in merged:
@@ -111,7 +112,7 @@ class Variant:
                     f"booster_params and variants must leave out {key!r}: what is boosted is the weak model of a pair. "
                     f"Got {shorten(merged[key])}; for several learners pass a list as the weak model, ([a, b], strong)."
                 )
-        learner = dict(merged.pop("weak_params", {}))
+        learner = dict(check_parameters_given(merged.pop("weak_params", {}), f"variants[{name!r}]['weak_params']"))
         readout = {key: merged.pop(key) for key in _READOUT if key in merged}
         readout["votes"] = merged.pop("votes", "boosted")
         if readout["votes"] not in ("boosted", "uniform"):
@@ -214,6 +215,13 @@ class Settings:
             "seed": unit.seed,
             "ties": TIES,
         }
+
+
+def check_parameters_given(given: Any, name: str) -> Mapping[str, Any]:
+    """Return `given`, a dictionary with texts as keys."""
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise TypeError(f"{name} must be a dict of parameters by name. Got {shorten(given)} instead.")
+    return given
 
 
 TIES = "shared"

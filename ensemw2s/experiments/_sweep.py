@@ -13,13 +13,15 @@ from ensemw2s.experiments._datasets import load_questions
 from ensemw2s.experiments._parts import check_sizes, check_split
 from ensemw2s.experiments._plan import SweepPlan
 from ensemw2s.experiments._result import SweepResult
-from ensemw2s.experiments._spec import Model, Settings, Unit, Variant, as_model, check_names
+from ensemw2s.experiments._spec import Model, Settings, Unit, Variant, as_model, check_names, check_parameters_given
 from ensemw2s.experiments._tasks import make_task
 from ensemw2s.experiments._unit import describe_unit
 from ensemw2s.pseudo import PseudoLabeler
 from ensemw2s.splits import NEAR_DUPLICATES
 
 __all__ = ["plan_sweep", "run_sweep"]
+
+_MOST_SEEDS = 10_000
 
 
 def run_sweep(
@@ -180,6 +182,8 @@ def plan_sweep(pairs: Sequence[tuple[Any, Any]], **arguments: Any) -> SweepPlan:
     if value["n_questions"] is not None:
         n_questions = check_integer(value["n_questions"], "n_questions", minimum=1)
         questions = questions.shuffle(random_state=0)[:n_questions]
+    for name in ("weak_params", "student_params", "booster_params"):
+        check_parameters_given({} if value[name] is None else value[name], name)
     models = _check_pairs(value["pairs"], value["weak_params"], value["student_params"])
     common = {"n_estimators": value["n_estimators"], "on_failure": "keep", **(value["booster_params"] or {})}
     settings = Settings(
@@ -191,8 +195,7 @@ def plan_sweep(pairs: Sequence[tuple[Any, Any]], **arguments: Any) -> SweepPlan:
         else as_model(value["rater"], value["weak_params"], "rater"),
         cv=check_integer(value["cv"], "cv", minimum=2),
         variants=tuple(
-            Variant.from_settings(name, chosen, common)
-            for name, chosen in (value["variants"] or {"boosting": {}}).items()
+            Variant.from_settings(name, chosen, common) for name, chosen in _check_variants(value["variants"]).items()
         ),
         labeler=PseudoLabeler() if value["labeler"] is None else value["labeler"],
         validation_size=_check_validation_size(value["validation_size"]),
@@ -241,9 +244,20 @@ def _check_pairs(pairs: Any, weak_params: Any, student_params: Any) -> list[tupl
     return models
 
 
+def _check_variants(variants: Any) -> Mapping[str, Any]:
+    if variants is not None and not isinstance(variants, Mapping):
+        raise TypeError(f"variants must be a dict of dicts, by name. Got {shorten(variants)} instead.")
+    return variants or {"boosting": {}}
+
+
 def _check_seeds(seeds: Any) -> list[int]:
     if not isinstance(seeds, Iterable):
-        return list(range(check_integer(seeds, "seeds", minimum=1)))
+        if check_integer(seeds, "seeds", minimum=1) > _MOST_SEEDS:
+            raise ValueError(
+                f"seeds must be a number of seeds, at most {_MOST_SEEDS:,}, or a list of them, [seed]. Got "
+                f"{shorten(seeds)} instead."
+            )
+        return list(range(seeds))
     checked = [check_integer(seed, f"seeds[{row}]", minimum=0) for row, seed in enumerate(seeds)]
     if len(set(checked)) < len(checked) or not checked:
         raise ValueError(f"seeds must hold different integers, at least one. Got {shorten(checked)} instead.")

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ensemw2s._validation import as_id
+from ensemw2s._validation import as_id, check_option
 from ensemw2s.datasets import QADataset, to_binary
 from ensemw2s.ensemble import FineTunedGenerator, LLMAdaBoostClassifier, TokenAdaBoostGenerator
 from ensemw2s.metrics import chance_level
@@ -122,6 +122,4 @@ def make_task(name: str, questions: QADataset) -> Task:
         "generation": GenerationTask,
         "classification": ClassificationTask,
     }
-    if name not in tasks:
-        raise ValueError(f"task must be one of {', '.join(map(repr, tasks))}. Got {name!r} instead.")
-    return tasks[name](questions)
+    return tasks[check_option(name, "task", tuple(tasks))](questions)

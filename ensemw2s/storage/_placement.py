@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 from ensemw2s.exceptions import CheckpointError
 
@@ -42,9 +43,9 @@ def current_placement() -> Placement:
 
 
 @contextmanager
-def placed(device: str | None, attention: str | None) -> Iterator[None]:
+def placed(device: Any, attention: str | None) -> Iterator[None]:
     """Have models that are read within this context put on a device, with an attention implementation."""
-    before = _CURRENT.set(Placement(device, attention))
+    before = _CURRENT.set(Placement(None if device is None else str(device), attention))  # "cpu" or torch.device("cpu")
     try:
         yield
     except CheckpointError as error:

@@ -6,7 +6,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sklearn.base import is_classifier
 
@@ -17,6 +17,9 @@ from ensemw2s.storage._hub import model_card, open_pretrained, upload_folder
 from ensemw2s.storage._manifest import StoredFolder
 from ensemw2s.storage._placement import placed
 from ensemw2s.storage._registry import Registered
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Pretrained"]
 
@@ -68,7 +71,7 @@ class Pretrained(Registered):
         *,
         revision: str | None = None,
         base: Any = None,
-        device: str | None = None,
+        device: str | torch.device | None = None,
         attn_implementation: str | None = None,
     ) -> Any:
         """Load what `save_pretrained` saved; it predicts and generates equal to the bit, and can be fitted again.
@@ -84,7 +87,7 @@ class Pretrained(Registered):
         base : str or dict, optional
             Folder or hub id of the base model, where it is no longer where it was; its weights must be the same. Of
             several bases a dict from where they were; for a pipeline such a dict, or ``{"weak": ..., "student": ...}``.
-        device : str, optional
+        device : str or torch.device, optional
             Where to put models, such as "cpu". If None, where they were when saved, or, where this machine has no
             such device, the best that it has, which the log says once.
         attn_implementation : str, optional
