@@ -5,17 +5,27 @@ from __future__ import annotations
 import copyreg
 import hashlib
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["describe_array", "describe_contents", "describe_function", "describe_table", "name_of"]
+__all__ = [
+    "describe_array",
+    "describe_contents",
+    "describe_function",
+    "describe_table",
+    "held_beside_entries",
+    "name_of",
+    "plain_container",
+]
 
 Describe: TypeAlias = Callable[[Any, str], Any]
 
 _JSON_KINDS = "biufU"
+_CONTAINERS = (dict, list, tuple, set, frozenset)
 
 
 def name_of(value: Any) -> str:
@@ -117,6 +127,20 @@ def describe_contents(value: Any, name: str, describe: Describe) -> Any:
     if entries is not None:
         described["entries"] = describe([list(entry) for entry in entries], name)
     return described
+
+
+def held_beside_entries(value: Any) -> dict[str, Any]:
+    """Attributes of a dict, list, tuple or set of one's own class, and what a defaultdict makes; {} for all else."""
+    if not isinstance(value, _CONTAINERS):
+        return {}
+    attributes = getattr(value, "__dict__", {})
+    held = {} if attributes is value else dict(attributes)  # a dict whose entries are its attributes
+    return {**held, "default_factory": value.default_factory} if isinstance(value, defaultdict) else held
+
+
+def plain_container(value: Any) -> Any:
+    """The entries alone, in a container of Python's own."""
+    return next(kind for kind in _CONTAINERS if isinstance(value, kind))(value)
 
 
 def _ordered(state: Any) -> Any:

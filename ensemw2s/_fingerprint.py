@@ -13,7 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s._contents import describe_array, describe_contents, describe_function, describe_table
+from ensemw2s._contents import (
+    describe_array,
+    describe_contents,
+    describe_function,
+    describe_table,
+    held_beside_entries,
+    name_of,
+    plain_container,
+)
 from ensemw2s._encoding import is_chat
 from ensemw2s._tokenizer_digest import digest_tokenizer
 from ensemw2s._validation import as_id, dtype_name, shorten
@@ -173,6 +181,13 @@ def _describe(value: Any, name: str, around: tuple[int, ...]) -> Any:
         return describe_array(value, name, inner)
     if isinstance(value, bytes | bytearray | memoryview):
         return {"bytes": hashlib.sha256(value).hexdigest()}
+    held = held_beside_entries(value)
+    if held:  # what is known by its entries below has more to it
+        return {
+            "class": name_of(type(value)),
+            "entries": inner(plain_container(value), name),
+            "holds": inner(held, name),
+        }
     if isinstance(value, Mapping):
         if all(isinstance(key, str) for key in value):
             return {str(key): inner(entry, f"{name}[{key!r}]") for key, entry in value.items()}

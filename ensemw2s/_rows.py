@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
@@ -145,6 +146,9 @@ def label_column(y: Any, name: str = "y") -> Any:
         )
     if isinstance(y, np.ndarray) and y.dtype.kind == "T":  # NumPy's texts of variable width, which sorting cannot take
         return _texts_or_missing(y.tolist())
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(y, pandas.api.extensions.ExtensionArray):
+        return pandas.Series(y)  # an array of texts cannot be indexed as scikit-learn does
     if isinstance(y, list | tuple):
         labels = [label.item() if isinstance(label, np.ndarray) and label.ndim == 0 else label for label in y]
         if any(isinstance(label, str) for label in labels):

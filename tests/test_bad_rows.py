@@ -614,6 +614,14 @@ def test_a_classifier_booster_skips_texts_and_labels():
     assert repr(labels) == repr(before[1])  # NaN is not equal to itself
 
 
+def test_a_missing_label_in_an_array_of_pandas_is_skipped():
+    labels = pd.array([*LABELS, None], dtype="string")
+    booster = LLMAdaBoostClassifier(of_counts(), n_estimators=2, on_failure="keep", on_bad_row="skip")
+    booster.fit([*TEXTS, "a fine book"], labels)
+    assert [row for row, _ in booster.skipped_rows_] == [len(LABELS)]
+    assert booster.classes_.tolist() == ["dislike", "like"]
+
+
 def test_a_classifier_booster_skips_what_is_too_long():
     booster = LLMAdaBoostClassifier(short_bert(), n_estimators=1, reweight=False, on_bad_row="skip")
     booster.fit([*TEXTS, "a film " * 30], [*LABELS, "like"])

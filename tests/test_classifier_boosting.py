@@ -479,6 +479,8 @@ def test_bad_labels_and_weights_are_refused_before_training(y, sample_weight, me
     ("params", "message"),
     [
         ({"n_estimators": 0}, "n_estimators must be an integer of at least 1. Got 0"),
+        ({"random_state": 2**32}, r"random_state must be an integer from 0 to 2\*\*32 - 1.* Got 4294967296"),
+        ({"random_state": np.nan}, "random_state must be an integer.* Got nan"),
         ({"learning_rate": 0.0}, "learning_rate must be > 0. Got 0.0"),
         ({"learning_rate": 1e308}, r"learning_rate must lie between 1e-100 and 1e\+100. Got 1e\+308"),
         ({"learning_rate": 1e-320}, r"learning_rate must lie between 1e-100 and 1e\+100"),

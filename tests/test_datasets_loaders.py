@@ -137,6 +137,12 @@ def test_environment_variable_names_the_folder(tmp_path, monkeypatch) -> None:
     assert load_arc("train").ids == ("a", "b", "c")
 
 
+def test_a_blank_environment_variable_names_no_folder(hub, monkeypatch) -> None:
+    monkeypatch.setenv("ENSEMW2S_DATA", " ")
+    load_arc("train")
+    assert len(hub) == 1
+
+
 def test_data_dir_goes_before_the_environment_variable(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("ENSEMW2S_DATA", str(tmp_path / "elsewhere"))
     assert len(load_arc("train", data_dir=write(tmp_path, "arc_easy", "train", ARC_RELEASE))) == 3

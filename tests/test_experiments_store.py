@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import threading
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial, wraps
 
@@ -173,6 +174,14 @@ class Holder:
     content: object
 
 
+class Named(list):
+    """A list with more to it than its entries."""
+
+    def __init__(self, entries, name=None):
+        super().__init__(entries)
+        self.name = name
+
+
 def wrapped(factor):
     @wraps(digest)
     def scaled(value):
@@ -204,6 +213,8 @@ def wrapped(factor):
         (Holder(pd.DataFrame({"a": LONG[0]})), Holder(pd.DataFrame({"a": OTHER[0]}))),
         (partial(digest, LONG), partial(digest, OTHER)),
         (wrapped(2), wrapped(3)),
+        (Named([1], 2), Named([1], 3)),
+        (defaultdict(int, a=1), defaultdict(float, a=1)),
     ],
 )
 def test_a_description_tells_different_things_apart(one, other):

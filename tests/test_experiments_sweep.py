@@ -519,6 +519,7 @@ def test_the_plan_lists_units_and_trains_nothing(folder, result):
         ({"pairs": [(TokenAdaBoostGenerator(WEAK[1]), STRONG)]}, "estimator must be a token learner or a model id"),
         ({"booster_params": {"estimators": [WEAK[1]]}}, r"(?s)leave out 'estimators'.*pass a list as the weak model"),
         ({"booster_params": {"unit": 0}}, "unit must be 'token'"),
+        ({"booster_params": {"unit": 10**400}}, "unit must be 'token'"),
         ({"variants": {"a": {"sampling": "both"}}}, "sampling must be one of"),
         ({"pairs": [(BigramLearner(), 3)]}, r"pairs\[0\]\[1\] must be a model id"),
         (

@@ -197,7 +197,7 @@ def _read(
 ) -> Iterable[Mapping[str, Any]]:
     check_option(split, "split", _SPLITS)
     if data_dir is None:
-        data_dir = os.environ.get(_ENVIRONMENT) or None
+        data_dir = os.environ.get(_ENVIRONMENT, "").strip() or None
     if data_dir is not None:
         return _read_folder(Path(data_dir).expanduser() / folder, split)
     import datasets

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ensemw2s._progress import progress_bar
-from ensemw2s._validation import check_bool, check_integer, check_option, check_positive
+from ensemw2s._validation import check_bool, check_integer, check_option, check_positive, check_seed
 from ensemw2s.boosting import estimator_weight
 from ensemw2s.exceptions import EarlyStopWarning, WeakLearnerError
 
@@ -191,6 +191,7 @@ def check_loop_parameters(booster: Any) -> None:
     check_bool(booster.reweight, "reweight")
     check_bool(booster.verbose, "verbose")
     check_option(booster.on_failure, "on_failure", ("raise", "keep"))
+    check_seed(booster.random_state, "random_state")
 
 
 def seed_parameters(estimator: Any) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ import numpy as np
 from ensemw2s._alike import difference, group_alike, narrowest
 from ensemw2s._inputs import require_choices, tokenize_answers
 from ensemw2s._ties import option_credit
-from ensemw2s._validation import check_option
+from ensemw2s._validation import check_option, shorten
 from ensemw2s.boosting import window_error
 from ensemw2s.datasets import QADataset
 from ensemw2s.metrics import chance_level
@@ -48,10 +49,10 @@ class BoostingUnit(Protocol):
 
 def check_unit(unit: Any, window: Any) -> None:
     """Raise a ValueError unless `unit` is a unit's name or a window length, and `window` a kind of windows it has."""
-    is_length = isinstance(unit, (int, np.integer)) and not isinstance(unit, bool) and unit >= 1
+    is_length = isinstance(unit, (int, np.integer)) and not isinstance(unit, bool) and 1 <= unit <= sys.maxsize
     if not is_length and not (isinstance(unit, str) and unit in _NAMES):
         names = ", ".join(map(repr, _NAMES))
-        raise ValueError(f"unit must be {names} or a window length >= 1. Got {unit!r} instead.")
+        raise ValueError(f"unit must be {names} or a window length >= 1. Got {shorten(unit)} instead.")
     check_option(window, "window", _WINDOWS)
     if window == "sliding" and not is_length:
         raise ValueError(

@@ -6,10 +6,17 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from sklearn.utils import check_random_state
-
 from ensemw2s._encoding import check_template
-from ensemw2s._validation import as_id, check_bool, check_integer, check_option, check_positive, dtype_name, shorten
+from ensemw2s._validation import (
+    as_id,
+    check_bool,
+    check_integer,
+    check_option,
+    check_positive,
+    check_seed,
+    dtype_name,
+    shorten,
+)
 from ensemw2s.learners._adapter_config import check_adapter_config
 from ensemw2s.learners._training_args import check_training_args
 
@@ -54,7 +61,7 @@ def check_parameters(learner: Any, *, truncations: tuple[str, ...] = ("error", "
     check_positive(learner.lr, "lr", most=_largest(learner.dtype))  # the optimiser would be given infinity
     on_cpu = learner._device().partition(":")[0] == "cpu"
     check_training_args(learner.training_args, on_cpu=on_cpu, adapt=getattr(learner, "adapt", "all"))
-    check_random_state(learner.random_state)
+    check_seed(learner.random_state, "random_state")
 
 
 def _check_model(learner: Any) -> None:
