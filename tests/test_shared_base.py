@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import shutil
 
 import numpy as np
@@ -15,7 +17,7 @@ from tiny_models import fit, tiny_gpt2, tiny_learner, tiny_llama, untrained_mode
 from torch import nn
 from transformers import TrainerCallback
 
-from ensemw2s import HFCausalLM, HFClassifier, clear_model_cache
+from ensemw2s import CheckpointError, HFCausalLM, HFClassifier, clear_model_cache
 from ensemw2s.learners import _adapters, _parameters
 from ensemw2s.learners._base_record import BaseRecord
 
@@ -172,3 +174,21 @@ def test_an_adapter_that_peft_cannot_take_off_does_not_stop_others_on_its_base()
     before = logits(learner)
     assert_array_equal(logits(fit(tiny_learner(epochs=1, random_state=3))), wanted)
     assert_array_equal(logits(learner), before)
+
+
+def test_a_copy_of_a_member_is_not_put_on_a_base_that_was_overwritten(tmp_path):
+    untrained_model(tiny_llama).save_pretrained(tmp_path / "base")
+    member = fit(tiny_learner(str(tmp_path / "base"), peft_config=config()))
+    before, travelling = logits(member), pickle.dumps(member)
+    assert_array_equal(logits(pickle.loads(travelling)), before)  # noqa: S301
+    other = untrained_model(tiny_llama)
+    with torch.no_grad():
+        other.lm_head.weight += 0.1
+    other.save_pretrained(tmp_path / "base")
+    copied = pickle.loads(travelling)  # noqa: S301
+    with pytest.raises(CheckpointError, match="not the base model that this HFCausalLM was trained on"):
+        logits(copied)
+    with pytest.raises(CheckpointError, match="not the base model"):  # handed on without ever having been used
+        logits(copy.deepcopy(copied))
+    assert_array_equal(logits(member), before)
+    assert not np.array_equal(logits(fit(copied)), before)  # fitted again, on what is there now

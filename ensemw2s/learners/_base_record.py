@@ -94,6 +94,13 @@ class SharedBase:
         self._record = BaseRecord.of(model)
         self.is_changed = False
 
+    @property
+    def digest(self) -> str:
+        """Hash of weights and buffers as they were loaded."""
+        from xxhash import xxh3_128_hexdigest
+
+        return xxh3_128_hexdigest(repr(sorted(self._record.tensors.items())).encode())
+
     def check(self, model: Any, peft_config: PeftConfig) -> None:
         """Refuse an adapter on a model of its own, which shares the base's weights, if it changes what it is put on.
 

@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._locks import ThreadLock
 from ensemw2s._modes import own_modes
-from ensemw2s.exceptions import WeakLearnerError
+from ensemw2s._validation import shorten
+from ensemw2s.exceptions import CheckpointError, WeakLearnerError
 from ensemw2s.learners._factories import factory_token, known_factory
 from ensemw2s.learners._html import ModelHTML
 from ensemw2s.learners._loading import TokenizerSource
@@ -47,7 +48,7 @@ class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
         Where an adapter is trained; its base is shared and not part of the learner.
     """
 
-    _derived = ("tokenizer_", "model_", "adapter_", "_shared_host", "_head", "_trains_all_weights")
+    _derived = ("tokenizer_", "model_", "adapter_", "_shared_host", "_base_tensors", "_head", "_trains_all_weights")
 
     tokenizer_: Any
     n_embeddings_: int | None
@@ -103,6 +104,7 @@ class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
         if callable(self.model):
             state["_factory_token"] = factory_token(self.model)
         if state.get("adapter_") is not None:
+            state["_base_tensors"] = self._known_base()
             state["adapter_"] = {name: tensor.cpu() for name, tensor in state["adapter_"].items()}
         source = TokenizerSource.of(state.get("tokenizer_"))
         # A model with all its weights can be used where the folder that it comes from does not exist.
@@ -128,9 +130,22 @@ class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
         """The shared base with its adapter slot."""
         host = getattr(self, "_shared_host", None)
         if host is None or host.family.is_changed:
+            expected = self._known_base()
             with own_modes():
-                host = self._shared_host = self._find_host()
+                host = self._find_host()
+            # Where the base comes from may have been overwritten since the adapter was trained on it.
+            if getattr(self, "adapter_", None) is not None and expected not in (None, _base_tensors(host)):
+                raise CheckpointError(
+                    f"{shorten(self.model)} is not the base model that this {type(self).__name__} was trained on: its "
+                    f"weights differ. Put that model back, or fit again."
+                )
+            self._shared_host = host
         return host
+
+    def _known_base(self) -> str | None:
+        """Hash of the base that this learner has, or had before it travelled here."""
+        host = getattr(self, "_shared_host", None)
+        return getattr(self, "_base_tensors", None) if host is None else _base_tensors(host)
 
     @abstractmethod
     def _adapter_config(self) -> Any:
@@ -158,6 +173,10 @@ class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
                 f"none for {self.tokenizer_.convert_ids_to_tokens(needed)!r}, which {use}; pass the tokenizer that "
                 f"belongs to the model, or resize its embeddings."
             )
+
+
+def _base_tensors(host: AdapterHost) -> str | None:
+    return None if host.is_sharded() else host.family.digest  # each process has other parts
 
 
 @contextmanager
