@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from sklearn.base import clone
 
 from ensemw2s._validation import as_id, shorten
 from ensemw2s.ensemble import FineTunedGenerator, TokenAdaBoostGenerator, seed_parameters
 
-__all__ = ["as_booster", "as_student", "leaves_seed_open", "with_seed"]
+__all__ = ["as_booster", "as_student", "given_seed", "leaves_seed_open", "with_seed"]
 
 
 def as_booster(weak: Any) -> Any:
@@ -47,6 +48,16 @@ def as_student(student: Any, name: str = "student") -> Any:
 def leaves_seed_open(model: Any) -> bool:
     """Whether a model draws a seed of its own in every fit, as a model id does."""
     return bool(_open_seeds(_with_learner(model)))
+
+
+def given_seed(*models: Any) -> int | None:
+    """The seed of the first of some models that has one for all its ``random_state`` that are set; None if none has."""
+    for model in map(_with_learner, models):
+        parameters = model.get_params(deep=True)
+        seeds = [parameters[name] for name in seed_parameters(model) if parameters[name] is not None]
+        if seeds and all(isinstance(seed, int | np.integer) and seed == seeds[0] for seed in seeds):
+            return int(seeds[0])
+    return None
 
 
 def with_seed(model: Any, seed: int) -> Any:

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._credit import credit
-from ensemw2s._estimators import as_booster, as_student, leaves_seed_open, with_seed
+from ensemw2s._estimators import as_booster, as_student, given_seed, leaves_seed_open, with_seed
 from ensemw2s._fingerprint import row_digests
 from ensemw2s._inputs import check_questions, require_answers, usable_questions
 from ensemw2s._modes import own_modes
@@ -59,7 +59,8 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         trained.
     student : estimator, TokenLearner or str
         A `TokenLearner` or model id is fine-tuned by a `FineTunedGenerator`. Where it leaves its ``random_state``
-        None, as a model id does, student, baseline and oracle share a seed that the fit draws.
+        None, as a model id does, student, baseline and oracle share a seed: that of the other of student and `oracle`
+        if it has one, else one that the fit draws.
     labeler : PseudoLabeler, optional
         How hard questions are answered; `PseudoLabeler()` if None. Any object will do whose ``label(teacher, X)``
         returns `PseudoLabels`, such as a subclass with a ``label`` of its own.
@@ -202,7 +203,8 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         ):
             drawn = None
             if leaves_seed_open(student) or leaves_seed_open(oracle):
-                drawn = int(check_random_state(None).randint(2**31 - 1))
+                drawn = given_seed(student, oracle)
+                drawn = int(check_random_state(None).randint(2**31 - 1)) if drawn is None else drawn
             drawn = stages.begin(
                 {"weak": weak, "student": student, "oracle": oracle},
                 {"labeler": labeler, "baseline": self.baseline},

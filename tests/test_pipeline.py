@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import shutil
+import warnings
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import get_tags
@@ -214,6 +216,19 @@ def test_classifiers_are_served_by_the_same_class():
     assert report.oracle_score > 0.9
     assert report.token_errors == {}
     assert_array_equal(report.correct["student"], pipeline.student_.predict(features[test]) == labels[test])
+
+
+@pytest.mark.parametrize(("student", "oracle"), [(3, None), (None, 3), (3, 4)])
+def test_a_seed_of_student_or_oracle_is_that_of_both(student, oracle):
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    y = (X[:, 0] > 0).astype(int)
+    weak, models = GaussianNB(), [MLPClassifier(2, max_iter=1, random_state=seed) for seed in (student, oracle)]
+    weak = LLMAdaBoostClassifier(weak, n_estimators=1, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a single iteration
+        pipeline = W2SPipeline(weak, models[0], oracle=models[1]).fit(X[:20], y[:20], X[20:], y[20:])
+    assert pipeline.student_.random_state == pipeline.baseline_.random_state == (student or oracle)
+    assert pipeline.oracle_.random_state == (oracle or student)
 
 
 def test_an_oracle_with_the_pseudo_labels_is_the_student_though_no_seed_was_given(tmp_path):
