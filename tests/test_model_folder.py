@@ -154,10 +154,12 @@ def value(kind, content, name=b"general.name"):
     [
         b"", b"GGUF", b"JUNK" * 100, header(0, version=9), header(2**60),
         b"GGUF" + struct.pack("<IQQ", 3, 0, 2**60),
-        header(0, value(8, struct.pack("<Q", 2**62))),
-        header(0, value(9, struct.pack("<IQ", 4, 2**61))),
-        header(0, value(9, struct.pack("<IQ", 9, 2**40))),
-        header(0, value(77, b"")),
+        header(1, value(8, struct.pack("<Q", 2**62))) + b"\0" * 64,
+        header(1, value(9, struct.pack("<IQ", 4, 2**61))) + b"\0" * 64,
+        header(1, value(9, struct.pack("<IQ", 9, 2**40))) + b"\0" * 64,
+        header(1, value(77, b"")) + b"\0" * 64,
+        header(0, value(8, struct.pack("<Q", 5) + b"llama", b"general.architecture")),  # no weights: 7e9 were drawn
+        header(1, value(4, struct.pack("<I", 10**9), b"llama.block_count")) + b"\0" * 64,
         header(1, value(4, struct.pack("<I", 1))) + struct.pack("<Q", 1) + b"a" + struct.pack("<I", 10**9) + b"\0" * 64,
     ],
 )  # fmt: skip

@@ -14,6 +14,7 @@ __all__ = ["check_gguf"]
 
 # Bytes of a value, by its type; 8 is a text, 9 an array.
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+_INTEGERS = {4: "<I", 5: "<i", 10: "<Q", 11: "<q"}
 _TEXT, _ARRAY = 8, 9
 _MOST_DIMENSIONS = 4
 
@@ -48,9 +49,17 @@ class _Header:
         if version not in (2, 3):
             raise ValueError(f"it has version {version}")
         self._require(n_values * 13 + n_tensors * 33)  # the least that they take
+        if n_tensors == 0:  # transformers would draw all weights of the largest sizes that it has for defaults
+            raise ValueError("it holds no weights")
         for _ in range(n_values):
-            self._skip_text()
-            self._skip_value(*self._read("<I"))
+            name = self._read_text()
+            (kind,) = self._read("<I")
+            if name.endswith(b".block_count") and kind in _INTEGERS:
+                (n_blocks,) = self._read(_INTEGERS[kind])
+                if n_blocks > n_tensors:
+                    raise ValueError(f"it says that {n_tensors:,} tensors make {n_blocks:,} layers")
+            else:
+                self._skip_value(kind)
         for _ in range(n_tensors):
             self._skip_text()
             (n_dimensions,) = self._read("<I")
@@ -76,6 +85,11 @@ class _Header:
                 self._skip_value(inner, depth + 1)
         else:
             raise ValueError(f"a value of it is of the unknown type {kind}")
+
+    def _read_text(self) -> bytes:
+        (length,) = self._read("<Q")
+        self._require(length)
+        return self._file.read(length)
 
     def _skip_text(self) -> None:
         self._skip(*self._read("<Q"))
