@@ -700,6 +700,7 @@ def _never_called():
         ({"dtype": "float33"}, ValueError, r"dtype must name a floating-point torch dtype.*Got 'float33'"),
         ({"dtype": "int8"}, ValueError, r"dtype must name a floating-point torch dtype.*Got 'int8'"),
         ({"device": "tpu9"}, ValueError, r"device must be a torch device.*Got 'tpu9'"),
+        ({"dtype": "float8_e4m3fn"}, ValueError, "dtype must name a floating-point torch dtype"),
         ({"random_state": "x"}, ValueError, "random_state must be an integer from 0 to .* Got 'x'"),
         ({"gguf_file": "x.gguf"}, ValueError, r"gguf_file must be None when model is a function"),
         ({"revision": "main"}, ValueError, r"revision must be None when model is a function"),

@@ -132,7 +132,8 @@ def _check_torch_names(dtype: Any, device: Any) -> None:
     import torch
 
     torch_dtype = getattr(torch, dtype_name(dtype), None) if isinstance(dtype_name(dtype), str) else None
-    if not (isinstance(torch_dtype, torch.dtype) and torch_dtype.is_floating_point):
+    # Those of a byte, float8, store weights only: nothing is computed with them.
+    if not (isinstance(torch_dtype, torch.dtype) and torch_dtype.is_floating_point and torch_dtype.itemsize > 1):
         raise ValueError(f"dtype must name a floating-point torch dtype, such as 'float32'. Got {dtype!r} instead.")
     if device is None:
         return
