@@ -216,7 +216,7 @@ def check_seed(value: Any, name: str) -> None:
     """Refuse what `sklearn.utils.check_random_state` would: it does not name the parameter, and is asked later."""
     if value is None or value is np.random or isinstance(value, np.random.RandomState):
         return
-    if not isinstance(value, numbers.Integral) or not 0 <= value < 2**32:
+    if not isinstance(value, numbers.Integral) or not 0 <= int(value) < 2**32:
         raise ValueError(
             f"{name} must be an integer from 0 to 2**32 - 1, a RandomState or None. Got {shorten(value)} instead."
         )
