@@ -15,6 +15,7 @@ __all__ = ["render_template"]
 # Far beyond what any conversation takes, and what a machine does in seconds.
 _MAX_TEMPLATE, _MAX_STEPS, _MAX_SECONDS = 200_000, 200_000, 20.0
 _MAX_TEXT, _MAX_ITEMS, _MAX_NUMBER = 10_000_000, 100_000, 100_000
+_MAX_WRAPPED = 20_000
 _MAX_BITS = 10_000
 
 # A width of five digits in a format, or one that is an argument.
@@ -240,8 +241,9 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         args, kwargs = tuple(map(_settled, args)), {name: _settled(value) for name, value in kwargs.items()}
         if name == "format":
             _check_format(str(args[0]))
-        if name == "wordwrap" and len(str(args[0])) > _MAX_ITEMS:  # its time grows with the square of the length
-            raise _exceeded(f"it wraps more than {_MAX_ITEMS} characters")
+        # Its time grows with the square of the length. The text comes behind the environment.
+        if name == "wordwrap" and any(len(value) > _MAX_WRAPPED for value in args if isinstance(value, str)):
+            raise _exceeded(f"it wraps more than {_MAX_WRAPPED} characters")
         _check_arguments(None, args, kwargs)
         return _checked(function(*args, **kwargs))
 
