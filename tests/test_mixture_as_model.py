@@ -212,7 +212,10 @@ def test_logits_can_be_changed_in_place():
     for members in (members_of("full"), members_of("full")[:1]):
         logits = MixtureForCausalLM.from_members(members, VOTES[: len(members)])(IDS).logits
         logits[:, :, 0] = 0.0
-        (logits * torch.ones(258, requires_grad=True)).sum().backward()
+        scale = torch.ones(258, requires_grad=True)
+        (logits * scale).sum().backward()
+        assert_allclose(scale.grad, logits.sum(dim=(0, 1)))
+        assert scale.grad[0] == 0.0
 
 
 @pytest.mark.parametrize(
