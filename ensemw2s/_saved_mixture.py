@@ -227,7 +227,7 @@ class SavedMixture(Pretrained):
                 f"{path} holds no mixture that this version of ensemw2s can read ({error})."
             ) from error
 
-    @classmethod
-    def from_members(cls, members: Any, votes: Any, *, combine: str = "probabilities", backend: str = "auto") -> Any:
-        """Join fitted learners."""
-        raise NotImplementedError
+    if TYPE_CHECKING:
+
+        @classmethod
+        def from_members(cls, members: Any, votes: Any, *, combine: str = ..., backend: str = ...) -> Any: ...
