@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ensemw2s.storage._commit import commit_folder, commit_text, writing
-from ensemw2s.storage._files import hash_file, links_of, open_plain, read_file
+from ensemw2s.storage._commit import commit_folder, commit_text
+from ensemw2s.storage._files import hash_file, links_of, open_plain, read_file, writing
 from ensemw2s.storage._hub import download_folder, open_pretrained
 from ensemw2s.storage._journal import Journal, Steps
 from ensemw2s.storage._json import MALFORMED, find_code, parse_json

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import stat
@@ -11,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from ensemw2s.storage._files import writing
 from ensemw2s.storage._manifest import MANIFEST, write_manifest
 
-__all__ = ["commit_folder", "commit_text", "writing"]
+__all__ = ["commit_folder", "commit_text"]
 
 
 @contextmanager
@@ -89,25 +89,6 @@ def commit_text(path: Path, text: str) -> None:
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Name the file in an error of writing, such as a full disk, whoever wrote it."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _WRITING or "could not be written" in str(error):
-            raise
-        named = path if error.filename is None else error.filename
-        raise OSError(error.errno, f"{named} could not be written: {error.strerror}") from error
-    except SafetensorError as error:  # its way to say that the disk is full
-        raise OSError(errno.EIO, f"{path} could not be written: {error}") from error
-
-
-_WRITING = {errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS}
 
 
 def _refuse_occupied(path: Path) -> None:

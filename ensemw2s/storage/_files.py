@@ -1,7 +1,8 @@
-"""The one way in which files are opened: plain files only, opened once, never more of them than is allowed."""
+"""The one way in which files are opened, plain and no larger than allowed, and what an error of writing names."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -12,7 +13,7 @@ from typing import BinaryIO
 
 from ensemw2s.exceptions import CheckpointError
 
-__all__ = ["AGAIN", "LARGEST_JSON", "hash_file", "links_of", "open_plain", "read_file", "size_of"]
+__all__ = ["AGAIN", "LARGEST_JSON", "hash_file", "links_of", "open_plain", "read_file", "size_of", "writing"]
 
 AGAIN = "Copy or download the folder again, or save it again."
 LARGEST_JSON = 512 * 2**20  # bytes
@@ -21,6 +22,7 @@ _BLOCK = 2**20
 _SPARSE = 2**30, 64  # files from this size on must take at least this fraction of it on the disk
 # A pipe would be waited for, and a link be followed.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_WRITING = {errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS}
 
 
 def size_of(path: Path, links_into: Path | None = None) -> int:
@@ -118,6 +120,22 @@ def hash_file(path: Path, links_into: Path | None = None) -> str:
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror}. {AGAIN}") from error
     return digest.hexdigest()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name the file in an error of writing, such as a full disk, whoever wrote it."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _WRITING or "could not be written" in str(error):
+            raise
+        named = path if error.filename is None else error.filename
+        raise OSError(error.errno, f"{named} could not be written: {error.strerror}") from error
+    except SafetensorError as error:  # its way to say that the disk is full
+        raise OSError(errno.EIO, f"{path} could not be written: {error}") from error
 
 
 def _look(path: Path, links_into: Path | None) -> tuple[Path, os.stat_result]:

@@ -12,11 +12,9 @@ from ensemw2s._validation import shorten
 from ensemw2s._version import __version__
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage._files import links_of
-from ensemw2s.storage._manifest import MANIFEST, StoredFolder, list_files, open_folder
+from ensemw2s.storage._manifest import MANIFEST, SUFFIXES, StoredFolder, list_files, open_folder
 
 __all__ = ["download_folder", "model_card", "open_pretrained", "upload_folder"]
-
-_ON_HUB = ["*.bpe", "*.jinja", "*.json", "*.model", "*.safetensors", "*.skops", "*.spm", "*.txt"]
 
 
 def open_pretrained(directory: str | os.PathLike[str], revision: str | None, kind: str | None) -> StoredFolder:
@@ -29,7 +27,7 @@ def open_pretrained(directory: str | os.PathLike[str], revision: str | None, kin
     FileNotFoundError
         If there is no such folder, and the name is no hub id.
     """
-    folder = download_folder(directory, revision, _ON_HUB)
+    folder = download_folder(directory, revision, sorted(f"*{suffix}" for suffix in SUFFIXES))
     _refuse_part(folder)
     return open_folder(folder, kind=kind, links_into=links_of(folder))
 

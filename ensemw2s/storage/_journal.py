@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.storage._commit import commit_folder, writing
-from ensemw2s.storage._files import hash_file
+from ensemw2s.storage._commit import commit_folder
+from ensemw2s.storage._files import hash_file, writing
 from ensemw2s.storage._manifest import MANIFEST, StoredFolder, open_folder, write_json
 from ensemw2s.storage._tensors import write_arrays
 from ensemw2s.storage._values import encode

@@ -14,9 +14,9 @@ from ensemw2s._version import __version__
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage._files import AGAIN, LARGEST_JSON, hash_file, read_file, size_of
 from ensemw2s.storage._json import checksum, dump_json, find_code, parse_json
-from ensemw2s.storage._names import complaint_about_name
+from ensemw2s.storage._tensors import parse_arrays, parse_tensors
 
-__all__ = ["MANIFEST", "StoredFolder", "list_files", "open_folder", "write_json", "write_manifest"]
+__all__ = ["MANIFEST", "SUFFIXES", "StoredFolder", "list_files", "open_folder", "write_json", "write_manifest"]
 
 MANIFEST = "manifest.json"
 
@@ -25,6 +25,11 @@ _LARGEST_MANIFEST = 16 * 2**20  # bytes
 # Not listed, and never read: what a repository of the hub has beside the ensemble.
 _UNLISTED = {MANIFEST, "README.md", ".gitattributes"}
 _UNLISTED_FOLDERS = {".cache", ".git"}
+# JSON, safetensors, the text and sentencepiece files of tokenizers, chat templates (which transformers runs in a
+# sandbox), and skops, whose types are checked. Pickles and Python files have no place here.
+SUFFIXES = {".bpe", ".jinja", ".json", ".model", ".safetensors", ".skops", ".spm", ".txt"}
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_DEEPEST = 12  # ensembles may be parts of others
 
 
 @dataclass(frozen=True)
@@ -125,14 +130,10 @@ class StoredFolder:
 
     def arrays(self, name: str) -> dict[str, Any]:
         """NumPy arrays of a safetensors file, by name."""
-        from ensemw2s.storage._tensors import parse_arrays
-
         return parse_arrays(self.bytes(name), self.file(name))
 
     def tensors(self, name: str) -> dict[str, Any]:
         """torch tensors of a safetensors file, by name, on the CPU."""
-        from ensemw2s.storage._tensors import parse_tensors
-
         return parse_tensors(self.bytes(name), self.file(name))
 
 
@@ -154,9 +155,9 @@ def write_manifest(folder: Path, *, kind: str) -> None:
         name = path.relative_to(folder).as_posix()
         if name in _UNLISTED:
             continue
-        complaint = complaint_about_name(name)
-        if complaint:
-            raise ValueError(f"{name} cannot be saved: its name {complaint}.")
+        fault = _fault_of_name(name)
+        if fault:
+            raise ValueError(f"{name} cannot be saved: its name {fault}.")
         key = _code_in(path)
         if key:
             raise ValueError(f"{name} cannot be saved: its {key!r} asks for code that is not part of transformers.")
@@ -184,15 +185,15 @@ def open_folder(path: str | os.PathLike[str], *, kind: str | None, links_into: P
     """
     folder = Path(path)
     manifest = folder / MANIFEST
-    content = _read(manifest, links_into)
+    content = _read_manifest(manifest, links_into)
     body = _parse_body(content, manifest)
     if kind not in (None, body["kind"]):
         raise CheckpointError(f"{folder} holds a {body['kind']}, not a {kind}; open it with {body['kind']}.")
     files = body["files"]
     for name in files:
-        complaint = complaint_about_name(name)
-        if complaint or name in _UNLISTED:
-            raise CheckpointError(f"{manifest} lists {name!r}, which {complaint or 'it must not list'}. Do not use it.")
+        fault = _fault_of_name(name)
+        if fault or name in _UNLISTED:
+            raise CheckpointError(f"{manifest} lists {name!r}, which {fault or 'it must not list'}. Do not use it.")
     for name, entry in files.items():
         try:
             size = size_of(folder / name, links_into)
@@ -239,11 +240,11 @@ def list_files(folder: Path) -> tuple[str, set[str]]:
     CheckpointError
         If the manifest is damaged.
     """
-    body = _parse_body(_read(folder / MANIFEST, None), folder / MANIFEST)
+    body = _parse_body(_read_manifest(folder / MANIFEST, None), folder / MANIFEST)
     return body["kind"], set(body["files"])
 
 
-def _read(manifest: Path, links_into: Path | None) -> bytes:
+def _read_manifest(manifest: Path, links_into: Path | None) -> bytes:
     try:
         return read_file(manifest, _LARGEST_MANIFEST, links_into)
     except FileNotFoundError as error:
@@ -286,6 +287,18 @@ def _files_in(folder: Path) -> Iterator[Path]:
                 raise CheckpointError(f"{os.path.join(place, name)} is a link; only plain folders are read. {AGAIN}")
         for name in sorted(names):
             yield Path(place, name)
+
+
+def _fault_of_name(name: Any) -> str:
+    """What is wrong with the name of a listed file, relative to its folder; "" if nothing is."""
+    if not isinstance(name, str):
+        return "is no text"
+    parts = name.split("/")
+    if len(parts) > _DEEPEST or len(name) > 255 or not all(_PART.fullmatch(part) for part in parts) or ".." in name:
+        return "does not name a file inside the folder"
+    if "." + parts[-1].rpartition(".")[2] not in SUFFIXES:
+        return f"is of no kind that is read; only {', '.join(sorted(SUFFIXES))} are"
+    return ""
 
 
 def _is_configuration(path: Path) -> bool:

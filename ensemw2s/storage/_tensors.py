@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.storage._commit import writing
-from ensemw2s.storage._files import read_file
+from ensemw2s.storage._files import read_file, writing
 from ensemw2s.storage._json import MALFORMED
 
 __all__ = ["parse_arrays", "parse_tensors", "read_tensors", "write_arrays", "write_tensors"]
