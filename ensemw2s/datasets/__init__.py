@@ -6,6 +6,7 @@ from ensemw2s.datasets._binary import BinaryQA, to_binary
 from ensemw2s.datasets._columns import check_options, gold_option
 from ensemw2s.datasets._example import QAExample
 from ensemw2s.datasets._loaders import load_arc, load_quartz, load_sciq
+from ensemw2s.datasets._named import load_questions
 from ensemw2s.datasets._qa import QADataset
 from ensemw2s.datasets._synthetic import make_corpus, make_qa
 
@@ -17,6 +18,7 @@ __all__ = [
     "gold_option",
     "load_arc",
     "load_quartz",
+    "load_questions",
     "load_sciq",
     "make_corpus",
     "make_qa",

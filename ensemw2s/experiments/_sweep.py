@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ensemw2s._validation import check_bool, check_integer, check_option, check_path, check_real, shorten
-from ensemw2s.datasets import QADataset
-from ensemw2s.experiments._datasets import load_questions
+from ensemw2s.datasets import QADataset, load_questions
 from ensemw2s.experiments._parts import check_sizes, check_split
 from ensemw2s.experiments._plan import SweepPlan
 from ensemw2s.experiments._result import SweepResult

@@ -6,7 +6,9 @@ import os
 from typing import Any
 
 from ensemw2s._validation import check_option
-from ensemw2s.datasets import QADataset, load_arc, load_quartz, load_sciq, make_qa
+from ensemw2s.datasets._loaders import load_arc, load_quartz, load_sciq
+from ensemw2s.datasets._qa import QADataset
+from ensemw2s.datasets._synthetic import make_qa
 
 __all__ = ["DATASETS", "load_questions"]
 
