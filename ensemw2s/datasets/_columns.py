@@ -1,14 +1,51 @@
-"""Checks that turn user columns into the immutable columns of a `QADataset`."""
+"""The immutable columns of a `QADataset`, and the checks that make them of what a user passes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemw2s._validation import as_texts, check_same_length, of_kind, shorten
+from ensemw2s.datasets._example import QAExample
+
+
+class Columns(NamedTuple):
+    """Checked columns of equal length; all but the prompts may be None."""
+
+    prompts: tuple[str, ...]
+    answers: tuple[str, ...] | None
+    choices: tuple[tuple[str, ...], ...] | None
+    labels: NDArray[np.int64] | None
+    ids: tuple[str, ...] | None
+    difficulty: NDArray[np.float64] | None
+
+    @property
+    def n_choices(self) -> NDArray[np.int64] | None:
+        """Number of options of each question, shape (n,), or None."""
+        if self.choices is None:
+            return None
+        return frozen(np.array([len(options) for options in self.choices], dtype=np.int64))
+
+    def example(self, row: int) -> QAExample:
+        """One question."""
+        entries: Any = (None if column is None else column[row] for column in self)
+        prompt, answer, choices, label, name, difficulty = entries
+        label, difficulty = None if label is None else int(label), None if difficulty is None else float(difficulty)
+        return QAExample(prompt, answer, choices, label, name, difficulty)
+
+    def take(self, rows: NDArray[np.int64]) -> Columns:
+        """Some of the rows, in the order given."""
+        places = rows.tolist()
+
+        def pick(column: Any) -> Any:
+            if isinstance(column, np.ndarray):
+                return frozen(column[rows])
+            return None if column is None else tuple(column[row] for row in places)
+
+        return Columns(*map(pick, self))
 
 
 def check_texts(values: Any, name: str, prompts: Sequence[str], *, what: str) -> tuple[str, ...]:

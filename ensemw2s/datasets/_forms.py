@@ -137,7 +137,7 @@ class OtherForms:
         >>> QADataset(["Liquid metal?"], ["mercury"]).to_dataset().column_names
         ['prompt', 'answer']
         """
-        return to_dataset(self)
+        return to_dataset(self._columns)
 
     @classmethod
     def from_pandas(
@@ -197,7 +197,7 @@ class OtherForms:
         >>> QADataset(["Liquid metal?"], ["mercury"]).to_pandas().loc[0, "answer"]
         'mercury'
         """
-        return to_pandas(self)
+        return to_pandas(self._columns)
 
 
 def _made(kind: Any, table: Table, name: str | None, random_state: int) -> Any:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ensemw2s._ties import text_hash
 from ensemw2s._validation import RandomState, as_generator, as_texts, check_integer
 from ensemw2s.datasets._columns import (
+    Columns,
     check_choices,
     check_difficulty,
     check_ids,
@@ -100,60 +101,59 @@ class QADataset(OtherForms):
         difficulty: Sequence[float] | NDArray[np.floating[Any]] | None = None,
         name: str | None = None,
     ) -> None:
-        self._prompts = tuple(as_texts(prompts, "prompts", what="question"))
-        self._answers = None if answers is None else check_texts(answers, "answers", self._prompts, what="answer")
-        self._choices = None if choices is None else check_choices(choices, self._prompts)
-        self._labels: NDArray[np.int64] | None = None
+        questions = tuple(as_texts(prompts, "prompts", what="question"))
+        said = None if answers is None else check_texts(answers, "answers", questions, what="answer")
+        options = None if choices is None else check_choices(choices, questions)
+        places: NDArray[np.int64] | None = None
         if labels is not None:
-            if self._choices is None:
+            if options is None:
                 raise ValueError("labels must come with choices, which they index. Got choices=None; pass choices too.")
-            self._labels = check_labels(labels, self._choices, self._prompts)
-        if self._choices is not None and self._labels is not None:
-            gold = tuple(options[k] for options, k in zip(self._choices, self._labels, strict=True))
-            if self._answers is not None and self._answers != gold:
-                row = next(row for row, answer in enumerate(self._answers) if answer != gold[row])
+            places = check_labels(labels, options, questions)
+            gold = tuple(texts[place] for texts, place in zip(options, places, strict=True))
+            if said is not None and said != gold:
+                row = next(row for row, answer in enumerate(said) if answer != gold[row])
                 raise ValueError(
-                    f"answers[{row}] must be the option that labels[{row}]={self._labels[row]} names, {gold[row]!r}. "
-                    f"Got {self._answers[row]!r} instead; pass answers or labels, not both."
+                    f"answers[{row}] must be the option that labels[{row}]={places[row]} names, {gold[row]!r}. "
+                    f"Got {said[row]!r} instead; pass answers or labels, not both."
                 )
-            self._answers = gold
-        elif self._choices is not None and self._answers is not None:
-            self._labels = labels_from_answers(self._answers, self._choices)
-        self._ids = None if ids is None else check_ids(ids, self._prompts)
-        self._difficulty = None if difficulty is None else check_difficulty(difficulty, self._prompts)
+            said = gold
+        elif options is not None and said is not None:
+            places = labels_from_answers(said, options)
+        names = None if ids is None else check_ids(ids, questions)
+        ratings = None if difficulty is None else check_difficulty(difficulty, questions)
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a str or None. Got {name!r} instead.")
-        self._name = name
+        self._columns, self._name = Columns(questions, said, options, places, names, ratings), name
 
     @property
     def prompts(self) -> tuple[str, ...]:
         """The questions."""
-        return self._prompts
+        return self._columns.prompts
 
     @property
     def answers(self) -> tuple[str, ...] | None:
         """The gold answers, or None."""
-        return self._answers
+        return self._columns.answers
 
     @property
     def choices(self) -> tuple[tuple[str, ...], ...] | None:
         """The options of each question, or None."""
-        return self._choices
+        return self._columns.choices
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
         """Indices of the gold options, shape (n,), or None."""
-        return self._labels
+        return self._columns.labels
 
     @property
     def ids(self) -> tuple[str, ...] | None:
         """Identifiers, or None."""
-        return self._ids
+        return self._columns.ids
 
     @property
     def difficulty(self) -> NDArray[np.float64] | None:
         """Ratings, shape (n,), larger is harder; or None."""
-        return self._difficulty
+        return self._columns.difficulty
 
     @property
     def name(self) -> str | None:
@@ -163,20 +163,18 @@ class QADataset(OtherForms):
     @property
     def n_choices(self) -> NDArray[np.int64] | None:
         """Number of options of each question, shape (n,), or None."""
-        if self._choices is None:
-            return None
-        return frozen(np.array([len(options) for options in self._choices], dtype=np.int64))
+        return self._columns.n_choices
 
     @property
     def shape(self) -> tuple[int]:
         """``(n,)``: with it scikit-learn indexes the data set as it does an array."""
-        return (len(self._prompts),)
+        return (len(self),)
 
     def __len__(self) -> int:
-        return len(self._prompts)
+        return len(self._columns.prompts)
 
     def __iter__(self) -> Iterator[QAExample]:
-        return (self._example(row) for row in range(len(self)))
+        return map(self._columns.example, range(len(self)))
 
     @overload
     def __getitem__(self, key: int) -> QAExample: ...
@@ -188,7 +186,7 @@ class QADataset(OtherForms):
         if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
             if not -len(self) <= key < len(self):
                 raise IndexError(f"index must lie in [{-len(self)}, {len(self)}). Got {key} instead.")
-            return self._example(int(key) % len(self))
+            return self._columns.example(int(key) % len(self))
         if isinstance(key, slice):
             return self._take(np.arange(len(self))[key])
         rows = np.asarray(key)
@@ -209,22 +207,23 @@ class QADataset(OtherForms):
         """Whether all columns are equal; the name does not count."""
         if not isinstance(other, QADataset):
             return NotImplemented
-        if (self._prompts, self._answers, self._choices, self._ids) != (
-            other._prompts,
-            other._answers,
-            other._choices,
-            other._ids,
+        ours, theirs = self._columns, other._columns
+        if (ours.prompts, ours.answers, ours.choices, ours.ids) != (
+            theirs.prompts,
+            theirs.answers,
+            theirs.choices,
+            theirs.ids,
         ):
             return False  # labels follow from answers and choices
-        if self._difficulty is None or other._difficulty is None:
-            return self._difficulty is other._difficulty
-        return bool(np.array_equal(self._difficulty, other._difficulty))
+        if ours.difficulty is None or theirs.difficulty is None:
+            return ours.difficulty is theirs.difficulty
+        return bool(np.array_equal(ours.difficulty, theirs.difficulty))
 
     def __repr__(self) -> str:
-        return as_text(self)
+        return as_text(self._columns, self._name)
 
     def _repr_html_(self) -> str:
-        return as_html(self)
+        return as_html(self._columns, self._name)
 
     def concat(self, *others: QADataset, name: str | None = None) -> QADataset:
         """Return the rows of this data set followed by those of `others`.
@@ -318,17 +317,18 @@ class QADataset(OtherForms):
         True
         """
         seed = check_integer(random_state, "random_state", minimum=0)
-        if self._choices is None:
+        prompts, answers, options, *_ = self._columns
+        if options is None:
             raise ValueError("shuffle_options needs options. Got a data set without choices.")
         choices = tuple(
-            tuple(sorted(options, key=lambda text: text_hash(seed, prompt, text)))
-            for prompt, options in zip(self._prompts, self._choices, strict=True)
+            tuple(sorted(texts, key=lambda text: text_hash(seed, prompt, text)))
+            for prompt, texts in zip(prompts, options, strict=True)
         )
         labels = None
-        if self._answers is not None:
-            places = zip(self._answers, choices, strict=True)
-            labels = frozen(np.array([options.index(answer) for answer, options in places], dtype=np.int64))
-        return QADataset._build(self._prompts, self._answers, choices, labels, self._ids, self._difficulty, self._name)
+        if answers is not None:
+            places = zip(answers, choices, strict=True)
+            labels = frozen(np.array([texts.index(answer) for answer, texts in places], dtype=np.int64))
+        return self._made(self._columns._replace(choices=choices, labels=labels))
 
     def drop_answers(self) -> QADataset:
         """Return prompts, options and ids alone: what may be seen of questions that have no label.
@@ -344,17 +344,7 @@ class QADataset(OtherForms):
         >>> QADataset(["Liquid metal?"], choices=[["mercury", "tin"]], labels=[0]).drop_answers().answers is None
         True
         """
-        return QADataset._build(self._prompts, None, self._choices, None, self._ids, None, self._name)
-
-    def _example(self, row: int) -> QAExample:
-        return QAExample(
-            prompt=self._prompts[row],
-            answer=None if self._answers is None else self._answers[row],
-            choices=None if self._choices is None else self._choices[row],
-            label=None if self._labels is None else int(self._labels[row]),
-            id=None if self._ids is None else self._ids[row],
-            difficulty=None if self._difficulty is None else float(self._difficulty[row]),
-        )
+        return self._made(self._columns._replace(answers=None, labels=None, difficulty=None))
 
     def _take(self, rows: NDArray[Any]) -> QADataset:
         if not rows.size:
@@ -362,28 +352,10 @@ class QADataset(OtherForms):
                 f"a QADataset must hold at least one question; the selection keeps none of {len(self)}. "
                 "Check the slice, mask or number of folds."
             )
-        rows = rows % len(self)
+        return self._made(self._columns.take(rows % len(self)))
 
-        def pick(column: tuple[Any, ...] | None) -> Any:
-            return None if column is None else tuple(column[row] for row in rows)
-
-        labels = None if self._labels is None else frozen(self._labels[rows])
-        difficulty = None if self._difficulty is None else frozen(self._difficulty[rows])
-        columns = (pick(self._prompts), pick(self._answers), pick(self._choices))
-        return QADataset._build(*columns, labels, pick(self._ids), difficulty, self._name)
-
-    @staticmethod
-    def _build(
-        prompts: tuple[str, ...],
-        answers: tuple[str, ...] | None,
-        choices: tuple[tuple[str, ...], ...] | None,
-        labels: NDArray[np.int64] | None,
-        ids: tuple[str, ...] | None,
-        difficulty: NDArray[np.float64] | None,
-        name: str | None,
-    ) -> QADataset:
+    def _made(self, columns: Columns) -> QADataset:
         # Rows of a checked data set need no second check: a 5-fold search would repeat it for every fold.
         made = object.__new__(QADataset)
-        made._prompts, made._answers, made._choices, made._labels = prompts, answers, choices, labels
-        made._ids, made._difficulty, made._name = ids, difficulty, name
+        made._columns, made._name = columns, self._name
         return made

@@ -10,26 +10,27 @@ from ensemw2s._html import Markup, lines, panel, shortened, table
 from ensemw2s.metrics import chance_level
 
 if TYPE_CHECKING:
+    from ensemw2s.datasets._columns import Columns
     from ensemw2s.datasets._example import QAExample
-    from ensemw2s.datasets._qa import QADataset
 
 _N_HTML_ROWS, _N_HTML_OPTIONS = 5, 8
 
 
-def as_text(qa: QADataset) -> str:
+def as_text(qa: Columns, name: str | None) -> str:
     """Return two lines: size, options, chance level, whether answers are there; then the first question."""
-    return f"QADataset({_summary(qa)})\n  first: {_line(qa[0])}"
+    return f"QADataset({_summary(qa, name)})\n  first: {_line(qa.example(0))}"
 
 
-def as_html(qa: QADataset) -> str:
+def as_html(qa: Columns, name: str | None) -> str:
     """Return a table of the first questions, gold options marked, with every text escaped."""
     columns = ["row", "question"]
     columns += ["options"] if qa.choices is not None else []
     columns += ["answer"] if qa.answers is not None and qa.choices is None else []
     columns += ["difficulty"] if qa.difficulty is not None else []
-    rows = [[_cell(qa[row], row, column) for column in columns] for row in range(min(_N_HTML_ROWS, len(qa)))]
-    n_more = len(qa) - len(rows)
-    parts = [lines([_summary(qa)]), table(columns, rows, numeric=["difficulty"])]
+    n_rows = len(qa.prompts)
+    rows = [[_cell(qa.example(row), row, column) for column in columns] for row in range(min(_N_HTML_ROWS, n_rows))]
+    n_more = n_rows - len(rows)
+    parts = [lines([_summary(qa, name)]), table(columns, rows, numeric=["difficulty"])]
     if n_more:
         parts.append(lines([f"… and {n_more} more row{'s' if n_more > 1 else ''}"]))
     return panel("QADataset", *parts)
@@ -59,9 +60,9 @@ def _options(example: QAExample) -> Markup:
     return Markup("<br>".join(texts))
 
 
-def _summary(qa: QADataset) -> str:
-    parts = [] if qa.name is None else [repr(qa.name)]
-    parts.append(f"n={len(qa)}")
+def _summary(qa: Columns, name: str | None) -> str:
+    parts = [] if name is None else [repr(name)]
+    parts.append(f"n={len(qa.prompts)}")
     if qa.n_choices is None:
         parts.append("no options")
     else:

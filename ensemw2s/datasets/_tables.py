@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import datasets
     import pandas
 
-    from ensemw2s.datasets._qa import QADataset
+    from ensemw2s.datasets._columns import Columns
 
 # name in a row of a table -> parameter of QADataset
 _PARAMETERS = {
@@ -106,21 +106,21 @@ def _cells(frame: pandas.DataFrame, column: str) -> list[Any]:
     return list(cells)
 
 
-def to_dataset(qa: QADataset) -> datasets.Dataset:
+def to_dataset(qa: Columns) -> datasets.Dataset:
     """Return the columns that exist as a `datasets.Dataset`."""
     from datasets import Dataset
 
     return Dataset.from_dict(_table(qa))
 
 
-def to_pandas(qa: QADataset) -> pandas.DataFrame:
+def to_pandas(qa: Columns) -> pandas.DataFrame:
     """Return the columns that exist as a pandas frame."""
     import pandas
 
     return pandas.DataFrame(_table(qa))
 
 
-def _table(qa: QADataset) -> dict[str, list[Any]]:
+def _table(qa: Columns) -> dict[str, list[Any]]:
     table: dict[str, list[Any]] = {}
     for key, parameter in _PARAMETERS.items():
         column = getattr(qa, parameter)
