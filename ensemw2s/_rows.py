@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import DataConversionWarning
 
-from ensemw2s._validation import BAD_ROWS, check_option, check_text, of_kind, shorten
+from ensemw2s._validation import BAD_ROWS, check_option, check_text, is_number, of_kind, shorten
 
 __all__ = [
     "Reason",
@@ -152,7 +152,7 @@ def label_column(y: Any, name: str = "y") -> Any:
     if isinstance(y, list | tuple):
         labels = [label.item() if isinstance(label, np.ndarray) and label.ndim == 0 else label for label in y]
         if any(isinstance(label, str) for label in labels):
-            labels = [str(label) if _is_number(label) else label for label in labels]
+            labels = [str(label) if _is_value(label) else label for label in labels]
         return labels
     return y
 
@@ -162,8 +162,8 @@ def _texts_or_missing(labels: list[Any]) -> np.ndarray:
     return np.array(labels) if texts else np.array(labels, dtype=object)
 
 
-def _is_number(label: Any) -> bool:
-    return isinstance(label, bool | int | float | np.bool_ | np.integer | np.floating) and not is_missing(label)
+def _is_value(label: Any) -> bool:
+    return isinstance(label, bool | np.bool_) or (is_number(label) and not is_missing(label))
 
 
 def check_labels(y: Any, name: str = "y") -> RowCheck:

@@ -146,6 +146,11 @@ def check_weight(weight: ArrayLike, name: str, *, length: int | None = None, per
     return vector
 
 
+def is_number(value: Any) -> bool:
+    """Whether it is a number of Python's or NumPy's, and no bool; NaN is one."""
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
 def check_open_unit(value: Any, name: str, *, remedy: str = "") -> float:
     """Return `value` as a float strictly between 0 and 1."""
     number = check_real(value, name)

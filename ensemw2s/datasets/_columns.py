@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemw2s._validation import as_texts, check_same_length, of_kind, shorten
+from ensemw2s._validation import as_texts, check_same_length, is_number, of_kind, shorten
 from ensemw2s.datasets._example import QAExample
 
 
@@ -134,7 +134,7 @@ def check_difficulty(values: Any, prompts: Sequence[str]) -> NDArray[np.float64]
     """Return finite ratings as a read-only float64 array."""
     rows = _listed("difficulty", values, "number", prompts)
     for row, value in enumerate(rows):
-        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        if not is_number(value):
             raise TypeError(
                 f"difficulty[{row}] must be a number. Got {shorten(value)} ({type(value).__name__}) instead; rate "
                 "every question, or leave difficulty out."

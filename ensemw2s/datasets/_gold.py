@@ -6,10 +6,8 @@ import string
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 from ensemw2s._rows import is_missing
-from ensemw2s._validation import shorten
+from ensemw2s._validation import is_number, shorten
 
 
 def gold_positions(
@@ -46,7 +44,7 @@ def gold_positions(
         ]
     names = [[str(key).strip() for key in row] for row in keys]
     if _numbers_are_keys(labels, names):
-        labels = [str(_whole(label)) if _is_number(label) else label for label in labels]
+        labels = [str(_whole(label)) if is_number(label) else label for label in labels]
     return [_of_key(row, label, row_names) for row, (label, row_names) in enumerate(zip(labels, names, strict=True))]
 
 
@@ -97,7 +95,7 @@ def _numbers_are_keys(labels: Sequence[Any], names: Sequence[list[str]]) -> bool
     rows = [
         (row, int(label), names[row])
         for row, label in enumerate(labels)
-        if _is_number(label) and float(label).is_integer()
+        if is_number(label) and float(label).is_integer()
     ]
     if not rows or not all(str(number) in keys for _, number, keys in rows):
         return False
@@ -113,10 +111,6 @@ def _numbers_are_keys(labels: Sequence[Any], names: Sequence[list[str]]) -> bool
     return False
 
 
-def _is_number(label: Any) -> bool:
-    return isinstance(label, (int, float, np.integer, np.floating)) and not isinstance(label, bool)
-
-
 def _whole(label: Any) -> Any:
     """The label as an int where it is a whole number: pandas makes floats of a column that lacks an entry somewhere."""
-    return int(label) if _is_number(label) and float(label).is_integer() else label
+    return int(label) if is_number(label) and float(label).is_integer() else label
