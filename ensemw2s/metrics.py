@@ -26,6 +26,7 @@ __all__ = [
     "option_accuracy",
     "paired_bootstrap_interval",
     "performance_gap_recovered",
+    "recovered_gap",
     "token_error",
 ]
 
@@ -181,6 +182,16 @@ def performance_gap_recovered(
     >>> round(performance_gap_recovered(0.70, 0.72, 0.705), 12)
     4.0
     """
+    pgr, reason = recovered_gap(weak, student, oracle, noise=noise, chance=chance)
+    if reason:
+        warnings.warn(reason, RuntimeWarning, stacklevel=2)
+    return pgr
+
+
+def recovered_gap(
+    weak: float, student: float, oracle: float, *, noise: float = 0.0, chance: float = float("nan")
+) -> tuple[float, str]:
+    """PGR as in `performance_gap_recovered`, and why it is nan; an empty reason where it is a number."""
     weak, student, oracle = (
         check_real(score, name) for name, score in (("weak", weak), ("student", student), ("oracle", oracle))
     )
@@ -193,15 +204,14 @@ def performance_gap_recovered(
     scores = {"weak model": weak, "student": student, "oracle": oracle}
     below_chance = [f"{name} ({score:g})" for name, score in scores.items() if score < chance - _ROUNDING]
     if gap > noise and not below_chance:
-        return (student - weak) / gap
+        return (student - weak) / gap, ""
     if gap <= 0.0:
         reason = f"the oracle ({oracle:g}) is not better than the weak model ({weak:g}), there is no gap to recover"
     elif below_chance:
         reason = f"below chance ({chance:g}) lies the {' and the '.join(below_chance)}"
     else:
         reason = f"the gap between oracle ({oracle:g}) and weak model ({weak:g}) is within the noise ({noise:g})"
-    warnings.warn(f"performance_gap_recovered is nan: {reason}.", RuntimeWarning, stacklevel=2)
-    return float("nan")
+    return float("nan"), f"performance_gap_recovered is nan: {reason}."
 
 
 def bootstrap_interval(
@@ -449,10 +459,7 @@ def gap_over_seeds(
         float(np.mean([np.asarray(sample, float).mean() for sample in model])) for model in (weak, student, oracle)
     ]
     noise = max(float(np.mean([gap.mean() for gap in gaps])) - low, 0.0)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        pgr = performance_gap_recovered(*scores, noise=noise, chance=chance)
-    return pgr, "; ".join(str(warning.message) for warning in caught)
+    return recovered_gap(*scores, noise=noise, chance=chance)
 
 
 def _item_names(items: Any, samples: list[NDArray[np.float64]]) -> NDArray[np.intp]:

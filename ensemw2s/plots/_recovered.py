@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ensemw2s.metrics import performance_gap_recovered
+from ensemw2s.metrics import recovered_gap
 from ensemw2s.plots._frames import select
 
 if TYPE_CHECKING:
@@ -83,10 +82,8 @@ def recovered_gaps(
 
 def _recovered(weak: np.ndarray, student: np.ndarray, oracle: np.ndarray, run: Run) -> tuple[float, str]:
     scores = [float(values.mean()) for values in (weak, student, oracle)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # the reason is given beside the number
-        pgr = performance_gap_recovered(*scores, noise=run.noise, chance=run.chance)
-    if not np.isnan(pgr):
+    pgr, reason = recovered_gap(*scores, noise=run.noise, chance=run.chance)
+    if not reason:  # else a shorter one, for which there is room
         return pgr, ""
     if scores[2] <= scores[0]:
         return pgr, "oracle ≤ weak"
