@@ -29,6 +29,7 @@ from ensemw2s import (
     load_arc,
     load_sciq,
 )
+from ensemw2s._markdown import table_lines
 
 LOADERS = {"sciq": load_sciq, "arc_easy": load_arc}
 NORMALIZATIONS = ("sum", "token")
@@ -97,10 +98,9 @@ def part(questions: QADataset, n: int, seed: int) -> QADataset:
 
 def as_table(results: list[dict[str, Any]]) -> str:
     """Markdown: one line per data set and kind of adapter, over all seeds, and their paired difference."""
-    lines = [
-        "| data | adapt | seeds | accuracy (sum) | accuracy (per token) | chance | training, CPU s | scoring, CPU s |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    head = ["data", "adapt", "seeds", "accuracy (sum)", "accuracy (per token)", "chance", "training, CPU s",
+            "scoring, CPU s"]  # fmt: skip
+    lines: list[list[Any]] = []
     for dataset in sorted({result["dataset"] for result in results}):
         groups = {}
         for adapt in ("all", "answer"):
@@ -111,8 +111,7 @@ def as_table(results: list[dict[str, Any]]) -> str:
             seconds = [f"{np.mean([r[name] for r in group]):.0f}" for name in ("training_seconds", "scoring_seconds")]
             accuracies = [accuracy([r["right"][name] for r in group]) for name in NORMALIZATIONS]
             chance = f"{np.mean([r['chance'] for r in group]):.3f}"
-            cells = [dataset, f'"{adapt}"', len(group), *accuracies, chance, *seconds]
-            lines.append(f"| {' | '.join(map(str, cells))} |")
+            lines.append([dataset, f'"{adapt}"', len(group), *accuracies, chance, *seconds])
         both = sorted(set.intersection(*map(set, groups.values()))) if len(groups) == 2 else []
         if both:
             cells = [dataset, '"answer" - "all"', len(both)]
@@ -121,8 +120,8 @@ def as_table(results: list[dict[str, Any]]) -> str:
                 every, answer = (np.asarray(right, dtype=np.float64) for right in pair)  # (seeds, n_test)
                 low, high = interval_over_seeds(answer - every, random_state=0)
                 cells.append(f"{(answer - every).mean():+.3f} [{low:+.3f}, {high:+.3f}]")
-            lines.append(f"| {' | '.join(map(str, cells))} | | | |")
-    return "\n".join(lines)
+            lines.append([*cells, "", "", ""])
+    return "\n".join(table_lines(head, lines))
 
 
 def accuracy(right: list[list[bool]]) -> str:

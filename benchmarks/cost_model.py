@@ -38,6 +38,7 @@ from ensemw2s import (
     measure_bandwidth,
     measure_flops,
 )
+from ensemw2s._markdown import table_lines
 from ensemw2s.costs import Work, branches, decoding, resident_bytes, rows, scoring_bytes, training_bytes
 from ensemw2s.scoring import option_nll, score_answers
 
@@ -237,18 +238,18 @@ def measure_times(names: list[str], n_repeats: int) -> None:
     cases = [Case(name, operation) for name in names for operation in OPERATIONS]
     seconds, speeds = measure_cases(cases, n_repeats)
     print(f"bytes moved per second: {max(speeds['bytes']) / 1e9:.1f} billion\n")
-    print("| model | 10⁹ FLOP/s | operation | 10⁹ FLOP | 10⁹ bytes | predicted, FLOPs | predicted, both "
-          "| measured, least | median | least / FLOPs | least / both |")  # fmt: skip
-    print("|" + " --- |" * 11)
+    head = ["model", "10⁹ FLOP/s", "operation", "10⁹ FLOP", "10⁹ bytes", "predicted, FLOPs", "predicted, both",
+            "measured, least", "median", "least / FLOPs", "least / both"]  # fmt: skip
+    lines = []
     for case in cases:
         took, work = seconds[case], case.expected()
         rate = max(speeds[case.name])
         by_flops, by_both = work.flops / rate, work.flops / rate + work.traffic / max(speeds["bytes"])
-        print(
-            f"| {case.name} | {rate / 1e9:.0f} | {case.operation} | {work.flops / 1e9:.2f} | {work.traffic / 1e9:.2f} "
-            f"| {by_flops:.3f} s | {by_both:.3f} s | {min(took):.3f} s | {statistics.median(took):.3f} s "
-            f"| {min(took) / by_flops:.2f} | {min(took) / by_both:.2f} |"
-        )
+        billions = [f"{work.flops / 1e9:.2f}", f"{work.traffic / 1e9:.2f}"]
+        times = [f"{t:.3f} s" for t in (by_flops, by_both, min(took), statistics.median(took))]
+        ratios = [f"{min(took) / t:.2f}" for t in (by_flops, by_both)]
+        lines.append([case.name, f"{rate / 1e9:.0f}", case.operation, *billions, *times, *ratios])
+    print("\n".join(table_lines(head, lines)))
 
 
 def main() -> None:
@@ -267,15 +268,14 @@ def main() -> None:
     if options.only != "memory":
         measure_times(names, options.repeats)
     if options.only != "times":
-        print("\n| model | operation | predicted | measured | measured / predicted |\n|" + " --- |" * 5)
+        lines = []
         for name in names:
             for operation in ("scoring", "LoRA step", "full step"):
                 expected, measured = measure_memory(name, operation)
-                print(
-                    f"| {name} | {operation} | {expected / 1e6:.0f} MB | {measured / 1e6:.0f} MB "
-                    f"| {measured / expected:.2f} |",
-                    flush=True,
-                )
+                sizes = [f"{size / 1e6:.0f} MB" for size in (expected, measured)]
+                lines.append([name, operation, *sizes, f"{measured / expected:.2f}"])
+        head = ["model", "operation", "predicted", "measured", "measured / predicted"]
+        print("", *table_lines(head, lines), sep="\n")
 
 
 if __name__ == "__main__":
