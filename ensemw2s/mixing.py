@@ -22,6 +22,7 @@ __all__ = [
     "log_normalizer",
     "member_terms",
     "normalized_votes",
+    "staged_votes",
 ]
 
 COMBINATIONS = ("probabilities", "logits")
@@ -54,6 +55,11 @@ def normalized_votes(votes: ArrayLike, n_members: int) -> np.ndarray:
             f"votes must be finite and >= 0, with a positive one in each row. Got {shorten(votes)} instead."
         )
     return rows / rows.sum(axis=1, keepdims=True)
+
+
+def staged_votes(votes: ArrayLike) -> np.ndarray:
+    """Vote vectors of the first 1, 2, ..., T members, (T,) -> (T, T)."""
+    return np.tril(np.ones((len(np.atleast_1d(votes)), 1)) * votes)
 
 
 class RunningMixture:

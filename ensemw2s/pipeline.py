@@ -27,6 +27,7 @@ from ensemw2s._validation import check_bool, is_overridden, shorten
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble import check_voting, has_members, input_tags
 from ensemw2s.metrics import chance_level
+from ensemw2s.mixing import staged_votes
 from ensemw2s.pseudo import PseudoLabeler, PseudoLabels
 from ensemw2s.report import W2SReport
 
@@ -397,7 +398,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             return {"weak": right}, [right], token_errors
         alpha = weak.estimator_weights_
         # One row of votes per prefix of the ensemble, and the uniform vote: the members run once for all of them.
-        votes = np.vstack([np.tril(np.ones((len(alpha), 1)) * alpha), np.ones(len(alpha))])
+        votes = np.vstack([staged_votes(alpha), np.ones(len(alpha))])
         if is_overridden(weak, "predict", since="predict_under"):  # which would pass over it
             right_rows = [credit(weak.with_votes(row), X, gold) for row in votes]
         elif hasattr(weak, "judge_under") and not is_overridden(weak, "predict_under", since="judge_under"):

@@ -344,6 +344,17 @@ def test_without_skops_the_error_says_what_to_install(voters, tmp_path, monkeypa
         voters.save_pretrained(tmp_path / "voters")
 
 
+def test_a_booster_saved_without_its_priors_has_them(voters, tmp_path):
+    voters.save_pretrained(tmp_path / "voters")
+    path = tmp_path / "voters" / "ensemble.json"
+    content = json.loads(path.read_text())
+    del content["fitted"]["prior_errors_"]  # which versions before did not write
+    path.write_text(json.dumps(content))
+    relist(tmp_path / "voters")
+    loaded = LLMAdaBoostClassifier.from_pretrained(tmp_path / "voters")
+    assert loaded.prior_errors_.tolist() == voters.prior_errors_.tolist() == [0.5] * len(voters.estimators_)
+
+
 # --- other machines ---------------------------------------------------------------------------------------------------
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ensemw2s._fitted_html import learner_name
 
 __all__ = ["four_digits", "member_names", "rounds_table"]
@@ -30,7 +28,7 @@ def rounds_table(ensemble: Any) -> tuple[list[str], list[list[str]]]:
         columns["learner"] = names
     columns["weighted error"] = [four_digits(error) for error in ensemble.estimator_errors_]
     if ensemble.reweight:  # without it no error has anything to stay below
-        columns["to stay below"] = [four_digits(prior) for prior in _priors(ensemble)]
+        columns["to stay below"] = [four_digits(prior) for prior in ensemble.prior_errors_]
     columns["vote"] = [four_digits(vote) for vote in votes]
     return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
 
@@ -47,9 +45,3 @@ def member_names(ensemble: Any) -> list[str]:
 def four_digits(value: float) -> str:
     """A number as the tables show it."""
     return f"{value:.4f}"
-
-
-def _priors(ensemble: Any) -> Any:
-    if hasattr(ensemble, "prior_errors_"):
-        return ensemble.prior_errors_
-    return np.full(len(ensemble.estimators_), 1.0 - 1.0 / len(ensemble.classes_))

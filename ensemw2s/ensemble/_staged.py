@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from ensemw2s._inputs import check_questions, require_answers
 from ensemw2s._ties import option_credit, option_proba
 from ensemw2s.ensemble._generator import BaseTokenGenerator, has_common_tokens
-from ensemw2s.mixing import normalized_votes
+from ensemw2s.mixing import normalized_votes, staged_votes
 
 __all__ = ["StagedTokenGenerator"]
 
@@ -156,5 +156,4 @@ class StagedTokenGenerator(BaseTokenGenerator):
         yield from self.token_error_under(self._stages(), X, y).tolist()
 
     def _stages(self) -> np.ndarray:
-        """Vote vectors of the first 1, 2, ..., T members, (T, T)."""
-        return np.tril(np.ones((len(self.estimators_), 1)) * self.estimator_weights_)
+        return staged_votes(self.estimator_weights_)

@@ -103,6 +103,8 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         Votes :math:`\alpha_t`, in nats; ones with ``reweight=False``. Only fitted rounds; scikit-learn pads with zeros.
     estimator_errors_ : ndarray of shape (T,)
         :math:`\epsilon_t` under :math:`D_t`.
+    prior_errors_ : ndarray of shape (T,)
+        The error of guessing, :math:`1 - 1/K`, in each round.
     classes_ : ndarray of shape (K,)
         Sorted classes.
     stop_reason_ : {"n_estimators", "perfect_fit", "error_above_prior", "diverged", "interrupted"}
@@ -221,6 +223,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
             self.estimators_ = rounds.estimators
             self.estimator_weights_ = np.array(rounds.votes)
             self.estimator_errors_ = np.array(rounds.errors)
+            self.prior_errors_ = np.array(rounds.priors)
             self.stop_reason_ = rounds.stop_reason
             self.skipped_rows_ = usable.skipped
 
@@ -321,6 +324,11 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         rounds.end("error_above_prior", message)
         warnings.warn(message, EarlyStopWarning, stacklevel=6)
         return None if t > 0 else 1.0
+
+    def _restore_state(self, state: dict[str, Any]) -> None:
+        super()._restore_state(state)
+        if "estimator_errors_" in state and "prior_errors_" not in state:  # saved by a version that did not keep it
+            self.prior_errors_ = np.full(len(self.estimator_errors_), 1.0 - 1.0 / len(self.classes_))
 
     def check_parameters(self) -> None:
         """Raise unless all parameters are in range; `fit` does so first. Nothing is loaded or trained.

@@ -14,6 +14,7 @@ from ensemw2s.experiments._parts import find_parts
 from ensemw2s.experiments._spec import Settings, Unit
 from ensemw2s.experiments._store import ResultStore
 from ensemw2s.experiments._tasks import Part
+from ensemw2s.mixing import staged_votes
 
 __all__ = ["weak_result"]
 
@@ -41,7 +42,7 @@ def _train(settings: Settings, unit: Unit, store: ResultStore, rounds: Path | No
     return {
         "votes": booster.estimator_weights_.tolist(),
         "errors": booster.estimator_errors_.tolist(),
-        "priors": np.broadcast_to(_priors(booster), booster.estimator_errors_.shape).tolist(),
+        "priors": booster.prior_errors_.tolist(),
         "stop_reason": booster.stop_reason_,
         "items": rows.test.tolist(),
         "readouts": [
@@ -49,11 +50,6 @@ def _train(settings: Settings, unit: Unit, store: ResultStore, rounds: Path | No
             for readout in settings.readouts(variant)
         ],
     }
-
-
-def _priors(booster: Any) -> Any:
-    """What each round's error had to stay below: for classifiers, the error of guessing."""
-    return booster.prior_errors_ if hasattr(booster, "prior_errors_") else 1.0 - 1.0 / len(booster.classes_)
 
 
 def _read(
@@ -66,7 +62,7 @@ def _read(
         votes = np.ones_like(votes)
     asked = asked.with_votes(votes).set_params(**{key: value for key, value in readout.items() if key != "votes"})
     n_members = len(votes)
-    stages = np.tril(np.ones((n_members, 1)) * votes)
+    stages = staged_votes(votes)
     rounds = range(1, n_members + 1) if settings.student_rounds == "all" else sorted({1, n_members})
     labels = {str(t): pack_labels(settings.labeler.label(asked.with_votes(votes[:t]), hard.X)) for t in rounds}
     every = np.vstack([stages, np.ones(n_members), np.eye(n_members)])

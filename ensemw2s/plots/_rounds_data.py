@@ -56,17 +56,13 @@ def training_rounds(booster: Any) -> dict[str, np.ndarray]:
             f"booster must be a TokenAdaBoostGenerator or LLMAdaBoostClassifier. Got {shorten(booster)} instead."
         )
     check_is_fitted(booster, "estimators_")
-    n_rounds, errors = len(booster.estimators_), getattr(booster, "estimator_errors_", None)
+    errors = getattr(booster, "estimator_errors_", None)
     if errors is None:
         raise TypeError(f"booster must be boosted, round by round. Got {shorten(booster)}, which has a single member.")
-    if hasattr(booster, "prior_errors_"):
-        priors = booster.prior_errors_
-    else:
-        priors = np.full(n_rounds, 1.0 - 1.0 / len(booster.classes_))
     return {
         "vote": np.array([booster.estimator_weights_]),
         "error": np.array([errors]),
-        "prior": np.array([priors]),
+        "prior": np.array([booster.prior_errors_]),
     }
 
 
