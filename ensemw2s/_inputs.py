@@ -20,7 +20,7 @@ from ensemw2s._encoding import (
 from ensemw2s._rows import RowCheck, RowFilter
 from ensemw2s._usable import LengthCheck, UsableRows
 from ensemw2s._validation import as_column, check_same_length, check_text, check_weight
-from ensemw2s.datasets import QADataset, check_options, gold_option
+from ensemw2s.datasets import QADataset, check_options, gold_option, of_checked_columns
 from ensemw2s.tokens import TokenDataset
 
 __all__ = [
@@ -42,6 +42,7 @@ def usable_questions(
     on_bad_row: str = "raise",
     lengths: Sequence[Callable[[], LengthCheck]] = (),
     names: tuple[str, str, str] = ("X", "y", "choices"),
+    known: UsableRows | None = None,
 ) -> UsableRows:
     """Find the questions that can be used, and answers and options where there are any.
 
@@ -59,6 +60,8 @@ def usable_questions(
         Called last, when the columns have passed: they may load a tokenizer.
     names : (str, str, str)
         What messages call the columns.
+    known : UsableRows, optional
+        What was found of these questions and options without answers: neither is checked again.
 
     Returns
     -------
@@ -72,9 +75,11 @@ def usable_questions(
     if isinstance(X, QADataset) and y is None and choices is None:
         questions, rows = X, RowFilter(len(X), on_bad_row)
     else:
+        checked = [known is not None, False, known is not None]  # the columns that need no second look
         if isinstance(X, QADataset):
             y = X.answers if y is None else y
             choices = X.choices if choices is None else choices
+            checked = [True, y is X.answers, checked[2] or choices is X.choices]
             X = X.prompts
         prompts = as_column(X, names[0], what="question")
         answers = None if y is None else as_column(y, names[1], what="answer")
@@ -82,10 +87,11 @@ def usable_questions(
         for values, name in ((answers, names[1]), (options, names[2])):
             if values is not None:
                 check_same_length(prompts, values, names[0], name)
-        rows = RowFilter(len(prompts), on_bad_row)
-        rows.apply(_check_columns(prompts, answers, options, names))
-        columns = (None if values is None else _safe_indexing(values, rows.kept) for values in (answers, options))
-        questions = QADataset(_safe_indexing(prompts, rows.kept), *columns)
+        rows = RowFilter(len(prompts), on_bad_row, skipped=() if known is None else known.skipped)
+        rows.apply(_check_columns(prompts, answers, options, names, checked))
+        questions = of_checked_columns(
+            *(None if values is None else _safe_indexing(values, rows.kept) for values in (prompts, answers, options))
+        )
     if len(rows.kept) < len(questions):
         questions = questions[rows.kept]
     return UsableRows(questions, None, rows.kept, rows.skipped).that_fit(lengths, on_bad_row, names[0])
@@ -190,16 +196,31 @@ def check_sample_weight(sample_weight: Any, n_rows: int) -> np.ndarray:
 
 
 def _check_columns(
-    prompts: Sequence, answers: Sequence | None, choices: Sequence | None, names: tuple[str, str, str]
+    prompts: Sequence,
+    answers: Sequence | None,
+    choices: Sequence | None,
+    names: tuple[str, str, str],
+    checked: Sequence[bool],
 ) -> RowCheck:
+    def check_answer(row: int) -> None:
+        if answers is not None and not checked[1]:
+            check_text(answers[row], names[1], row, what="answer")
+
     def check(numbers: NDArray[np.int64]) -> None:
         for row in numbers.tolist():
-            check_text(prompts[row], names[0], row, what="question")
-            if answers is not None:
-                check_text(answers[row], names[1], row, what="answer")
-            if choices is not None:
-                options = check_options(choices[row], row, names[2])
-                if answers is not None:
-                    gold_option(answers[row], options, row, names[1:])
+            if not checked[0]:
+                check_text(prompts[row], names[0], row, what="question")
+            if choices is None:
+                check_answer(row)
+                continue
+            try:
+                given = choices[row]
+                options = tuple(map(str, given)) if checked[2] else check_options(given, row, names[2])
+            except (TypeError, ValueError):
+                check_answer(row)  # its fault is named first
+                raise
+            if answers is not None and not (isinstance(answers[row], str) and answers[row] in options):
+                check_answer(row)  # an answer that is one of the options has been checked as such
+                gold_option(answers[row], options, row, names[1:])
 
     return check

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -67,6 +67,8 @@ class RowFilter:
         Number of rows.
     on_bad_row : {"raise", "skip"}
         What to do with a row that cannot be used.
+    skipped : sequence of (int, str), default=()
+        Number and reason of each row that is known not to be usable.
 
     Examples
     --------
@@ -80,11 +82,11 @@ class RowFilter:
     (array([1, 2, 4]), [(0, 'X[0] is bad'), (3, 'X[3] is bad')])
     """
 
-    def __init__(self, n_rows: int, on_bad_row: str) -> None:
+    def __init__(self, n_rows: int, on_bad_row: str, *, skipped: Sequence[tuple[int, str]] = ()) -> None:
         check_option(on_bad_row, "on_bad_row", ("raise", "skip"))
         self.n_rows, self._skips = n_rows, on_bad_row == "skip"
-        self.kept: NDArray[np.int64] = np.arange(n_rows)
-        self._reasons: dict[int, str] = {}
+        self._reasons: dict[int, str] = dict(skipped)
+        self.kept: NDArray[np.int64] = np.setdiff1d(np.arange(n_rows), list(self._reasons))
 
     @property
     def skipped(self) -> list[tuple[int, str]]:

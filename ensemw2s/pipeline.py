@@ -180,7 +180,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         if getattr(labeler.label, "__func__", None) is PseudoLabeler.label:  # no label of the labeler's own
             labeler.check_untrained(weak, has_choices=getattr(hard.X, "choices", None) is not None)
         # True answers decide nothing about the rows that are labelled.
-        solved = None if y_hard is None else self._usable(classify, X_hard, y_hard, choices_hard, "_hard")
+        solved = None if y_hard is None else self._usable(classify, X_hard, y_hard, choices_hard, "_hard", known=hard)
         easy = self._that_fit(easy, "X", weak, trained=True)
         hard = self._that_fit(hard, "X_hard", weak, student)
         solved = None if solved is None else self._that_fit(solved, "X_hard", oracle, trained=True)
@@ -349,12 +349,20 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             tags.input_tags = input_tags(weak)
         return tags
 
-    def _usable(self, classify: bool, X: Any, y: Any, choices: Sequence | None, suffix: str = "") -> UsableRows:
+    def _usable(
+        self,
+        classify: bool,
+        X: Any,
+        y: Any,
+        choices: Sequence | None,
+        suffix: str = "",
+        known: UsableRows | None = None,
+    ) -> UsableRows:
         """The rows whose columns can be used; `suffix` is what the parameters' names end with."""
         names = (f"X{suffix}", f"y{suffix}", f"choices{suffix}")
         if classify:
             return usable_examples(X, y, on_bad_row=self.on_bad_row, names=names[:2])
-        return usable_questions(X, y, choices, on_bad_row=self.on_bad_row, names=names)
+        return usable_questions(X, y, choices, on_bad_row=self.on_bad_row, names=names, known=known)
 
     def _that_fit(self, rows: UsableRows, name: str, *models: Any, trained: bool = False) -> UsableRows:
         """The rows that fit into models, which are not trained yet, and whose answers they can be trained to write."""

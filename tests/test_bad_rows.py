@@ -351,6 +351,13 @@ def test_bad_options_are_named_before_any_training(call, kind):
         calls[call]()
 
 
+@pytest.mark.parametrize("answer", ["", None, "\ud800"])
+def test_of_a_row_with_a_bad_answer_among_bad_options_the_answer_is_named(answer):
+    choices = with_text(CHOICES, [answer, answer])
+    with pytest.raises((TypeError, ValueError), match=r"^y(\[2\]| must (not )?hold .*y\[2\])"):
+        never("fine-tuned").fit(X, with_text(Y, answer), choices=choices)
+
+
 @pytest.mark.parametrize(
     ("column", "error", "message"),
     [

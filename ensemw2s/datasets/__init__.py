@@ -7,7 +7,7 @@ from ensemw2s.datasets._columns import check_options, gold_option
 from ensemw2s.datasets._example import QAExample
 from ensemw2s.datasets._loaders import load_arc, load_quartz, load_sciq
 from ensemw2s.datasets._named import load_questions
-from ensemw2s.datasets._qa import QADataset
+from ensemw2s.datasets._qa import QADataset, of_checked_columns
 from ensemw2s.datasets._synthetic import make_corpus, make_qa
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "load_sciq",
     "make_corpus",
     "make_qa",
+    "of_checked_columns",
     "to_binary",
 ]

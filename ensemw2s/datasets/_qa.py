@@ -355,7 +355,22 @@ class QADataset(OtherForms):
         return self._made(self._columns.take(rows % len(self)))
 
     def _made(self, columns: Columns) -> QADataset:
-        # Rows of a checked data set need no second check: a 5-fold search would repeat it for every fold.
-        made = object.__new__(QADataset)
-        made._columns, made._name = columns, self._name
-        return made
+        return _made(columns, self._name)
+
+
+def of_checked_columns(
+    prompts: Sequence[str], answers: Sequence[str] | None, choices: Sequence[Sequence[str]] | None
+) -> QADataset:
+    """A data set of texts that have been checked; of the options of each question, the answer has to be one."""
+    questions = tuple(map(str, prompts))  # numpy.str_ becomes a plain str
+    said = None if answers is None else tuple(map(str, answers))
+    options = None if choices is None else tuple(tuple(map(str, texts)) for texts in choices)
+    labels = None if said is None or options is None else labels_from_answers(said, options)
+    return _made(Columns(questions, said, options, labels, None, None), None)
+
+
+def _made(columns: Columns, name: str | None) -> QADataset:
+    # Rows of a checked data set need no second check: a 5-fold search would repeat it for every fold.
+    made = object.__new__(QADataset)
+    made._columns, made._name = columns, name
+    return made
