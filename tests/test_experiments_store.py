@@ -26,7 +26,7 @@ from sklearn.model_selection import KFold
 
 from ensemw2s import BigramLearner, CheckpointError, HFCausalLM, PseudoLabeler, QADataset, byte_tokenizer
 from ensemw2s._fingerprint import describe, describe_model, digest, versions
-from ensemw2s.experiments._encoding import pack_bits, unpack_bits
+from ensemw2s.experiments._record import pack_bits, unpack_bits
 from ensemw2s.experiments._store import ResultStore
 
 

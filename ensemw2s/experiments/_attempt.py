@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ensemw2s._fingerprint import digest
+from ensemw2s.experiments._run import UnitFailure, describe_unit, run_unit
 from ensemw2s.experiments._spec import Settings, Unit
 from ensemw2s.experiments._store import ResultStore
-from ensemw2s.experiments._unit import UnitFailure, describe_unit, run_unit
 
 __all__ = ["attempt_unit", "forget_attempts"]
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ensemw2s.experiments._encoding import unpack_credit
+from ensemw2s.experiments._record import unpack_credit
 from ensemw2s.metrics import gap_over_seeds, interval_over_seeds
 
 __all__ = ["Difference", "compare", "difference", "items_of", "recovered"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ensemw2s._markdown import table_lines
-from ensemw2s.experiments._frames import MODELS
+from ensemw2s.experiments._tables import MODELS
 
 __all__ = ["PGR_REMARK", "collapse_remark", "interval_remark", "sweep_table"]
 

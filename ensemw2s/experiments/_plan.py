@@ -18,9 +18,9 @@ from ensemw2s.exceptions import CheckpointError, SweepError
 from ensemw2s.experiments._attempt import attempt_unit, forget_attempts
 from ensemw2s.experiments._parts import difficulty_ratings
 from ensemw2s.experiments._result import SweepResult
+from ensemw2s.experiments._run import UnitFailure, describe_unit, read_unit
 from ensemw2s.experiments._spec import Settings, Unit
 from ensemw2s.experiments._store import OTHER_VERSIONS, ResultStore, other_versions
-from ensemw2s.experiments._unit import UnitFailure, describe_unit, read_unit
 
 if TYPE_CHECKING:
     import pandas

@@ -10,8 +10,8 @@ from sklearn.dummy import DummyClassifier
 
 from ensemw2s._credit import credit
 from ensemw2s._fingerprint import digest
-from ensemw2s.experiments._encoding import pack_credit, unpack_labels
 from ensemw2s.experiments._parts import find_parts
+from ensemw2s.experiments._record import pack_credit, unpack_labels
 from ensemw2s.experiments._spec import TIES, Settings, Unit
 from ensemw2s.experiments._store import ResultStore
 from ensemw2s.experiments._tasks import Part

@@ -12,9 +12,9 @@ from ensemw2s.datasets import QADataset, load_questions
 from ensemw2s.experiments._parts import check_sizes, check_split
 from ensemw2s.experiments._plan import SweepPlan
 from ensemw2s.experiments._result import SweepResult
+from ensemw2s.experiments._run import describe_unit
 from ensemw2s.experiments._spec import Model, Settings, Unit, Variant, as_model, check_names, check_parameters_given
 from ensemw2s.experiments._tasks import make_task
-from ensemw2s.experiments._unit import describe_unit
 from ensemw2s.pseudo import PseudoLabeler
 from ensemw2s.splits import NEAR_DUPLICATES
 

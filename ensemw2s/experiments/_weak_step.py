@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s.experiments._encoding import number_answers, pack_credit, pack_labels
 from ensemw2s.experiments._parts import find_parts
+from ensemw2s.experiments._record import number_answers, pack_credit, pack_labels
 from ensemw2s.experiments._spec import Settings, Unit
 from ensemw2s.experiments._store import ResultStore
 from ensemw2s.experiments._tasks import Part

@@ -11,8 +11,8 @@ import numpy as np
 
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.experiments._encoding import unpack_credit
-from ensemw2s.experiments._settings import brief_settings, with_settings
+from ensemw2s.experiments._grouping import brief_settings, with_settings
+from ensemw2s.experiments._record import unpack_credit
 from ensemw2s.experiments._spec import Settings, Unit, mixed_precision
 from ensemw2s.experiments._store import ResultStore
 from ensemw2s.experiments._student_step import student_result

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s.experiments._encoding import unpack_credit
+from ensemw2s.experiments._grouping import CELL, brief_settings
+from ensemw2s.experiments._record import unpack_credit
 from ensemw2s.experiments._rounds_diversity import diversity_by_round
-from ensemw2s.experiments._settings import CELL, brief_settings
 from ensemw2s.metrics import bootstrap_interval
 
 __all__ = ["MODELS", "accuracy", "model_rows", "round_rows", "selection_rows"]
