@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from ensemw2s.experiments._ablations import ablations
-from ensemw2s.experiments._comparison import difference, recovered
 from ensemw2s.experiments._grouping import refuse_mixture
-from ensemw2s.experiments._markdown import PGR_REMARK, collapse_remark, interval_remark
 from ensemw2s.experiments._plan import SweepPlan
+from ensemw2s.experiments._record import accuracy
 from ensemw2s.experiments._result import SweepResult
 from ensemw2s.experiments._sweep import plan_sweep, run_sweep
-from ensemw2s.experiments._tables import accuracy
+from ensemw2s.experiments._tables import PGR_REMARK, collapse_remark, difference, interval_remark, recovered
 
 __all__ = [
     "PGR_REMARK",

@@ -1,70 +1,18 @@
-"""Which results belong together: what each was computed with, and which are the same unit twice."""
+"""Which records belong together: the seeds of one experiment, and what must not be shown as one."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ensemw2s._fingerprint import digest
 from ensemw2s._validation import shorten
 
-__all__ = ["CELL", "brief_settings", "cells", "merge_units", "refuse_mixture", "varying", "with_settings"]
+__all__ = ["CELL", "cells", "merge_units", "refuse_mixture", "varying"]
 
 # What a mean over seeds is taken for, beside the data set, the task and the settings.
 CELL = ("weak", "strong", "split", "variant")
 _WHERE = ("dataset", "task")
 _SHOWN = 3  # differences that an error names
-
-
-def with_settings(result: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
-    """A unit's result with all that it was computed with but the seed, as "settings", its hash, and the ensemble's.
-
-    Parameters
-    ----------
-    result : dict
-        The unit's.
-    stored : dict
-        What `ResultStore.read_record` gives. Versions are unknown of results of an early version.
-    """
-    description = stored["description"]
-    weak = {name: value for name, value in description["weak"].items() if name not in ("readouts", "rounds", "seed")}
-    weak["data"] = {name: value for name, value in weak["data"].items() if name != "seed"}
-    # What else a sweep has trained and asked changes none of a unit's numbers: "train_on_easy", other "readouts", ...
-    settings = {
-        "weak": weak,
-        "readout": description["readout"],
-        "strong": description["strong"],
-        "versions": stored.get("versions", {}),
-    }
-    ensemble = {
-        "weak": {name: value for name, value in weak.items() if name != "labeler"},
-        "readout": description["readout"],
-        "versions": settings["versions"],
-    }
-    return {
-        **result,
-        "settings": settings,
-        "settings_digest": digest(settings),
-        "weak_settings_digest": digest(ensemble),
-    }
-
-
-def brief_settings(record: dict[str, Any]) -> str:
-    """What was asked for, as JSON; defaults of the models are in the digest only."""
-    settings = record.get("settings")
-    if not settings:
-        return ""
-    weak = settings["weak"]
-    shown = {
-        **weak["booster"],
-        **settings["readout"],
-        "weak_params": {**weak["learner"]["params"], **weak["overrides"]},
-        "student_params": settings["strong"]["params"],
-        "sizes": weak["data"]["sizes"],
-        "validation_size": weak["validation_size"],
-    }
-    return json.dumps(shown, sort_keys=True)
 
 
 def merge_units(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

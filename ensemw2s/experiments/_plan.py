@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ensemw2s._fingerprint import digest
 from ensemw2s._progress import progress_bar
 from ensemw2s._temporary import temporary_folder
 from ensemw2s.exceptions import CheckpointError, SweepError
-from ensemw2s.experiments._attempt import attempt_unit, forget_attempts
 from ensemw2s.experiments._parts import difficulty_ratings
 from ensemw2s.experiments._result import SweepResult
-from ensemw2s.experiments._run import UnitFailure, describe_unit, read_unit
+from ensemw2s.experiments._run import UnitFailure, describe_unit, read_unit, run_unit
 from ensemw2s.experiments._spec import Settings, Unit
 from ensemw2s.experiments._store import OTHER_VERSIONS, ResultStore, other_versions
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pandas
 
 __all__ = ["SweepPlan"]
+
+_ATTEMPTS = 2
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ class SweepPlan:
                 f"out_dir; call again with the same arguments to go on. {type(error).__name__}: {error}"
             ) from error
         finally:
-            forget_attempts(folder, call)
+            _forget_attempts(folder, call)
         failures = [outcome for outcome in outcomes if outcome is not None]
         failed = {failure.name for failure in failures}
         done = [unit for unit in self.units if unit.name not in failed]
@@ -202,6 +204,50 @@ class SweepPlan:
         # One unit a batch: a worker that dies takes no finished unit with it.
         parallel = Parallel(n_jobs=n_jobs, batch_size=1, return_as="generator_unordered" if lazy else "list")
         with progress_bar(total=len(units), desc="sweep", unit="unit", visible=verbose) as bar:
-            for outcome in parallel(delayed(attempt_unit)(self.settings, unit, folder, call) for unit in units):
+            for outcome in parallel(delayed(_attempt_unit)(self.settings, unit, folder, call) for unit in units):
                 bar.update()
                 yield outcome
+
+
+def _attempt_unit(settings: Settings, unit: Unit, folder: str, call: str) -> UnitFailure | None:
+    """Run a unit, unless it has been begun twice in this call and never ended.
+
+    Dask, and Ray where it is told to, give a unit whose worker died to another worker. One that kills every worker,
+    such as by taking more memory than there is, would go round for ever, or be dropped by the cluster without a word
+    to joblib, which then waits for ever.
+
+    Parameters
+    ----------
+    call : str
+        Of the sweep, different in each call, so that a new call tries again.
+    """
+    from joblib import parallel_config
+
+    description = describe_unit(settings, unit)
+    begun = _attempts(folder) / f"{call}-{digest(description)}"
+    begun.parent.mkdir(parents=True, exist_ok=True)
+    with open(begun, "a", encoding="utf-8") as file:
+        file.write("|")
+    if begun.stat().st_size > _ATTEMPTS and not ResultStore(folder).path("unit", description).exists():
+        return UnitFailure(
+            unit.name,
+            f"its worker died, {_ATTEMPTS} times: it was out of memory, crashed, or was killed. See the worker's log; "
+            f"fewer workers on a machine leave each more memory.",
+            "",
+        )
+    # Parallel calls within a unit stay in its process. Dask would send them to the cluster, where they wait for workers
+    # that wait for this unit's ratings.
+    with parallel_config(backend="sequential"):
+        outcome = run_unit(settings, unit, folder)
+    begun.unlink(missing_ok=True)
+    return outcome
+
+
+def _forget_attempts(folder: str, call: str) -> None:
+    """Remove the notes of a call that is over."""
+    for begun in _attempts(folder).glob(f"{call}-*"):
+        begun.unlink(missing_ok=True)
+
+
+def _attempts(folder: str) -> Path:
+    return Path(folder) / "attempt"

@@ -1,14 +1,26 @@
-"""Arrays and pseudo-labels as JSON, and back."""
+"""The record of a run, as a sweep keeps it: answers as JSON and back, its settings, and whether it is one."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ensemw2s.pseudo import PseudoLabels
+from ensemw2s._fingerprint import digest
+from ensemw2s._validation import shorten
+from ensemw2s.exceptions import CheckpointError
+from ensemw2s.experiments._store import ResultStore
+from ensemw2s.storage import MALFORMED
 
-__all__ = ["number_answers", "pack_bits", "pack_credit", "pack_labels", "unpack_bits", "unpack_credit", "unpack_labels"]
+__all__ = ["accuracy", "brief_settings", "load_unit", "pack_bits", "pack_credit", "unpack_bits", "unpack_credit"]
+
+# Of a unit's result, whatever version has written it.
+_DICTS = ("readout", "correct", "token_errors", "students")
+_LISTS = ("votes", "errors", "priors", "stages", "members")
+_NUMBERS = ("votes", "errors", "priors")
+_TEXTS = ("weak", "strong", "split", "variant", "task", "dataset", "stop_reason")
 
 
 def pack_bits(values: np.ndarray) -> str:
@@ -32,49 +44,102 @@ def unpack_credit(packed: str | list[int]) -> np.ndarray:
     return np.array([1.0 / int(tied) if int(tied) else 0.0 for tied in packed])
 
 
-def number_answers(predicted: np.ndarray, gold: np.ndarray) -> list[list[int]]:
-    """Answers as numbers, item by item: 0 is the right one, equal wrong ones are equal.
+def accuracy(packed: str | list[int]) -> float:
+    """Mean of what items earn, from `pack_credit`."""
+    return float(unpack_credit(packed).mean())
+
+
+def load_unit(store: ResultStore, path: Path, description: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A unit's stored result, with its settings.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, or holds no result of a unit.
+    """
+    stored = store.read_record(path, description)
+    try:
+        record = _with_settings(stored["result"], stored)
+        brief_settings(record)
+        fault = _fault(record)
+    except MALFORMED as error:
+        fault = f"{type(error).__name__}: {error}"
+    if fault:
+        raise CheckpointError(f"{path} holds no result of a unit ({fault}); delete it to compute it again.")
+    return record
+
+
+def _fault(record: dict[str, Any]) -> str:
+    """What is missing or odd in a unit's result; "" if nothing is."""
+    kinds = [(_DICTS, dict), (_LISTS, list), (_TEXTS, str), (("seed",), int), (("chance",), float)]
+    for names, kind in kinds:
+        for name in names:
+            if type(record[name]) is not kind:
+                return f"{name} is {shorten(record[name])}"
+    n_rounds, n_items = len(record["stages"]), len(record["correct"]["weak"])
+    if any(len(record[name]) != n_rounds for name in _LISTS):
+        return f"not all of {', '.join(_LISTS)} have {n_rounds} entries"
+    answers = [*record["correct"].values(), *record["students"].values(), *record["stages"]]
+    if n_rounds == 0 or any(len(one) != n_items for one in [*answers, *record["members"]]):
+        return f"not all models have {n_items} answers"
+    if any((unpack_credit(packed) < 0).any() for packed in answers):
+        return "answers count less than nothing"
+    np.array(record["members"], dtype=np.int64)
+    by_round = (record[name] or [0.0] * n_rounds for name in ("validation", "stage_token_errors"))
+    for numbers in (*(record[name] for name in _NUMBERS), list(record["token_errors"].values()), *by_round):
+        if any(type(number) not in (int, float) for number in numbers):
+            return f"{shorten(numbers)} are not all numbers"
+        np.array(numbers, dtype=np.float64)  # raises where one is too large
+    if record.get("items") is not None and len(record["items"]) != n_items:
+        return f"items has not {n_items} entries"
+    return ""
+
+
+def _with_settings(result: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
+    """A unit's result with all that it was computed with but the seed, as "settings", its hash, and the ensemble's.
 
     Parameters
     ----------
-    predicted : ndarray of shape (T, n)
-        Answers of T models.
-    gold : ndarray of shape (n,)
-        Right answers.
-
-    Returns
-    -------
-    list of T lists of n int
+    result : dict
+        The unit's.
+    stored : dict
+        What `ResultStore.read_record` gives. Versions are unknown of results of an early version.
     """
-    columns = []
-    for answers, right in zip(predicted.T, gold, strict=True):
-        numbers = {right: 0}
-        columns.append([numbers.setdefault(answer, len(numbers)) for answer in answers])
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
-def pack_labels(labels: PseudoLabels) -> dict[str, Any]:
-    """Pseudo-labels without their questions; probabilities only where students learn from them."""
+    description = stored["description"]
+    weak = {name: value for name, value in description["weak"].items() if name not in ("readouts", "rounds", "seed")}
+    weak["data"] = {name: value for name, value in weak["data"].items() if name != "seed"}
+    # What else a sweep has trained and asked changes none of a unit's numbers: "train_on_easy", other "readouts", ...
+    settings = {
+        "weak": weak,
+        "readout": description["readout"],
+        "strong": description["strong"],
+        "versions": stored.get("versions", {}),
+    }
+    ensemble = {
+        "weak": {name: value for name, value in weak.items() if name != "labeler"},
+        "readout": description["readout"],
+        "versions": settings["versions"],
+    }
     return {
-        "y": np.asarray(labels.y).tolist(),
-        "kept": pack_bits(labels.kept),
-        "soft": bool(labels.soft),
-        "proba": labels.proba.tolist() if labels.soft and labels.proba is not None else None,
-        "classes": None if labels.classes is None else np.asarray(labels.classes).tolist(),
+        **result,
+        "settings": settings,
+        "settings_digest": digest(settings),
+        "weak_settings_digest": digest(ensemble),
     }
 
 
-def unpack_labels(packed: dict[str, Any], X: Any) -> PseudoLabels:
-    """Pseudo-labels from `pack_labels`, for the same questions."""
-    texts = isinstance(packed["y"][0], str)
-    written = texts and getattr(X, "choices", None) is None
-    return PseudoLabels(
-        X,
-        np.array(packed["y"], dtype=object if texts else None),
-        None if packed["proba"] is None else np.array(packed["proba"]),
-        None,
-        unpack_bits(packed["kept"]),
-        packed["soft"],
-        None if packed["classes"] is None else np.array(packed["classes"]),
-        finished=np.ones(len(packed["y"]), dtype=bool) if written else None,  # as far as they are kept
-    )
+def brief_settings(record: dict[str, Any]) -> str:
+    """What was asked for, as JSON; defaults of the models are in the digest only."""
+    settings = record.get("settings")
+    if not settings:
+        return ""
+    weak = settings["weak"]
+    shown = {
+        **weak["booster"],
+        **settings["readout"],
+        "weak_params": {**weak["learner"]["params"], **weak["overrides"]},
+        "student_params": settings["strong"]["params"],
+        "sizes": weak["data"]["sizes"],
+        "validation_size": weak["validation_size"],
+    }
+    return json.dumps(shown, sort_keys=True)

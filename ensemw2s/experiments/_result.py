@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemw2s.experiments._comparison import compare
 from ensemw2s.experiments._grouping import CELL, cells, merge_units, varying
-from ensemw2s.experiments._markdown import sweep_table
-from ensemw2s.experiments._record import unpack_bits, unpack_credit
-from ensemw2s.experiments._run import load_unit
+from ensemw2s.experiments._record import load_unit, unpack_bits, unpack_credit
 from ensemw2s.experiments._store import ResultStore
-from ensemw2s.experiments._tables import model_rows, round_rows, selection_rows
+from ensemw2s.experiments._tables import compare, model_rows, round_rows, selection_rows, sweep_table
 from ensemw2s.report import W2SReport
 
 if TYPE_CHECKING:

@@ -1,31 +1,29 @@
-"""One unit of a sweep: a pure function of settings, unit and folder, which any joblib backend may run."""
+"""One run of a sweep: a pure function of settings, run and folder, which any joblib backend may call."""
 
 from __future__ import annotations
 
+import copy
+import shutil
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.base import is_classifier
+from sklearn.dummy import DummyClassifier
 
-from ensemw2s._validation import shorten
-from ensemw2s.exceptions import CheckpointError
-from ensemw2s.experiments._grouping import brief_settings, with_settings
-from ensemw2s.experiments._record import unpack_credit
-from ensemw2s.experiments._spec import Settings, Unit, mixed_precision
+from ensemw2s._credit import credit
+from ensemw2s._fingerprint import digest
+from ensemw2s.experiments._parts import find_parts
+from ensemw2s.experiments._record import load_unit, pack_bits, pack_credit, unpack_bits
+from ensemw2s.experiments._spec import TIES, Settings, Unit, mixed_precision
 from ensemw2s.experiments._store import ResultStore
-from ensemw2s.experiments._student_step import student_result
-from ensemw2s.experiments._weak_step import weak_result
-from ensemw2s.storage import MALFORMED
+from ensemw2s.experiments._tasks import Part
+from ensemw2s.mixing import staged_votes
+from ensemw2s.pseudo import PseudoLabels
 
 __all__ = ["UnitFailure", "describe_unit", "load_unit", "read_unit", "run_unit"]
-
-# Of a unit's result, whatever version has written it.
-_DICTS = ("readout", "correct", "token_errors", "students")
-_LISTS = ("votes", "errors", "priors", "stages", "members")
-_NUMBERS = ("votes", "errors", "priors")
-_TEXTS = ("weak", "strong", "split", "variant", "task", "dataset", "stop_reason")
 
 
 @dataclass(frozen=True)
@@ -72,52 +70,6 @@ def read_unit(settings: Settings, unit: Unit, store: ResultStore) -> dict[str, A
     return load_unit(store, store.path("unit", description), description)
 
 
-def load_unit(store: ResultStore, path: Path, description: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A unit's stored result, with its settings.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is damaged, or holds no result of a unit.
-    """
-    stored = store.read_record(path, description)
-    try:
-        record = with_settings(stored["result"], stored)
-        brief_settings(record)
-        complaint = _complaint(record)
-    except MALFORMED as error:
-        complaint = f"{type(error).__name__}: {error}"
-    if complaint:
-        raise CheckpointError(f"{path} holds no result of a unit ({complaint}); delete it to compute it again.")
-    return record
-
-
-def _complaint(record: dict[str, Any]) -> str:
-    """What is missing or odd in a unit's result; "" if nothing is."""
-    kinds = [(_DICTS, dict), (_LISTS, list), (_TEXTS, str), (("seed",), int), (("chance",), float)]
-    for names, kind in kinds:
-        for name in names:
-            if type(record[name]) is not kind:
-                return f"{name} is {shorten(record[name])}"
-    n_rounds, n_items = len(record["stages"]), len(record["correct"]["weak"])
-    if any(len(record[name]) != n_rounds for name in _LISTS):
-        return f"not all of {', '.join(_LISTS)} have {n_rounds} entries"
-    answers = [*record["correct"].values(), *record["students"].values(), *record["stages"]]
-    if n_rounds == 0 or any(len(one) != n_items for one in [*answers, *record["members"]]):
-        return f"not all models have {n_items} answers"
-    if any((unpack_credit(packed) < 0).any() for packed in answers):
-        return "answers count less than nothing"
-    np.array(record["members"], dtype=np.int64)
-    by_round = (record[name] or [0.0] * n_rounds for name in ("validation", "stage_token_errors"))
-    for numbers in (*(record[name] for name in _NUMBERS), list(record["token_errors"].values()), *by_round):
-        if any(type(number) not in (int, float) for number in numbers):
-            return f"{shorten(numbers)} are not all numbers"
-        np.array(numbers, dtype=np.float64)  # raises where one is too large
-    if record.get("items") is not None and len(record["items"]) != n_items:
-        return f"items has not {n_items} entries"
-    return ""
-
-
 def _compute(settings: Settings, unit: Unit, store: ResultStore) -> dict[str, Any]:
     weak = weak_result(settings, unit, store)
     asked = next(entry for entry in weak["readouts"] if entry["readout"] == unit.variant.readout)
@@ -161,3 +113,174 @@ def _compute(settings: Settings, unit: Unit, store: ResultStore) -> dict[str, An
         "validation": asked.get("validation"),
         "stage_token_errors": asked.get("token_errors", {}).get("stages"),
     }
+
+
+def weak_result(settings: Settings, unit: Unit, store: ResultStore) -> dict[str, Any]:
+    """Votes, errors, pseudo-labels and what each prefix of the ensemble gets right, as JSON."""
+    description = settings.describe_weak(unit)
+    rounds = store.path("rounds", description).with_suffix("") if settings.checkpoint_rounds else None
+    result: dict[str, Any] = store.get("weak", description, lambda: _train_weak(settings, unit, store, rounds))
+    if rounds is not None:
+        shutil.rmtree(rounds, ignore_errors=True)  # another process, which waited for the result, may do the same
+    return result
+
+
+def _train_weak(settings: Settings, unit: Unit, store: ResultStore, rounds: Path | None) -> dict[str, Any]:
+    task, variant = settings.task, unit.variant
+    rows = find_parts(settings, unit.split, unit.seed, store)
+    easy, hard, test = task.part(rows.weak), task.part(rows.strong), task.part(rows.test)
+    validation = task.part(rows.validation) if len(rows.validation) else None
+    learner = unit.weak.build(task, unit.seed, variant.learner)
+    booster = task.booster(learner, {**variant.booster, "random_state": unit.seed, "checkpoint_dir": rounds})
+    for part in (hard, test) if hasattr(booster, "check_lengths") else ():
+        booster.check_lengths(part.X)
+    booster.fit(easy.X, easy.y)
+    return {
+        "votes": booster.estimator_weights_.tolist(),
+        "errors": booster.estimator_errors_.tolist(),
+        "priors": booster.prior_errors_.tolist(),
+        "stop_reason": booster.stop_reason_,
+        "items": rows.test.tolist(),
+        "readouts": [
+            {"readout": readout, **_ask_members(booster, readout, settings, hard, test, validation)}
+            for readout in settings.readouts(variant)
+        ],
+    }
+
+
+def _ask_members(
+    booster: Any, readout: dict[str, Any], settings: Settings, hard: Part, test: Part, validation: Part | None
+) -> dict[str, Any]:
+    """Ask the members in one way: labels for the students, right or wrong on the test part."""
+    asked = copy.copy(booster)
+    votes = asked.estimator_weights_
+    if readout["votes"] == "uniform":
+        votes = np.ones_like(votes)
+    asked = asked.with_votes(votes).set_params(**{key: value for key, value in readout.items() if key != "votes"})
+    n_members = len(votes)
+    stages = staged_votes(votes)
+    rounds = range(1, n_members + 1) if settings.student_rounds == "all" else sorted({1, n_members})
+    labels = {str(t): pack_labels(settings.labeler.label(asked.with_votes(votes[:t]), hard.X)) for t in rounds}
+    every = np.vstack([stages, np.ones(n_members), np.eye(n_members)])
+    answers, credit = asked.judge_under(every, test.X, test.y)
+    predicted = np.stack([np.asarray(row, dtype=object) for row in answers])
+    result: dict[str, Any] = {
+        "labels": labels,
+        "stages": [pack_credit(row) for row in credit[:n_members]],
+        "uniform": pack_credit(credit[n_members]),
+        "member_credit": [pack_credit(row) for row in credit[n_members + 1 :]],
+        "members": number_answers(predicted[n_members + 1 :], test.y),
+    }
+    if hasattr(asked, "token_error_under"):
+        errors = asked.token_error_under(every[: n_members + 1], test.X, test.y)
+        result["token_errors"] = {"stages": errors[:-1].tolist(), "uniform": float(errors[-1])}
+    if validation is not None:
+        _, credit = asked.judge_under(stages, validation.X, validation.y)
+        result["validation"] = credit.mean(axis=1).tolist()
+    return result
+
+
+def number_answers(predicted: np.ndarray, gold: np.ndarray) -> list[list[int]]:
+    """Answers as numbers, item by item: 0 is the right one, equal wrong ones are equal.
+
+    Parameters
+    ----------
+    predicted : ndarray of shape (T, n)
+        Answers of T models.
+    gold : ndarray of shape (n,)
+        Right answers.
+
+    Returns
+    -------
+    list of T lists of n int
+    """
+    columns = []
+    for answers, right in zip(predicted.T, gold, strict=True):
+        numbers = {right: 0}
+        columns.append([numbers.setdefault(answer, len(numbers)) for answer in answers])
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def student_result(
+    settings: Settings, unit: Unit, store: ResultStore, labels: dict[str, Any] | None = None, part: str = "strong"
+) -> dict[str, Any]:
+    """What a strong model gets right on the test part, as JSON.
+
+    Parameters
+    ----------
+    labels : dict or None
+        Pseudo-labels of train-strong; the true ones if None. Equal labels make an equal student, whoever gave them.
+    part : {"strong", "weak"}
+        What it is trained on.
+    """
+    description = {
+        "data": settings.describe_split(unit.split, unit.seed),
+        "learner": unit.strong.describe(),
+        "part": part,
+        "labels": "true" if labels is None else digest(labels),
+        "seed": unit.seed,
+        "ties": TIES,
+    }
+    return store.get("student", description, lambda: _train_student(settings, unit, store, labels, part))
+
+
+def _train_student(
+    settings: Settings, unit: Unit, store: ResultStore, labels: dict[str, Any] | None, name: str
+) -> dict[str, Any]:
+    task = settings.task
+    rows = find_parts(settings, unit.split, unit.seed, store)
+    part: Part = task.part(rows.strong if name == "strong" else np.sort(np.concatenate([rows.weak, rows.validation])))
+    test = task.part(rows.test)
+    student = task.student(unit.strong.build(task, unit.seed))
+    for questions in (part.X, test.X) if hasattr(student, "check_lengths") else ():
+        student.check_lengths(questions)
+    collapsed = False
+    if labels is None:
+        student = student.fit(part.X, part.y)
+    else:
+        given = unpack_labels(labels, part.X)
+        collapsed = _has_one_class(given, student)
+        student = _constant(given) if collapsed else given.fit(student)
+    result: dict[str, Any] = {"right": pack_credit(credit(student, test.X, test.y)), "collapsed": collapsed}
+    if hasattr(student, "token_error"):
+        result["token_error"] = student.token_error(test.X, test.y)
+    return result
+
+
+def _has_one_class(labels: PseudoLabels, student: Any) -> bool:
+    """Whether the teacher has collapsed: a classifier can learn nothing but to repeat it."""
+    hard = not labels.soft or labels.proba is None
+    return is_classifier(student) and hard and len(np.unique(labels.y[labels.kept])) == 1
+
+
+def _constant(labels: PseudoLabels) -> Any:
+    """What a student becomes whose teacher always says the same; a seed without it would be missing in the means."""
+    answer = labels.y[labels.kept][:1]
+    return DummyClassifier(strategy="constant", constant=answer[0]).fit(answer, answer)
+
+
+def pack_labels(labels: PseudoLabels) -> dict[str, Any]:
+    """Pseudo-labels without their questions; probabilities only where students learn from them."""
+    return {
+        "y": np.asarray(labels.y).tolist(),
+        "kept": pack_bits(labels.kept),
+        "soft": bool(labels.soft),
+        "proba": labels.proba.tolist() if labels.soft and labels.proba is not None else None,
+        "classes": None if labels.classes is None else np.asarray(labels.classes).tolist(),
+    }
+
+
+def unpack_labels(packed: dict[str, Any], X: Any) -> PseudoLabels:
+    """Pseudo-labels from `pack_labels`, for the same questions."""
+    texts = isinstance(packed["y"][0], str)
+    written = texts and getattr(X, "choices", None) is None
+    return PseudoLabels(
+        X,
+        np.array(packed["y"], dtype=object if texts else None),
+        None if packed["proba"] is None else np.array(packed["proba"]),
+        None,
+        unpack_bits(packed["kept"]),
+        packed["soft"],
+        None if packed["classes"] is None else np.array(packed["classes"]),
+        finished=np.ones(len(packed["y"]), dtype=bool) if written else None,  # as far as they are kept
+    )

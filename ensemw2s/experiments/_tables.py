@@ -1,24 +1,39 @@
-"""Records of units as tidy rows."""
+"""Tables of a sweep, from the records of its runs: tidy rows, differences over seeds, and Markdown."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ensemw2s.experiments._grouping import CELL, brief_settings
-from ensemw2s.experiments._record import unpack_credit
-from ensemw2s.experiments._rounds_diversity import diversity_by_round
-from ensemw2s.metrics import bootstrap_interval
+from ensemw2s._markdown import table_lines
+from ensemw2s.diversity import error_correlation, pairwise_disagreement, q_statistic, staged_margins
+from ensemw2s.experiments._grouping import CELL
+from ensemw2s.experiments._record import accuracy, brief_settings, unpack_credit
+from ensemw2s.metrics import bootstrap_interval, gap_over_seeds, interval_over_seeds
 
-__all__ = ["MODELS", "accuracy", "model_rows", "round_rows", "selection_rows"]
+__all__ = [
+    "PGR_REMARK",
+    "Difference",
+    "collapse_remark",
+    "compare",
+    "difference",
+    "interval_remark",
+    "model_rows",
+    "recovered",
+    "round_rows",
+    "selection_rows",
+    "sweep_table",
+]
 
 MODELS = ("weak", "ensemble", "uniform", "baseline", "student", "oracle", "easy")
+_LOW = 10  # percentile: the margins of the hard tail, which boosting is meant to raise
+_NAMED = 3  # units that a remark names
 
-
-def accuracy(packed: str | list[int]) -> float:
-    """Mean of what items earn, from `pack_credit`."""
-    return float(unpack_credit(packed).mean())
+PGR_REMARK = (
+    "PGR of the mean accuracies; – where the gap between oracle and weak model is inside its interval, or an "
+    "accuracy below chance."
+)
 
 
 def model_rows(record: dict[str, Any], confidence_level: float) -> list[dict[str, Any]]:
@@ -48,7 +63,7 @@ def round_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
     """One row per round of a unit's ensemble, see `SweepResult.rounds`."""
     n_rounds = len(record["stages"])
     unknown = [float("nan")] * n_rounds
-    diversity = diversity_by_round(record)
+    diversity = _diversity_by_round(record)
     if "member_credit" in record:
         member_accuracy = [accuracy(packed) for packed in record["member_credit"]]
     else:  # of a version in which the first of tied options counted
@@ -96,3 +111,188 @@ def _unit_columns(record: dict[str, Any]) -> dict[str, Any]:
 def _settings_columns(record: dict[str, Any]) -> dict[str, str]:
     digests = {name: record.get(name, "") for name in ("settings_digest", "weak_settings_digest")}
     return {"settings": brief_settings(record), **digests}
+
+
+def _diversity_by_round(record: dict[str, Any]) -> list[dict[str, float]]:
+    """For the first 1, 2, ..., T members of a unit's ensemble.
+
+    Parameters
+    ----------
+    record : dict
+        A unit's result; ``members`` holds answers as numbers, 0 the right one.
+
+    Returns
+    -------
+    list of T dict
+        "margin" and "margin_low", mean and tenth percentile over test items; "disagreement", "error_correlation" and
+        "q_statistic", means over pairs of members, nan for one member or where no pair has a value.
+    """
+    members = np.array(record["members"])
+    gold = np.zeros(members.shape[1], dtype=members.dtype)
+    votes = np.ones(len(members)) if record["readout"]["votes"] == "uniform" else np.array(record["votes"])
+    matrices = {
+        "disagreement": pairwise_disagreement(members),
+        "error_correlation": error_correlation(members, gold),
+        "q_statistic": q_statistic(members, gold),
+    }
+    rounds = []
+    for t, margin in enumerate(staged_margins(members, gold, votes), start=1):
+        means = {name: _mean_over_pairs(matrix[:t, :t]) for name, matrix in matrices.items()}
+        rounds.append({"margin": float(margin.mean()), "margin_low": float(np.percentile(margin, _LOW)), **means})
+    return rounds
+
+
+def _mean_over_pairs(matrix: np.ndarray) -> float:
+    pairs = matrix[np.triu_indices(len(matrix), k=1)]
+    known = pairs[~np.isnan(pairs)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+class Difference(NamedTuple):
+    """Of two accuracies: mean over seeds, interval of `interval_over_seeds`, standard error over seeds."""
+
+    mean: float
+    low: float
+    high: float
+    sem: float
+
+
+def difference(records: list[dict[str, Any]], first: str, second: str, confidence_level: float) -> Difference:
+    """Accuracy of `first` minus that of `second`, two keys of a record's "correct"."""
+    differences = [a - b for a, b in zip(_scores(records, first), _scores(records, second), strict=True)]
+    by_seed = [float(values.mean()) for values in differences]
+    low, high = interval_over_seeds(
+        differences, items=items_of(records), confidence_level=confidence_level, random_state=0
+    )
+    sem = float(np.std(by_seed, ddof=1) / np.sqrt(len(by_seed))) if len(by_seed) > 1 else float("nan")
+    return Difference(float(np.mean(by_seed)), low, high, sem)
+
+
+def recovered(records: list[dict[str, Any]], student: str, confidence_level: float) -> tuple[float, str]:
+    """PGR of the mean accuracies of a student, a key of a record's "correct", and the reason where there is none."""
+    return gap_over_seeds(
+        _scores(records, "weak"), _scores(records, student), _scores(records, "oracle"),
+        chance=float(np.mean([record["chance"] for record in records])),
+        items=items_of(records), confidence_level=confidence_level,
+    )  # fmt: skip
+
+
+def compare(records: list[dict[str, Any]], confidence_level: float) -> dict[str, Any]:
+    """One row of `SweepResult.comparison`."""
+    student = difference(records, "student", "baseline", confidence_level)
+    ensemble = difference(records, "ensemble", "weak", confidence_level)
+    pgr, reason = recovered(records, "student", confidence_level)
+    return {
+        "student_minus_baseline": student.mean,
+        "low": student.low,
+        "high": student.high,
+        "sem": student.sem,
+        "ensemble_minus_weak": ensemble.mean,
+        "ensemble_low": ensemble.low,
+        "ensemble_high": ensemble.high,
+        "pgr": pgr,
+        "pgr_baseline": recovered(records, "baseline", confidence_level)[0],
+        "pgr_reason": reason,
+        "n_seeds": len(records),
+        "n_test": sum(len(record["correct"]["weak"]) for record in records),
+    }
+
+
+def items_of(records: list[dict[str, Any]]) -> list[Any] | None:
+    """Row numbers of each seed's test items; None where a record, of an earlier version, does not say them."""
+    items = [record.get("items") for record in records]
+    return None if any(rows is None for rows in items) else items
+
+
+def _scores(records: list[dict[str, Any]], model: str) -> list[np.ndarray]:
+    return [unpack_credit(record["correct"][model]) for record in records]
+
+
+def sweep_table(summary: Any, comparison: Any, confidence_level: float, records: list[dict[str, Any]]) -> str:
+    """A row per pair, split and variant.
+
+    Parameters
+    ----------
+    summary, comparison : pandas.DataFrame
+        From `SweepResult`.
+    confidence_level : float
+        Of the intervals in `comparison`.
+    records : list of dict
+        The units.
+    """
+    models = [name for name in MODELS if name in summary.index.get_level_values("model")]
+    others = comparison.index.names[:-4]  # what tells data sets or settings apart
+    head = [
+        *others,
+        "weak → strong",
+        "split",
+        "variant",
+        *models,
+        "student − baseline",
+        "PGR",
+        "chance",
+        "seeds × items",
+    ]
+    rows = []
+    for cell, row in comparison.iterrows():
+        *where, weak, strong, split, variant = cell
+        scores = [_plus_minus(summary, (*cell, model)) for model in models]
+        interval = f"{row['student_minus_baseline']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+        chance = summary.loc[(*cell, models[0]), "chance"]
+        size = f"{row['n_seeds']} × {row['n_test'] // row['n_seeds']}"
+        rows.append([
+            *where,
+            f"{weak} → {strong}",
+            split,
+            variant,
+            *scores,
+            interval,
+            _number(row["pgr"], 2),
+            _number(chance, 3),
+            size,
+        ])  # fmt: skip
+    remark = (
+        f"Accuracy, mean ± standard error over seeds; {interval_remark(comparison['n_seeds'], confidence_level)} "
+        f"{PGR_REMARK}"
+    )
+    return "\n".join([*table_lines(head, rows), "", " ".join([remark, *collapse_remark(records)])])
+
+
+def collapse_remark(records: list[dict[str, Any]]) -> list[str]:
+    """Which units have a student whose teacher gave every question the same class; no sentence where none has."""
+    names = [
+        f"{record['weak']} → {record['strong']}, {record['split']}, {record['variant']}, seed {record['seed']} "
+        f"(T = {', '.join(record['collapsed'])})"
+        for record in records
+        if record.get("collapsed")
+    ]
+    if not names:
+        return []
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return [
+        f"The teacher has collapsed to one class, and its student is the constant that says it, in "
+        f"{'; '.join(names[:_NAMED])}{more}."
+    ]
+
+
+def interval_remark(n_seeds: Any, confidence_level: float) -> str:
+    """What the intervals of `interval_over_seeds` are, for the numbers of seeds that there are."""
+    several = f"{confidence_level:.0%} t interval over seeds, paired, never narrower than over the test items alone."
+    one = (
+        f"{confidence_level:.0%} paired bootstrap interval over test items only: one seed does not tell the variance "
+        f"between trainings, and the interval understates."
+    )
+    if min(n_seeds) > 1:
+        return several
+    return one if max(n_seeds) == 1 else f"{several} Of a single seed: {one}"
+
+
+def _plus_minus(summary: Any, row: tuple[str, ...]) -> str:
+    if row not in summary.index:
+        return ""
+    mean, sem = summary.loc[row, ["accuracy", "sem"]]
+    return f"{mean:.3f}" if np.isnan(sem) else f"{mean:.3f} ± {sem:.3f}"
+
+
+def _number(value: float, digits: int) -> str:
+    return "–" if np.isnan(value) else f"{value:.{digits}f}"
