@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 from ensemw2s.learners._adapter_config import ORIGIN, settings_of
 
 if TYPE_CHECKING:
     from peft import PeftModel
-
-    from ensemw2s.learners._adapters import AdapterHost
 
 __all__ = ["AdapterSlot", "say_why_apart"]
 
@@ -23,8 +21,6 @@ logger = logging.getLogger("ensemw2s")
 _PLACES = {"exclude_modules", "layers_pattern", "layers_to_transform", "target_modules", "task_type"}
 # Of LoRA, how large its matrices are and what they are multiplied by, which the slot knows, and how they are trained.
 _LORA = {"alpha_pattern", "init_lora_weights", "lora_alpha", "lora_dropout", "r", "rank_pattern", "use_rslora"}
-
-_TOLD: WeakSet[AdapterHost] = WeakSet()  # those of which it has been said
 
 
 @dataclass(frozen=True)
@@ -79,16 +75,26 @@ class AdapterSlot:
         return None
 
 
-def say_why_apart(hosts: Iterable[AdapterHost]) -> None:
+class SlotOwner(Protocol):
+    """A host of adapters."""
+
+    slot: AdapterSlot
+    family: Any
+
+
+_TOLD: WeakSet[SlotOwner] = WeakSet()  # those of which it has been said
+
+
+def say_why_apart(hosts: Iterable[SlotOwner]) -> None:
     """Log, once, why members of one base do not run as one batch, where that is so."""
-    families: dict[int, list[AdapterHost]] = {}
+    families: dict[int, list[SlotOwner]] = {}
     for host in hosts:
         families.setdefault(id(host.family), []).append(host)
     for several in families.values():
         _say_of_family(several)
 
 
-def _say_of_family(hosts: Sequence[AdapterHost]) -> None:
+def _say_of_family(hosts: Sequence[SlotOwner]) -> None:
     first = hosts[0]
     differences = [reason for host in hosts[1:] if (reason := first.slot.difference(host.slot))]
     if not differences or all(host in _TOLD for host in hosts):

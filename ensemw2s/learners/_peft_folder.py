@@ -16,19 +16,17 @@ if TYPE_CHECKING:
     import torch
     from peft import PeftConfig, PeftModel
 
-    from ensemw2s.learners.hf_causal_lm import HFCausalLM
-
 __all__ = ["learner_from_peft"]
 
 
 def learner_from_peft(
-    kind: type[HFCausalLM],
+    kind: Callable[..., Any],
     name: str | os.PathLike[str],
     adapter_revision: str | None,
     model: str | Callable[[], Any] | None,
     parameters: dict[str, Any],
-) -> HFCausalLM:
-    """See `HFCausalLM.from_peft`."""
+) -> Any:
+    """See `HFCausalLM.from_peft`, whose class `kind` is."""
     folder = download_folder(name, adapter_revision, ("adapter_config.json", "adapter_model.safetensors"))
     config = _read_config(folder / "adapter_config.json")
     named, revision = config.base_model_name_or_path, config.revision
