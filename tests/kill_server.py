@@ -24,8 +24,9 @@ import safetensors.numpy
 import skops.io  # noqa: F401 (imported here, so that no child has to)
 from sklearn.tree import BaseDecisionTree, DecisionTreeClassifier
 
-import ensemw2s.ensemble.classifier_boosting
-import ensemw2s.ensemble.token_boosting
+import ensemw2s.ensemble._boosting_loop
+import ensemw2s.ensemble._row_problem
+import ensemw2s.ensemble._token_problem
 import ensemw2s.storage._commit
 from ensemw2s import (
     BigramLearner,
@@ -164,10 +165,9 @@ def on_call(number: int, then: Callable[[], None] = strike) -> Callable[..., Non
 
 def set_trap(run: str, point: str, step: str, number: int) -> None:
     """Let this process be killed at a point of the round `number`, or of the step of that name."""
-    loop = ensemw2s.ensemble.classifier_boosting if run == "classes" else ensemw2s.ensemble.token_boosting
     learner = TRAINED.get(run)
     if point == "drawn":
-        owner = ensemw2s.ensemble._weighted_fit if run == "classes" else ensemw2s.ensemble._candidates
+        owner = ensemw2s.ensemble._row_problem if run == "classes" else ensemw2s.ensemble._token_problem
         wrap(owner, "draw_tokens", after=on_call(number))
     elif point == "in training":
         if run == "tokens":  # between its start and its end: what `fit` calls first
@@ -181,7 +181,7 @@ def set_trap(run: str, point: str, step: str, number: int) -> None:
     elif point == "trained":
         wrap(learner, "fit", after=on_call(number))
     elif point == "error known":
-        wrap(loop, "weighted_error", after=on_call(number))
+        wrap(ensemw2s.ensemble._boosting_loop, "weighted_error", after=on_call(number))
     elif point == "in writing":
 
         def half(arrays: Any, path: Any, **_: Any) -> None:

@@ -27,7 +27,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from ensemw2s import EarlyStopWarning, LLMAdaBoostClassifier, WeakLearnerError, training_error_bound
-from ensemw2s.ensemble._weighted_fit import resample_rows, weight_keyword
+from ensemw2s.ensemble._row_problem import resample_rows, weight_keyword
 
 STUMP = DecisionTreeClassifier(max_depth=1)
 

@@ -103,13 +103,13 @@ def test_the_rounds_before_are_a_fitted_ensemble(kind):
 
 def test_after_the_last_round_nothing_is_missing(monkeypatch):
     model = booster("classes", n_estimators=1)
-    real = model._boost
+    real = ensemw2s.ensemble._boosting_loop.run_rounds
 
-    def boost(*args):
+    def interrupted(*args):
         real(*args)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(model, "_boost", boost)
+    monkeypatch.setattr("ensemw2s.ensemble._boosting_loop.run_rounds", interrupted)
     with pytest.raises(KeyboardInterrupt, match=r"^Interrupted after the last round\. The ensemble is complete\.$"):
         fit(model)
     assert model.stop_reason_ == "n_estimators"
@@ -171,7 +171,8 @@ def test_a_checkpoint_dir_is_recommended_to_those_who_have_none():
 def fit_until(model: Any, step: int | None) -> int:
     """Fit, with Ctrl-C at the given line of the loops, counted from 1; gives the number of lines."""
     folder, seen = Path(ensemw2s.ensemble.__file__).parent, 0
-    files = {str(folder / f"{name}.py") for name in ("_rounds", "token_boosting", "classifier_boosting")}
+    names = ("_boosting_loop", "_rounds", "token_boosting", "classifier_boosting")
+    files = {str(folder / f"{name}.py") for name in names}
 
     def trace(frame: Any, event: str, _: Any) -> Any:
         nonlocal seen

@@ -23,9 +23,10 @@ from ensemw2s import (
     TokenDataset,
     WeakLearnerError,
 )
-from ensemw2s.ensemble._candidates import Candidates
+from ensemw2s.ensemble._boosting_loop import run_rounds
 from ensemw2s.ensemble._checkpoint import Checkpoint
 from ensemw2s.ensemble._rounds import Rounds
+from ensemw2s.ensemble._token_problem import TokenProblem
 from ensemw2s.ensemble._units import make_unit
 
 RNG = np.random.default_rng(0)
@@ -111,10 +112,13 @@ def test_one_token_answers_and_the_uniform_prior_give_scikit_learns_adaboost():
     model.check_parameters()
     unit = make_unit("token", model.estimator.initialize(), tokens, None, normalize="sum", window="tiling")
     weight = unit.initial_weight(np.full(60, 1 / 60))
-    candidates = Candidates(model, [model.estimator], [unit])
-    candidates.measure(candidates.errors(), weight)
-    rounds = Rounds(weight)
-    model._boost(candidates, 0, rounds, Checkpoint(None))
+    problem, checkpoint, rounds = (
+        TokenProblem(model, [model.estimator], [unit], None, None),
+        Checkpoint(None),
+        Rounds(weight),
+    )
+    problem.start(np.random.RandomState(0), checkpoint, weight)
+    run_rounds(model, problem, rounds, checkpoint)
     assert_allclose(rounds.votes, reference.estimator_weights_, atol=1e-9)
     assert_allclose(rounds.errors, reference.estimator_errors_, atol=1e-9)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from ensemw2s.ensemble._checkpoint import check_checkpoint
 from ensemw2s.ensemble._classifier_rows import input_tags
 from ensemw2s.ensemble._contract import VotingEnsemble, check_voting, has_members
-from ensemw2s.ensemble._rounds import seed_parameters
-from ensemw2s.ensemble._settings import describe_estimator
+from ensemw2s.ensemble._settings import describe_estimator, seed_parameters
 from ensemw2s.ensemble._state import check_fitted_can_be_written, commits_rounds, read_fitted, write_fitted
 from ensemw2s.ensemble.classifier_boosting import LLMAdaBoostClassifier
 from ensemw2s.ensemble.fine_tuned import FineTunedGenerator

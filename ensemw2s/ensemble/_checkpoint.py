@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,9 +12,9 @@ from sklearn.utils import check_random_state
 
 from ensemw2s._fingerprint import versions
 from ensemw2s._validation import check_option, shorten
-from ensemw2s.ensemble._rounds import Rounds, seed_parameters
-from ensemw2s.ensemble._settings import describe_parameters
-from ensemw2s.exceptions import CheckpointError, EarlyStopWarning
+from ensemw2s.ensemble._rounds import Rounds
+from ensemw2s.ensemble._settings import describe_parameters, seed_parameters
+from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners import check_can_be_written, n_processes, read_state, write_state
 from ensemw2s.storage import MALFORMED, Journal, class_name, decode, encode, write_arrays, write_json
 
@@ -66,7 +65,7 @@ class Checkpoint:
         booster: Any,
         learners: Sequence[Any],
         rows: Callable[[], Mapping[str, np.ndarray]],
-        base: Callable[[], Any] = lambda: None,
+        base: Callable[[], Any],
     ) -> Any:
         """Compare parameters and data with those that the checkpoint was begun with.
 
@@ -177,8 +176,6 @@ class Checkpoint:
                     f"{path} is no round that this version of ensemw2s can read ({error}). "
                     f"Begin anew in another folder."
                 ) from error
-        if rounds.warning:
-            warnings.warn(rounds.warning, EarlyStopWarning, stacklevel=4)
 
     def commit(self, rounds: Rounds, rng: np.random.RandomState | None = None, *, kept: bool = True) -> None:
         """Keep the round that has just ended.

@@ -1,4 +1,4 @@
-"""All that a fitted estimator depends on beside the data, as JSON, for a checkpoint to be compared with."""
+"""The parameters of boosters: checked, seeded, and described as JSON, for a checkpoint to be compared with."""
 
 from __future__ import annotations
 
@@ -9,16 +9,32 @@ from typing import Any
 from sklearn.base import clone
 
 from ensemw2s._fingerprint import describe, describe_model, describe_tokenizer, without_reports
-from ensemw2s._validation import as_id
-from ensemw2s.ensemble._rounds import seed_parameters
+from ensemw2s._validation import as_id, check_bool, check_integer, check_option, check_positive, check_seed
 from ensemw2s.learners import BigramLearner, HFCausalLM, HFClassifier, learner_tokenizer, load_generation_config
 from ensemw2s.storage import class_name, parameter_names
 
-__all__ = ["describe_estimator", "describe_parameters"]
+__all__ = ["check_loop_parameters", "describe_estimator", "describe_parameters", "seed_parameters"]
 
 _WITHOUT_EFFECT = ("backend", "checkpoint_dir", "on_locked", "n_jobs", "verbose")
 # What says where base and tokenizer are: these may move, as long as they stay what they are.
 _PLACES = ("model", "revision", "gguf_file", "tokenizer")
+
+
+def check_loop_parameters(booster: Any) -> None:
+    """Raise a ValueError where a parameter that both boosters have is out of order."""
+    check_integer(booster.n_estimators, "n_estimators", minimum=1)
+    # Beyond it votes, or their sum, would be infinite or 0.
+    check_positive(booster.learning_rate, "learning_rate", least=1e-100, most=1e100)
+    check_bool(booster.reweight, "reweight")
+    check_bool(booster.verbose, "verbose")
+    check_option(booster.on_failure, "on_failure", ("raise", "keep"))
+    check_seed(booster.random_state, "random_state")
+
+
+def seed_parameters(estimator: Any) -> list[str]:
+    """Names of all parameters that take a seed, nested ones included, in the order in which scikit-learn sets them."""
+    names = sorted(estimator.get_params(deep=True))
+    return [name for name in names if name == "random_state" or name.endswith("__random_state")]
 
 
 def describe_parameters(booster: Any, learners: Sequence[Any], *, without: tuple[str, ...]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from sklearn.base import clone, is_classifier
 
-from ensemw2s.ensemble._rounds import seed_parameters
 from ensemw2s.ensemble._saving import SavedEnsemble
+from ensemw2s.ensemble._settings import seed_parameters
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners import check_can_be_written, read_state, write_state
 from ensemw2s.storage import MALFORMED, StoredFolder, decode, encode, write_arrays, write_json

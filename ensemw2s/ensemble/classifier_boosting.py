@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from sklearn.base import clone, is_regressor
-from sklearn.utils import check_random_state
+from sklearn.base import is_regressor
 
-from ensemw2s._fingerprint import row_digests
-from ensemw2s._modes import own_modes
 from ensemw2s._validation import check_option, shorten
-from ensemw2s.boosting import reweight as updated_weight  # `reweight` is a parameter here
-from ensemw2s.boosting import weighted_error
-from ensemw2s.ensemble._checkpoint import Checkpoint, check_checkpoint, open_checkpoint
+from ensemw2s.ensemble._boosting_loop import fit_rounds
+from ensemw2s.ensemble._checkpoint import check_checkpoint
 from ensemw2s.ensemble._classifier_rows import check_labels, check_row_weight, check_rows, usable_rows
-from ensemw2s.ensemble._rounds import (
-    Rounds,
-    Verdict,
-    check_loop_parameters,
-    kept_before,
-    seed_parameters,
-    vote_below_prior,
-)
-from ensemw2s.ensemble._votes import class_columns
+from ensemw2s.ensemble._rounds import Rounds
+from ensemw2s.ensemble._row_problem import RowProblem, weight_keyword
+from ensemw2s.ensemble._settings import check_loop_parameters
 from ensemw2s.ensemble._voting import BaseVotingClassifier
-from ensemw2s.ensemble._weighted_fit import fit_resampled, fit_weighted, training_weight, weight_keyword
-from ensemw2s.exceptions import EarlyStopWarning, WeakLearnerError
 
 __all__ = ["LLMAdaBoostClassifier"]
 
 ClassifierSampling: TypeAlias = Literal["weight", "resample"]
 Voting: TypeAlias = Literal["hard", "soft"]
-
-logger = logging.getLogger("ensemw2s")
-
-_WEIGHT_FLOOR = float(np.finfo(np.float64).eps)
 
 
 class LLMAdaBoostClassifier(BaseVotingClassifier):
@@ -214,12 +196,11 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         rows = check_rows(self, learner, usable.X, fitting=True)
         labels = check_labels(usable.y, rows.shape[0])
         row_weight = check_row_weight(usable.take(sample_weight, "sample_weight"), labels)
-        classes = np.unique(labels)
-        columns = {"X": rows, "y": labels, "sample_weight": row_weight}
+        problem = RowProblem(learner, rows, labels, row_weight, usable, sampling=self.sampling)
         rounds = Rounds(row_weight / row_weight.sum())
 
         def finish() -> None:
-            self.classes_ = classes
+            self.classes_ = problem.classes
             self.estimators_ = rounds.estimators
             self.estimator_weights_ = np.array(rounds.votes)
             self.estimator_errors_ = np.array(rounds.errors)
@@ -227,103 +208,8 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
             self.stop_reason_ = rounds.stop_reason
             self.skipped_rows_ = usable.skipped
 
-        with own_modes(), rounds.finished_by(finish, self), open_checkpoint(self) as checkpoint:
-            random_state = checkpoint.begin(
-                self,
-                [clone(learner)],
-                lambda: usable.in_place({name: row_digests(column) for name, column in columns.items()}),
-            )
-            rng = check_random_state(random_state)
-            self._boost(learner, rows, labels, classes, row_weight, rng, rounds, checkpoint)
+        fit_rounds(self, problem, rounds, finish)
         return self
-
-    def _boost(
-        self,
-        learner: Any,
-        X: Any,
-        y: np.ndarray,
-        classes: np.ndarray,
-        row_weight: np.ndarray,
-        rng: np.random.RandomState,
-        rounds: Rounds,
-        checkpoint: Checkpoint,
-    ) -> None:
-        columns = np.searchsorted(classes, y)
-        chance = 1.0 - 1.0 / len(classes)
-        weighted = row_weight > 0
-        checkpoint.resume(rounds, [learner], self.n_estimators, rng)
-
-        def one_round(t: int) -> None:
-            # scikit-learn's floor: a weight that underflows to 0 would take its row out of training for good.
-            weight = np.where(weighted, np.maximum(rounds.weight, _WEIGHT_FLOOR), 0.0)
-            try:
-                member = self._train_round(learner, X, y, weight, row_weight, rng)
-                predicted = class_columns(member.predict(X), classes, member)
-            except WeakLearnerError as failure:
-                rounds.stop_diverged(failure)
-                checkpoint.commit(rounds, rng, kept=False)
-                return
-            wrong = predicted != columns
-            error = weighted_error(wrong, weight)
-            vote, stop_reason = self._judge(t, error, chance, int(weighted.sum()))
-            if vote is None:
-                vote = self._vote_of_failed_round(rounds, member, error, chance, classes[predicted], y)
-            elif stop_reason:
-                rounds.end(stop_reason)
-            if vote is not None:
-                if self.reweight and not rounds.ended:
-                    weight = updated_weight(weight, wrong, vote)
-                rounds.keep(member, vote, error, chance, weight)
-                logger.info("round %d: error %.4f, vote %.4f", t + 1, error, vote)
-            checkpoint.commit(rounds, rng, kept=vote is not None)
-
-        rounds.run(self, one_round)
-
-    def _train_round(
-        self,
-        learner: Any,
-        X: Any,
-        y: np.ndarray,
-        weight: np.ndarray,
-        row_weight: np.ndarray,
-        rng: np.random.RandomState,
-    ) -> Any:
-        member = clone(learner)
-        member.set_params(**{name: rng.randint(np.iinfo(np.int32).max) for name in seed_parameters(member)})
-        if self.sampling == "weight":
-            return fit_weighted(member, X, y, training_weight(weight, row_weight))
-        return fit_resampled(member, X, y, weight, rng)
-
-    def _judge(self, t: int, error: float, chance: float, n_rows: int) -> Verdict:
-        if not self.reweight:
-            return Verdict(1.0)
-        if error >= chance:
-            return Verdict(None, "error_above_prior")
-        if error == 0 and t == 0:
-            return Verdict(1.0, "perfect_fit")
-        return vote_below_prior(error, chance, n_units=n_rows, learning_rate=self.learning_rate)
-
-    def _vote_of_failed_round(
-        self, rounds: Rounds, member: Any, error: float, chance: float, predicted: np.ndarray, y: np.ndarray
-    ) -> float | None:
-        """End with the rounds before one no better than guessing; the first is refused, or kept with vote 1."""
-        t = len(rounds)
-        found = (
-            f"its weighted error, {error:.4f}, is not below that of guessing, {chance:.4f} "
-            f"(unweighted accuracy {np.mean(predicted == y):.4f}"
-        )
-        if np.all(predicted == predicted[0]):
-            found += f"; it predicts {predicted.tolist()[0]!r} for every row"
-        found += ")"
-        message = f"The first weak learner, {type(member).__name__}, failed: {found}. Train it longer, or use another."
-        if t == 0 and self.on_failure == "raise":
-            raise WeakLearnerError(message + " on_failure='keep' keeps it as a single member.")
-        message += " It is kept as a single member with vote 1."
-        if t > 0:
-            message = f"Round {t + 1} was discarded: {found}. {kept_before(t)}"
-        rounds.end("error_above_prior", message)
-        warnings.warn(message, EarlyStopWarning, stacklevel=6)
-        return None if t > 0 else 1.0
 
     def _restore_state(self, state: dict[str, Any]) -> None:
         super()._restore_state(state)

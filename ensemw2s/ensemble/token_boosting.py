@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._inputs import check_can_be_written, check_sample_weight, require_answers, require_choices
-from ensemw2s._modes import own_modes
 from ensemw2s._usable import UsableRows
 from ensemw2s._validation import check_option
 from ensemw2s.boosting import reweight as updated_weight  # `reweight` is a parameter here
-from ensemw2s.boosting import weighted_error
-from ensemw2s.ensemble._candidates import Candidates
-from ensemw2s.ensemble._checkpoint import Checkpoint, check_checkpoint, open_checkpoint
-from ensemw2s.ensemble._rounds import (
-    Rounds,
-    Verdict,
-    check_loop_parameters,
-    check_prior_error,
-    vote_below_prior,
-)
+from ensemw2s.ensemble._boosting_loop import fit_rounds, no_better
+from ensemw2s.ensemble._checkpoint import check_checkpoint
+from ensemw2s.ensemble._rounds import Rounds
+from ensemw2s.ensemble._settings import check_loop_parameters
 from ensemw2s.ensemble._staged import StagedTokenGenerator
+from ensemw2s.ensemble._token_problem import TokenProblem
 from ensemw2s.ensemble._units import check_unit, make_units, spread_together
-from ensemw2s.exceptions import EarlyStopWarning, WeakLearnerError
 
 __all__ = ["TokenAdaBoostGenerator"]
 
 Sampling: TypeAlias = Literal["binary", "count", "weight"]
 Pick: TypeAlias = Literal["cycle", "best"]
-
-logger = logging.getLogger("ensemw2s")
 
 
 class TokenAdaBoostGenerator(StagedTokenGenerator):
@@ -247,12 +235,12 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         units = make_units(self.unit, untrained, usable.X, normalize=self.normalize, window=self.window)
         for learner in {id(unit): learner for unit, learner in zip(units, untrained, strict=True)}.values():
             check_can_be_written(learner, usable.X)
-        candidates = Candidates(self, untrained, units)
+        problem = TokenProblem(self, untrained, units, usable, usable.take(sample_weight, "sample_weight"))
         rounds = Rounds(units[0].initial_weight(row_weight))
 
         def finish() -> None:
-            self.pretrained_errors_ = candidates.pretrained_errors
-            self.pretrained_error_ = float(candidates.pretrained_errors.max())
+            self.pretrained_errors_ = problem.pretrained_errors
+            self.pretrained_error_ = float(problem.pretrained_errors.max())
             self.estimators_ = rounds.estimators
             self.estimator_weights_ = np.array(rounds.votes)
             self.estimator_errors_ = np.array(rounds.errors)
@@ -263,19 +251,7 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
             self.max_new_tokens_ = max(int(unit.tokens.answer_lengths.max()) for unit in units)
             self.skipped_rows_ = usable.skipped
 
-        with own_modes(), rounds.finished_by(finish, self), open_checkpoint(self) as checkpoint:
-            weights = usable.take(sample_weight, "sample_weight")
-            random_state = checkpoint.begin(
-                self,
-                self._base_estimators(),
-                lambda: usable.in_place(candidates.row_digests(usable.X, weights)),
-                candidates.base_digests,
-            )
-            candidates.measure(checkpoint.once("untrained_errors", candidates.errors), rounds.weight)
-            if self.reweight and self.prior != "uniform":
-                check_prior_error(float(candidates.pretrained_errors.max()), units[0].all_wrong)
-            seed = int(check_random_state(random_state).randint(2**31 - 1))
-            self._boost(candidates, seed, rounds, checkpoint)
+        fit_rounds(self, problem, rounds, finish)
         return self
 
     def staged_token_weight(
@@ -319,58 +295,9 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         members = zip(units, self.estimators_, self.estimator_weights_, strict=True)
         rounds = zip(self.estimator_errors_, self.prior_errors_, strict=True)
         for (unit, member, vote), (error, prior) in zip(members, rounds, strict=True):
-            if self.reweight and not _no_better(error, prior):
+            if self.reweight and not no_better(error, prior, TokenProblem.tolerance):
                 weight = updated_weight(weight, unit.errors(member), vote)
             yield spread_together(units, weight).copy()
-
-    def _boost(self, candidates: Candidates, seed: int, rounds: Rounds, checkpoint: Checkpoint) -> None:
-        checkpoint.resume(rounds, self._base_estimators(), self.n_estimators)
-
-        def one_round(t: int) -> None:
-            weight = rounds.weight
-            prior = candidates.prior(weight)
-            try:
-                pick, learner, errors = candidates.train(weight, seed, t)
-            except WeakLearnerError as failure:
-                rounds.stop_diverged(failure)
-                checkpoint.commit(rounds, kept=False)
-                return
-            error = weighted_error(errors, weight)
-            vote, stop_reason = self._judge(error, prior, len(weight))
-            if vote is None:
-                vote = self._vote_of_failed_round(rounds, error, prior)
-            elif stop_reason:
-                rounds.end(stop_reason)
-            if vote is not None:
-                if self.reweight and not rounds.ended:
-                    weight = updated_weight(weight, errors, vote)
-                rounds.keep(learner, vote, error, prior, weight, pick)
-                logger.info("round %d: error %.4f, prior %.4f, vote %.4f", t + 1, error, prior, vote)
-            checkpoint.commit(rounds, kept=vote is not None)
-
-        rounds.run(self, one_round)
-
-    def _judge(self, error: float, prior: float, n_units: int) -> Verdict:
-        if not self.reweight:
-            return Verdict(1.0)
-        if _no_better(error, prior):
-            return Verdict(None, "error_above_prior")
-        return vote_below_prior(error, prior, n_units=n_units, learning_rate=self.learning_rate)
-
-    def _vote_of_failed_round(self, rounds: Rounds, error: float, prior: float) -> float | None:
-        """End with the rounds before one no better than the prior; the first is refused, or kept with vote 1."""
-        if len(rounds):
-            rounds.end("error_above_prior")
-            return None
-        message = (
-            f"The first weak learner's weighted error, {error:.4f}, is not below the prior error, {prior:.4f} "
-            f"(prior={self.prior!r}). Train it longer (epochs), raise its lr, or try another sampling or prior."
-        )
-        if self.on_failure == "raise":
-            raise WeakLearnerError(message + " on_failure='keep' keeps it as a single member.")
-        rounds.end("error_above_prior", message + " It is kept as a single member with vote 1.")
-        warnings.warn(rounds.warning, EarlyStopWarning, stacklevel=6)
-        return 1.0
 
     def _check_input(
         self, X: Any, y: Any, sample_weight: Any, choices: Sequence | None
@@ -397,8 +324,3 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         check_option(self.prior, "prior", ("pretrained", "reweighted", "uniform"))
         check_unit(self.unit, self.window)
         self._check_answering()
-
-
-def _no_better(error: float, prior: float) -> bool:
-    # A learner that repeats the last round's mistakes has e = p exactly, up to rounding: it has no vote.
-    return error >= prior * (1 - 1e-12)

@@ -1,0 +1,148 @@
+"""What token boosting boosts: answer tokens, or larger units of them, under one or several language models."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ensemw2s._fingerprint import row_digests
+from ensemw2s._inputs import require_answers
+from ensemw2s._usable import UsableRows
+from ensemw2s.boosting import draw_tokens, weighted_error
+from ensemw2s.ensemble._boosting_loop import Trained
+from ensemw2s.ensemble._checkpoint import Checkpoint
+from ensemw2s.ensemble._settings import seed_parameters
+from ensemw2s.ensemble._units import BoostingUnit
+from ensemw2s.exceptions import WeakLearnerError
+from ensemw2s.learners import base_digest
+
+__all__ = ["TokenProblem"]
+
+logger = logging.getLogger("ensemw2s")
+
+
+class TokenProblem:
+    """The weak learners of one fit, and what each makes of the data, see `BoostingProblem`.
+
+    Parameters
+    ----------
+    booster : TokenAdaBoostGenerator
+        Its weak learners count, and the parameters ``pick``, ``prior`` and ``sampling``.
+    untrained : list of TokenLearner
+        Initialised, K of them.
+    units : list of BoostingUnit
+        From `make_units`.
+    usable : UsableRows
+        The questions with their answers.
+    sample_weight : array-like of shape (n,), optional
+        Weights of the usable rows, as they were given.
+
+    Attributes
+    ----------
+    pretrained_errors : ndarray of shape (K,)
+        Errors of the untrained learners under the initial weights, once it has been started.
+    """
+
+    first_perfect_vote = None
+    # A learner that repeats the last round's mistakes has e = p exactly, up to rounding: it has no vote.
+    tolerance = 1e-12
+    rng = None
+
+    def __init__(
+        self, booster: Any, untrained: list[Any], units: list[BoostingUnit], usable: UsableRows, sample_weight: Any
+    ) -> None:
+        self._booster, self._untrained, self.units = booster, untrained, units
+        self._usable, self._sample_weight = usable, sample_weight
+        self.n_units = units[0].n_units
+
+    def learners(self) -> list[Any]:
+        return self._booster._base_estimators()
+
+    def start(self, random_state: np.random.RandomState, checkpoint: Checkpoint, weight: np.ndarray) -> None:
+        # Of each unit under each untrained learner, (K, n_units).
+        self._errors = np.atleast_2d(checkpoint.once("untrained_errors", self._untrained_errors))
+        self.pretrained_errors = np.array([weighted_error(row, weight) for row in self._errors])
+        if self._booster.reweight and self._booster.prior != "uniform":
+            self._check_prior(float(self.pretrained_errors.max()))
+        self._seed = int(random_state.randint(2**31 - 1))
+
+    def weight_of_round(self, weight: np.ndarray) -> np.ndarray:
+        return weight
+
+    def prior(self, weight: np.ndarray) -> float:
+        # That of the weakest of the untrained learners. One for all, or the vote of a member would depend on which base
+        # it comes from: the base that knows less before training would have more of a vote for the same error after it.
+        if self._booster.prior == "pretrained":
+            return float(self.pretrained_errors.max())
+        if self._booster.prior == "uniform":
+            return max(unit.chance_error for unit in self.units)
+        # Rounding can make this 0 or 1 in a late round, where the vote would be infinite.
+        edge = np.finfo(np.float64).eps
+        return float(np.clip(max(weighted_error(row, weight) for row in self._errors), edge, 1.0 - edge))
+
+    def train(self, weight: np.ndarray, t: int) -> Trained:
+        draw: np.ndarray | None = None
+        best: tuple[float, Trained] | None = None
+        failures = []
+        for pick in range(len(self.units)) if self._booster.pick == "best" else [t % len(self.units)]:
+            # A round depends on the seed and its number alone: those before it may have been read from a checkpoint.
+            rng = np.random.RandomState(np.random.SeedSequence([self._seed, t]).generate_state(4))
+            unit, learner = self.units[pick], self._booster._base_estimator(pick)
+            learner.set_params(**{name: int(rng.randint(2**31 - 1)) for name in seed_parameters(learner)})
+            if draw is None:  # one for all: they are to differ in what they are
+                draw = draw_tokens(weight, sampling=self._booster.sampling, random_state=rng)
+            try:
+                learner = learner.fit(unit.tokens, token_weight=unit.spread(draw))
+                trained = Trained(learner, unit.errors(learner), pick)
+            except WeakLearnerError as failure:
+                failures.append(failure)
+                continue
+            error = weighted_error(trained.errors, weight)
+            if best is None or error < best[0]:
+                best = error, trained
+        if best is None:  # of several, all have diverged
+            raise failures[0]
+        for each in failures:
+            logger.warning("round %d goes on without a weak learner that failed: %s", t + 1, each)
+        return best[1]
+
+    def first_failure(self, trained: Trained, error: float, prior: float) -> str:
+        return (
+            f"The first weak learner's weighted error, {error:.4f}, is not below the prior error, {prior:.4f} "
+            f"(prior={self._booster.prior!r}). Train it longer (epochs), raise its lr, or try another sampling or "
+            f"prior."
+        )
+
+    def later_failure(self, trained: Trained, error: float, prior: float) -> str:
+        return ""  # the ordinary end of token boosting: learners are trained on what the last ones have missed
+
+    def row_digests(self) -> Mapping[str, np.ndarray]:
+        # Also of what the tokenizers made of the rows.
+        questions = self._usable.X
+        columns: dict[str, Any] = {"X": questions.prompts, "y": require_answers(questions)}
+        if questions.choices is not None:
+            columns["choices"] = questions.choices
+        if self._sample_weight is not None:
+            columns["sample_weight"] = np.asarray(self._sample_weight, dtype=np.float64)
+        for place, unit in enumerate(self.units):
+            if not any(unit is other for other in self.units[:place]):
+                name = f"tokens of estimators[{place}]" if place else "tokens"
+                columns[name] = [[ids.tolist() for ids in unit.tokens.row_ids(row)] for row in range(len(unit.tokens))]
+        return self._usable.in_place({name: row_digests(column) for name, column in columns.items()})
+
+    def base_digests(self) -> Any:
+        digests = [base_digest(learner) for learner in self._untrained]
+        return digests[0] if len(digests) == 1 else digests
+
+    def _untrained_errors(self) -> np.ndarray:
+        return np.stack([unit.errors(learner) for unit, learner in zip(self.units, self._untrained, strict=True)])
+
+    def _check_prior(self, prior: float) -> None:
+        """Raise a WeakLearnerError where no vote can be measured against the untrained model's error."""
+        if prior <= 0:
+            raise WeakLearnerError("The untrained model makes no error on these answers: there is nothing to boost.")
+        if prior >= 1:
+            raise WeakLearnerError(self.units[0].all_wrong)
