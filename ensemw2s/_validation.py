@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import os
 import unicodedata
-from collections.abc import Iterable, Mapping, Set, Sized
+from collections.abc import Collection, Iterable, Mapping, Set, Sized
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -99,7 +99,7 @@ def row_count(column: Any) -> int:
     return int(shape[0]) if shape else len(column)
 
 
-def check_option(value: Any, name: str, options: tuple[str, ...]) -> str:
+def check_option(value: Any, name: str, options: Collection[str]) -> str:
     """Return `value`, one of the strings in `options`."""
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}. Got {shorten(value)} instead.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,17 +16,51 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMBINATIONS",
+    "Combination",
     "RunningMixture",
     "add_member",
     "align_widths",
     "common_scale",
     "log_normalizer",
-    "member_terms",
     "normalized_votes",
     "staged_votes",
 ]
 
-COMBINATIONS = ("probabilities", "logits")
+
+@dataclass(frozen=True)
+class Combination:
+    """How members' logits, each of shape (..., V), become one distribution."""
+
+    of_probabilities: bool
+    """Whether it is Eq. 1: a known token then needs one number of each member, and a draw may pick a member."""
+    terms: Callable[[torch.Tensor], torch.Tensor]
+    """What of a member's logits is mixed, whatever its vote; mixtures with other votes share it."""
+    weigh: Callable[[torch.Tensor, float], torch.Tensor]
+    """A member's terms with its share of the votes, > 0."""
+    join: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    """The weighed terms of the members so far, and those of one more."""
+    log_proba: Callable[[torch.Tensor], torch.Tensor]
+    """The distribution that all of them make, as logarithms."""
+
+
+# By the name that the parameter `combine` has.
+COMBINATIONS = {
+    "probabilities": Combination(
+        of_probabilities=True,
+        terms=lambda logits: logits.log_softmax(dim=-1),
+        # Alone: one tensor over the vocabulary less.
+        weigh=lambda log_proba, vote: log_proba if vote == 1.0 else log_proba + float(np.log(vote)),
+        join=lambda mixed, log_proba: mixed.logaddexp(log_proba),
+        log_proba=lambda mixed: mixed,
+    ),
+    "logits": Combination(
+        of_probabilities=False,
+        terms=lambda logits: logits,
+        weigh=lambda logits, vote: logits * vote,
+        join=lambda mixed, logits: mixed + logits,
+        log_proba=lambda mixed: mixed.log_softmax(dim=-1),
+    ),
+}
 
 
 def normalized_votes(votes: ArrayLike, n_members: int) -> np.ndarray:
@@ -77,7 +112,7 @@ class RunningMixture:
     """
 
     def __init__(self, combine: str) -> None:
-        self._combine = combine
+        self._rule = COMBINATIONS[combine]
         self._mixed: torch.Tensor | None = None
         self._scale: torch.Tensor | float = 0.0  # (..., 1)
 
@@ -87,10 +122,10 @@ class RunningMixture:
             # Tensors of inference mode cannot be changed in place, as processors of logits do.
             self._mixed = logits.clone() if logits.is_inference() else logits
             return
-        terms = member_terms(logits, self._combine)
-        if self._combine == "probabilities":
+        terms = self._rule.terms(logits)
+        if self._rule.of_probabilities:
             self._scale = self._scale + vote * log_normalizer(logits, terms)
-        self._mixed = add_member(self._mixed, terms, vote, self._combine)
+        self._mixed = add_member(self._mixed, terms, vote, self._rule)
 
     @property
     def logits(self) -> torch.Tensor:
@@ -100,24 +135,13 @@ class RunningMixture:
         return self._mixed if isinstance(self._scale, float) else self._mixed + self._scale
 
 
-def member_terms(logits: torch.Tensor, combine: str) -> torch.Tensor:
-    """What of a member is mixed, whatever its vote: its log-probabilities, or its logits, of shape (..., V)."""
-    return logits if combine == "logits" else logits.log_softmax(dim=-1)
-
-
-def add_member(mixed: torch.Tensor | None, terms: torch.Tensor, vote: float, combine: str) -> torch.Tensor:
-    """Add what `member_terms` gives to a running mixture (None at the first), with its share of the votes, > 0.
-
-    A log of probabilities, or with "logits" a sum of logits, of shape (..., V); mixtures with other votes share terms.
-    """
-    import torch
-
-    if mixed is not None and mixed.shape[-1] != terms.shape[-1]:
+def add_member(mixed: torch.Tensor | None, terms: torch.Tensor, vote: float, rule: Combination) -> torch.Tensor:
+    """Add a member's terms to a running mixture (None at the first), with its share of the votes, > 0."""
+    if mixed is None:
+        return rule.weigh(terms, vote)
+    if mixed.shape[-1] != terms.shape[-1]:
         mixed, terms = align_widths([mixed, terms])
-    if combine == "logits":
-        return terms * vote if mixed is None else mixed + terms * vote
-    log_proba = terms if vote == 1.0 else terms + float(np.log(vote))  # alone: one tensor over the vocabulary less
-    return log_proba if mixed is None else torch.logaddexp(mixed, log_proba)
+    return rule.join(mixed, rule.weigh(terms, vote))
 
 
 def common_scale(logits: torch.Tensor, votes: Sequence[float]) -> torch.Tensor | float:

@@ -340,7 +340,7 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
     ) -> torch.Tensor:
         """Logits of the last positions, (B, n_last, V), float32."""
         mixture = RunningMixture(self.config.combine)
-        if n_last == 1 and self.config.combine == "probabilities" and len(self.voters) > 1:
+        if n_last == 1 and COMBINATIONS[self.config.combine].of_probabilities and len(self.voters) > 1:
             stacked, _ = self.member_logits(input_ids, attention_mask, position_ids, cache, use_cache=keeps)
             weights = torch.tensor([self._weights[place] for place in self.voters], dtype=torch.float64)
             log_proba = self.backend.mixture_log_proba(stacked[:, :, 0], weights.log().to(self.device))

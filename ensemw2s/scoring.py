@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,20 +17,42 @@ from ensemw2s._ties import TOLERANCE
 from ensemw2s._validation import as_texts, check_option, check_same_length
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners.base import answer_logits
-from ensemw2s.mixing import COMBINATIONS, add_member, member_terms, normalized_votes
+from ensemw2s.mixing import COMBINATIONS, add_member, normalized_votes
 from ensemw2s.tokens import TokenDataset
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["NORMALIZATIONS", "AnswerScores", "normalized", "option_nll", "score_answers"]
+__all__ = ["NORMALIZATIONS", "AnswerScores", "ScoredOptions", "normalized", "option_nll", "score_answers"]
 
-_SIZES: dict[str, Callable[[TokenDataset, Sequence[str]], np.ndarray]] = {
-    "sum": lambda tokens, texts: np.ones(len(texts)),
-    "token": lambda tokens, texts: tokens.answer_lengths,
-    "char": lambda tokens, texts: np.array([len(text) for text in texts]),
+
+@dataclass(frozen=True)
+class ScoredOptions:
+    """The negative log-likelihoods of n options, from which a normalisation makes what they are chosen by."""
+
+    nll: np.ndarray
+    """Of shape (..., n): sums over the options' tokens."""
+    tokens: TokenDataset
+    """The options, n rows."""
+    texts: Sequence[str]
+    same: Sequence[list[int]]
+    """Options of one question that have the same tokens. A model reads one text; half precision, batches or a
+    normalisation must not make it two."""
+
+    def alike(self, values: ArrayLike) -> np.ndarray:
+        """Numbers of the options, (..., n), with their mean where options have the same tokens."""
+        values = np.array(values, dtype=np.float64)
+        for rows in self.same:
+            values[..., rows] = values[..., rows].mean(axis=-1, keepdims=True)
+        return values
+
+
+# By the name that the parameter `normalize` has: what options are chosen by, of shape (..., n), the least first.
+NORMALIZATIONS: dict[str, Callable[[ScoredOptions], np.ndarray]] = {
+    "sum": lambda options: options.nll,
+    "token": lambda options: options.nll / options.tokens.answer_lengths,
+    "char": lambda options: options.nll / options.alike([len(text) for text in options.texts]),
 }
-NORMALIZATIONS = tuple(_SIZES)
 
 
 @dataclass(frozen=True)
@@ -91,7 +113,7 @@ def score_answers(
     WeakLearnerError
         If a member's logits hold a NaN or +inf, or nothing but -inf at a position.
     """
-    check_option(combine, "combine", COMBINATIONS)
+    rule = COMBINATIONS[check_option(combine, "combine", COMBINATIONS)]
     vote_rows = normalized_votes(votes, len(members))
     nll = np.empty((len(vote_rows), tokens.n_tokens))
     predicted = np.empty((len(vote_rows), tokens.n_tokens), dtype=np.int64)
@@ -99,12 +121,12 @@ def score_answers(
     for index, labels, logits_of_members in _batches(members, vote_rows, tokens, batch_size):
         mixed: list[torch.Tensor | None] = [None] * len(vote_rows)
         for place, logits in logits_of_members:  # (R, V)
-            terms = member_terms(logits, combine)  # once, however many vote vectors there are
+            terms = rule.terms(logits)  # once, however many vote vectors there are
             for stage, row in enumerate(vote_rows):
                 if row[place] > 0:
-                    mixed[stage] = add_member(mixed[stage], terms, float(row[place]), combine)
+                    mixed[stage] = add_member(mixed[stage], terms, float(row[place]), rule)
         for stage, values in enumerate(mixed):
-            log_proba = values if combine == "probabilities" else values.log_softmax(dim=-1)  # type: ignore[union-attr]
+            log_proba = rule.log_proba(values)  # type: ignore[arg-type]
             nll[stage, index] = -_pick(log_proba, labels)
             best = values.argmax(dim=-1)  # type: ignore[union-attr]
             predicted[stage, index] = best.cpu().numpy()
@@ -181,23 +203,18 @@ def normalized(
     questions : ndarray of shape (n,)
         Number of the question that each belongs to.
     normalize : {"sum", "token", "char"}
-        What a sum is divided by, see `option_nll`.
+        What is made of a sum, see `option_nll`.
 
     Returns
     -------
     ndarray of shape (..., n)
     """
-    check_option(normalize, "normalize", tuple(_SIZES))  # here, where it counts: no name may mean "sum" in silence
-    sizes = np.array(_SIZES[normalize](tokens, texts), dtype=np.float64)
-    sums = np.array(sums)
+    check_option(normalize, "normalize", NORMALIZATIONS)
     same: dict[tuple[int, bytes], list[int]] = {}
     for row, question in enumerate(questions.tolist()):
         same.setdefault((question, tokens.row_ids(row)[1].tobytes()), []).append(row)
-    for rows in same.values():
-        if len(rows) > 1:  # a model reads one text; half precision, batches or characters must not make it two
-            sums[..., rows] = sums[..., rows].mean(axis=-1, keepdims=True)
-            sizes[rows] = sizes[rows].mean()
-    return sums / sizes
+    options = ScoredOptions(sums, tokens, texts, [rows for rows in same.values() if len(rows) > 1])
+    return NORMALIZATIONS[normalize](replace(options, nll=options.alike(sums)))
 
 
 def _token_nll(
@@ -210,7 +227,7 @@ def _token_nll(
     batch_size: int,
 ) -> np.ndarray:
     """NLL of the options' tokens, (S, n_tokens)."""
-    if combine == "logits":
+    if not COMBINATIONS[combine].of_probabilities:
         return score_answers(members, votes, tokens, combine=combine, batch_size=batch_size).nll
     # The score of a known token needs no mixture over the vocabulary: one number per member and token is enough.
     vote_rows = normalized_votes(votes, len(members))

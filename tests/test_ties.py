@@ -110,12 +110,15 @@ def test_equal_encodings_are_a_tie_with_any_normalisation():
 
 
 @pytest.mark.parametrize("choose", ["likelihood", "match"])
-def test_a_normalisation_that_one_place_does_not_know_is_no_sum(choose, monkeypatch):
-    model = guessing(choose=choose).set_params(normalize="word")
-    for module in ("ensemw2s.scoring", "ensemw2s.ensemble._members"):
-        monkeypatch.setattr(f"{module}.NORMALIZATIONS", (*NORMALIZATIONS, "word"))
-    with pytest.raises(ValueError, match=r"normalize must be one of 'sum', 'token', 'char'\. Got 'word'"):
-        model.predict(questions()[:2])
+def test_a_normalisation_is_one_entry_of_one_table(choose, monkeypatch):
+    rows = [["seen", "seen seen seen"], ["q seen", "q"]]
+    plain = guessing(choose=choose)._join().option_nll([1.0], ["q", "seen"], rows)
+    monkeypatch.setitem(
+        NORMALIZATIONS, "word", lambda options: options.nll / [len(text.split()) for text in options.texts]
+    )
+    model = guessing(choose=choose, normalize="word")
+    np.testing.assert_array_equal(model._join().option_nll([1.0], ["q", "seen"], rows), plain / [[1, 3], [2, 1]])
+    assert model.predict(["q"], choices=rows[:1]).tolist() == [rows[0][(plain[0, 0] / [1, 3]).argmin()]]
 
 
 def test_a_member_that_excludes_every_option_knows_nothing():

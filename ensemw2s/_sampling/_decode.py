@@ -11,6 +11,7 @@ from transformers.generation import GenerateDecoderOnlyOutput
 
 from ensemw2s._sampling._draws import quick_draws
 from ensemw2s._sampling._lazy import LazyMembers, lazy_readers
+from ensemw2s.mixing import COMBINATIONS
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
@@ -169,7 +170,7 @@ def _shows_distributions(config: GenerationConfig) -> bool:
 def _may_pick(mixture: Any, criteria: Any, config: Any, synced_gpus: bool, model_kwargs: dict[str, Any]) -> bool:
     """Whether the draw may do without the mixture: its law is that of probabilities, and `generate` starts afresh."""
     return (
-        mixture.config.combine == "probabilities"
+        COMBINATIONS[mixture.config.combine].of_probabilities
         and criteria.max_length is not None
         and not synced_gpus
         and config.prefill_chunk_size is None
