@@ -17,8 +17,8 @@ per token; weights of another type than float64 are converted, which takes one a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,10 +36,35 @@ from ensemw2s._validation import (
     check_weight,
 )
 
-__all__ = ["draw_tokens", "estimator_weight", "reweight", "training_error_bound", "weighted_error", "window_error"]
+__all__ = [
+    "SAMPLINGS",
+    "Sampling",
+    "draw_tokens",
+    "estimator_weight",
+    "reweight",
+    "training_error_bound",
+    "weighted_error",
+    "window_error",
+]
 
-_SAMPLING = ("binary", "count", "weight")
 _BLOCK = 1 << 16  # tokens per step where a whole-array temporary would cost memory; they fit in a core's cache
+
+
+class Sampling(NamedTuple):
+    """How tokens are weighed in a round's training."""
+
+    draws: bool
+    """Whether n tokens are drawn, so that some have no weight; else each token counts as often as it is expected to."""
+    weigh: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    """Training weights from how often each token counts; may overwrite it."""
+
+
+# By the name that the parameter `sampling` has.
+SAMPLINGS = {
+    "binary": Sampling(True, lambda counts: np.minimum(counts, 1.0, out=counts)),
+    "count": Sampling(True, lambda counts: counts),
+    "weight": Sampling(False, lambda expected: expected),
+}
 
 
 def weighted_error(errors: ArrayLike, weight: ArrayLike) -> float:
@@ -223,12 +248,17 @@ def draw_tokens(
     5.0
     """
     weight = check_weight(weight, "weight")
-    check_option(sampling, "sampling", _SAMPLING)
-    n_tokens = weight.size
+    rule = SAMPLINGS[check_option(sampling, "sampling", SAMPLINGS)]
     share = weight / weight.sum()
-    if sampling == "weight":
-        share *= n_tokens
-        return share
+    if rule.draws:
+        return rule.weigh(_draw_counts(share, random_state))
+    share *= weight.size
+    return rule.weigh(share)
+
+
+def _draw_counts(share: NDArray[np.float64], random_state: RandomState) -> NDArray[np.float64]:
+    """How often each token is drawn in n draws; the shares, which sum to 1, are overwritten."""
+    n_tokens = share.size
     cumulative = np.cumsum(share, out=share)
     # A uniform in [0, 1) times the total stays below the total.
     position = as_generator(random_state).random(n_tokens)
@@ -242,7 +272,7 @@ def draw_tokens(
         # The bounds are overwritten by the counts: later blocks do not look back.
         counts[block] = np.diff(np.searchsorted(position[n_below:below], bounds), prepend=0)
         n_below = below
-    return np.minimum(counts, 1.0, out=counts) if sampling == "binary" else counts
+    return counts
 
 
 def window_error(errors: ArrayLike, indptr: ArrayLike, length: int, *, sliding: bool = False) -> NDArray[np.float64]:

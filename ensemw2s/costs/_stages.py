@@ -108,7 +108,7 @@ def _weak_side(weak: LearnerCost, w: Workload) -> Iterator[StageCost]:
         yield _stage("difficulty", w.n_folds, work + weak.forward(w.scoring(n_pool, batch)), held)
     arrays = token_bytes(w.n_easy, prompt, answer) + boosting_bytes(w.n_easy * answer)
     errors = weak.forward(w.choosing(w.n_easy, batch) if w.unit == "option" else w.scoring(w.n_easy, batch))
-    if w.task != "classes":  # a classifier is compared with guessing
+    if w._of_task.has_tokens:
         yield _stage("prior error", 1, errors, resident_bytes(weak, 1) + arrays + scoring)
     held = resident_bytes(weak, n_rounds + 1) + arrays  # the untrained model, the members so far, the next one
     work = weak.training(w.n_easy * w.trained_share, prompt, answer)
@@ -132,8 +132,8 @@ def _evaluation(weak: LearnerCost, strong: LearnerCost, w: Workload) -> Iterator
     prompt, answer = w.prompt_tokens, w.answer_tokens
     # Every prefix of the ensemble and the even vote are judged. Over options and classes the members run once for all
     # of them; written answers differ.
-    n_choices = n_rounds if w.task != "text" else n_rounds * (n_rounds + 1) // 2 + n_rounds
-    n_scores = 0 if w.task == "classes" else 1
+    n_choices = n_rounds * (n_rounds + 1) // 2 + n_rounds if w._of_task.is_written else n_rounds
+    n_scores = int(w._of_task.has_tokens)
     work = weak.forward(w.choosing(w.n_test, weak.eval_batch_size)) * n_choices
     work += weak.forward(w.scoring(w.n_test, weak.eval_batch_size)) * (n_rounds * n_scores)
     held = token_bytes(w.n_test, prompt, answer) + scoring_bytes(weak, prompt, answer, n_mixtures=n_rounds + 1)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ensemw2s._validation import check_integer, check_option, check_real
+from ensemw2s.boosting import SAMPLINGS
 from ensemw2s.costs._model import ModelCost
 from ensemw2s.costs._passes import Pass, branches, decoding, rows
 
@@ -199,8 +201,8 @@ class Workload:
         for name in ("prompt_tokens", "answer_tokens"):
             if check_real(getattr(self, name), name) < 1:
                 raise ValueError(f"{name} must be at least 1. Got {getattr(self, name)!r} instead.")
-        check_option(self.task, "task", ("options", "text", "classes"))
-        check_option(self.sampling, "sampling", ("binary", "count", "weight"))
+        check_option(self.task, "task", _TASKS)
+        check_option(self.sampling, "sampling", SAMPLINGS)
         check_option(self.unit, "unit", ("token", "option"))
 
     @property
@@ -210,7 +212,13 @@ class Workload:
         Of n draws an answer of k tokens gets none with probability :math:`(1 - k/n)^n \to e^{-k}`. A classifier gets
         every row, or as many drawn ones.
         """
-        return 1.0 if self.sampling == "weight" or self.task == "classes" else 1.0 - math.exp(-self.answer_tokens)
+        draws = SAMPLINGS[self.sampling].draws and self._of_task.has_tokens
+        return 1.0 - math.exp(-self.answer_tokens) if draws else 1.0
+
+    @property
+    def _of_task(self) -> Task:
+        """How questions of this task are answered."""
+        return _TASKS[self.task]
 
     def scoring(self, n_questions: float, batch_size: int) -> Pass:
         """Read every answer behind its question.
@@ -242,9 +250,36 @@ class Workload:
         -------
         Pass
         """
-        if self.task == "classes":
-            return rows(n_questions, self.prompt_tokens, 1, batch_size)
-        if self.task == "options":
-            return branches(n_questions, self.prompt_tokens, self.answer_tokens, self.n_options, batch_size)
-        longest = math.ceil(self.answer_tokens) if self.longest_answer is None else self.longest_answer
-        return decoding(n_questions, self.prompt_tokens, longest, batch_size)
+        return self._of_task.choosing(self, n_questions, batch_size)
+
+
+class Task(NamedTuple):
+    """How questions are answered, as far as it costs."""
+
+    choosing: Callable[[Workload, float, int], Pass]
+    """`Workload.choosing`."""
+    has_tokens: bool = True
+    """Whether answers have tokens that are drawn and scored; a classifier is compared with guessing."""
+    is_written: bool = False
+    """Whether answers are written, anew under each vote vector."""
+
+
+def _choose_class(w: Workload, n_questions: float, batch_size: int) -> Pass:
+    return rows(n_questions, w.prompt_tokens, 1, batch_size)
+
+
+def _choose_option(w: Workload, n_questions: float, batch_size: int) -> Pass:
+    return branches(n_questions, w.prompt_tokens, w.answer_tokens, w.n_options, batch_size)
+
+
+def _write_answer(w: Workload, n_questions: float, batch_size: int) -> Pass:
+    longest = math.ceil(w.answer_tokens) if w.longest_answer is None else w.longest_answer
+    return decoding(n_questions, w.prompt_tokens, longest, batch_size)
+
+
+# By the name that the parameter `task` has.
+_TASKS = {
+    "options": Task(_choose_option),
+    "text": Task(_write_answer, is_written=True),
+    "classes": Task(_choose_class, has_tokens=False),
+}

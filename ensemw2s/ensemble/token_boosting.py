@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from ensemw2s._inputs import check_can_be_written, check_sample_weight, require_answers, require_choices
 from ensemw2s._usable import UsableRows
 from ensemw2s._validation import check_option
+from ensemw2s.boosting import SAMPLINGS
 from ensemw2s.boosting import reweight as updated_weight  # `reweight` is a parameter here
 from ensemw2s.ensemble._boosting_loop import fit_rounds, no_better
 from ensemw2s.ensemble._checkpoint import check_checkpoint
@@ -320,7 +321,7 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         check_option(self.pick, "pick", ("cycle", "best"))
         check_loop_parameters(self)
         check_checkpoint(self)
-        check_option(self.sampling, "sampling", ("binary", "count", "weight"))
+        check_option(self.sampling, "sampling", SAMPLINGS)
         check_option(self.prior, "prior", ("pretrained", "reweighted", "uniform"))
         check_unit(self.unit, self.window)
         self._check_answering()
