@@ -19,7 +19,7 @@ from ensemw2s._encoding import (
 )
 from ensemw2s._rows import RowCheck, RowFilter
 from ensemw2s._usable import LengthCheck, UsableRows
-from ensemw2s._validation import as_column, check_same_length, check_text, check_weight
+from ensemw2s._validation import CheckedTexts, as_column, check_same_length, check_text, check_weight
 from ensemw2s.datasets import QADataset, check_options, gold_option, of_checked_columns
 from ensemw2s.tokens import TokenDataset
 
@@ -75,11 +75,13 @@ def usable_questions(
     if isinstance(X, QADataset) and y is None and choices is None:
         questions, rows = X, RowFilter(len(X), on_bad_row)
     else:
-        checked = [known is not None, False, known is not None]  # the columns that need no second look
+        # What needs no second look: prompts, options, and the answers that are those of the data set.
+        prompts_known = options_known = known is not None
+        own_answers: Sequence[str] | None = None
         if isinstance(X, QADataset):
             y = X.answers if y is None else y
             choices = X.choices if choices is None else choices
-            checked = [True, y is X.answers, checked[2] or choices is X.choices]
+            prompts_known, options_known, own_answers = True, options_known or choices is X.choices, X.answers
             X = X.prompts
         prompts = as_column(X, names[0], what="question")
         answers = None if y is None else as_column(y, names[1], what="answer")
@@ -88,7 +90,8 @@ def usable_questions(
             if values is not None:
                 check_same_length(prompts, values, names[0], name)
         rows = RowFilter(len(prompts), on_bad_row, skipped=() if known is None else known.skipped)
-        rows.apply(_check_columns(prompts, answers, options, names, checked))
+        known_parts = prompts_known, own_answers, options_known
+        rows.apply(_check_columns(prompts, answers, options, names, known_parts))
         questions = of_checked_columns(
             *(None if values is None else _safe_indexing(values, rows.kept) for values in (prompts, answers, options))
         )
@@ -137,7 +140,8 @@ def tokenize_answers(
     numbers = range(len(questions)) if row_numbers is None else [int(row) for row in row_numbers]
     if questions.choices is not None:
         _refuse_ends_in_options(learner, questions.choices, numbers)
-    return TokenDataset.for_learner(learner, questions.prompts, require_answers(questions), row_numbers=numbers)
+    prompts, answers = CheckedTexts(questions.prompts), CheckedTexts(require_answers(questions))
+    return TokenDataset.for_learner(learner, prompts, answers, row_numbers=numbers)
 
 
 def check_can_be_written(
@@ -155,9 +159,10 @@ def check_can_be_written(
     if questions.choices is not None:
         return
     numbers = range(len(questions)) if row_numbers is None else [int(row) for row in row_numbers]
-    answers, frame = require_answers(questions), frame_of_learner(learner)
+    answers, frame = CheckedTexts(require_answers(questions)), frame_of_learner(learner)
     tokens = TokenDataset.from_text(
-        questions.prompts, answers, tokenizer=learner.tokenizer_, end_ids=answer_ends(learner), row_numbers=numbers,
+        CheckedTexts(questions.prompts), answers, row_numbers=numbers,
+        tokenizer=learner.tokenizer_, end_ids=answer_ends(learner),
         prompt_template=getattr(learner, "prompt_template", DEFAULT_PROMPT_TEMPLATE),
         cue_ids=getattr(learner, "cue_ids_", None),
     )  # fmt: skip
@@ -200,27 +205,35 @@ def _check_columns(
     answers: Sequence | None,
     choices: Sequence | None,
     names: tuple[str, str, str],
-    checked: Sequence[bool],
+    known: tuple[bool, Sequence[str] | None, bool],
 ) -> RowCheck:
+    """A check of rows; `known` says whether the prompts have passed it, which answers have, and whether the options."""
+    prompts_known, known_answers, options_known = known
+
     def check_answer(row: int) -> None:
-        if answers is not None and not checked[1]:
-            check_text(answers[row], names[1], row, what="answer")
+        if answers is None or (known_answers is not None and _is_one_of(answers[row], known_answers[row : row + 1])):
+            return
+        check_text(answers[row], names[1], row, what="answer")
 
     def check(numbers: NDArray[np.int64]) -> None:
         for row in numbers.tolist():
-            if not checked[0]:
+            if not prompts_known:
                 check_text(prompts[row], names[0], row, what="question")
             if choices is None:
                 check_answer(row)
                 continue
             try:
                 given = choices[row]
-                options = tuple(map(str, given)) if checked[2] else check_options(given, row, names[2])
+                options = tuple(map(str, given)) if options_known else check_options(given, row, names[2])
             except (TypeError, ValueError):
                 check_answer(row)  # its fault is named first
                 raise
-            if answers is not None and not (isinstance(answers[row], str) and answers[row] in options):
+            if answers is not None and not _is_one_of(answers[row], options):
                 check_answer(row)  # an answer that is one of the options has been checked as such
                 gold_option(answers[row], options, row, names[1:])
 
     return check
+
+
+def _is_one_of(text: Any, texts: Sequence[str]) -> bool:
+    return isinstance(text, str) and text in texts

@@ -25,12 +25,18 @@ BAD_ROWS = frozenset({
 RandomState: TypeAlias = "int | np.random.Generator | np.random.RandomState | None"
 
 
-def as_texts(values: Iterable[str], name: str, *, what: str = "text") -> list[str]:
+class CheckedTexts(list[str]):
+    """Texts that `as_texts` has returned, and does not look at again."""
+
+
+def as_texts(values: Iterable[str], name: str, *, what: str = "text") -> CheckedTexts:
     """Return the rows of `values` as a list of texts, none of them blank; `what` names one row in messages."""
+    if isinstance(values, CheckedTexts):
+        return values
     rows = as_column(values, name, what=what)
     for row, value in enumerate(rows):
         check_text(value, name, row, what=what)
-    return [str(value) for value in rows]  # numpy.str_ becomes a plain str
+    return CheckedTexts(str(value) for value in rows)  # numpy.str_ becomes a plain str
 
 
 def as_column(values: Any, name: str, *, what: str = "text") -> list[Any]:

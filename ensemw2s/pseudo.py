@@ -17,8 +17,8 @@ from ensemw2s._inputs import usable_questions
 from ensemw2s._labelling import NO_OPTION, Labels, label_shard
 from ensemw2s._rows import RowFilter, without_texts
 from ensemw2s._usable import UsableRows, usable_examples
-from ensemw2s._validation import check_integer, check_option, check_real, is_blank, shorten
-from ensemw2s.datasets import QADataset
+from ensemw2s._validation import as_texts, check_integer, check_option, check_real, is_blank, shorten
+from ensemw2s.datasets import QADataset, of_checked_columns
 from ensemw2s.storage import Registered, Steps
 
 __all__ = ["PseudoLabeler", "PseudoLabels"]
@@ -420,13 +420,15 @@ def _fit_on_texts(student: Any, X: Any, y: np.ndarray) -> Any:
     """Train on what a teacher wrote; what only another tokenizer can write is nothing that the user could mend."""
     if hasattr(student, "writing_check"):
         check, rows = student.writing_check(), RowFilter(len(y), "skip")
-        rows.apply(lambda places: check(QADataset(list(_take(X.prompts, places)), y[places].tolist()), places))
+        rows.apply(lambda places: as_texts(y[places], "answers", what="answer"))
+        rows.apply(lambda places: check(of_checked_columns(_take(X.prompts, places), y[places], None), places))
         if rows.skipped:
             logger.warning(
                 "%d of %d pseudo-answers cannot be written by the student and are left out; the first: %s",
                 len(rows.skipped), len(y), without_texts(rows.skipped)[0][1],
             )  # fmt: skip
-            X, y = _take(X, rows.kept), y[rows.kept]
+        X, y = _take(X, rows.kept), y[rows.kept]
+        X = of_checked_columns(X.prompts, y, X.choices)  # of which the student need not look at the answers again
     return student.fit(X, y)
 
 

@@ -14,7 +14,7 @@ from ensemw2s._alike import narrowest
 from ensemw2s._branches import cached_log_proba, share_prompts, tree_log_proba
 from ensemw2s._encoding import padding_id
 from ensemw2s._ties import TOLERANCE
-from ensemw2s._validation import as_texts, check_option, check_same_length
+from ensemw2s._validation import CheckedTexts, as_texts, check_option, check_same_length
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners.base import answer_logits
 from ensemw2s.mixing import COMBINATIONS, add_member, normalized_votes
@@ -175,8 +175,8 @@ def option_nll(
     choices = [as_texts(options, f"choices[{row}]", what="option") for row, options in enumerate(choices)]
     n_choices = np.array([len(options) for options in choices])
     rows = np.repeat(np.arange(len(choices)), n_choices)
-    flat = [option for options in choices for option in options]
-    asked = [prompts[int(row)] for row in rows]
+    flat = CheckedTexts(option for options in choices for option in options)
+    asked = CheckedTexts(prompts[int(row)] for row in rows)
     tokens = TokenDataset.for_learner(narrowest(members), asked, flat, row_numbers=rows.tolist())
     token_nll = _token_nll(members, votes, tokens, n_choices, combine=combine, batch_size=batch_size)
     sums = np.stack([tokens.sum_rows(stage) for stage in token_nll])  # (S, n_pairs)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ensemw2s._encoding import decode_answers, encode_for_learner, frame_of_learner, padding_id
-from ensemw2s._validation import check_integer, of_kind
+from ensemw2s._validation import CheckedTexts, check_integer, of_kind
 from ensemw2s.scoring import normalized
 from ensemw2s.tokens import TokenDataset, pad_left
 
@@ -150,7 +150,9 @@ def match_nll(
     n_choices = [len(options) for options in choices]
     result = np.full((len(choices), max(n_choices)), np.inf)
     tokens = [
-        TokenDataset.for_learner(learner, [prompt] * len(options), options, row_numbers=[row] * len(options))
+        TokenDataset.for_learner(
+            learner, CheckedTexts([prompt] * len(options)), options, row_numbers=[row] * len(options)
+        )
         for row, (prompt, options) in enumerate(zip(prompts, choices, strict=True))
     ]
     n_steps = max(int(options.answer_lengths.max()) for options in tokens)

@@ -15,6 +15,7 @@ from ensemw2s._alike import apart, group_alike
 from ensemw2s._encoding import hold_end
 from ensemw2s._inputs import check_questions, check_sample_weight, require_answers, require_choices
 from ensemw2s._ties import draw_option, option_credit, option_proba, tied_best
+from ensemw2s._validation import CheckedTexts
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._answer_vote import AnswerVote
 from ensemw2s.ensemble._decoding import Written, texts_of, with_length
@@ -296,9 +297,9 @@ class BaseTokenGenerator(MemberSequence, TrainingRows, EnsembleHTML, SavedEnsemb
 
     def _option_nll(self, questions: QADataset, votes: Any = None) -> np.ndarray:
         """NLL of the options under each vote vector, (S, n, K)."""
-        choices = require_choices(questions)
+        choices = [CheckedTexts(options) for options in require_choices(questions)]
         self._check_answering()
-        return self._join().option_nll(self._votes(votes), questions.prompts, choices)
+        return self._join().option_nll(self._votes(votes), CheckedTexts(questions.prompts), choices)
 
     def _chosen(self, nll: np.ndarray, questions: QADataset) -> np.ndarray:
         """The text of the option that is named for each question, by scores of shape (n, K)."""

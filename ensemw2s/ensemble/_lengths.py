@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._inputs import tokenize_answers
 from ensemw2s._usable import LengthCheck
+from ensemw2s._validation import CheckedTexts
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._decoding import encode_with_room, n_new_tokens, with_length
 from ensemw2s.ensemble._members import Members
@@ -90,7 +91,7 @@ def _check_fit_into(learner: Any, questions: QADataset, numbers: np.ndarray) -> 
     rows = [row for row, several in enumerate(answers) for _ in several]
     TokenDataset.for_learner(
         learner,
-        [questions.prompts[row] for row in rows],
-        [answer for several in answers for answer in several],
+        CheckedTexts(questions.prompts[row] for row in rows),
+        CheckedTexts(answer for several in answers for answer in several),
         row_numbers=[int(numbers[row]) for row in rows],
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from ensemw2s._alike import narrowest
 from ensemw2s._inputs import require_answers
+from ensemw2s._validation import CheckedTexts
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._decoding import Written, match_nll, write_answers
 from ensemw2s.scoring import option_nll, score_answers
@@ -86,7 +87,8 @@ class TokenMixture:
 
     def token_mistakes(self, votes: Any, questions: QADataset) -> tuple[TokenDataset, np.ndarray]:
         """The answers' tokens, and for each vote vector the error of each, (S, n_tokens); in part where tokens tie."""
-        tokens = TokenDataset.for_learner(self.readers[0], questions.prompts, require_answers(questions))
+        prompts, answers = CheckedTexts(questions.prompts), CheckedTexts(require_answers(questions))
+        tokens = TokenDataset.for_learner(self.readers[0], prompts, answers)
         scores = score_answers(
             self.members, votes, tokens, combine=self.combine, batch_size=self._batch_size(), with_error=True
         )

@@ -11,7 +11,7 @@ import numpy as np
 from ensemw2s._alike import difference, group_alike, narrowest
 from ensemw2s._inputs import require_choices, tokenize_answers
 from ensemw2s._ties import option_credit
-from ensemw2s._validation import check_option, shorten
+from ensemw2s._validation import CheckedTexts, check_option, shorten
 from ensemw2s.boosting import window_error
 from ensemw2s.datasets import QADataset
 from ensemw2s.metrics import chance_level
@@ -188,8 +188,8 @@ class _OptionUnit:
         nll = option_nll(
             [learner],
             [1.0],
-            self.questions.prompts,
-            self.choices,
+            CheckedTexts(self.questions.prompts),
+            [CheckedTexts(options) for options in self.choices],
             normalize=self.normalize,
             batch_size=self.batch_size,
         )
