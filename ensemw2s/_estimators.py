@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import clone
 
 from ensemw2s._validation import as_id, shorten
-from ensemw2s.ensemble import FineTunedGenerator, TokenAdaBoostGenerator, seed_parameters
+from ensemw2s.ensemble import FineTunedGenerator, TokenAdaBoostGenerator, as_token_learner, seed_parameters
 
 __all__ = ["as_booster", "as_student", "given_seed", "leaves_seed_open", "with_seed"]
 
@@ -78,7 +78,9 @@ def with_seed(model: Any, seed: int) -> Any:
 
 def _with_learner(model: Any) -> Any:
     model = clone(model)
-    return model.set_params(estimator=model._base_estimator()) if isinstance(model, FineTunedGenerator) else model
+    if not isinstance(model, FineTunedGenerator):
+        return model
+    return model.set_params(estimator=as_token_learner(model.estimator))
 
 
 def _open_seeds(model: Any) -> list[str]:

@@ -519,7 +519,7 @@ def test_bad_parameters_are_named(parameter, value):
 def test_a_model_id_stands_for_a_causal_language_model():
     from ensemw2s import HFCausalLM
 
-    assert isinstance(TokenAdaBoostGenerator("some/model")._base_estimator(), HFCausalLM)
+    assert isinstance(TokenAdaBoostGenerator("some/model")._base_estimators()[0], HFCausalLM)
 
 
 def test_too_many_votes_are_refused(fitted):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from ensemw2s.ensemble._checkpoint import check_checkpoint
 from ensemw2s.ensemble._classifier_rows import input_tags
 from ensemw2s.ensemble._contract import VotingEnsemble, check_voting, has_members
+from ensemw2s.ensemble._saving import check_fitted_can_be_written, commits_rounds, read_fitted, write_fitted
 from ensemw2s.ensemble._settings import describe_estimator, seed_parameters
-from ensemw2s.ensemble._state import check_fitted_can_be_written, commits_rounds, read_fitted, write_fitted
+from ensemw2s.ensemble._weak_learners import as_token_learner
 from ensemw2s.ensemble.classifier_boosting import LLMAdaBoostClassifier
 from ensemw2s.ensemble.fine_tuned import FineTunedGenerator
 from ensemw2s.ensemble.token_boosting import TokenAdaBoostGenerator
@@ -16,6 +17,7 @@ __all__ = [
     "LLMAdaBoostClassifier",
     "TokenAdaBoostGenerator",
     "VotingEnsemble",
+    "as_token_learner",
     "check_checkpoint",
     "check_fitted_can_be_written",
     "check_voting",

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._alike import apart, group_alike
 from ensemw2s._encoding import hold_end
-from ensemw2s._inputs import check_questions, check_sample_weight, require_answers, require_choices
+from ensemw2s._inputs import (
+    check_questions,
+    check_sample_weight,
+    require_answers,
+    require_choices,
+    usable_questions,
+)
 from ensemw2s._ties import draw_option, option_credit, option_proba, tied_best
-from ensemw2s._validation import CheckedTexts
+from ensemw2s._usable import LengthCheck, UsableRows
+from ensemw2s._validation import CheckedTexts, check_option
 from ensemw2s.datasets import QADataset
-from ensemw2s.ensemble._answer_vote import AnswerVote
-from ensemw2s.ensemble._decoding import Written, texts_of, with_length
-from ensemw2s.ensemble._html import EnsembleHTML
-from ensemw2s.ensemble._member_sequence import MemberSequence
-from ensemw2s.ensemble._other_votes import with_other_votes
-from ensemw2s.ensemble._saving import SavedEnsemble
-from ensemw2s.ensemble._training_rows import TrainingRows
+from ensemw2s.ensemble._answer_vote import AnswerVote, join_members
+from ensemw2s.ensemble._decoding import Written, n_new_tokens, texts_of, with_length
+from ensemw2s.ensemble._ensemble import BaseEnsemble
+from ensemw2s.ensemble._length_checks import fit_check, room_check, training_check, writing_check
+from ensemw2s.ensemble._token_mixture import TokenMixture
+from ensemw2s.ensemble._weak_learners import as_token_learner, check_backend, check_one
+from ensemw2s.learners import TokenLearner
+from ensemw2s.mixing import COMBINATIONS, normalized_votes, staged_votes
+from ensemw2s.scoring import NORMALIZATIONS
 from ensemw2s.tokens import TokenDataset
 
 if TYPE_CHECKING:
@@ -44,8 +52,20 @@ def has_common_tokens(generator: BaseTokenGenerator) -> bool:
     return True
 
 
-class BaseTokenGenerator(MemberSequence, TrainingRows, EnsembleHTML, SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
-    """Prediction half of the generators; `fit` sets ``estimators_``, ``estimator_weights_`` and ``max_new_tokens_``."""
+class BaseTokenGenerator(BaseEnsemble):
+    """Fitted language models that answer together; `fit` makes them, and is all that a subclass adds.
+
+    Subclasses have the parameters ``estimator``, ``choose``, ``normalize``, ``backend`` and ``on_bad_row``, and set
+    ``estimators_``, ``estimator_weights_`` and ``max_new_tokens_``.
+    """
+
+    estimator: TokenLearner | str
+    choose: str
+    normalize: str
+    backend: str
+    on_bad_row: str
+    estimators_: list[TokenLearner]
+    max_new_tokens_: int
 
     def generate(self, X: Any, **generation_kwargs: Any) -> list[Any]:
         """Write answers.
@@ -69,28 +89,6 @@ class BaseTokenGenerator(MemberSequence, TrainingRows, EnsembleHTML, SavedEnsemb
             What the tokens say up to the one that ends the answer, special tokens and all blanks included.
         """
         return texts_of(self._write(X, generation_kwargs))
-
-    def _write(self, X: Any, generation_kwargs: dict[str, Any]) -> list[list[Written]]:
-        """What `generate` writes, and whether it was ended; see `PseudoLabeler`."""
-        check_is_fitted(self, "estimators_")
-        questions = check_questions(X)
-        settings = with_length(generation_kwargs, self.max_new_tokens_)
-        return self._join().write(self.estimator_weights_, questions.prompts, settings)
-
-    def _hold_end(self, texts: Sequence[str]) -> list[bool]:
-        """Which texts hold, spelled out, a token that ends an answer for one of the members."""
-        held = [hold_end(texts, reader) for reader in self._join().readers]
-        return [any(bad) for bad in zip(*held, strict=True)]
-
-    def check_common_tokens(self) -> None:
-        """Raise a ValueError that says why, where no token is right or wrong for all members.
-
-        Nothing is trained, and no weights of a hub id or folder are loaded.
-        """
-        learners = self.estimators_ if hasattr(self, "estimators_") else self._untrained()
-        groups = group_alike(learners)
-        if len(groups) > 1:
-            raise ValueError(f"{apart(learners, groups)}. So no token is right or wrong for all.")
 
     @property
     def mixture_(self) -> MixtureForCausalLM:
@@ -265,35 +263,261 @@ class BaseTokenGenerator(MemberSequence, TrainingRows, EnsembleHTML, SavedEnsemb
         tokens, mistakes = self._token_mistakes(check_questions(X, y))
         return tokens.sum_rows(mistakes[0].astype(np.float64)) / tokens.answer_lengths
 
-    def with_votes(self, votes: Any) -> Any:
-        """The same members with other votes: fewer of them, or all alike.
+    def staged_predict(self, X: Any, choices: Sequence | None = None) -> Iterator[np.ndarray]:
+        """`predict` of the first 1, 2, ..., T members.
 
         Parameters
         ----------
-        votes : array-like of shape (n_members,), n_members <= T
-            Votes of the first members, not negative; a member whose vote is 0 is left out.
+        X, choices
+            As in `predict`.
+
+        Yields
+        ------
+        ndarray of shape (n,), object
+        """
+        check_is_fitted(self, "estimators_")
+        questions = check_questions(X, choices=choices)
+        if questions.choices is None:
+            for row in staged_votes(self.estimator_weights_):
+                yield self.with_votes(row).predict(questions)
+            return
+        yield from self.predict_under(staged_votes(self.estimator_weights_), questions)
+
+    def predict_under(self, votes: Any, X: Any, choices: Sequence | None = None) -> list[np.ndarray]:
+        """`predict` under several vote vectors; for options at the price of one pass per member.
+
+        Parameters
+        ----------
+        votes : array-like of shape (S, T)
+            Vote vectors; 0 leaves a member out.
+        X, choices
+            As in `predict`.
 
         Returns
         -------
-        BaseTokenGenerator
-            A fitted shallow copy; the members are shared, and what is known of each, such as its error, goes with it.
-
-        Examples
-        --------
-        >>> from ensemw2s import BigramLearner, TokenAdaBoostGenerator, make_qa
-        >>> easy = make_qa(40, random_state=0)
-        >>> booster = TokenAdaBoostGenerator(
-        ...     BigramLearner(), n_estimators=2, prior="uniform", random_state=0).fit(easy)
-        >>> len(booster.with_votes(booster.estimator_weights_[:1]).estimators_)
-        1
+        list of S ndarrays of shape (n,), object
         """
-        return with_other_votes(self, votes)
+        check_is_fitted(self, "estimators_")
+        questions = check_questions(X, choices=choices)
+        if questions.choices is None:
+            normalized_votes(votes, len(self.estimators_))
+            return [self.with_votes(row).predict(questions) for row in np.atleast_2d(votes)]
+        return [self._chosen(nll, questions) for nll in self._option_nll(questions, votes)]
+
+    def judge_under(
+        self, votes: Any, X: Any, y: Any = None, choices: Sequence | None = None
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """`predict_under` and what the answers earn, see `credit`; for options at the price of one pass per member.
+
+        Parameters
+        ----------
+        votes : array-like of shape (S, T)
+            Vote vectors; 0 leaves a member out.
+        X, y, choices
+            As in `credit`.
+
+        Returns
+        -------
+        predicted : list of S ndarrays of shape (n,), object
+        credit : ndarray of shape (S, n)
+        """
+        check_is_fitted(self, "estimators_")
+        questions = check_questions(X, y, choices)
+        answers = np.asarray(require_answers(questions), dtype=object)
+        if questions.choices is None:
+            written = self.predict_under(votes, questions)
+            return written, np.array([np.equal(row, answers) for row in written], dtype=np.float64)
+        nll = self._option_nll(questions, votes)
+        predicted = [self._chosen(stage, questions) for stage in nll]
+        return predicted, option_credit(nll, questions.labels, questions.n_choices)
+
+    def staged_predict_proba(self, X: Any, choices: Sequence | None = None) -> Iterator[np.ndarray]:
+        """`predict_proba` of the first 1, 2, ..., T members.
+
+        Parameters
+        ----------
+        X, choices
+            As in `predict_proba`.
+
+        Yields
+        ------
+        ndarray of shape (n, K)
+        """
+        check_is_fitted(self, "estimators_")
+        questions = check_questions(X, choices=choices)
+        for nll in self._option_nll(questions, staged_votes(self.estimator_weights_)):
+            yield option_proba(nll, questions.n_choices)
+
+    def staged_score(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence | None = None
+    ) -> Iterator[float]:
+        """`score` of the first 1, 2, ..., T members.
+
+        Parameters
+        ----------
+        X, y, sample_weight, choices
+            As in `score`.
+
+        Yields
+        ------
+        float in [0, 1]
+        """
+        check_is_fitted(self, "estimators_")
+        yield from self._scores(X, y, sample_weight, choices, staged_votes(self.estimator_weights_))
+
+    @available_if(has_common_tokens)
+    def token_error_under(self, votes: Any, X: Any, y: Any = None) -> np.ndarray:
+        """`token_error` under several vote vectors, for the price of one pass per member.
+
+        Parameters
+        ----------
+        votes : array-like of shape (S, T)
+            Vote vectors; 0 leaves a member out.
+        X, y
+            As in `token_error`.
+
+        Returns
+        -------
+        ndarray of shape (S,)
+        """
+        return self._token_errors(check_questions(X, y), votes).mean(axis=1)
+
+    @available_if(has_common_tokens)
+    def staged_token_error(self, X: Any, y: Any = None) -> Iterator[float]:
+        """`token_error` of the first 1, 2, ..., T members.
+
+        Parameters
+        ----------
+        X, y
+            As in `token_error`.
+
+        Yields
+        ------
+        float in [0, 1]
+        """
+        check_is_fitted(self, "estimators_")
+        yield from self.token_error_under(staged_votes(self.estimator_weights_), X, y).tolist()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         tags.input_tags.two_d_array = False
         return tags
+
+    def _given(self) -> list[TokenLearner | str]:
+        """The weak learners as they were passed."""
+        return [self.estimator]
+
+    def _combine(self) -> str:
+        """How members that read alike are mixed, see `COMBINATIONS`."""
+        return "probabilities"
+
+    def _check_given(self) -> None:
+        """Raise unless the weak learners are some."""
+        check_one(self.estimator)
+
+    def _check_answering(self) -> None:
+        """Raise unless the parameters by which members answer are in range."""
+        check_option(self.choose, "choose", ("likelihood", "match"))
+        check_option(self.normalize, "normalize", NORMALIZATIONS)
+        check_option(self._combine(), "combine", COMBINATIONS)
+        check_backend(self.backend, self._given())
+
+    def _base_estimators(self) -> list[TokenLearner]:
+        """Clones of the weak learners; a model id becomes an `HFCausalLM`."""
+        self._check_given()
+        return [as_token_learner(given) for given in self._given()]
+
+    def _untrained(self) -> list[TokenLearner]:
+        """The weak learners before training, with their tokenizers."""
+        return [learner.initialize() for learner in self._base_estimators()]
+
+    def _join(self) -> TokenMixture | AnswerVote:
+        """What lets the fitted members answer together."""
+        return join_members(
+            self.estimators_, combine=self._combine(), backend=self.backend, choose=self.choose,
+            normalize=self.normalize,
+        )  # fmt: skip
+
+    def _usable(self, X: Any, y: Any, choices: Sequence | None, *, with_options: bool = False) -> UsableRows:
+        """The rows to train on, with parameter ``on_bad_row``; where options are scored too, they have to fit."""
+        if self.on_bad_row != "skip":
+            return usable_questions(X, y, choices, on_bad_row=self.on_bad_row)  # lengths show when it is tokenised
+        lengths = [lambda: training_check(self._untrained()), *([self.length_check] if with_options else [])]
+        return usable_questions(X, y, choices, on_bad_row=self.on_bad_row, lengths=lengths)
+
+    def check_lengths(self, questions: QADataset) -> None:
+        """Raise a ValueError that names the row where a question does not fit into the model.
+
+        Every option is looked at, or the answer where there are no options. Nothing is trained, and no weights of a
+        hub id or folder are loaded.
+
+        Parameters
+        ----------
+        questions : QADataset
+            Questions to train on, to label or to test on.
+        """
+        fit_check(self._untrained())(questions, np.arange(len(questions)))
+
+    def length_check(self) -> LengthCheck:
+        """`check_lengths` as a function of questions and the numbers by which messages call them.
+
+        It is that of the fitted model, or of the model that `fit` would train.
+
+        Returns
+        -------
+        callable
+        """
+        return fit_check(self._join().readers if hasattr(self, "estimators_") else self._untrained())
+
+    def writing_check(self) -> LengthCheck:
+        """A function of questions and their numbers that raises a ValueError where `fit` would refuse an answer.
+
+        It is one that comes back as another text from its tokens, or that ends within them.
+
+        Returns
+        -------
+        callable
+        """
+        return writing_check(self._untrained())
+
+    def room_check(self, **generation_kwargs: Any) -> LengthCheck:
+        """A function of questions and their numbers that raises a ValueError where `generate` would have no room.
+
+        Parameters
+        ----------
+        **generation_kwargs : object
+            As in `generate`.
+
+        Returns
+        -------
+        callable
+        """
+        check_is_fitted(self, "estimators_")
+        n_new = n_new_tokens(with_length(generation_kwargs, self.max_new_tokens_))
+        return room_check(self._join().readers, n_new)
+
+    def check_common_tokens(self) -> None:
+        """Raise a ValueError that says why, where no token is right or wrong for all members.
+
+        Nothing is trained, and no weights of a hub id or folder are loaded.
+        """
+        learners = self.estimators_ if hasattr(self, "estimators_") else self._untrained()
+        groups = group_alike(learners)
+        if len(groups) > 1:
+            raise ValueError(f"{apart(learners, groups)}. So no token is right or wrong for all.")
+
+    def _write(self, X: Any, generation_kwargs: dict[str, Any]) -> list[list[Written]]:
+        """What `generate` writes, and whether it was ended; see `PseudoLabeler`."""
+        check_is_fitted(self, "estimators_")
+        questions = check_questions(X)
+        settings = with_length(generation_kwargs, self.max_new_tokens_)
+        return self._join().write(self.estimator_weights_, questions.prompts, settings)
+
+    def _hold_end(self, texts: Sequence[str]) -> list[bool]:
+        """Which texts hold, spelled out, a token that ends an answer for one of the members."""
+        held = [hold_end(texts, reader) for reader in self._join().readers]
+        return [any(bad) for bad in zip(*held, strict=True)]
 
     def _option_nll(self, questions: QADataset, votes: Any = None) -> np.ndarray:
         """NLL of the options under each vote vector, (S, n, K)."""

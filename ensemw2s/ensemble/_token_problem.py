@@ -16,6 +16,7 @@ from ensemw2s.ensemble._boosting_loop import Trained
 from ensemw2s.ensemble._checkpoint import Checkpoint
 from ensemw2s.ensemble._settings import seed_parameters
 from ensemw2s.ensemble._units import BoostingUnit
+from ensemw2s.ensemble._weak_learners import as_token_learner
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners import base_digest
 
@@ -90,7 +91,7 @@ class TokenProblem:
         for pick in range(len(self.units)) if self._booster.pick == "best" else [t % len(self.units)]:
             # A round depends on the seed and its number alone: those before it may have been read from a checkpoint.
             rng = np.random.RandomState(np.random.SeedSequence([self._seed, t]).generate_state(4))
-            unit, learner = self.units[pick], self._booster._base_estimator(pick)
+            unit, learner = self.units[pick], as_token_learner(self._booster._given()[pick])
             learner.set_params(**{name: int(rng.randint(2**31 - 1)) for name in seed_parameters(learner)})
             if draw is None:  # one for all: they are to differ in what they are
                 draw = draw_tokens(weight, sampling=self._booster.sampling, random_state=rng)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
+from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import get_tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
@@ -18,26 +18,21 @@ from ensemw2s._ties import class_credit
 from ensemw2s._usable import LengthCheck
 from ensemw2s._validation import as_id
 from ensemw2s.ensemble._classifier_rows import check_rows, input_tags
-from ensemw2s.ensemble._html import EnsembleHTML
-from ensemw2s.ensemble._member_sequence import MemberSequence, mean_importances
-from ensemw2s.ensemble._other_votes import with_other_votes
-from ensemw2s.ensemble._saving import SavedEnsemble
+from ensemw2s.ensemble._ensemble import BaseEnsemble
 from ensemw2s.ensemble._votes import member_opinion, running_mean
 from ensemw2s.mixing import normalized_votes
 
 __all__ = ["BaseVotingClassifier"]
 
 
-class BaseVotingClassifier(
-    MemberSequence, EnsembleHTML, SavedEnsemble, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
-):
+class BaseVotingClassifier(ClassifierMixin, BaseEnsemble):
     """Prediction half of a classifier ensemble; `fit` sets ``estimators_``, ``estimator_weights_``, ``classes_``.
 
     Subclasses have the parameters ``estimator`` and ``voting``.
     """
 
-    estimators_: list[Any]
-    estimator_weights_: np.ndarray
+    estimator: Any
+    voting: str
     classes_: np.ndarray
 
     @property
@@ -60,7 +55,14 @@ class BaseVotingClassifier(
             If a member has none.
         """
         check_is_fitted(self, "estimators_")
-        return mean_importances(self.estimators_, self.estimator_weights_)
+        for place, member in enumerate(self.estimators_):
+            if not hasattr(member, "feature_importances_"):
+                raise AttributeError(
+                    f"feature_importances_ is there where the members have it. Member {place}, a "
+                    f"{type(member).__name__}, has none."
+                )
+        importances = [member.feature_importances_ for member in self.estimators_]
+        return np.average(importances, axis=0, weights=self.estimator_weights_)
 
     def predict(self, X: Any) -> np.ndarray:
         """Class with the largest share of the votes; of a tie, the first.
@@ -271,21 +273,6 @@ class BaseVotingClassifier(
         """
         means = self._means_under(votes, X)
         return [self._labels(mean) for mean in means], class_credit(np.stack(means), self.classes_, y)
-
-    def with_votes(self, votes: Any) -> Any:
-        """The same members with other votes: fewer of them, or all alike.
-
-        Parameters
-        ----------
-        votes : array-like of shape (n_members,), n_members <= T
-            Votes of the first members, not negative; a member whose vote is 0 is left out.
-
-        Returns
-        -------
-        LLMAdaBoostClassifier
-            A fitted shallow copy; the members are shared, and what is known of each, such as its error, goes with it.
-        """
-        return with_other_votes(self, votes)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

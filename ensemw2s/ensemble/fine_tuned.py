@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from ensemw2s._inputs import check_can_be_written, check_sample_weight, require_answers, tokenize_answers
-from ensemw2s.ensemble._staged import StagedTokenGenerator
+from ensemw2s.ensemble._generator import BaseTokenGenerator
 
 __all__ = ["FineTunedGenerator"]
 
 
-class FineTunedGenerator(StagedTokenGenerator):
+class FineTunedGenerator(BaseTokenGenerator):
     """A single learner trained on questions and answers: a student, an oracle, or an ensemble's yardstick.
 
     It predicts exactly as an ensemble of one does, so that the two can be compared.
@@ -91,7 +91,7 @@ class FineTunedGenerator(StagedTokenGenerator):
         usable = self._usable(X, y, choices)
         require_answers(usable.X)
         weight = check_sample_weight(usable.take(sample_weight, "sample_weight"), len(usable.X))
-        learner = self._base_estimator().initialize()
+        (learner,) = self._untrained()
         tokens = tokenize_answers(learner, usable.X)
         check_can_be_written(learner, usable.X)
         try:

@@ -16,11 +16,13 @@ from ensemw2s.boosting import SAMPLINGS
 from ensemw2s.boosting import reweight as updated_weight  # `reweight` is a parameter here
 from ensemw2s.ensemble._boosting_loop import fit_rounds, no_better
 from ensemw2s.ensemble._checkpoint import check_checkpoint
+from ensemw2s.ensemble._generator import BaseTokenGenerator
 from ensemw2s.ensemble._rounds import Rounds
 from ensemw2s.ensemble._settings import check_loop_parameters
-from ensemw2s.ensemble._staged import StagedTokenGenerator
 from ensemw2s.ensemble._token_problem import TokenProblem
 from ensemw2s.ensemble._units import check_unit, make_units, spread_together
+from ensemw2s.ensemble._weak_learners import check_one_or_several
+from ensemw2s.learners import TokenLearner
 
 __all__ = ["TokenAdaBoostGenerator"]
 
@@ -28,7 +30,7 @@ Sampling: TypeAlias = Literal["binary", "count", "weight"]
 Pick: TypeAlias = Literal["cycle", "best"]
 
 
-class TokenAdaBoostGenerator(StagedTokenGenerator):
+class TokenAdaBoostGenerator(BaseTokenGenerator):
     r"""Boost language models at the level of single answer tokens (EnsemW2S-AdaBoost, Algorithm 1).
 
     Every answer token is a sample with a weight :math:`D_t`. A round draws tokens from :math:`D_t`, trains a fresh
@@ -308,6 +310,15 @@ class TokenAdaBoostGenerator(StagedTokenGenerator):
         if self.unit == "option":
             require_choices(usable.X)
         return usable, check_sample_weight(usable.take(sample_weight, "sample_weight"), len(usable.X))
+
+    def _given(self) -> list[TokenLearner | str]:
+        return [self.estimator] if self.estimators is None else list(self.estimators)
+
+    def _combine(self) -> str:
+        return self.combine
+
+    def _check_given(self) -> None:
+        check_one_or_several(self.estimator, self.estimators)
 
     def check_parameters(self) -> None:
         """Raise unless all parameters are in range; `fit` does so first. Nothing is loaded or trained.

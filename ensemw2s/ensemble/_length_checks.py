@@ -1,0 +1,75 @@
+"""Whether questions and answers fit into the models that are to read them, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ensemw2s._inputs import check_can_be_written, tokenize_answers
+from ensemw2s._usable import LengthCheck
+from ensemw2s._validation import CheckedTexts
+from ensemw2s.datasets import QADataset
+from ensemw2s.ensemble._decoding import encode_with_room
+from ensemw2s.learners import TokenLearner
+from ensemw2s.tokens import TokenDataset
+
+__all__ = ["fit_check", "room_check", "training_check", "writing_check"]
+
+
+def fit_check(learners: Sequence[TokenLearner]) -> LengthCheck:
+    """Whether questions fit into models, with each of their options and with their answers, where there are any."""
+
+    def check(questions: QADataset, numbers: np.ndarray) -> None:
+        for learner in learners:
+            _check_fit_into(learner, questions, numbers)
+
+    return check
+
+
+def training_check(learners: Sequence[TokenLearner]) -> LengthCheck:
+    """Whether learners can be trained on questions with their answers."""
+
+    def check(questions: QADataset, numbers: np.ndarray) -> None:
+        for learner in learners:
+            tokenize_answers(learner, questions, numbers)
+            check_can_be_written(learner, questions, numbers)
+
+    return check
+
+
+def writing_check(learners: Sequence[TokenLearner]) -> LengthCheck:
+    """Whether answers come back from their tokens as the same texts, and do not end within them."""
+
+    def check(questions: QADataset, numbers: np.ndarray) -> None:
+        for learner in learners:
+            check_can_be_written(learner, questions, numbers)
+
+    return check
+
+
+def room_check(learners: Sequence[TokenLearner], n_new: int) -> LengthCheck:
+    """Whether questions leave room for `n_new` tokens of an answer."""
+
+    def check(questions: QADataset, numbers: np.ndarray) -> None:
+        for learner in learners:
+            encode_with_room(learner, questions.prompts, n_new, numbers)
+
+    return check
+
+
+def _check_fit_into(learner: TokenLearner, questions: QADataset, numbers: np.ndarray) -> None:
+    if questions.answers is not None:
+        tokenize_answers(learner, questions, numbers)
+    answers: Sequence[Sequence[str]] = [["."]] * len(questions)  # free text: room for a token, at the least
+    if questions.choices is not None:
+        answers = questions.choices
+    elif questions.answers is not None:
+        return
+    rows = [row for row, several in enumerate(answers) for _ in several]
+    TokenDataset.for_learner(
+        learner,
+        CheckedTexts(questions.prompts[row] for row in rows),
+        CheckedTexts(answer for several in answers for answer in several),
+        row_numbers=[int(numbers[row]) for row in rows],
+    )

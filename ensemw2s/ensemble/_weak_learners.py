@@ -1,0 +1,94 @@
+"""The weak learners that a generator was given: checked, and as clones that can be trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sklearn.base import clone
+
+from ensemw2s._validation import as_id, shorten
+from ensemw2s.kernels import get_backend
+from ensemw2s.learners import TokenLearner
+
+__all__ = ["as_token_learner", "check_backend", "check_one", "check_one_or_several"]
+
+
+def as_token_learner(given: TokenLearner | str) -> TokenLearner:
+    """A clone of a weak learner; a model id becomes an `HFCausalLM`."""
+    if isinstance(as_id(given), str):
+        from ensemw2s.learners import HFCausalLM
+
+        return HFCausalLM(given)
+    return clone(given)
+
+
+def check_one(estimator: Any, *, or_several: bool = False) -> None:
+    """Raise a TypeError unless `estimator` is a weak learner; `or_several` if ``estimators`` is a parameter too."""
+    if not _is_learner(estimator):
+        raise TypeError(
+            f"estimator must be a token learner or a model id. Got {shorten(estimator)} instead"
+            f"{_remedy(estimator, or_several)}."
+        )
+
+
+def check_one_or_several(estimator: Any, estimators: Any) -> None:
+    """Raise unless there is either a weak learner or a list of them."""
+    if (estimator is None) == (estimators is None):
+        got = "neither" if estimators is None else "both"
+        raise ValueError(
+            f"estimator must be a weak learner, or estimators a list of them. Got {got}; pass exactly one of the two."
+        )
+    if estimators is None:
+        check_one(estimator, or_several=True)
+        return
+    if not isinstance(estimators, list | tuple) or not estimators:
+        raise ValueError(
+            f"estimators must be a list of at least one weak learner. Got {shorten(estimators)} instead; pass a "
+            f"single learner as estimator."
+        )
+    for place, given in enumerate(estimators):
+        if not _is_learner(given):
+            raise TypeError(
+                f"estimators must hold token learners or model ids. Got estimators[{place}] = {shorten(given)} instead."
+            )
+
+
+def check_backend(backend: str, given: Sequence[TokenLearner | str]) -> None:
+    """Refuse a kernel backend that could not serve the members, before there are any.
+
+    Parameters
+    ----------
+    backend : str
+        As `get_backend` takes it.
+    given : sequence of TokenLearner or str
+        What the members will be made from, for its devices.
+
+    Raises
+    ------
+    ValueError, BackendUnavailableError
+        As `get_backend` raises them.
+    """
+    if isinstance(backend, str) and backend == "auto":
+        return
+    import torch
+
+    for each in given:
+        # None is an HFCausalLM's choice, and that of one which is still an id; a learner without a device is on the
+        # CPU.
+        device = None if isinstance(as_id(each), str) else getattr(each, "device", "cpu")
+        get_backend(backend, device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _is_learner(given: Any) -> bool:
+    return isinstance(as_id(given), str) or (hasattr(given, "token_logits") and not isinstance(given, type))
+
+
+def _remedy(given: Any, or_several: bool) -> str:
+    if isinstance(given, list | tuple):
+        if or_several:
+            return "; pass a list as estimators="
+        return "; boost a list with TokenAdaBoostGenerator(estimators=...)"
+    if hasattr(given, "predict_proba") and not hasattr(given, "generate"):
+        return "; boost a classifier with LLMAdaBoostClassifier"
+    return ""
