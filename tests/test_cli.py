@@ -17,7 +17,7 @@ from tiny_models import tiny_llama
 from ensemw2s import BigramLearner, LearnerCost, SweepResult, Workload, byte_tokenizer, paper, plan_sweep, stage_costs
 from ensemw2s._cli import main
 from ensemw2s._cli._backends import parallel_backend
-from ensemw2s._cli._estimate import estimate_units
+from ensemw2s._cli._estimate import estimate_runs
 
 WORDS = ("tin", "iron", "zinc", "lead", "gold", "neon", "coal", "salt", "sand", "wood", "silk", "wool")
 FAST = [
@@ -158,7 +158,7 @@ def plan_of(world, **changes):
 
 def test_the_estimate_is_that_of_the_cost_model(world):
     plan = plan_of(world)
-    (cost,) = estimate_units(plan)
+    (cost,) = estimate_runs(plan)
     learner = LearnerCost.from_learner(plan.units[0].weak.build(plan.settings.task, 0))
     questions = plan.settings.task.questions
     n = len(questions)
@@ -171,27 +171,27 @@ def test_the_estimate_is_that_of_the_cost_model(world):
 
 def test_shared_work_is_counted_with_the_first_unit(world):
     weak, strong = (("small", str(world / "small")), ("large", str(world / "large")))
-    alone = estimate_units(plan_of(world))[0].flops
-    first, second = estimate_units(plan_of(world, pairs=[(weak, strong), (weak, weak)]))
+    alone = estimate_runs(plan_of(world))[0].flops
+    first, second = estimate_runs(plan_of(world, pairs=[(weak, strong), (weak, weak)]))
     assert first.flops == pytest.approx(alone)
     assert 0 < second.flops < first.flops  # the weak ensemble is there
-    ways = estimate_units(plan_of(world, variants={"boosting": {}, "bagging": {"reweight": False}}))
+    ways = estimate_runs(plan_of(world, variants={"boosting": {}, "bagging": {"reweight": False}}))
     assert ways[1].flops < ways[0].flops  # the oracle is there
 
 
 def test_the_estimate_covers_ratings_easy_training_and_students_of_all_rounds(world):
-    plain = estimate_units(plan_of(world))[0].flops
+    plain = estimate_runs(plan_of(world))[0].flops
     for change in ({"splits": ["easy-hard"]}, {"train_on_easy": True}, {"student_rounds": "all", "n_estimators": 3}):
-        assert estimate_units(plan_of(world, **change))[0].flops > plain
+        assert estimate_runs(plan_of(world, **change))[0].flops > plain
 
 
 def test_a_classifier_has_an_estimate_too(world):
-    assert estimate_units(plan_of(world, task="classification"))[0].flops > 0
+    assert estimate_runs(plan_of(world, task="classification"))[0].flops > 0
 
 
 def test_models_of_other_kinds_have_no_estimate(world):
     pairs = [(("counts", BigramLearner()), ("large", str(world / "large")))]
-    (cost,) = estimate_units(plan_of(world, pairs=pairs))
+    (cost,) = estimate_runs(plan_of(world, pairs=pairs))
     assert cost.reason == "counts is no Hugging Face model, whose sizes could be read"
     assert cost.flops != cost.flops
 

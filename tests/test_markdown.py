@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from ensemw2s import BigramLearner, SweepResult, W2SReport, make_qa, paper, run_sweep
-from ensemw2s._cli._dry_run import dry_run_table
-from ensemw2s._cli._estimate import UnitCost
+from ensemw2s._cli._estimate import RunCost, dry_run_table
 from ensemw2s._markdown import table_lines
 
 NAME = "a|b\\|c\nd"
@@ -47,7 +46,7 @@ def tables(swept):
     yield both.to_markdown()
     yield paper.table(3, swept).to_markdown()
     yield paper.PaperTable("t", pd.DataFrame({"u|v": ["w|x"]}, index=pd.Index([NAME], name="n|m"))).to_markdown()
-    yield dry_run_table([UnitCost(NAME, False, 1.0, 1.0, "")])
+    yield dry_run_table([RunCost(NAME, False, 1.0, 1.0, "")])
 
 
 def test_every_table_has_as_many_cells_in_each_row(swept):

@@ -60,7 +60,7 @@ def make_request(options: Namespace, preset: Mapping[str, Any]) -> Request:
     OSError
         If the file cannot be read.
     """
-    from_file = {} if options.config is None else _read(options.config)
+    from_file = {} if options.config is None else _read_config(options.config)
     from_flags = {name: getattr(options, name) for name in (*_SWEEP, *_OWN) if getattr(options, name, None) is not None}
     for name in _PARAMS:
         if name in from_flags:
@@ -78,7 +78,7 @@ def make_request(options: Namespace, preset: Mapping[str, Any]) -> Request:
     return _finished(merged)
 
 
-def _read(path: str) -> dict[str, Any]:
+def _read_config(path: str) -> dict[str, Any]:
     found = load_yaml(_text(path), f"--config {path}", "a YAML file")
     if not isinstance(found, dict):
         raise ValueError(f"--config {path} must hold keys and values. Got {shorten(found)} instead.")

@@ -1,14 +1,15 @@
-"""What the units of a sweep will cost, with work that they share counted once."""
+"""What the runs of a sweep will cost, with work that they share counted once, and their table."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ensemw2s._markdown import table_lines
 from ensemw2s._validation import as_id
 from ensemw2s.costs import LearnerCost, StageCost, Workload, measure_bandwidth, measure_flops, stage_costs
 from ensemw2s.splits import RandomSplit
@@ -17,7 +18,7 @@ from ensemw2s.tokens import TokenDataset
 if TYPE_CHECKING:
     from ensemw2s.experiments import SweepPlan
 
-__all__ = ["UnitCost", "estimate_units"]
+__all__ = ["RunCost", "dry_run_table", "estimate_runs"]
 
 _N_SAMPLE = 500  # questions that are tokenised for the mean lengths
 _SECONDS = 0.5  # for each measurement of speed
@@ -25,8 +26,8 @@ _WEAK_STAGES = ("prior error", "boosting: training", "boosting: errors", "evalua
 
 
 @dataclass(frozen=True)
-class UnitCost:
-    """Cost of one unit beyond what the units before it have done.
+class RunCost:
+    """Cost of one run beyond what the runs before it have done.
 
     Attributes
     ----------
@@ -45,8 +46,8 @@ class UnitCost:
     reason: str = ""
 
 
-def estimate_units(plan: SweepPlan) -> list[UnitCost]:
-    """Cost of each unit of a plan, in its order.
+def estimate_runs(plan: SweepPlan) -> list[RunCost]:
+    """Cost of each run of a plan, in its order.
 
     Token counts come from the models' tokenizers and the plan's questions, operations from `stage_costs`, and speeds
     are measured here and now. Students of equal pseudo-labels, which a sweep trains once, are counted each.
@@ -58,25 +59,49 @@ def estimate_units(plan: SweepPlan) -> list[UnitCost]:
 
     Returns
     -------
-    list of UnitCost
+    list of RunCost
     """
     finished = plan.finished()
     estimator = _Estimator(plan)
-    # What finished units share with others is there: it is counted first, and its cost dropped.
-    for unit, done in zip(plan.units, finished, strict=True):
+    # What finished runs share with others is there: it is counted first, and its cost dropped.
+    for run, done in zip(plan.units, finished, strict=True):
         if done:
-            estimator.new_work(unit)
+            estimator.new_work(run)
     costs = []
-    for unit, done in zip(plan.units, finished, strict=True):
+    for run, done in zip(plan.units, finished, strict=True):
         if done:
-            costs.append(UnitCost(unit.name, True))
+            costs.append(RunCost(run.name, True))
             continue
-        work, reason = estimator.new_work(unit)
+        work, reason = estimator.new_work(run)
         flops, seconds = (sum(column) for column in zip((0.0, 0.0), *work, strict=True))
         if reason:
             flops = seconds = float("nan")
-        costs.append(UnitCost(unit.name, False, flops, seconds, reason))
+        costs.append(RunCost(run.name, False, flops, seconds, reason))
     return costs
+
+
+def dry_run_table(costs: Sequence[RunCost]) -> str:
+    """A row per run, and the sum below."""
+    rows = []
+    for cost in costs:
+        cells = [_operations(cost.flops), _duration(cost.seconds)]
+        if cost.finished:
+            cells = ["–", "–"]
+        elif cost.reason:
+            cells = ["no estimate", "no estimate"]
+        rows.append([cost.name, "yes" if cost.finished else "no", *cells])
+    missing = [cost for cost in costs if not cost.finished]
+    known = [cost for cost in missing if not cost.reason]
+    said = [f"{len(costs)} units, {len(costs) - len(missing)} finished."]
+    if known:
+        flops, seconds = sum(cost.flops for cost in known), sum(cost.seconds for cost in known)
+        said.append(
+            f"About {_operations(flops)} operations and {_duration(seconds)} of this machine for "
+            f"{'the others' if len(known) == len(missing) else f'{len(known)} of the others'}, all its threads busy: "
+            f"more jobs at a time share them. What units share is counted with the first."
+        )
+    said += [f"No estimate: {reason}." for reason in dict.fromkeys(cost.reason for cost in missing if cost.reason)]
+    return "\n".join([*table_lines(["unit", "finished", "operations", "time here"], rows), "", " ".join(said)])
 
 
 class _Estimator:
@@ -95,11 +120,11 @@ class _Estimator:
         self.known: dict[str, tuple[LearnerCost, Workload, float, float]] = {}
         self.done: set[tuple[str, ...]] = set()
 
-    def new_work(self, unit: Any) -> tuple[list[tuple[float, float]], str]:
-        """Operations and seconds of the stages that no unit before has run, or why they cannot be told."""
+    def new_work(self, run: Any) -> tuple[list[tuple[float, float]], str]:
+        """Operations and seconds of the stages that no run before has run, or why they cannot be told."""
         work: list[tuple[float, float]] = []
         try:
-            for key, model, stages in self._stages(unit):
+            for key, model, stages in self._stages(run):
                 if key not in self.done:
                     self.done.add(key)
                     *_, rate, bandwidth = self._sizes(model)
@@ -110,32 +135,32 @@ class _Estimator:
             return [], f"{type(error).__name__}: {error}".split("\n")[0]
         return work, ""
 
-    def _stages(self, unit: Any) -> Iterator[tuple[tuple[str, ...], Any, list[StageCost]]]:
+    def _stages(self, run: Any) -> Iterator[tuple[tuple[str, ...], Any, list[StageCost]]]:
         """Key of a piece of work, the model that does it, and its stages."""
-        settings, split, seed = self.settings, unit.split, str(unit.seed)
-        booster = unit.variant.booster
+        settings, split, seed = self.settings, run.split, str(run.seed)
+        booster = run.variant.booster
         n_rounds = int(booster["n_estimators"])
         if split == "easy-hard":
             found = self._costs(settings.rater, {})
             yield ("difficulty",), settings.rater, [found["difficulty"]]
-        members = json.dumps([booster, unit.variant.learner], sort_keys=True, default=repr)
-        found = self._costs(unit.weak, booster, unit.variant.learner)
-        n_readouts = len(settings.readouts(unit.variant))
+        members = json.dumps([booster, run.variant.learner], sort_keys=True, default=repr)
+        found = self._costs(run.weak, booster, run.variant.learner)
+        n_readouts = len(settings.readouts(run.variant))
         labels = [found["pseudo-labels"], found["pseudo-labels: baseline"]]
         if settings.student_rounds == "all":  # every prefix labels anew
             labels = [_times(found["pseudo-labels"], (n_rounds + 1) / 2)]
         stages = [found[name] for name in _WEAK_STAGES[:-1] if name in found]
         stages += [_times(stage, n_readouts) for stage in (*labels, found["evaluation: ensemble"])]
-        yield ("weak", unit.weak.name, split, seed, members), unit.weak, stages
-        found = self._costs(unit.strong, booster)
+        yield ("weak", run.weak.name, split, seed, members), run.weak, stages
+        found = self._costs(run.strong, booster)
         # The cost model has three students: that of the ensemble, the baseline, and the oracle.
         one = [found["student"], _times(found["evaluation: students"], 1 / 3)]
-        yield ("oracle", unit.strong.name, split, seed), unit.strong, one
+        yield ("oracle", run.strong.name, split, seed), run.strong, one
         if settings.train_on_easy:
             share = self.parts[0] / self.parts[1]
-            yield ("easy", unit.strong.name, split, seed), unit.strong, [_times(one[0], share), one[1]]
+            yield ("easy", run.strong.name, split, seed), run.strong, [_times(one[0], share), one[1]]
         n_students = n_rounds if settings.student_rounds == "all" else min(n_rounds, 2)
-        yield ("students", unit.name), unit.strong, [_times(stage, n_students) for stage in one]
+        yield ("students", run.name), run.strong, [_times(stage, n_students) for stage in one]
 
     def _costs(
         self, model: Any, booster: dict[str, Any], overrides: dict[str, Any] | None = None
@@ -210,3 +235,14 @@ def _default_device() -> str:
 
 def _times(stage: StageCost, factor: float) -> StageCost:
     return replace(stage, flops=stage.flops * factor, traffic=stage.traffic * factor)
+
+
+def _operations(number: float) -> str:
+    return f"{number:.2g}".replace("e+", "e") if np.isfinite(number) else "–"
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"

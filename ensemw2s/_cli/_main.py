@@ -124,10 +124,9 @@ def _check_before_training(options: Namespace, preset: dict[str, Any], request: 
 
 
 def _dry_run(plan: SweepPlan) -> int:
-    from ensemw2s._cli._dry_run import dry_run_table
-    from ensemw2s._cli._estimate import estimate_units
+    from ensemw2s._cli._estimate import dry_run_table, estimate_runs
 
-    sys.stdout.write(f"{dry_run_table(estimate_units(plan))}\n")
+    sys.stdout.write(f"{dry_run_table(estimate_runs(plan))}\n")
     return DONE
 
 
@@ -150,10 +149,10 @@ def _rate(options: Namespace, number: Any, plan: SweepPlan, request: Request) ->
 def _sweep(plan: SweepPlan, request: Request, kept: bool) -> tuple[SweepResult | None, int]:
     """Run what is missing; the result of what has finished, and the exit code."""
     from ensemw2s._cli._backends import parallel_backend
-    from ensemw2s._cli._progress import UnitProgress
+    from ensemw2s._cli._progress import RunProgress
 
     try:
-        with parallel_backend(request.backend, request.n_jobs, request.threads), UnitProgress(plan, sys.stderr):
+        with parallel_backend(request.backend, request.n_jobs, request.threads), RunProgress(plan, sys.stderr):
             return plan.run(n_jobs=request.n_jobs), DONE
     except SweepError as error:
         for failure in error.failures:

@@ -1,4 +1,4 @@
-"""Names of units as they finish, whichever process or machine ran them."""
+"""Names of runs as they finish, whichever process or machine ran them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from ensemw2s.experiments import SweepPlan
 
-__all__ = ["UnitProgress"]
+__all__ = ["RunProgress"]
 
 _INTERVAL = 0.5  # seconds
 
 
-class UnitProgress:
-    """Context manager that watches a sweep's folder and writes a line for each unit that is committed to it.
+class RunProgress:
+    """Context manager that watches a sweep's folder and writes a line for each run that is committed to it.
 
     Parameters
     ----------
@@ -26,14 +26,14 @@ class UnitProgress:
 
     def __init__(self, plan: SweepPlan, stream: TextIO) -> None:
         self.stream = stream
-        paths = dict(zip((unit.name for unit in plan.units), plan.paths(), strict=True))
+        paths = dict(zip((run.name for run in plan.units), plan.paths(), strict=True))
         self.waiting = {name: path for name, path in paths.items() if not path.exists()}
-        self.n_units, self.n_done = len(paths), len(paths) - len(self.waiting)
+        self.n_runs, self.n_done = len(paths), len(paths) - len(self.waiting)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> UnitProgress:
-        self.stream.write(f"{self.n_units} units, {self.n_done} finished before\n")
+    def __enter__(self) -> RunProgress:
+        self.stream.write(f"{self.n_runs} units, {self.n_done} finished before\n")
         self._thread.start()
         return self
 
@@ -47,10 +47,10 @@ class UnitProgress:
             self._look()
 
     def _look(self) -> None:
-        # By time: of two units that were committed between two looks, the first is named first.
+        # By time: of two runs that were committed between two looks, the first is named first.
         new = sorted((path.stat().st_mtime_ns, name) for name, path in self.waiting.items() if path.exists())
         for _, name in new:
             del self.waiting[name]
             self.n_done += 1
-            self.stream.write(f"[{self.n_done}/{self.n_units}] {name}\n")
+            self.stream.write(f"[{self.n_done}/{self.n_runs}] {name}\n")
             self.stream.flush()

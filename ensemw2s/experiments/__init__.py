@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ensemw2s.experiments._ablations import ablations
-from ensemw2s.experiments._grouping import refuse_mixture
+from ensemw2s.experiments._grouping import refuse_mixed_runs
 from ensemw2s.experiments._plan import SweepPlan
 from ensemw2s.experiments._record import accuracy
 from ensemw2s.experiments._result import SweepResult
 from ensemw2s.experiments._sweep import plan_sweep, run_sweep
-from ensemw2s.experiments._tables import PGR_REMARK, collapse_remark, difference, interval_remark, recovered
+from ensemw2s.experiments._tables import PGR_REMARK, collapse_remark, difference, gap_recovered, interval_remark
 
 __all__ = [
     "PGR_REMARK",
@@ -20,7 +20,7 @@ __all__ = [
     "difference",
     "interval_remark",
     "plan_sweep",
-    "recovered",
-    "refuse_mixture",
+    "gap_recovered",
+    "refuse_mixed_runs",
     "run_sweep",
 ]

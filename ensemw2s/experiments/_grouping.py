@@ -7,7 +7,7 @@ from typing import Any
 
 from ensemw2s._validation import shorten
 
-__all__ = ["CELL", "cells", "merge_units", "refuse_mixture", "varying"]
+__all__ = ["CELL", "group_seeds", "merge_records", "refuse_mixed_runs", "varying_columns"]
 
 # What a mean over seeds is taken for, beside the data set, the task and the settings.
 CELL = ("weak", "strong", "split", "variant")
@@ -15,8 +15,8 @@ _WHERE = ("dataset", "task")
 _SHOWN = 3  # differences that an error names
 
 
-def merge_units(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One record per unit: sweeps that ask for more of the same leave a result each.
+def merge_records(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One record per run: sweeps that ask for more of the same leave a result each.
 
     Students of other rounds, and one of easy data, are taken over from results that agree in all that they share.
     """
@@ -27,7 +27,7 @@ def merge_units(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def varying(records: list[dict[str, Any]]) -> list[str]:
+def varying_columns(records: list[dict[str, Any]]) -> list[str]:
     """Columns beside the cell's that tell rows of a summary apart: of data set, task and settings, those that must."""
     columns = [column for column in _WHERE if len({record[column] for record in records}) > 1]
     digests: dict[tuple[Any, ...], set[str]] = {}
@@ -36,7 +36,7 @@ def varying(records: list[dict[str, Any]]) -> list[str]:
     return [*columns, "settings_digest"] if any(len(found) > 1 for found in digests.values()) else columns
 
 
-def cells(records: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def group_seeds(records: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """The seeds of each data set, task, pair, split, variant and settings.
 
     Raises
@@ -55,7 +55,7 @@ def cells(records: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield group
 
 
-def refuse_mixture(records: list[dict[str, Any]], shown: str, *, true_labels: bool = False) -> None:
+def refuse_mixed_runs(records: list[dict[str, Any]], shown: str, *, true_labels: bool = False) -> None:
     """Raise where a table or figure would show different experiments as one.
 
     Parameters

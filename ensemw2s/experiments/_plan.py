@@ -1,4 +1,4 @@
-"""The units of a sweep, and how they are run."""
+"""The runs of a sweep, which users know as its units, and how they are worked off."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ensemw2s._temporary import temporary_folder
 from ensemw2s.exceptions import CheckpointError, SweepError
 from ensemw2s.experiments._parts import difficulty_ratings
 from ensemw2s.experiments._result import SweepResult
-from ensemw2s.experiments._run import UnitFailure, describe_unit, read_unit, run_unit
-from ensemw2s.experiments._spec import Settings, Unit
+from ensemw2s.experiments._run import RunFailure, describe_run, run_record, try_run
+from ensemw2s.experiments._spec import Run, Settings
 from ensemw2s.experiments._store import OTHER_VERSIONS, ResultStore, other_versions
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class SweepPlan:
     ----------
     settings : Settings
         What all units share.
-    units : list of Unit
+    units : list of Run
         In the order of their results.
     out_dir : str or None
         Where results are kept.
@@ -53,7 +53,7 @@ class SweepPlan:
     """
 
     settings: Settings
-    units: list[Unit]
+    units: list[Run]
     out_dir: str | None = None
 
     def paths(self) -> list[Path]:
@@ -66,7 +66,7 @@ class SweepPlan:
         if self.out_dir is None:
             return []
         store = ResultStore(self.out_dir)
-        return [store.path("unit", describe_unit(self.settings, unit)) for unit in self.units]
+        return [store.path("unit", describe_run(self.settings, run)) for run in self.units]
 
     def finished(self) -> list[bool]:
         """Whether each unit's result is there.
@@ -88,14 +88,14 @@ class SweepPlan:
 
         rows = [
             {
-                "weak": unit.weak.name,
-                "strong": unit.strong.name,
-                "split": unit.split,
-                "variant": unit.variant.name,
-                "seed": unit.seed,
+                "weak": run.weak.name,
+                "strong": run.strong.name,
+                "split": run.split,
+                "variant": run.variant.name,
+                "seed": run.seed,
                 "finished": finished,
             }
-            for unit, finished in zip(self.units, self.finished(), strict=True)
+            for run, finished in zip(self.units, self.finished(), strict=True)
         ]
         return pd.DataFrame(rows)
 
@@ -160,15 +160,15 @@ class SweepPlan:
 
     def _run(self, folder: str, n_jobs: int | None, verbose: bool) -> SweepResult:
         store = ResultStore(folder, for_more=False)
-        missing = [unit for unit, finished in zip(self.units, self.finished(), strict=True) if not finished]
+        missing = [run for run, finished in zip(self.units, self.finished(), strict=True) if not finished]
         self._check_versions(store, bool(missing))
         # Neighbours differ in split or seed, and share neither a weak ensemble nor an oracle that one would wait for.
-        missing.sort(key=lambda unit: (unit.variant.name, unit.weak.name, unit.strong.name))
+        missing.sort(key=lambda run: (run.variant.name, run.weak.name, run.strong.name))
         call = uuid.uuid4().hex
         try:
             outcomes = list(self._outcomes(missing, folder, call, n_jobs, verbose))
         except Exception as error:
-            # Units return their errors: this one is joblib's or the cluster's, such as a worker that was killed.
+            # Runs return their errors: this one is joblib's or the cluster's, such as a worker that was killed.
             raise SweepError(
                 f"The sweep was cut off: {sum(self.finished())} of {len(self.units)} units are finished and kept in "
                 f"out_dir; call again with the same arguments to go on. {type(error).__name__}: {error}"
@@ -177,8 +177,8 @@ class SweepPlan:
             _forget_attempts(folder, call)
         failures = [outcome for outcome in outcomes if outcome is not None]
         failed = {failure.name for failure in failures}
-        done = [unit for unit in self.units if unit.name not in failed]
-        result = SweepResult([read_unit(self.settings, unit, store) for unit in done])
+        done = [run for run in self.units if run.name not in failed]
+        result = SweepResult([run_record(self.settings, run, store) for run in done])
         if failures:
             reasons = "\n".join(str(failure) for failure in failures)
             raise SweepError(f"{len(failures)} of {len(self.units)} units failed:\n{reasons}", failures, result)
@@ -194,25 +194,25 @@ class SweepPlan:
                 return
 
     def _outcomes(
-        self, units: list[Unit], folder: str, call: str, n_jobs: int | None, verbose: bool
-    ) -> Iterable[UnitFailure | None]:
+        self, runs: list[Run], folder: str, call: str, n_jobs: int | None, verbose: bool
+    ) -> Iterable[RunFailure | None]:
         from joblib import Parallel, delayed
         from joblib.parallel import get_active_backend
 
         # Ray's backend hands results over at the end only.
         lazy = get_active_backend()[0].supports_return_generator
-        # One unit a batch: a worker that dies takes no finished unit with it.
+        # One run a batch: a worker that dies takes no finished run with it.
         parallel = Parallel(n_jobs=n_jobs, batch_size=1, return_as="generator_unordered" if lazy else "list")
-        with progress_bar(total=len(units), desc="sweep", unit="unit", visible=verbose) as bar:
-            for outcome in parallel(delayed(_attempt_unit)(self.settings, unit, folder, call) for unit in units):
+        with progress_bar(total=len(runs), desc="sweep", unit="unit", visible=verbose) as bar:
+            for outcome in parallel(delayed(_attempt_run)(self.settings, run, folder, call) for run in runs):
                 bar.update()
                 yield outcome
 
 
-def _attempt_unit(settings: Settings, unit: Unit, folder: str, call: str) -> UnitFailure | None:
-    """Run a unit, unless it has been begun twice in this call and never ended.
+def _attempt_run(settings: Settings, run: Run, folder: str, call: str) -> RunFailure | None:
+    """Try a run, unless it has been begun twice in this call and never ended.
 
-    Dask, and Ray where it is told to, give a unit whose worker died to another worker. One that kills every worker,
+    Dask, and Ray where it is told to, give a run whose worker died to another worker. One that kills every worker,
     such as by taking more memory than there is, would go round for ever, or be dropped by the cluster without a word
     to joblib, which then waits for ever.
 
@@ -223,22 +223,22 @@ def _attempt_unit(settings: Settings, unit: Unit, folder: str, call: str) -> Uni
     """
     from joblib import parallel_config
 
-    description = describe_unit(settings, unit)
+    description = describe_run(settings, run)
     begun = _attempts(folder) / f"{call}-{digest(description)}"
     begun.parent.mkdir(parents=True, exist_ok=True)
     with open(begun, "a", encoding="utf-8") as file:
         file.write("|")
     if begun.stat().st_size > _ATTEMPTS and not ResultStore(folder).path("unit", description).exists():
-        return UnitFailure(
-            unit.name,
+        return RunFailure(
+            run.name,
             f"its worker died, {_ATTEMPTS} times: it was out of memory, crashed, or was killed. See the worker's log; "
             f"fewer workers on a machine leave each more memory.",
             "",
         )
-    # Parallel calls within a unit stay in its process. Dask would send them to the cluster, where they wait for workers
-    # that wait for this unit's ratings.
+    # Parallel calls within a run stay in its process. Dask would send them to the cluster, where they wait for workers
+    # that wait for this run's ratings.
     with parallel_config(backend="sequential"):
-        outcome = run_unit(settings, unit, folder)
+        outcome = try_run(settings, run, folder)
     begun.unlink(missing_ok=True)
     return outcome
 

@@ -14,9 +14,9 @@ from ensemw2s.exceptions import CheckpointError
 from ensemw2s.experiments._store import ResultStore
 from ensemw2s.storage import MALFORMED
 
-__all__ = ["accuracy", "brief_settings", "load_unit", "pack_bits", "pack_credit", "unpack_bits", "unpack_credit"]
+__all__ = ["accuracy", "brief_settings", "load_record", "pack_bits", "pack_credit", "unpack_bits", "unpack_credit"]
 
-# Of a unit's result, whatever version has written it.
+# Of a run's record, whatever version has written it.
 _DICTS = ("readout", "correct", "token_errors", "students")
 _LISTS = ("votes", "errors", "priors", "stages", "members")
 _NUMBERS = ("votes", "errors", "priors")
@@ -49,13 +49,13 @@ def accuracy(packed: str | list[int]) -> float:
     return float(unpack_credit(packed).mean())
 
 
-def load_unit(store: ResultStore, path: Path, description: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A unit's stored result, with its settings.
+def load_record(store: ResultStore, path: Path, description: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A run's stored record, with its settings.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged, or holds no result of a unit.
+        If the file is damaged, or holds no record of a run.
     """
     stored = store.read_record(path, description)
     try:
@@ -70,7 +70,7 @@ def load_unit(store: ResultStore, path: Path, description: dict[str, Any] | None
 
 
 def _fault(record: dict[str, Any]) -> str:
-    """What is missing or odd in a unit's result; "" if nothing is."""
+    """What is missing or odd in a record; "" if nothing is."""
     kinds = [(_DICTS, dict), (_LISTS, list), (_TEXTS, str), (("seed",), int), (("chance",), float)]
     for names, kind in kinds:
         for name in names:
@@ -96,19 +96,19 @@ def _fault(record: dict[str, Any]) -> str:
 
 
 def _with_settings(result: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
-    """A unit's result with all that it was computed with but the seed, as "settings", its hash, and the ensemble's.
+    """A run's record with all that it was computed with but the seed, as "settings", its hash, and the ensemble's.
 
     Parameters
     ----------
     result : dict
-        The unit's.
+        The run's.
     stored : dict
         What `ResultStore.read_record` gives. Versions are unknown of results of an early version.
     """
     description = stored["description"]
     weak = {name: value for name, value in description["weak"].items() if name not in ("readouts", "rounds", "seed")}
     weak["data"] = {name: value for name, value in weak["data"].items() if name != "seed"}
-    # What else a sweep has trained and asked changes none of a unit's numbers: "train_on_easy", other "readouts", ...
+    # What else a sweep has trained and asked changes none of a run's numbers: "train_on_easy", other "readouts", ...
     settings = {
         "weak": weak,
         "readout": description["readout"],

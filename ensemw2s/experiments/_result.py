@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemw2s.experiments._grouping import CELL, cells, merge_units, varying
-from ensemw2s.experiments._record import load_unit, unpack_bits, unpack_credit
+from ensemw2s.experiments._grouping import CELL, group_seeds, merge_records, varying_columns
+from ensemw2s.experiments._record import load_record, unpack_bits, unpack_credit
 from ensemw2s.experiments._store import ResultStore
-from ensemw2s.experiments._tables import compare, model_rows, round_rows, selection_rows, sweep_table
+from ensemw2s.experiments._tables import compare, model_rows, round_rows, selection_row, sweep_table
 from ensemw2s.report import W2SReport
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class SweepResult:
         paths = sorted((store.folder / "unit").glob("*.json"))
         if not paths:
             raise FileNotFoundError(f"out_dir must hold finished units of a sweep. Found none in {store.folder}.")
-        return cls(merge_units(load_unit(store, path) for path in paths), confidence_level=confidence_level)
+        return cls(merge_records(load_record(store, path) for path in paths), confidence_level=confidence_level)
 
     def select(self, **values: Any) -> SweepResult:
         """The runs with given values.
@@ -166,9 +166,9 @@ class SweepResult:
             chance, n_seeds, n_test (items of all seeds together). Where data sets or tasks differ, or a pair, split and
             variant has several settings, "dataset", "task" or "settings_digest" are levels in front of the others.
         """
-        self._require_units("summary")
-        list(cells(self.records))  # a seed that is there twice is no further seed
-        grouped = self.frame.groupby([*varying(self.records), *CELL, "model"], sort=False)
+        self._require_records("summary")
+        list(group_seeds(self.records))  # a seed that is there twice is no further seed
+        grouped = self.frame.groupby([*varying_columns(self.records), *CELL, "model"], sort=False)
         return grouped.agg(
             accuracy=("accuracy", "mean"),
             sem=("accuracy", "sem"),
@@ -193,11 +193,11 @@ class SweepResult:
         """
         import pandas as pd
 
-        self._require_units("comparison")
-        index = [*varying(self.records), *CELL]
+        self._require_records("comparison")
+        index = [*varying_columns(self.records), *CELL]
         rows = [
             {**{column: records[0][column] for column in index}, **compare(records, self.confidence_level)}
-            for records in cells(self.records)
+            for records in group_seeds(self.records)
         ]
         return pd.DataFrame(rows).set_index(index)
 
@@ -223,8 +223,8 @@ class SweepResult:
         for record in self.records:
             if record["validation"] is None or len(record["students"]) < len(record["stages"]):
                 raise ValueError("selected_rounds needs run_sweep(validation_size=..., student_rounds='all').")
-        chosen = pd.DataFrame([selection_rows(record) for record in self.records])
-        index = [*varying(self.records), *CELL, "seed"]
+        chosen = pd.DataFrame([selection_row(record) for record in self.records])
+        index = [*varying_columns(self.records), *CELL, "seed"]
         return chosen.set_index(index)[[column for column in chosen.columns if column not in _SELECT]]
 
     def to_markdown(self) -> str:
@@ -238,7 +238,7 @@ class SweepResult:
             return "No unit is finished."
         return sweep_table(self.summary(), self.comparison(), self.confidence_level, self.records)
 
-    def _require_units(self, name: str) -> None:
+    def _require_records(self, name: str) -> None:
         if not self.records:
             raise ValueError(f"{name} needs at least one finished unit. Got none.")
 

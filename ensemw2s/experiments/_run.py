@@ -16,19 +16,19 @@ from sklearn.dummy import DummyClassifier
 from ensemw2s._credit import credit
 from ensemw2s._fingerprint import digest
 from ensemw2s.experiments._parts import find_parts
-from ensemw2s.experiments._record import load_unit, pack_bits, pack_credit, unpack_bits
-from ensemw2s.experiments._spec import TIES, Settings, Unit, mixed_precision
+from ensemw2s.experiments._record import load_record, pack_bits, pack_credit, unpack_bits
+from ensemw2s.experiments._spec import TIES, Run, Settings, mixed_precision
 from ensemw2s.experiments._store import ResultStore
 from ensemw2s.experiments._tasks import Part
 from ensemw2s.mixing import staged_votes
 from ensemw2s.pseudo import PseudoLabels
 
-__all__ = ["UnitFailure", "describe_unit", "load_unit", "read_unit", "run_unit"]
+__all__ = ["RunFailure", "describe_run", "run_record", "try_run"]
 
 
 @dataclass(frozen=True)
-class UnitFailure:
-    """A unit that raised: its name, the error as one line, and the traceback."""
+class RunFailure:
+    """A run that raised: its name, the error as one line, and the traceback."""
 
     name: str
     reason: str
@@ -38,64 +38,64 @@ class UnitFailure:
         return f"{self.name}: {self.reason}"
 
 
-def run_unit(settings: Settings, unit: Unit, folder: str) -> UnitFailure | None:
-    """Compute what the unit still lacks and commit it; an error is returned, so that other units go on."""
+def try_run(settings: Settings, run: Run, folder: str) -> RunFailure | None:
+    """Compute what the run still lacks and commit it; an error is returned, so that other runs go on."""
     try:
         if (here := mixed_precision()) != settings.mixed_precision:
             raise RuntimeError(
                 f"ACCELERATE_MIXED_PRECISION must be {settings.mixed_precision!r}, as where the sweep was planned. Got "
                 f"{here!r} in the worker; set it there, too."
             )
-        read_unit(settings, unit, ResultStore(folder))
-    except Exception as error:  # noqa: BLE001 - reported by name when the other units have finished
-        return UnitFailure(unit.name, f"{type(error).__name__}: {error}", traceback.format_exc())
+        run_record(settings, run, ResultStore(folder))
+    except Exception as error:  # noqa: BLE001 - reported by name when the other runs have finished
+        return RunFailure(run.name, f"{type(error).__name__}: {error}", traceback.format_exc())
     return None
 
 
-def describe_unit(settings: Settings, unit: Unit) -> dict[str, Any]:
-    """All that the unit's result depends on, as JSON."""
+def describe_run(settings: Settings, run: Run) -> dict[str, Any]:
+    """All that the run's result depends on, as JSON."""
     return {
-        "weak": settings.describe_weak(unit),
-        "readout": unit.variant.readout,
-        "strong": unit.strong.describe(),
+        "weak": settings.describe_weak(run),
+        "readout": run.variant.readout,
+        "strong": run.strong.describe(),
         "train_on_easy": settings.train_on_easy,
-        "names": [unit.weak.name, unit.strong.name, unit.variant.name],
+        "names": [run.weak.name, run.strong.name, run.variant.name],
     }
 
 
-def read_unit(settings: Settings, unit: Unit, store: ResultStore) -> dict[str, Any]:
-    """The unit's result as JSON, computed where it is missing, with its settings."""
-    description = describe_unit(settings, unit)
-    store.get("unit", description, lambda: _compute(settings, unit, store))
-    return load_unit(store, store.path("unit", description), description)
+def run_record(settings: Settings, run: Run, store: ResultStore) -> dict[str, Any]:
+    """The run's record, as JSON, computed where it is missing, with its settings."""
+    description = describe_run(settings, run)
+    store.get("unit", description, lambda: _compute_record(settings, run, store))
+    return load_record(store, store.path("unit", description), description)
 
 
-def _compute(settings: Settings, unit: Unit, store: ResultStore) -> dict[str, Any]:
-    weak = weak_result(settings, unit, store)
-    asked = next(entry for entry in weak["readouts"] if entry["readout"] == unit.variant.readout)
-    students = {t: student_result(settings, unit, store, labels) for t, labels in asked["labels"].items()}
+def _compute_record(settings: Settings, run: Run, store: ResultStore) -> dict[str, Any]:
+    weak = weak_result(settings, run, store)
+    asked = next(entry for entry in weak["readouts"] if entry["readout"] == run.variant.readout)
+    students = {t: student_result(settings, run, store, labels) for t, labels in asked["labels"].items()}
     trained = {
         "baseline": students["1"],
         "student": students[str(len(weak["votes"]))],
-        "oracle": student_result(settings, unit, store),
+        "oracle": student_result(settings, run, store),
     }
     if settings.train_on_easy:
-        trained["easy"] = student_result(settings, unit, store, part="weak")
+        trained["easy"] = student_result(settings, run, store, part="weak")
     token_errors = {name: result["token_error"] for name, result in trained.items() if "token_error" in result}
     if "token_errors" in asked:
         stages = asked["token_errors"]["stages"]
         token_errors |= {"weak": stages[0], "ensemble": stages[-1], "uniform": asked["token_errors"]["uniform"]}
     return {
-        "weak": unit.weak.name,
-        "strong": unit.strong.name,
-        "split": unit.split,
-        "variant": unit.variant.name,
-        "seed": unit.seed,
+        "weak": run.weak.name,
+        "strong": run.strong.name,
+        "split": run.split,
+        "variant": run.variant.name,
+        "seed": run.seed,
         "task": settings.task.name,
         "dataset": settings.task.questions.name or "",
         "chance": settings.task.chance,
-        "rater": f"{settings.rater.name} in {settings.cv} folds" if unit.split == "easy-hard" else None,
-        "readout": unit.variant.readout,
+        "rater": f"{settings.rater.name} in {settings.cv} folds" if run.split == "easy-hard" else None,
+        "readout": run.variant.readout,
         **{name: weak[name] for name in ("votes", "errors", "priors", "stop_reason")},
         "correct": {
             "weak": asked["stages"][0],
@@ -115,23 +115,23 @@ def _compute(settings: Settings, unit: Unit, store: ResultStore) -> dict[str, An
     }
 
 
-def weak_result(settings: Settings, unit: Unit, store: ResultStore) -> dict[str, Any]:
+def weak_result(settings: Settings, run: Run, store: ResultStore) -> dict[str, Any]:
     """Votes, errors, pseudo-labels and what each prefix of the ensemble gets right, as JSON."""
-    description = settings.describe_weak(unit)
+    description = settings.describe_weak(run)
     rounds = store.path("rounds", description).with_suffix("") if settings.checkpoint_rounds else None
-    result: dict[str, Any] = store.get("weak", description, lambda: _train_weak(settings, unit, store, rounds))
+    result: dict[str, Any] = store.get("weak", description, lambda: _train_weak(settings, run, store, rounds))
     if rounds is not None:
         shutil.rmtree(rounds, ignore_errors=True)  # another process, which waited for the result, may do the same
     return result
 
 
-def _train_weak(settings: Settings, unit: Unit, store: ResultStore, rounds: Path | None) -> dict[str, Any]:
-    task, variant = settings.task, unit.variant
-    rows = find_parts(settings, unit.split, unit.seed, store)
+def _train_weak(settings: Settings, run: Run, store: ResultStore, rounds: Path | None) -> dict[str, Any]:
+    task, variant = settings.task, run.variant
+    rows = find_parts(settings, run.split, run.seed, store)
     easy, hard, test = task.part(rows.weak), task.part(rows.strong), task.part(rows.test)
     validation = task.part(rows.validation) if len(rows.validation) else None
-    learner = unit.weak.build(task, unit.seed, variant.learner)
-    booster = task.booster(learner, {**variant.booster, "random_state": unit.seed, "checkpoint_dir": rounds})
+    learner = run.weak.build(task, run.seed, variant.learner)
+    booster = task.booster(learner, {**variant.booster, "random_state": run.seed, "checkpoint_dir": rounds})
     for part in (hard, test) if hasattr(booster, "check_lengths") else ():
         booster.check_lengths(part.X)
     booster.fit(easy.X, easy.y)
@@ -202,7 +202,7 @@ def number_answers(predicted: np.ndarray, gold: np.ndarray) -> list[list[int]]:
 
 
 def student_result(
-    settings: Settings, unit: Unit, store: ResultStore, labels: dict[str, Any] | None = None, part: str = "strong"
+    settings: Settings, run: Run, store: ResultStore, labels: dict[str, Any] | None = None, part: str = "strong"
 ) -> dict[str, Any]:
     """What a strong model gets right on the test part, as JSON.
 
@@ -214,24 +214,24 @@ def student_result(
         What it is trained on.
     """
     description = {
-        "data": settings.describe_split(unit.split, unit.seed),
-        "learner": unit.strong.describe(),
+        "data": settings.describe_split(run.split, run.seed),
+        "learner": run.strong.describe(),
         "part": part,
         "labels": "true" if labels is None else digest(labels),
-        "seed": unit.seed,
+        "seed": run.seed,
         "ties": TIES,
     }
-    return store.get("student", description, lambda: _train_student(settings, unit, store, labels, part))
+    return store.get("student", description, lambda: _train_student(settings, run, store, labels, part))
 
 
 def _train_student(
-    settings: Settings, unit: Unit, store: ResultStore, labels: dict[str, Any] | None, name: str
+    settings: Settings, run: Run, store: ResultStore, labels: dict[str, Any] | None, name: str
 ) -> dict[str, Any]:
     task = settings.task
-    rows = find_parts(settings, unit.split, unit.seed, store)
+    rows = find_parts(settings, run.split, run.seed, store)
     part: Part = task.part(rows.strong if name == "strong" else np.sort(np.concatenate([rows.weak, rows.validation])))
     test = task.part(rows.test)
-    student = task.student(unit.strong.build(task, unit.seed))
+    student = task.student(run.strong.build(task, run.seed))
     for questions in (part.X, test.X) if hasattr(student, "check_lengths") else ():
         student.check_lengths(questions)
     collapsed = False

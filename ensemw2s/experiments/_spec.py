@@ -1,4 +1,4 @@
-"""What a sweep consists of: models, variants, units, and the settings they share."""
+"""What a sweep consists of: models, variants, runs, and the settings they share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ensemw2s._validation import as_id, check_integer, shorten
 from ensemw2s.experiments._tasks import Task
 from ensemw2s.pseudo import PseudoLabeler
 
-__all__ = ["TIES", "Model", "Settings", "Unit", "Variant", "as_model", "check_names", "check_parameters_given"]
+__all__ = ["TIES", "Model", "Settings", "Run", "Variant", "as_model", "check_names", "check_parameters_given"]
 
 # Settings of a booster that are looked at after training: variants that differ in nothing else share their members.
 _READOUT = ("choose", "combine", "voting")
@@ -129,7 +129,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Settings:
-    """What all units of a sweep share.
+    """What all runs of a sweep share.
 
     Attributes
     ----------
@@ -201,18 +201,18 @@ class Settings:
                 found.append(other.readout)
         return sorted(found, key=repr)
 
-    def describe_weak(self, unit: Unit) -> dict[str, Any]:
+    def describe_weak(self, run: Run) -> dict[str, Any]:
         """All that a weak ensemble and its pseudo-labels depend on, as JSON."""
         return {
-            "data": self.describe_split(unit.split, unit.seed),
+            "data": self.describe_split(run.split, run.seed),
             "validation_size": self.validation_size,
-            "learner": unit.weak.describe(),
-            "overrides": describe(unit.variant.learner, "weak_params"),
-            "booster": describe(unit.variant.booster, "booster_params"),
-            "readouts": self.readouts(unit.variant),
+            "learner": run.weak.describe(),
+            "overrides": describe(run.variant.learner, "weak_params"),
+            "booster": describe(run.variant.booster, "booster_params"),
+            "readouts": self.readouts(run.variant),
             "labeler": describe(self.labeler, "labeler"),
             "rounds": self.student_rounds,
-            "seed": unit.seed,
+            "seed": run.seed,
             "ties": TIES,
         }
 
@@ -229,8 +229,8 @@ TIES = "shared"
 
 
 @dataclass(frozen=True)
-class Unit:
-    """One run of the pipeline: a pair of models, a split, a variant and a seed."""
+class Run:
+    """One run of the pipeline, a unit of the sweep: a pair of models, a split, a variant and a seed."""
 
     weak: Model
     strong: Model

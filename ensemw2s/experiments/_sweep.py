@@ -12,8 +12,8 @@ from ensemw2s.datasets import QADataset, load_questions
 from ensemw2s.experiments._parts import check_sizes, check_split
 from ensemw2s.experiments._plan import SweepPlan
 from ensemw2s.experiments._result import SweepResult
-from ensemw2s.experiments._run import describe_unit
-from ensemw2s.experiments._spec import Model, Settings, Unit, Variant, as_model, check_names, check_parameters_given
+from ensemw2s.experiments._run import describe_run
+from ensemw2s.experiments._spec import Model, Run, Settings, Variant, as_model, check_names, check_parameters_given
 from ensemw2s.experiments._tasks import make_task
 from ensemw2s.pseudo import PseudoLabeler
 from ensemw2s.splits import NEAR_DUPLICATES
@@ -209,26 +209,26 @@ def plan_sweep(pairs: Sequence[tuple[Any, Any]], **arguments: Any) -> SweepPlan:
     splits = [
         check_option(split, "splits", ("random", "easy-hard")) for split in _as_sequence(value["splits"], "splits")
     ]
-    units = [
-        Unit(weak, strong, split, variant, seed)
+    runs = [
+        Run(weak, strong, split, variant, seed)
         for split in splits
         for seed in _check_seeds(value["seeds"])
         for variant in settings.variants
         for weak, strong in models
     ]
-    for unit in units[: len(settings.variants) * len(models)]:
-        _check_unit(settings, unit)
-    return SweepPlan(settings, units, None if value["out_dir"] is None else os.fspath(value["out_dir"]))
+    for run in runs[: len(settings.variants) * len(models)]:
+        _check_run(settings, run)
+    return SweepPlan(settings, runs, None if value["out_dir"] is None else os.fspath(value["out_dir"]))
 
 
-def _check_unit(settings: Settings, unit: Unit) -> None:
-    """Build what the unit will train, so that a wrong parameter is found before the first training."""
-    describe_unit(settings, unit)
-    weak = unit.weak.build(settings.task, unit.seed, unit.variant.learner)
-    settings.task.booster(weak, {**unit.variant.booster, "random_state": unit.seed}).set_params(
-        **{key: value for key, value in unit.variant.readout.items() if key != "votes"}
+def _check_run(settings: Settings, run: Run) -> None:
+    """Build what the run will train, so that a wrong parameter is found before the first training."""
+    describe_run(settings, run)
+    weak = run.weak.build(settings.task, run.seed, run.variant.learner)
+    settings.task.booster(weak, {**run.variant.booster, "random_state": run.seed}).set_params(
+        **{key: value for key, value in run.variant.readout.items() if key != "votes"}
     ).check_parameters()
-    unit.strong.build(settings.task, unit.seed)
+    run.strong.build(settings.task, run.seed)
 
 
 def _check_pairs(pairs: Any, weak_params: Any, student_params: Any) -> list[tuple[Model, Model]]:

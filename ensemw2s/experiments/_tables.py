@@ -20,15 +20,15 @@ __all__ = [
     "difference",
     "interval_remark",
     "model_rows",
-    "recovered",
+    "gap_recovered",
     "round_rows",
-    "selection_rows",
+    "selection_row",
     "sweep_table",
 ]
 
 MODELS = ("weak", "ensemble", "uniform", "baseline", "student", "oracle", "easy")
 _LOW = 10  # percentile: the margins of the hard tail, which boosting is meant to raise
-_NAMED = 3  # units that a remark names
+_NAMED = 3  # runs that a remark names
 
 PGR_REMARK = (
     "PGR of the mean accuracies; – where the gap between oracle and weak model is inside its interval, or an "
@@ -37,7 +37,7 @@ PGR_REMARK = (
 
 
 def model_rows(record: dict[str, Any], confidence_level: float) -> list[dict[str, Any]]:
-    """One row per model of a unit, see `SweepResult.frame`."""
+    """One row per model of a run, see `SweepResult.frame`."""
     rows = []
     for model in MODELS:
         if model not in record["correct"]:
@@ -45,7 +45,7 @@ def model_rows(record: dict[str, Any], confidence_level: float) -> list[dict[str
         right = unpack_credit(record["correct"][model])
         low, high = bootstrap_interval(right, confidence_level=confidence_level, random_state=0)
         rows.append({
-            **_unit_columns(record),
+            **_run_columns(record),
             "model": model,
             "accuracy": float(right.mean()),
             "low": low,
@@ -60,7 +60,7 @@ def model_rows(record: dict[str, Any], confidence_level: float) -> list[dict[str
 
 
 def round_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row per round of a unit's ensemble, see `SweepResult.rounds`."""
+    """One row per round of a run's ensemble, see `SweepResult.rounds`."""
     n_rounds = len(record["stages"])
     unknown = [float("nan")] * n_rounds
     diversity = _diversity_by_round(record)
@@ -71,7 +71,7 @@ def round_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
     students = {int(t): accuracy(bits) for t, bits in record["students"].items()}
     return [
         {
-            **_unit_columns(record),
+            **_run_columns(record),
             "round": t + 1,
             "vote": record["votes"][t],
             "error": record["errors"][t],
@@ -89,13 +89,13 @@ def round_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def selection_rows(record: dict[str, Any]) -> dict[str, Any]:
-    """The number of rounds of a unit, chosen on validation and on test, see `SweepResult.selected_rounds`."""
+def selection_row(record: dict[str, Any]) -> dict[str, Any]:
+    """The number of rounds of a run, chosen on validation and on test, see `SweepResult.selected_rounds`."""
     rounds = round_rows(record)
     chosen = max(rounds, key=lambda row: row["validation_accuracy"])  # the earliest of equal ones
     best = max(rounds, key=lambda row: row["student_accuracy"])
     return {
-        **_unit_columns(record),
+        **_run_columns(record),
         "chosen_round": chosen["round"],
         "ensemble_accuracy": chosen["accuracy"],
         "student_accuracy": chosen["student_accuracy"],
@@ -104,7 +104,7 @@ def selection_rows(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _unit_columns(record: dict[str, Any]) -> dict[str, Any]:
+def _run_columns(record: dict[str, Any]) -> dict[str, Any]:
     return {column: record[column] for column in ("dataset", "task", *CELL, "seed")}
 
 
@@ -114,12 +114,12 @@ def _settings_columns(record: dict[str, Any]) -> dict[str, str]:
 
 
 def _diversity_by_round(record: dict[str, Any]) -> list[dict[str, float]]:
-    """For the first 1, 2, ..., T members of a unit's ensemble.
+    """For the first 1, 2, ..., T members of a run's ensemble.
 
     Parameters
     ----------
     record : dict
-        A unit's result; ``members`` holds answers as numbers, 0 the right one.
+        A run's; ``members`` holds answers as numbers, 0 the right one.
 
     Returns
     -------
@@ -168,7 +168,7 @@ def difference(records: list[dict[str, Any]], first: str, second: str, confidenc
     return Difference(float(np.mean(by_seed)), low, high, sem)
 
 
-def recovered(records: list[dict[str, Any]], student: str, confidence_level: float) -> tuple[float, str]:
+def gap_recovered(records: list[dict[str, Any]], student: str, confidence_level: float) -> tuple[float, str]:
     """PGR of the mean accuracies of a student, a key of a record's "correct", and the reason where there is none."""
     return gap_over_seeds(
         _scores(records, "weak"), _scores(records, student), _scores(records, "oracle"),
@@ -181,7 +181,7 @@ def compare(records: list[dict[str, Any]], confidence_level: float) -> dict[str,
     """One row of `SweepResult.comparison`."""
     student = difference(records, "student", "baseline", confidence_level)
     ensemble = difference(records, "ensemble", "weak", confidence_level)
-    pgr, reason = recovered(records, "student", confidence_level)
+    pgr, reason = gap_recovered(records, "student", confidence_level)
     return {
         "student_minus_baseline": student.mean,
         "low": student.low,
@@ -191,7 +191,7 @@ def compare(records: list[dict[str, Any]], confidence_level: float) -> dict[str,
         "ensemble_low": ensemble.low,
         "ensemble_high": ensemble.high,
         "pgr": pgr,
-        "pgr_baseline": recovered(records, "baseline", confidence_level)[0],
+        "pgr_baseline": gap_recovered(records, "baseline", confidence_level)[0],
         "pgr_reason": reason,
         "n_seeds": len(records),
         "n_test": sum(len(record["correct"]["weak"]) for record in records),
@@ -218,7 +218,7 @@ def sweep_table(summary: Any, comparison: Any, confidence_level: float, records:
     confidence_level : float
         Of the intervals in `comparison`.
     records : list of dict
-        The units.
+        The runs.
     """
     models = [name for name in MODELS if name in summary.index.get_level_values("model")]
     others = comparison.index.names[:-4]  # what tells data sets or settings apart
@@ -259,7 +259,7 @@ def sweep_table(summary: Any, comparison: Any, confidence_level: float, records:
 
 
 def collapse_remark(records: list[dict[str, Any]]) -> list[str]:
-    """Which units have a student whose teacher gave every question the same class; no sentence where none has."""
+    """Which runs have a student whose teacher gave every question the same class; no sentence where none has."""
     names = [
         f"{record['weak']} → {record['strong']}, {record['split']}, {record['variant']}, seed {record['seed']} "
         f"(T = {', '.join(record['collapsed'])})"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ensemw2s._validation import check_option
-from ensemw2s.experiments import SweepPlan, SweepResult, ablations, collapse_remark, refuse_mixture
+from ensemw2s.experiments import SweepPlan, SweepResult, ablations, collapse_remark, refuse_mixed_runs
 from ensemw2s.paper import _figures, _tables
 from ensemw2s.paper._selection import at_round, first_seed, one_variant, remark_on_rounds, say_sizes, with_split
-from ensemw2s.paper._table import PaperTable
+from ensemw2s.paper._tables import PaperTable
 
 __all__ = ["FIGURES", "TABLES", "Experiment", "experiment", "figure", "preset", "table"]
 
@@ -254,7 +254,7 @@ def table(number: int | str, result: SweepResult, *, variant: str | None = None)
     """
     wanted = experiment("table", number)
     result = wanted.select(result, variant)
-    refuse_mixture(result.records, _title("table", number, wanted).partition(" of the paper")[0])
+    refuse_mixed_runs(result.records, _title("table", number, wanted).partition(" of the paper")[0])
     frame, remarks = wanted.render(result)
     remarks += collapse_remark(result.records)
     return PaperTable(f"{_title('table', number, wanted)} Here: {_data(result)}.", frame, tuple(remarks))
@@ -301,7 +301,7 @@ def figure(number: int, source: Any, *, variant: str | None = None, choice: str 
     if not isinstance(source, SweepResult):
         raise TypeError(f"source must be a SweepResult for Figure {number}. Got {type(source).__name__} instead.")
     result, remarks = wanted.select(source, variant), []
-    refuse_mixture(result.records, f"Figure {number}")
+    refuse_mixed_runs(result.records, f"Figure {number}")
     if wanted.rounds:
         remarks = remark_on_rounds(result, choice)
         result = at_round(result, choice)

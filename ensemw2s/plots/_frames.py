@@ -11,7 +11,7 @@ from ensemw2s._validation import shorten
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["refuse_duplicates", "refuse_mixture", "refuse_settings", "select", "short_names"]
+__all__ = ["refuse_duplicates", "refuse_several", "refuse_other_settings", "select", "short_names"]
 
 
 _CELL = ("dataset", "task", "weak", "strong", "split", "variant")
@@ -55,7 +55,7 @@ def select(frame: Any, columns: Sequence[str], name: str = "frame", **wanted: An
     return frame
 
 
-def refuse_mixture(frame: pandas.DataFrame, columns: Iterable[str], remedy: str) -> None:
+def refuse_several(frame: pandas.DataFrame, columns: Iterable[str], remedy: str) -> None:
     """Raise where a column holds several values, which would be averaged as if they were seeds."""
     for column in columns:
         if column in frame.columns and frame[column].nunique(dropna=False) > 1:
@@ -65,7 +65,7 @@ def refuse_mixture(frame: pandas.DataFrame, columns: Iterable[str], remedy: str)
             )
 
 
-def refuse_settings(frame: pandas.DataFrame, apart: Iterable[str] = (), *, weak_alone: bool = False) -> None:
+def refuse_other_settings(frame: pandas.DataFrame, apart: Iterable[str] = (), *, weak_alone: bool = False) -> None:
     """Raise where runs of one pair, split and variant were computed from other data or with other settings.
 
     Parameters
@@ -78,14 +78,14 @@ def refuse_settings(frame: pandas.DataFrame, apart: Iterable[str] = (), *, weak_
         Whether runs with different strong models are taken for runs of one weak ensemble.
     """
     where = [column for column in ("dataset", "task") if column not in apart]
-    refuse_mixture(frame, where, "pass the rows of one, as SweepResult.select({column}=...) gives them")
+    refuse_several(frame, where, "pass the rows of one, as SweepResult.select({column}=...) gives them")
     if "settings_digest" not in frame.columns or "settings_digest" in apart:
         return
     weak_alone = weak_alone and "weak_settings_digest" in frame.columns
     digest, left_out = ("weak_settings_digest", ["strong"]) if weak_alone else ("settings_digest", [])
     cell = [column for column in (*apart, *_CELL) if column in frame.columns and column not in left_out]
     for _, rows in frame.groupby(cell, dropna=False) if cell else [("", frame)]:
-        refuse_mixture(
+        refuse_several(
             rows, [digest],
             "pass the rows of one, as SweepResult.select(settings_digest=...) gives them; the column 'settings' says "
             "which",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemw2s._validation import check_option, shorten
-from ensemw2s.plots._frames import refuse_duplicates, refuse_mixture, refuse_settings, select, short_names
+from ensemw2s.plots._frames import refuse_duplicates, refuse_other_settings, refuse_several, select, short_names
 from ensemw2s.plots._palette import MODEL_LABELS
 from ensemw2s.report import W2SReport
 
@@ -73,9 +73,9 @@ def pairs_of_frame(
     """
     check_option(metric, "metric", ("accuracy", "token_error"))
     rows = select(frame, ("weak", "strong", "seed", "model", metric), split=split, variant=variant)
-    refuse_mixture(rows, ("split", "variant"), "pass {column}=...")
+    refuse_several(rows, ("split", "variant"), "pass {column}=...")
     sides = ["weak"] if set(models) <= set(_WEAK_SIDE) else ["weak", "strong"]
-    refuse_settings(rows, weak_alone=sides == ["weak"])
+    refuse_other_settings(rows, weak_alone=sides == ["weak"])
     rows = rows[rows["model"].isin(list(models))]
     if rows.empty:
         raise ValueError(f"frame must hold one of the models {', '.join(models)}. Got none of them.")

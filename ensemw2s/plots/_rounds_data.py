@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from ensemw2s._inputs import check_questions, require_answers
 from ensemw2s._validation import shorten
 from ensemw2s.metrics import chance_level
-from ensemw2s.plots._frames import refuse_duplicates, refuse_mixture, refuse_settings, select, short_names
+from ensemw2s.plots._frames import refuse_duplicates, refuse_other_settings, refuse_several, select, short_names
 
 if TYPE_CHECKING:
     import pandas
@@ -110,9 +110,9 @@ def rounds_of_frame(
         columns = [by] if isinstance(by, str) else list(by)
         rows = select(rows, columns)
     others = [column for column in present if column not in columns]
-    refuse_mixture(rows, others, "name it in by, or pass {column}=...")
+    refuse_several(rows, others, "name it in by, or pass {column}=...")
     weak_alone = "strong" not in {*columns, *others}
-    refuse_settings(rows, columns, weak_alone=weak_alone)
+    refuse_other_settings(rows, columns, weak_alone=weak_alone)
     if weak_alone:  # a weak ensemble is the same, whatever student it teaches
         quantities = [name for name in quantities if name != "student_accuracy"]
         rows = rows.drop_duplicates([*present, *columns, "seed", "round", *quantities])
