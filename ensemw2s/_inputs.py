@@ -97,7 +97,7 @@ def usable_questions(
         )
     if len(rows.kept) < len(questions):
         questions = questions[rows.kept]
-    return UsableRows(questions, None, rows.kept, rows.skipped).that_fit(lengths, on_bad_row, names[0])
+    return UsableRows(questions, None, rows.kept, rows.skipped).drop_long(lengths, on_bad_row, names[0])
 
 
 def check_questions(X: Any, y: Any = None, choices: Sequence | None = None) -> QADataset:

@@ -119,7 +119,7 @@ def label_shard(
         for start in starts:
             stop = min(start + batch_size, n_rows)
             number = (first_row + start) // batch_size
-            known = None if kept is None else _read(kept, number, stop - start)
+            known = None if kept is None else _read_batch(kept, number, stop - start)
             if known is None:
                 rows = X if stop - start == n_rows else _safe_indexing(X, np.arange(start, stop))
                 settings = with_confidence, generation_kwargs
@@ -128,7 +128,7 @@ def label_shard(
                 except Exception as error:
                     raise _located(error, first_row + start, first_row + stop) from error
                 if kept is not None:
-                    known = _commit(kept, number, known)
+                    known = _commit_batch(kept, number, known)
             parts.append(known)
             bar.update()
     return Labels.concatenate(parts)
@@ -139,7 +139,7 @@ _PUNCTUATION = " .,;:!?\"'`()[]{}“”‘’«»"
 _BATCH, _LABELS = "batch-{:06d}", "labels.json"
 
 
-def _read(kept: Steps, number: int, n_rows: int) -> Labels | None:
+def _read_batch(kept: Steps, number: int, n_rows: int) -> Labels | None:
     stored = kept.read(_BATCH.format(number))
     if stored is None:
         return None
@@ -153,12 +153,12 @@ def _read(kept: Steps, number: int, n_rows: int) -> Labels | None:
     return labels
 
 
-def _commit(kept: Steps, number: int, labels: Labels) -> Labels:
+def _commit_batch(kept: Steps, number: int, labels: Labels) -> Labels:
     try:
         with kept.commit(_BATCH.format(number)) as folder:
             write_json(folder / _LABELS, encode(vars(labels), "labels"))
     except FileExistsError:  # by a worker that has outlived its killed parent
-        known = _read(kept, number, len(labels.y))
+        known = _read_batch(kept, number, len(labels.y))
         if known is None:
             raise
         return known
@@ -216,7 +216,7 @@ def _texts(
     from ensemw2s.learners import isolated_rng
 
     with isolated_rng(_seed(random_state, batch)):
-        texts, finished = _write(teacher, questions, generation_kwargs)
+        texts, finished = _write_answers(teacher, questions, generation_kwargs)
     choices = getattr(questions, "choices", None)
     named = texts if choices is None else [_option_meant(*pair) for pair in zip(texts, choices, strict=True)]
     y = np.empty(len(questions), dtype=object)
@@ -248,7 +248,7 @@ def _bare(text: str) -> str:
     return " ".join(words).strip(_PUNCTUATION)
 
 
-def _write(teacher: Any, questions: Any, generation_kwargs: dict[str, Any]) -> tuple[list[str], np.ndarray]:
+def _write_answers(teacher: Any, questions: Any, generation_kwargs: dict[str, Any]) -> tuple[list[str], np.ndarray]:
     """One text for each question, and whether it was ended; of a teacher that does not say so, all are."""
     kinds = type(teacher).__mro__
     if "_write" in vars(next((kind for kind in kinds if "generate" in vars(kind)), object)):  # not overridden since

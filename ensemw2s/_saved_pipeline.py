@@ -48,7 +48,7 @@ class SavedPipeline(SavedObject):
                 continue
             parts[name] = None if model is None else type(model).__name__
             if model is not None:
-                _write(model, writer.within(name, f"{name}_"), name)
+                _write_model(model, writer.within(name, f"{name}_"), name)
         return {
             "parts": parts,
             "labeler": _encode_labeler(labeler, writer),
@@ -71,7 +71,9 @@ class SavedPipeline(SavedObject):
     def _read_part(cls, reader: LearnerReader, content: dict[str, Any]) -> Any:
         parts = content["parts"]
         bases = reader.other_base if isinstance(reader.other_base, dict) else {}
-        models = {name: _read(reader, name, parts[name], _base_of(bases, name, content["oracle"])) for name in _PARTS}
+        models = {
+            name: _read_model(reader, name, parts[name], _base_of(bases, name, content["oracle"])) for name in _PARTS
+        }
         pipeline = cls(
             weak=clone(models["weak"]), student=clone(models["student"]), baseline=content["baseline"],
             labeler=_decode_labeler(content["labeler"], reader),
@@ -91,14 +93,14 @@ class SavedPipeline(SavedObject):
             yield from self.weak_._card_lines()
 
 
-def _write(model: Any, writer: LearnerWriter, name: str) -> None:
+def _write_model(model: Any, writer: LearnerWriter, name: str) -> None:
     if isinstance(model, SavedObject):
         write_json(writer.folder / model._record, part_content(model, writer, f"{name}_"))
     else:
         writer.scikit_learn(model, "", _SKOPS)
 
 
-def _read(reader: LearnerReader, name: str, kind: Any, base: Any) -> Any:
+def _read_model(reader: LearnerReader, name: str, kind: Any, base: Any) -> Any:
     if kind is None or kind == "student":
         return None
     inner = reader.within(name, base=base)

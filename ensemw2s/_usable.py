@@ -42,7 +42,7 @@ class UsableRows:
     kept: NDArray[np.int64]
     skipped: list[tuple[int, str]]
 
-    def that_fit(self, lengths: Sequence[Callable[[], LengthCheck]], on_bad_row: str, name: str = "X") -> UsableRows:
+    def drop_long(self, lengths: Sequence[Callable[[], LengthCheck]], on_bad_row: str, name: str = "X") -> UsableRows:
         """The rows that pass every check of `lengths` too; `name` is that of the rows' column in messages."""
         places = RowFilter(len(self.kept), on_bad_row)
         for make_check in lengths:
@@ -150,7 +150,7 @@ def usable_examples(
         rows.apply(check_labels(y, names[1]))
     if rows.skipped:
         X, y = _safe_indexing(column, rows.kept), None if y is None else _safe_indexing(y, rows.kept)
-    return UsableRows(X, y, rows.kept, rows.skipped).that_fit(lengths if texts else (), on_bad_row, names[0])
+    return UsableRows(X, y, rows.kept, rows.skipped).drop_long(lengths if texts else (), on_bad_row, names[0])
 
 
 def check_finite(X: Any, numbers: NDArray[np.int64] | None = None, name: str = "X") -> None:

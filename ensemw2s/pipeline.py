@@ -181,9 +181,9 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             labeler.check_untrained(weak, has_choices=getattr(hard.X, "choices", None) is not None)
         # True answers decide nothing about the rows that are labelled.
         solved = None if y_hard is None else self._usable(classify, X_hard, y_hard, choices_hard, "_hard", known=hard)
-        easy = self._that_fit(easy, "X", weak, trained=True)
-        hard = self._that_fit(hard, "X_hard", weak, student)
-        solved = None if solved is None else self._that_fit(solved, "X_hard", oracle, trained=True)
+        easy = self._drop_long(easy, "X", weak, trained=True)
+        hard = self._drop_long(hard, "X_hard", weak, student)
+        solved = None if solved is None else self._drop_long(solved, "X_hard", oracle, trained=True)
         X, y, X_hard = easy.X, easy.y, hard.X
         unsolved = [] if solved is None else [row for row in solved.skipped if row[0] in hard.kept]
         self.skipped_rows_ = {"X": easy.skipped, "X_hard": hard.skipped, "y_hard": unsolved}
@@ -364,11 +364,11 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             return usable_examples(X, y, on_bad_row=self.on_bad_row, names=names[:2])
         return usable_questions(X, y, choices, on_bad_row=self.on_bad_row, names=names, known=known)
 
-    def _that_fit(self, rows: UsableRows, name: str, *models: Any, trained: bool = False) -> UsableRows:
+    def _drop_long(self, rows: UsableRows, name: str, *models: Any, trained: bool = False) -> UsableRows:
         """The rows that fit into models, which are not trained yet, and whose answers they can be trained to write."""
         checks = ("length_check", "writing_check") if trained else ("length_check",)
         lengths = [getattr(clone(model), check) for model in models for check in checks if hasattr(model, check)]
-        return rows.that_fit(lengths, self.on_bad_row, name)
+        return rows.drop_long(lengths, self.on_bad_row, name)
 
     def _fit_weak(self, weak: Any, train: Callable[[Any], Any], stages: Stages) -> None:
         try:
@@ -388,10 +388,10 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             self.baseline_labels_, self.baseline_ = self.pseudo_labels_, self.student_
             return
         self.baseline_labels_ = stages.labels("baseline-labels", labeler, self.weak_.with_votes(votes[:1]), X_hard)
-        complaint = self.baseline_labels_._complaint(student)
-        if complaint:  # the student is there, and worth more than a comparison
+        fault = self.baseline_labels_._fault(student)
+        if fault:  # the student is there, and worth more than a comparison
             warnings.warn(
-                f"No baseline is trained: the labels of the ensemble's first member teach nothing. {complaint}",
+                f"No baseline is trained: the labels of the ensemble's first member teach nothing. {fault}",
                 stacklevel=3,
             )
             return

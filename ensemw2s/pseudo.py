@@ -113,9 +113,9 @@ class PseudoLabels:
         ValueError
             If no row was kept, or if all hard labels are the same class.
         """
-        complaint = self._complaint(student)
-        if complaint:
-            raise ValueError(complaint)
+        fault = self._fault(student)
+        if fault:
+            raise ValueError(fault)
         rows = np.flatnonzero(self.kept)
         X = _take(self.X, rows)
         if self.finished is not None:
@@ -131,7 +131,7 @@ class PseudoLabels:
         asked = X[question] if hasattr(student, "writing_check") else [X.prompts[q] for q in question]
         return student.fit(asked, answers, sample_weight=proba[question, option])
 
-    def _complaint(self, student: Any) -> str:
+    def _fault(self, student: Any) -> str:
         """Why a student cannot be trained on these labels; "" if it can."""
         if not self.kept.any():
             return self._why_none_is_kept()

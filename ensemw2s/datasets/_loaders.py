@@ -76,7 +76,7 @@ def load_sciq(
       first: 'Liquid metal?' -> 'mercury' of ['zinc', 'lead', 'tin', 'mercury']
     """
     base_seed = check_integer(random_state, "random_state", minimum=0)
-    rows = _read("sciq", ("allenai/sciq", None), split, data_dir)
+    rows = _load_split("sciq", ("allenai/sciq", None), split, data_dir)
     parsed, passages = [], []
     for number, row in enumerate(rows):
         where = f"sciq/{split} row {number}"
@@ -137,7 +137,7 @@ def load_arc(
     """
     check_option(subset, "subset", ("easy", "challenge"))
     folder = f"arc_{subset}"
-    rows = _read(folder, ("allenai/ai2_arc", f"ARC-{subset.capitalize()}"), split, data_dir)
+    rows = _load_split(folder, ("allenai/ai2_arc", f"ARC-{subset.capitalize()}"), split, data_dir)
     return _assemble(f"{folder}/{split}", [_keyed(row, f"{folder}/{split} row {k}") for k, row in enumerate(rows)])
 
 
@@ -186,13 +186,13 @@ def load_quartz(
     name = f"quartz/{split}"
     name = f"quartz/{split}"
     parsed, passages = [], []
-    for number, row in enumerate(_read("quartz", ("allenai/quartz", None), split, data_dir)):
+    for number, row in enumerate(_load_split("quartz", ("allenai/quartz", None), split, data_dir)):
         parsed.append(_keyed(row, f"{name} row {number}"))
         passages.append(row.get("para"))
     return _assemble(name, parsed, passages if passage else None)
 
 
-def _read(
+def _load_split(
     folder: str, hub: tuple[str, str | None], split: str, data_dir: str | os.PathLike[str] | None
 ) -> Iterable[Mapping[str, Any]]:
     check_option(split, "split", _SPLITS)
