@@ -121,6 +121,15 @@ def test_a_normalisation_is_one_entry_of_one_table(choose, monkeypatch):
     assert model.predict(["q"], choices=rows[:1]).tolist() == [rows[0][(plain[0, 0] / [1, 3]).argmin()]]
 
 
+def test_an_unknown_way_to_choose_or_vote_is_not_taken_for_another():
+    with pytest.raises(ValueError, match=r"choose must be one of 'likelihood', 'match'\. Got 'matching'"):
+        guessing().set_params(choose="matching").predict(questions()[:2])
+    rows = [[0.0], [1.0]]
+    voters = LLMAdaBoostClassifier(DecisionTreeClassifier(), n_estimators=1).fit(rows, [0, 1])
+    with pytest.raises(ValueError, match=r"voting must be one of 'hard', 'soft'\. Got 'softly'"):
+        voters.set_params(voting="softly").predict(rows)
+
+
 def test_a_member_that_excludes_every_option_knows_nothing():
     model = guessing()
     model.estimators_[0].log_proba_[:, :] = -np.inf

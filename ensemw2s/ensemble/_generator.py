@@ -27,7 +27,7 @@ from ensemw2s.ensemble._answer_vote import AnswerVote, join_members
 from ensemw2s.ensemble._decoding import Written, n_new_tokens, texts_of, with_length
 from ensemw2s.ensemble._ensemble import BaseEnsemble
 from ensemw2s.ensemble._length_checks import fit_check, room_check, training_check, writing_check
-from ensemw2s.ensemble._token_mixture import TokenMixture
+from ensemw2s.ensemble._token_mixture import CHOOSINGS, TokenMixture
 from ensemw2s.ensemble._weak_learners import as_token_learner, check_backend, check_one
 from ensemw2s.learners import TokenLearner
 from ensemw2s.mixing import COMBINATIONS, normalized_votes, staged_votes
@@ -418,7 +418,7 @@ class BaseTokenGenerator(BaseEnsemble):
 
     def _check_answering(self) -> None:
         """Raise unless the parameters by which members answer are in range."""
-        check_option(self.choose, "choose", ("likelihood", "match"))
+        check_option(self.choose, "choose", CHOOSINGS)
         check_option(self.normalize, "normalize", NORMALIZATIONS)
         check_option(self._combine(), "combine", COMBINATIONS)
         check_backend(self.backend, self._given())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import sklearn
@@ -20,7 +20,7 @@ from ensemw2s.ensemble._classifier_rows import take_rows
 from ensemw2s.ensemble._settings import seed_parameters
 from ensemw2s.ensemble._votes import class_columns
 
-__all__ = ["RowProblem", "resample_rows", "training_weight", "weight_keyword"]
+__all__ = ["ROW_SAMPLINGS", "RowProblem", "RowSampling", "resample_rows", "training_weight", "weight_keyword"]
 
 _WEIGHT_FLOOR = float(np.finfo(np.float64).eps)
 _FACTOR_BITS = 32
@@ -41,8 +41,8 @@ class RowProblem:
         The user's weights.
     usable : UsableRows
         Where `X` and `y` stem from.
-    sampling : {"weight", "resample"}
-        Parameter of the booster.
+    sampling : RowSampling
+        How a learner comes to know the weights.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class RowProblem:
     tolerance = 0.0
 
     def __init__(
-        self, learner: Any, X: Any, y: np.ndarray, row_weight: np.ndarray, usable: UsableRows, *, sampling: str
+        self, learner: Any, X: Any, y: np.ndarray, row_weight: np.ndarray, usable: UsableRows, *, sampling: RowSampling
     ) -> None:
         self._learner, self._X, self._y, self._row_weight = learner, X, y, row_weight
         self._usable, self._sampling = usable, sampling
@@ -85,15 +85,7 @@ class RowProblem:
     def train(self, weight: np.ndarray, t: int) -> Trained:
         member = clone(self._learner)
         member.set_params(**{name: self.rng.randint(np.iinfo(np.int32).max) for name in seed_parameters(member)})
-        if self._sampling == "weight":
-            keyword = str(weight_keyword(member))
-            # The weights are the booster's own: whether a user's metadata is routed into the learner does not concern
-            # them.
-            with sklearn.config_context(enable_metadata_routing=False):
-                member = member.fit(self._X, self._y, **{keyword: training_weight(weight, self._row_weight)})
-        else:
-            rows = resample_rows(weight, self._y, self.rng)
-            member = member.fit(take_rows(self._X, rows), self._y[rows])
+        member = self._sampling.fit(member, self._X, self._y, weight, self._row_weight, self.rng)
         predicted = class_columns(member.predict(self._X), self.classes, member)
         return Trained(member, predicted != self._columns, predicted=self.classes[predicted])
 
@@ -142,6 +134,36 @@ def training_weight(weight: np.ndarray, row_weight: np.ndarray) -> np.ndarray:
     # 1 even for a tree with two equally good splits, which chooses by the last bit otherwise.
     mantissa, exponent = np.frexp(factor)
     return row_weight * np.ldexp(np.rint(np.ldexp(mantissa, _FACTOR_BITS)), exponent - _FACTOR_BITS)
+
+
+def _fit_weighted(member: Any, X: Any, y: np.ndarray, weight: np.ndarray, row_weight: np.ndarray, _: Any) -> Any:
+    keyword = str(weight_keyword(member))
+    # The weights are the booster's own: whether a user's metadata is routed into the learner does not concern them.
+    with sklearn.config_context(enable_metadata_routing=False):
+        return member.fit(X, y, **{keyword: training_weight(weight, row_weight)})
+
+
+def _fit_resampled(
+    member: Any, X: Any, y: np.ndarray, weight: np.ndarray, _: np.ndarray, rng: np.random.RandomState
+) -> Any:
+    rows = resample_rows(weight, y, rng)
+    return member.fit(take_rows(X, rows), y[rows])
+
+
+class RowSampling(NamedTuple):
+    """How a learner comes to know the weights of the rows."""
+
+    fit: Callable[[Any, Any, np.ndarray, np.ndarray, np.ndarray, np.random.RandomState], Any]
+    """Trains a learner on rows and labels by their boosting weights, the user's weights, and a source of draws."""
+    needs_weights: bool
+    """Whether the learner has to take weights, see `weight_keyword`."""
+
+
+# By the name that the parameter `sampling` has.
+ROW_SAMPLINGS = {
+    "weight": RowSampling(_fit_weighted, needs_weights=True),
+    "resample": RowSampling(_fit_resampled, needs_weights=False),
+}
 
 
 def resample_rows(weight: np.ndarray, y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:

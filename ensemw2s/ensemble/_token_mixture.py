@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ensemw2s._alike import narrowest
 from ensemw2s._inputs import require_answers
-from ensemw2s._validation import CheckedTexts
+from ensemw2s._validation import CheckedTexts, check_option
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._decoding import Written, match_nll, write_answers
 from ensemw2s.scoring import option_nll, score_answers
@@ -19,7 +19,7 @@ from ensemw2s.tokens import TokenDataset
 if TYPE_CHECKING:
     from ensemw2s.mixture import MixtureForCausalLM
 
-__all__ = ["TokenMixture"]
+__all__ = ["CHOOSINGS", "TokenMixture"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,15 +57,7 @@ class TokenMixture:
 
     def option_nll(self, votes: Any, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> np.ndarray:
         """What an option is chosen by, for each vote vector, (S, n, K); ``inf`` where a question has fewer options."""
-        if self.choose == "likelihood":
-            return self.likelihood(votes, prompts, choices, self.normalize)
-        reader = self.readers[0]
-        return np.stack(
-            [
-                match_nll(self.model(row), reader, prompts, choices, normalize=self.normalize)
-                for row in np.atleast_2d(votes)
-            ]
-        )
+        return CHOOSINGS[check_option(self.choose, "choose", CHOOSINGS)](self, votes, prompts, choices)
 
     def likelihood(
         self, votes: Any, prompts: Sequence[str], choices: Sequence[Sequence[str]], normalize: str
@@ -96,3 +88,26 @@ class TokenMixture:
 
     def _batch_size(self) -> int:
         return int(getattr(self.members[0], "eval_batch_size", 64))
+
+
+def _by_likelihood(
+    mixture: TokenMixture, votes: Any, prompts: Sequence[str], choices: Sequence[Sequence[str]]
+) -> np.ndarray:
+    return mixture.likelihood(votes, prompts, choices, mixture.normalize)
+
+
+def _by_match(
+    mixture: TokenMixture, votes: Any, prompts: Sequence[str], choices: Sequence[Sequence[str]]
+) -> np.ndarray:
+    reader = mixture.readers[0]
+    rows = np.atleast_2d(votes)
+    return np.stack(
+        [match_nll(mixture.model(row), reader, prompts, choices, normalize=mixture.normalize) for row in rows]
+    )
+
+
+# By the name that the parameter `choose` has: `TokenMixture.option_nll`.
+CHOOSINGS: dict[str, Callable[[TokenMixture, Any, Sequence[str], Sequence[Sequence[str]]], np.ndarray]] = {
+    "likelihood": _by_likelihood,
+    "match": _by_match,
+}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from ensemw2s.ensemble._weak_learners import as_token_learner
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners import base_digest
 
-__all__ = ["TokenProblem"]
+__all__ = ["PICKS", "PRIORS", "Prior", "TokenProblem"]
 
 logger = logging.getLogger("ensemw2s")
 
@@ -43,8 +43,12 @@ class TokenProblem:
 
     Attributes
     ----------
+    units : list of BoostingUnit
+        One for each weak learner.
+    untrained_errors : ndarray of shape (K, n_units)
+        Error of each unit under each untrained learner, once it has been started.
     pretrained_errors : ndarray of shape (K,)
-        Errors of the untrained learners under the initial weights, once it has been started.
+        Errors of the untrained learners under the initial weights, likewise.
     """
 
     first_perfect_vote = None
@@ -63,10 +67,9 @@ class TokenProblem:
         return self._booster._base_estimators()
 
     def start(self, random_state: np.random.RandomState, checkpoint: Checkpoint, weight: np.ndarray) -> None:
-        # Of each unit under each untrained learner, (K, n_units).
-        self._errors = np.atleast_2d(checkpoint.once("untrained_errors", self._untrained_errors))
-        self.pretrained_errors = np.array([weighted_error(row, weight) for row in self._errors])
-        if self._booster.reweight and self._booster.prior != "uniform":
+        self.untrained_errors = np.atleast_2d(checkpoint.once("untrained_errors", self._untrained_errors))
+        self.pretrained_errors = np.array([weighted_error(row, weight) for row in self.untrained_errors])
+        if self._booster.reweight and PRIORS[self._booster.prior].is_measured:
             self._check_prior(float(self.pretrained_errors.max()))
         self._seed = int(random_state.randint(2**31 - 1))
 
@@ -76,19 +79,13 @@ class TokenProblem:
     def prior(self, weight: np.ndarray) -> float:
         # That of the weakest of the untrained learners. One for all, or the vote of a member would depend on which base
         # it comes from: the base that knows less before training would have more of a vote for the same error after it.
-        if self._booster.prior == "pretrained":
-            return float(self.pretrained_errors.max())
-        if self._booster.prior == "uniform":
-            return max(unit.chance_error for unit in self.units)
-        # Rounding can make this 0 or 1 in a late round, where the vote would be infinite.
-        edge = np.finfo(np.float64).eps
-        return float(np.clip(max(weighted_error(row, weight) for row in self._errors), edge, 1.0 - edge))
+        return PRIORS[self._booster.prior].error(self, weight)
 
     def train(self, weight: np.ndarray, t: int) -> Trained:
         draw: np.ndarray | None = None
         best: tuple[float, Trained] | None = None
         failures = []
-        for pick in range(len(self.units)) if self._booster.pick == "best" else [t % len(self.units)]:
+        for pick in PICKS[self._booster.pick](t, len(self.units)):
             # A round depends on the seed and its number alone: those before it may have been read from a checkpoint.
             rng = np.random.RandomState(np.random.SeedSequence([self._seed, t]).generate_state(4))
             unit, learner = self.units[pick], as_token_learner(self._booster._given()[pick])
@@ -147,3 +144,32 @@ class TokenProblem:
             raise WeakLearnerError("The untrained model makes no error on these answers: there is nothing to boost.")
         if prior >= 1:
             raise WeakLearnerError(self.units[0].all_wrong)
+
+
+class Prior(NamedTuple):
+    """The error that a round must stay below."""
+
+    error: Callable[[TokenProblem, np.ndarray], float]
+    """Of a problem under the weights of the round."""
+    is_measured: bool = True
+    """Whether it is the untrained model's, which then must leave something to boost."""
+
+
+def _reweighted_error(problem: TokenProblem, weight: np.ndarray) -> float:
+    # Rounding can make this 0 or 1 in a late round, where the vote would be infinite.
+    edge = np.finfo(np.float64).eps
+    return float(np.clip(max(weighted_error(row, weight) for row in problem.untrained_errors), edge, 1.0 - edge))
+
+
+# By the name that the parameter `prior` has.
+PRIORS = {
+    "pretrained": Prior(lambda problem, _: float(problem.pretrained_errors.max())),
+    "reweighted": Prior(_reweighted_error),
+    "uniform": Prior(lambda problem, _: max(unit.chance_error for unit in problem.units), is_measured=False),
+}
+
+# By the name that the parameter `pick` has: places of the weak learners that round t, counted from 0, trains.
+PICKS: dict[str, Callable[[int, int], Sequence[int]]] = {
+    "cycle": lambda t, n_learners: [t % n_learners],
+    "best": lambda t, n_learners: range(n_learners),
+}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,10 +18,17 @@ from ensemw2s.metrics import chance_level
 from ensemw2s.scoring import option_nll, score_answers
 from ensemw2s.tokens import TokenDataset
 
-__all__ = ["BoostingUnit", "check_unit", "make_unit", "make_units", "spread_together"]
+__all__ = [
+    "UNITS",
+    "BoostingUnit",
+    "NamedUnit",
+    "check_unit",
+    "make_unit",
+    "make_units",
+    "needs_options",
+    "spread_together",
+]
 
-_NAMES = ("token", "sample", "sample-mean", "option")
-_WHOLE = ("sample", "sample-mean", "option")  # one weight for all tokens of an answer
 _WINDOWS = ("tiling", "sliding")
 
 
@@ -50,8 +57,8 @@ class BoostingUnit(Protocol):
 def check_unit(unit: Any, window: Any) -> None:
     """Raise a ValueError unless `unit` is a unit's name or a window length, and `window` a kind of windows it has."""
     is_length = isinstance(unit, (int, np.integer)) and not isinstance(unit, bool) and 1 <= unit <= sys.maxsize
-    if not is_length and not (isinstance(unit, str) and unit in _NAMES):
-        names = ", ".join(map(repr, _NAMES))
+    if not is_length and not (isinstance(unit, str) and unit in UNITS):
+        names = ", ".join(map(repr, UNITS))
         raise ValueError(f"unit must be {names} or a window length >= 1. Got {shorten(unit)} instead.")
     check_option(window, "window", _WINDOWS)
     if window == "sliding" and not is_length:
@@ -65,12 +72,16 @@ def make_unit(
     unit: Any, learner: Any, tokens: TokenDataset, questions: QADataset, *, normalize: str, window: str
 ) -> BoostingUnit:
     """The unit that the parameters ``unit`` and ``window`` name, for learners like the given one."""
-    n_vocabulary, batch_size = len(learner.tokenizer_), int(getattr(learner, "eval_batch_size", 64))
-    if unit == "option":
-        return _OptionUnit(tokens, questions, normalize, batch_size)
-    if unit in ("sample", "sample-mean"):
-        return _SampleUnit(tokens, n_vocabulary, batch_size, by_share=unit == "sample-mean")
-    return _TokenUnit(tokens, 1 if unit == "token" else int(unit), window == "sliding", n_vocabulary, batch_size)
+    given = _Given(tokens, questions, normalize, len(learner.tokenizer_), int(getattr(learner, "eval_batch_size", 64)))
+    if isinstance(unit, str):
+        return UNITS[unit].make(given)
+    return _TokenUnit(given, int(unit), sliding=window == "sliding")
+
+
+def needs_options(unit: Any) -> bool:
+    """Whether the unit that the parameter ``unit`` names is a question with its options."""
+    check_unit(unit, "tiling")
+    return isinstance(unit, str) and UNITS[unit].needs_options
 
 
 def make_units(
@@ -87,7 +98,7 @@ def make_units(
         If tokens are to have weights, and the learners do not read alike.
     """
     groups = group_alike(learners)
-    if unit not in _WHOLE and len(groups) > 1:
+    if len(groups) > 1 and not (isinstance(unit, str) and UNITS[unit].is_whole):
         first, other = groups[0][0], groups[1][0]
         what = difference(learners[first], learners[other])
         raise ValueError(
@@ -109,6 +120,16 @@ def spread_together(units: Sequence[BoostingUnit], weight: np.ndarray) -> np.nda
     return units[0].spread(weight) if all(unit is units[0] for unit in units) else weight
 
 
+class _Given(NamedTuple):
+    """What a unit is made of."""
+
+    tokens: TokenDataset
+    questions: QADataset
+    normalize: str
+    n_vocabulary: int
+    batch_size: int
+
+
 def _token_mistakes(learner: Any, tokens: TokenDataset, batch_size: int) -> np.ndarray:
     predicted = score_answers([learner], [1.0], tokens, batch_size=batch_size).predicted[0]
     return predicted != tokens.labels
@@ -122,9 +143,9 @@ class _TokenUnit:
         "fit together; for a model that knows nothing yet, pass prior='uniform'."
     )
 
-    def __init__(self, tokens: TokenDataset, window: int, sliding: bool, n_vocabulary: int, batch_size: int) -> None:
-        self.tokens, self.window, self.sliding, self.batch_size = tokens, window, sliding, batch_size
-        self.n_units, self.chance_error = tokens.n_tokens, 1.0 - 1.0 / n_vocabulary
+    def __init__(self, given: _Given, window: int = 1, *, sliding: bool = False) -> None:
+        self.tokens, self.window, self.sliding, self.batch_size = given.tokens, window, sliding, given.batch_size
+        self.n_units, self.chance_error = given.tokens.n_tokens, 1.0 - 1.0 / given.n_vocabulary
 
     def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
         weight = self.tokens.spread(row_weight)
@@ -143,10 +164,10 @@ class _TokenUnit:
 class _SampleUnit:
     """One weight per answer, which is wrong as soon as one of its tokens is, or by the share of those that are."""
 
-    def __init__(self, tokens: TokenDataset, n_vocabulary: int, batch_size: int, *, by_share: bool) -> None:
-        self.tokens, self.batch_size, self.by_share = tokens, batch_size, by_share
+    def __init__(self, given: _Given, *, by_share: bool = False) -> None:
+        self.tokens, self.batch_size, self.by_share = given.tokens, given.batch_size, by_share
         self.all_wrong = _TokenUnit.all_wrong if by_share else _NO_ANSWER_RIGHT
-        self.n_units, self.chance_error = len(tokens), 1.0 - 1.0 / n_vocabulary
+        self.n_units, self.chance_error = len(given.tokens), 1.0 - 1.0 / given.n_vocabulary
 
     def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
         return row_weight / row_weight.sum()
@@ -175,10 +196,10 @@ class _OptionUnit:
         "1. Check that tokenizer, prompt_template and options fit together, or pass prior='uniform'."
     )
 
-    def __init__(self, tokens: TokenDataset, questions: QADataset, normalize: str, batch_size: int) -> None:
-        self.tokens, self.questions, self.normalize, self.batch_size = tokens, questions, normalize, batch_size
-        self.choices = require_choices(questions)
-        self.n_units = len(tokens)
+    def __init__(self, given: _Given) -> None:
+        self.tokens, self.questions, self.normalize, _, self.batch_size = given
+        self.choices = require_choices(given.questions)
+        self.n_units = len(given.tokens)
         self.chance_error = 1.0 - chance_level([len(options) for options in self.choices])
 
     def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
@@ -197,3 +218,20 @@ class _OptionUnit:
 
     def spread(self, weight: np.ndarray) -> np.ndarray:
         return self.tokens.spread(weight)
+
+
+class NamedUnit(NamedTuple):
+    """A unit that the parameter ``unit`` can name."""
+
+    make: Callable[[_Given], BoostingUnit]
+    is_whole: bool = True
+    """Whether all tokens of an answer have one weight, so that learners may cut answers differently."""
+    needs_options: bool = False
+
+
+UNITS = {
+    "token": NamedUnit(_TokenUnit, is_whole=False),
+    "sample": NamedUnit(_SampleUnit),
+    "sample-mean": NamedUnit(lambda given: _SampleUnit(given, by_share=True)),
+    "option": NamedUnit(_OptionUnit, needs_options=True),
+}

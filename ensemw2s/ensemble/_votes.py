@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import softmax
 
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import WeakLearnerError
 
-__all__ = ["class_columns", "member_opinion", "running_mean"]
+__all__ = ["VOTINGS", "Voting", "class_columns", "running_mean"]
 
 
 def class_columns(labels: Any, classes: np.ndarray, learner: Any) -> np.ndarray:
@@ -32,18 +33,17 @@ def class_columns(labels: Any, classes: np.ndarray, learner: Any) -> np.ndarray:
     return columns
 
 
-def member_opinion(member: Any, X: Any, classes: np.ndarray, voting: str) -> np.ndarray:
-    """What one member says, (n, K).
-
-    For ``voting="hard"`` SAMME's code of its class, 1 for the class and -1/(K-1) for the others; for ``"soft"`` its
-    probabilities, 0 for a class that it has never seen.
-    """
+def _class_code(member: Any, X: Any, classes: np.ndarray) -> np.ndarray:
+    """SAMME's code of the class that a member predicts: 1 for the class and -1/(K-1) for the others."""
     n_classes = len(classes)
-    if voting == "hard":
-        said = np.eye(n_classes, dtype=bool)[class_columns(member.predict(X), classes, member)]
-        return np.where(said, 1.0, -1.0 / (n_classes - 1))
+    said = np.eye(n_classes, dtype=bool)[class_columns(member.predict(X), classes, member)]
+    return np.where(said, 1.0, -1.0 / (n_classes - 1))
+
+
+def _class_proba(member: Any, X: Any, classes: np.ndarray) -> np.ndarray:
+    """A member's probabilities, 0 for a class that it has never seen."""
     known = class_columns(member.classes_, classes, member)
-    opinion = np.zeros((X.shape[0], n_classes))
+    opinion = np.zeros((X.shape[0], len(classes)))
     opinion[:, known] = member.predict_proba(X)
     if not np.isfinite(opinion).all():
         row = int(np.argmax(~np.isfinite(opinion).all(axis=1)))
@@ -51,6 +51,36 @@ def member_opinion(member: Any, X: Any, classes: np.ndarray, voting: str) -> np.
             f"{type(member).__name__}.predict_proba is not finite in row {row}; drop the row, or lower its lr."
         )
     return opinion
+
+
+class Voting(NamedTuple):
+    """How members vote on classes."""
+
+    opinion: Callable[[Any, Any, np.ndarray], np.ndarray]
+    """What one member says of rows, given the ensemble's classes, (n, K)."""
+    scores: Callable[[np.ndarray], np.ndarray]
+    """SAMME's scores from the mean opinion, (n, K) -> (n, K)."""
+    proba: Callable[[np.ndarray], np.ndarray]
+    """Probabilities from the mean opinion, (n, K) -> (n, K)."""
+    needs_proba: bool
+    """Whether a member needs ``predict_proba``."""
+
+
+# By the name that the parameter `voting` has.
+VOTINGS = {
+    "hard": Voting(
+        _class_code,
+        scores=lambda mean: mean,
+        proba=lambda mean: softmax(mean / (mean.shape[1] - 1), axis=1),
+        needs_proba=False,
+    ),
+    "soft": Voting(
+        _class_proba,
+        scores=lambda mean: (mean.shape[1] * mean - 1.0) / (mean.shape[1] - 1),
+        proba=lambda mean: mean,
+        needs_proba=True,
+    ),
+}
 
 
 def running_mean(opinions: Iterable[np.ndarray], votes: np.ndarray) -> Iterator[np.ndarray]:

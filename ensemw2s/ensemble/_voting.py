@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import get_tags
@@ -16,10 +15,10 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from ensemw2s._rows import check_labels, label_column
 from ensemw2s._ties import class_credit
 from ensemw2s._usable import LengthCheck
-from ensemw2s._validation import as_id
+from ensemw2s._validation import as_id, check_option
 from ensemw2s.ensemble._classifier_rows import check_rows, input_tags
 from ensemw2s.ensemble._ensemble import BaseEnsemble
-from ensemw2s.ensemble._votes import member_opinion, running_mean
+from ensemw2s.ensemble._votes import VOTINGS, Voting, running_mean
 from ensemw2s.mixing import normalized_votes
 
 __all__ = ["BaseVotingClassifier"]
@@ -292,9 +291,13 @@ class BaseVotingClassifier(ClassifierMixin, BaseEnsemble):
             return HFClassifier(self.estimator)
         return self.estimator
 
+    @property
+    def _rule(self) -> Voting:
+        return VOTINGS[check_option(self.voting, "voting", VOTINGS)]
+
     def _opinions(self, X: Any) -> Iterator[np.ndarray]:
-        rows = check_rows(self, self._weak_learner(), X)
-        return (member_opinion(member, rows, self.classes_, self.voting) for member in self.estimators_)
+        rows, rule = check_rows(self, self._weak_learner(), X), self._rule
+        return (rule.opinion(member, rows, self.classes_) for member in self.estimators_)
 
     def _staged_mean(self, X: Any) -> Iterator[np.ndarray]:
         check_is_fitted(self, "estimators_")
@@ -316,15 +319,11 @@ class BaseVotingClassifier(ClassifierMixin, BaseEnsemble):
     def _labels(self, mean: np.ndarray) -> np.ndarray:
         return self.classes_[mean.argmax(axis=1)]
 
-    def _scores(self, mean: np.ndarray) -> np.ndarray:
-        n_classes = len(self.classes_)
-        return mean if self.voting == "hard" else (n_classes * mean - 1.0) / (n_classes - 1)
-
     def _proba(self, mean: np.ndarray) -> np.ndarray:
-        return softmax(mean / (len(self.classes_) - 1), axis=1) if self.voting == "hard" else mean
+        return self._rule.proba(mean)
 
     def _decision(self, mean: np.ndarray) -> np.ndarray:
-        scores = self._scores(mean)
+        scores = self._rule.scores(mean)
         return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
 
 

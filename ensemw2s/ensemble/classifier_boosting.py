@@ -13,8 +13,9 @@ from ensemw2s.ensemble._boosting_loop import fit_rounds
 from ensemw2s.ensemble._checkpoint import check_checkpoint
 from ensemw2s.ensemble._classifier_rows import check_labels, check_row_weight, check_rows, usable_rows
 from ensemw2s.ensemble._rounds import Rounds
-from ensemw2s.ensemble._row_problem import RowProblem, weight_keyword
+from ensemw2s.ensemble._row_problem import ROW_SAMPLINGS, RowProblem, weight_keyword
 from ensemw2s.ensemble._settings import check_loop_parameters
+from ensemw2s.ensemble._votes import VOTINGS
 from ensemw2s.ensemble._voting import BaseVotingClassifier
 
 __all__ = ["LLMAdaBoostClassifier"]
@@ -196,7 +197,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         rows = check_rows(self, learner, usable.X, fitting=True)
         labels = check_labels(usable.y, rows.shape[0])
         row_weight = check_row_weight(usable.take(sample_weight, "sample_weight"), labels)
-        problem = RowProblem(learner, rows, labels, row_weight, usable, sampling=self.sampling)
+        problem = RowProblem(learner, rows, labels, row_weight, usable, sampling=ROW_SAMPLINGS[self.sampling])
         rounds = Rounds(row_weight / row_weight.sum())
 
         def finish() -> None:
@@ -226,8 +227,8 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         """
         check_loop_parameters(self)
         check_checkpoint(self)
-        check_option(self.sampling, "sampling", ("weight", "resample"))
-        check_option(self.voting, "voting", ("hard", "soft"))
+        check_option(self.sampling, "sampling", ROW_SAMPLINGS)
+        check_option(self.voting, "voting", VOTINGS)
         learner = self._weak_learner()
         missing = [name for name in ("fit", "predict", "set_params", "__sklearn_tags__") if not hasattr(learner, name)]
         if isinstance(learner, type) or missing or is_regressor(learner):
@@ -235,13 +236,13 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
                 f"estimator must be a scikit-learn classifier or a model id. Got {shorten(learner)} instead; derive a "
                 f"learner of your own from ClassifierMixin and BaseEstimator."
             )
-        if self.voting == "soft" and not hasattr(learner, "predict_proba"):
+        if VOTINGS[self.voting].needs_proba and not hasattr(learner, "predict_proba"):
             raise ValueError(
-                f"estimator must have predict_proba for voting='soft'. {type(learner).__name__} has none; "
+                f"estimator must have predict_proba for voting={self.voting!r}. {type(learner).__name__} has none; "
                 f"pass voting='hard'."
             )
-        if self.sampling == "weight" and weight_keyword(learner) is None:
+        if ROW_SAMPLINGS[self.sampling].needs_weights and weight_keyword(learner) is None:
             raise ValueError(
-                f"estimator must take sample_weight in fit for sampling='weight'. {type(learner).__name__} does not; "
-                f"pass sampling='resample', which draws rows by their weights."
+                f"estimator must take sample_weight in fit for sampling={self.sampling!r}. {type(learner).__name__} "
+                f"does not; pass sampling='resample', which draws rows by their weights."
             )

@@ -19,8 +19,8 @@ from ensemw2s.ensemble._checkpoint import check_checkpoint
 from ensemw2s.ensemble._generator import BaseTokenGenerator
 from ensemw2s.ensemble._rounds import Rounds
 from ensemw2s.ensemble._settings import check_loop_parameters
-from ensemw2s.ensemble._token_problem import TokenProblem
-from ensemw2s.ensemble._units import check_unit, make_units, spread_together
+from ensemw2s.ensemble._token_problem import PICKS, PRIORS, TokenProblem
+from ensemw2s.ensemble._units import check_unit, make_units, needs_options, spread_together
 from ensemw2s.ensemble._weak_learners import check_one_or_several
 from ensemw2s.learners import TokenLearner
 
@@ -305,9 +305,9 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
     def _check_input(
         self, X: Any, y: Any, sample_weight: Any, choices: Sequence | None
     ) -> tuple[UsableRows, np.ndarray]:
-        usable = self._usable(X, y, choices, with_options=self.unit == "option")
+        usable = self._usable(X, y, choices, with_options=needs_options(self.unit))
         require_answers(usable.X)
-        if self.unit == "option":
+        if needs_options(self.unit):
             require_choices(usable.X)
         return usable, check_sample_weight(usable.take(sample_weight, "sample_weight"), len(usable.X))
 
@@ -329,10 +329,10 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
             With the parameter's name.
         """
         self._check_given()
-        check_option(self.pick, "pick", ("cycle", "best"))
+        check_option(self.pick, "pick", PICKS)
         check_loop_parameters(self)
         check_checkpoint(self)
         check_option(self.sampling, "sampling", SAMPLINGS)
-        check_option(self.prior, "prior", ("pretrained", "reweighted", "uniform"))
+        check_option(self.prior, "prior", PRIORS)
         check_unit(self.unit, self.window)
         self._check_answering()
