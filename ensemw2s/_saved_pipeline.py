@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._rows import without_texts
 from ensemw2s._validation import shorten
-from ensemw2s.learners import LearnerReader, LearnerWriter, SavedObject, part_content, read_scikit_learn
+from ensemw2s.learners import LearnerReader, LearnerWriter, SavedObject, read_scikit_learn
 from ensemw2s.pseudo import PseudoLabeler
 from ensemw2s.storage import Pretrained, Registered, StoredFolder, decode, encode, find_class, write_json
 
@@ -95,7 +95,7 @@ class SavedPipeline(SavedObject):
 
 def _write_model(model: Any, writer: LearnerWriter, name: str) -> None:
     if isinstance(model, SavedObject):
-        write_json(writer.folder / model._record, part_content(model, writer, f"{name}_"))
+        write_json(writer.folder / model._record, writer.content(model, f"{name}_"))
     else:
         writer.scikit_learn(model, "", _SKOPS)
 

@@ -77,14 +77,6 @@ FLOORS = {
     "": 99,  # ensemw2s/__init__.py only hands names on
 }
 
-# Files that still import each other in a circle. Whoever opens one deletes it here; none is added.
-CIRCLES = {
-    frozenset({
-        "learners._hf_learner", "learners._pretrained_mixin", "learners._reading", "learners._saved_learner",
-        "learners._saved_object", "learners._saving", "learners._state", "learners.bigram",
-    }),
-}  # fmt: skip
-
 
 def room_of(module: str) -> str:
     """Longest entry of FLOORS that holds `module`, a dotted name without the leading ``ensemw2s.``."""
@@ -170,7 +162,7 @@ def test_module_imports_only_from_lower_floors(path):
 
 
 def test_no_files_import_each_other_in_a_circle():
-    assert circles(PACKAGE) == CIRCLES
+    assert circles(PACKAGE) == set()
 
 
 def test_documented_floors_are_those_of_the_code():

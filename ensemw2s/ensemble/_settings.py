@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from ensemw2s._fingerprint import describe, describe_model, describe_tokenizer, without_reports
 from ensemw2s._validation import as_id, check_bool, check_integer, check_option, check_positive, check_seed
-from ensemw2s.learners import BigramLearner, HFCausalLM, HFClassifier, learner_tokenizer, load_generation_config
+from ensemw2s.learners import BigramLearner, HFCausalLM, HFClassifier, load_generation_config
 from ensemw2s.storage import class_name, parameter_names
 
 __all__ = ["check_loop_parameters", "describe_estimator", "describe_parameters", "seed_parameters"]
@@ -94,7 +94,7 @@ def _describe_learner(learner: Any, name: str) -> dict[str, Any]:
     if "callbacks" in parameters:
         parameters["callbacks"] = [type(callback).__name__ for callback in parameters["callbacks"]]
     described = _describe({key: value for key, value in parameters.items() if key not in _PLACES}, name)
-    described["tokenizer"] = describe_tokenizer(learner_tokenizer(learner), learner)
+    described["tokenizer"] = describe_tokenizer(learner._given_tokenizer(), learner)
     if isinstance(learner, HFCausalLM) and not callable(learner.model) and os.path.isdir(learner.model):
         generation = load_generation_config(str(learner.model))
         described["end of generation"] = getattr(generation, "eos_token_id", None)

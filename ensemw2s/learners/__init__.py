@@ -8,17 +8,11 @@ from ensemw2s.learners._model_cache import clear_model_cache
 from ensemw2s.learners._pretrained_mixin import PretrainedMixin
 from ensemw2s.learners._reading import LearnerReader
 from ensemw2s.learners._rng import isolated_rng
-from ensemw2s.learners._saved_object import SavedObject, part_content
+from ensemw2s.learners._saved_hf_learner import base_digest
+from ensemw2s.learners._saved_object import SavedObject
 from ensemw2s.learners._saving import LearnerWriter
-from ensemw2s.learners._state import (
-    base_digest,
-    check_can_be_written,
-    learner_tokenizer,
-    read_scikit_learn,
-    read_state,
-    write_scikit_learn,
-    write_state,
-)
+from ensemw2s.learners._skops import read_scikit_learn
+from ensemw2s.learners._state import check_can_be_written, read_state, write_state
 from ensemw2s.learners.base import TokenLearner, check_weak_learner
 from ensemw2s.learners.bigram import BigramLearner
 from ensemw2s.learners.hf_causal_lm import HFCausalLM
@@ -42,12 +36,9 @@ __all__ = [
     "check_weak_learner",
     "clear_model_cache",
     "isolated_rng",
-    "learner_tokenizer",
     "load_generation_config",
     "n_processes",
-    "part_content",
     "read_scikit_learn",
     "read_state",
-    "write_scikit_learn",
     "write_state",
 ]

@@ -19,22 +19,19 @@ from ensemw2s.exceptions import CheckpointError, WeakLearnerError
 from ensemw2s.learners._factories import factory_token, known_factory
 from ensemw2s.learners._html import ModelHTML
 from ensemw2s.learners._loading import TokenizerSource
-from ensemw2s.learners._saved_learner import SavedLearner
+from ensemw2s.learners._saved_hf_learner import SavedHFLearner
 
 if TYPE_CHECKING:
-    from ensemw2s.learners._adapters import AdapterHost, AdapterState
+    from ensemw2s.learners._adapters import AdapterHost
 
-__all__ = ["BASE_PARAMETERS", "HFLearner"]
-
-# Parameters that say which base a learner starts from; they are replaced where a base is included in what is saved.
-BASE_PARAMETERS = ("model", "revision", "gguf_file")
+__all__ = ["HFLearner"]
 
 # One thread at a time runs a model: scoring lets parts of it compute with other functions for a while. By model, since
 # copies of a learner may hold the same one.
 _LOCKS: WeakKeyDictionary[Any, ThreadLock] = WeakKeyDictionary()
 
 
-class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
+class HFLearner(ModelHTML, SavedHFLearner, BaseEstimator):
     """Base of `HFCausalLM` and `HFClassifier`, which have the parameters ``model``, ``tokenizer``, ``device``, …
 
     Attributes
@@ -48,12 +45,7 @@ class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
         Where an adapter is trained; its base is shared and not part of the learner.
     """
 
-    _derived = ("tokenizer_", "model_", "adapter_", "_shared_host", "_base_tensors", "_head", "_trains_all_weights")
-
-    tokenizer_: Any
     n_embeddings_: int | None
-    model_: Any
-    adapter_: AdapterState | None
 
     def lend_model(self) -> AbstractContextManager[Any]:
         """Context manager that gives the `transformers` or PEFT model with this learner's weights in place.
@@ -80,14 +72,6 @@ class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
             if isinstance(failure, KeyboardInterrupt):
                 failure.args = (f"{failure} The {type(self).__name__} in training is not fitted.".strip(),)
             raise
-
-    @abstractmethod
-    def _load_untrained(self) -> tuple[Any, list[str]]:
-        """The untrained model of the present parameters, on the CPU, and its modules without trained weights."""
-
-    @abstractmethod
-    def _revive(self) -> None:
-        """Derive what `fit` had derived, from the parameters and the fitted attributes of a saved learner."""
 
     def __sklearn_clone__(self) -> Any:
         # Handed on, not copied: learners of one factory share a base, a large vocabulary is copied in seconds, and a
@@ -146,10 +130,6 @@ class HFLearner(ModelHTML, SavedLearner, BaseEstimator):
         """Hash of the base that this learner has, or had before it travelled here."""
         host = getattr(self, "_shared_host", None)
         return getattr(self, "_base_tensors", None) if host is None else _base_tensors(host)
-
-    @abstractmethod
-    def _adapter_config(self) -> Any:
-        """The `peft.PeftConfig` of the present parameters."""
 
     @abstractmethod
     def _find_host(self) -> AdapterHost:

@@ -18,9 +18,16 @@ from ensemw2s._temporary import temporary_folder
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._gguf_header import check_gguf
-from ensemw2s.storage import links_of, open_plain, parse_json, read_file
+from ensemw2s.storage import StoredFolder, links_of, open_plain, parse_json, read_file
 
-__all__ = ["ModelFolder", "check_on_hub", "files_read", "looked_through", "refuse_adapter"]
+__all__ = [
+    "ModelFolder",
+    "check_on_hub",
+    "compare_files",
+    "looked_through",
+    "refuse_adapter",
+    "refuse_stored_adapter",
+]
 
 _CONTENT = {".bpe", ".jinja", ".json", ".model", ".spm", ".tiktoken", ".txt", ".vocab"}
 _WEIGHTS = {".gguf", ".safetensors"}
@@ -62,10 +69,17 @@ class ModelFolder:
         return loaded
 
 
-def files_read(loaded: Any) -> dict[str, str] | None:
-    """SHA-256 of the small files that a model or tokenizer was made of; None if it comes from no folder."""
+def compare_files(stored: StoredFolder, name: str, loaded: Any) -> None:
+    """Compare the small files that a model or tokenizer was made of with those that were saved in a folder.
+
+    Raises
+    ------
+    CheckpointError
+        If one has been replaced since the folder was verified; its weights are compared as tensors.
+    """
     found = getattr(loaded, "_ensemw2s_files", None)
-    return found if isinstance(found, dict) else None
+    if isinstance(found, dict):
+        stored.part(name).compare(found)
 
 
 @contextmanager
@@ -126,6 +140,12 @@ def refuse_adapter(folder: ModelFolder) -> None:
             f"{folder.source} holds an adapter beside a model, which would lead to another one. Pass the folder of a "
             f"model; HFCausalLM.from_peft reads adapters."
         )
+
+
+def refuse_stored_adapter(stored: StoredFolder, name: str) -> None:
+    """The same of a folder in a saved one."""
+    if f"{name}/adapter_config.json" in stored.files:
+        raise CheckpointError(f"{stored.path / name} holds an adapter beside a model. Do not use it.")
 
 
 def check_on_hub(model: str, revision: str | None, gguf_file: str | None) -> None:

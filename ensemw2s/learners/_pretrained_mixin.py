@@ -2,22 +2,71 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sklearn.base import clone
+
+from ensemw2s._temporary import temporary_folder
+from ensemw2s.learners._reading import LearnerReader
 from ensemw2s.learners._saved_object import SavedObject
+from ensemw2s.learners._saving import LearnerWriter
+from ensemw2s.learners._skops import check_skops, read_scikit_learn, write_scikit_learn
 from ensemw2s.storage import StoredFolder
 
-if TYPE_CHECKING:
-    from ensemw2s.learners._reading import LearnerReader
-    from ensemw2s.learners._saving import LearnerWriter
+__all__ = ["Checkpointed", "PretrainedMixin"]
 
-__all__ = ["PretrainedMixin"]
-
-_UNSAVED = ("checkpoint_dir", "on_locked")  # of this machine
+_SKOPS, _BY_SKOPS = "estimator.skops", "by skops"
 
 
-class PretrainedMixin(SavedObject):
+class Checkpointed(SavedObject):
+    """One that a checkpoint keeps without its parameters, which are known there; others are kept by skops."""
+
+    def _check_can_be_written(self, name: str) -> None:
+        """Raise a TypeError before training where `_write_state` would raise it afterwards."""
+        # A token learner holds before its training what it holds after it, such as its tokenizer.
+        if hasattr(self, "initialize") and hasattr(self, "token_logits"):
+            with temporary_folder("estimator") as folder:
+                clone(self).initialize()._write_learned(Path(folder), name)
+
+    def _write_state(self, folder: Path, name: str) -> dict[str, Any]:
+        """Write what training made of it into an empty folder, and return its record; `name` is said in an error."""
+        try:
+            return self._write_learned(folder, name)
+        except TypeError as error:  # an attribute that only training has shown
+            unwritten = error
+        shutil.rmtree(folder)
+        folder.mkdir()
+        try:
+            check_skops(self, name)
+            write_scikit_learn(self, folder / _SKOPS, name, like=clone(self))
+        except TypeError:
+            raise unwritten from None
+        return {_BY_SKOPS: True}
+
+    def _write_learned(self, folder: Path, name: str) -> dict[str, Any]:
+        """Write what was learned, without the parameters but those that hold fitted estimators; return its record."""
+        writer = LearnerWriter(folder, include_base=False, include_functions=True, owner=f"{name}.")
+        fitted = {key: value for key, value in self._own_parameters().items() if _holds_fitted(value)}
+        return {
+            "parameters": writer.encode_all(fitted),  # as a Pipeline's steps do
+            "state": writer.encode_all(self._saved_state()),
+            **writer.shared(),
+        }
+
+    def _read_state(self, record: dict[str, Any], stored: StoredFolder, place: str) -> Any:
+        """The fitted estimator of `_write_state`, which this one becomes, from the folder `place`."""
+        if record.get(_BY_SKOPS):
+            return read_scikit_learn(stored, f"{place}/{_SKOPS}", like=self)
+        reader = LearnerReader(LearnerReader(stored, record).within(place).stored, record)
+        for key, value in reader.decode_all(record["parameters"]).items():
+            setattr(self, key, value)
+        self._restore_state(reader.decode_all(record["state"]))
+        return self
+
+
+class PretrainedMixin(Checkpointed):
     """Lets an estimator of one's own be saved, by itself, in an ensemble, in a `W2SPipeline` or in a checkpoint.
 
     Derive from it and from scikit-learn's ``BaseEstimator``. What is written are the constructor's parameters and the
@@ -49,44 +98,6 @@ class PretrainedMixin(SavedObject):
     ...     Majority.from_pretrained(f"{folder}/majority").predict([[3]])
     array(['yes'], dtype='<U3')
     """
-
-    _record = "object.json"
-
-    def _write_part(self, writer: LearnerWriter) -> dict[str, Any]:
-        parameters = self.get_params(deep=False) if hasattr(self, "get_params") else {}
-        # First what was trained: it has the bases that parameters refer to.
-        state = {name: writer.encode(value, name) for name, value in self._saved_state().items()}
-        encoded = {name: writer.encode(value, name) for name, value in parameters.items() if name not in _UNSAVED}
-        return {"parameters": encoded, "state": state}
-
-    @classmethod
-    def _read_part(cls, reader: LearnerReader, content: dict[str, Any]) -> Any:
-        made = cls(**{name: reader.decode(value) for name, value in content["parameters"].items()})
-        made._restore_state({name: reader.decode(value) for name, value in content["state"].items()})
-        return made
-
-    def _write_state(self, folder: Path, name: str) -> dict[str, Any]:
-        """Write what was learned, without the parameters but those that hold fitted estimators; return its record."""
-        from ensemw2s.learners._saving import LearnerWriter
-
-        writer = LearnerWriter(folder, include_base=False, include_functions=True, owner=f"{name}.")
-        parameters = self.get_params(deep=False) if hasattr(self, "get_params") else {}
-        fitted = {key: value for key, value in parameters.items() if _holds_fitted(value)}  # as a Pipeline's steps do
-        return {
-            "parameters": {key: writer.encode(value, key) for key, value in fitted.items()},
-            "state": {key: writer.encode(value, key) for key, value in self._saved_state().items()},
-            **writer.shared(),
-        }
-
-    def _read_state(self, record: dict[str, Any], stored: StoredFolder, place: str) -> Any:
-        """Take over what `_write_state` wrote into the folder `place`."""
-        from ensemw2s.learners._reading import LearnerReader
-
-        reader = LearnerReader(LearnerReader(stored, record).within(place).stored, record)
-        for key, value in record["parameters"].items():
-            setattr(self, key, reader.decode(value))
-        self._restore_state({key: reader.decode(value) for key, value in record["state"].items()})
-        return self
 
 
 def _holds_fitted(value: Any) -> bool:

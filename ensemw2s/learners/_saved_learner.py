@@ -1,33 +1,148 @@
-"""Single learners that can be saved and loaded."""
+"""Learners as files: by themselves, as members, as parameters of others, and in checkpoints."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s.learners._saved_object import SavedObject
-
-if TYPE_CHECKING:
-    from ensemw2s.learners._reading import LearnerReader
-    from ensemw2s.learners._saving import LearnerWriter
+from ensemw2s._validation import shorten
+from ensemw2s.learners._pretrained_mixin import Checkpointed
+from ensemw2s.learners._reading import BASE_PARAMETERS, LearnerReader
+from ensemw2s.learners._saving import LearnerWriter
+from ensemw2s.storage import StoredFolder, class_name, decode, encode, require_known
 
 __all__ = ["SavedLearner"]
 
 _MEMBER = "member"
 
 
-class SavedLearner(SavedObject):
-    """A learner of ensemw2s, saved as an ensemble's member is."""
+class SavedLearner(Checkpointed):
+    """A learner of ensemw2s: its JSON names its base, and what training made of it are files."""
 
+    _stored_under = "$learner"
     _record = "learner.json"
     _checks_fitted = True
+    _holds_tensors = True
+
+    tokenizer_: Any
+
+    @abstractmethod
+    def _given_tokenizer(self) -> Any:
+        """The tokenizer that a learner with these parameters has."""
+
+    @abstractmethod
+    def _write_training(self, folder: Path, name: str, encoded: Callable[[Any, str], Any]) -> dict[str, Any]:
+        """Write what training made of it into a folder, and return its record; `encoded` makes JSON of an attribute."""
+
+    @abstractmethod
+    def _read_training(
+        self,
+        record: dict[str, Any],
+        stored: StoredFolder,
+        place: str,
+        check_base: Callable[[], None],
+        decoded: Callable[[Any], Any],
+    ) -> None:
+        """Put what `_write_training` wrote into a learner that has its parameters and its tokenizer.
+
+        Parameters
+        ----------
+        check_base : callable
+            Called before an adapter is read.
+        decoded : callable
+            Makes an attribute of JSON.
+        """
+
+    def _check_base(self, reader: LearnerReader, number: Any) -> None:
+        """Compare the base with that which the members were trained on."""
+
+    def _described(self, writer: LearnerWriter, name: str, *, trained: bool) -> tuple[int | None, dict[str, Any]]:
+        """Number of the base, and the parameters beside it.
+
+        Parameters
+        ----------
+        trained : bool
+            Whether training is over, which callbacks are for.
+        """
+        return None, self.get_params(deep=False)  # type: ignore[attr-defined]
 
     def _write_part(self, writer: LearnerWriter) -> dict[str, Any]:
         check_is_fitted(self, "tokenizer_")
-        writer.refuse_callbacks(self, "")
-        return {"member": writer.member(self, _MEMBER)}
+        self._refuse_callbacks(writer, "")
+        return {"member": self._as_member(writer, _MEMBER)}
 
     @classmethod
     def _read_part(cls, reader: LearnerReader, content: dict[str, Any]) -> Any:
-        return reader.member(content["member"], _MEMBER, kind=cls)
+        return cls._read_member(reader, content["member"], _MEMBER)
+
+    def _encoded(self, writer: LearnerWriter, name: str) -> dict[str, Any]:
+        if not hasattr(self, "tokenizer_"):
+            return self._as_estimator(writer, name)
+        place = writer.new_place()
+        return {"$member": {"place": place, **self._as_member(writer, place)}}
+
+    def _as_estimator(self, writer: LearnerWriter, name: str, *, trained: bool = False) -> dict[str, Any]:
+        require_known(self, f"{writer.owner}{name}")
+        base, parameters = self._described(writer, name, trained=trained)
+        encoded = writer.encode_all(parameters, name)
+        return {"$learner": {"class": class_name(type(self)), "base": base, "parameters": encoded}}
+
+    @classmethod
+    def _decoded(cls, reader: LearnerReader, content: dict[str, Any]) -> Any:
+        parameters = reader.decode_all(content["parameters"])
+        if not set(parameters).isdisjoint(BASE_PARAMETERS):
+            raise ValueError(f"the base of {content['class']} is named twice")
+        base = {} if content["base"] is None else reader.base(content["base"])
+        taken = set(cls._get_param_names())  # type: ignore[attr-defined]
+        learner = cls(**parameters, **{name: value for name, value in base.items() if name in taken})
+        for name, value in base.items():
+            if name not in taken:  # a class that names its model itself; here it is where the files are
+                setattr(learner, name, value)
+        return learner
+
+    def _as_member(self, writer: LearnerWriter, place: str) -> dict[str, Any]:
+        return {
+            "learner": self._as_estimator(writer, "estimator", trained=True),
+            "tokenizer": writer.tokenizer(self.tokenizer_),
+            **self._write_training(writer.folder / place, place, writer.encode),
+        }
+
+    @classmethod
+    def _read_member(cls, reader: LearnerReader, record: dict[str, Any], place: str) -> Any:
+        described = record["learner"]["$learner"]
+        learner = cls._decoded(reader, described)
+        learner.tokenizer_ = reader.tokenizer(record["tokenizer"])
+        learner._read_training(
+            record, reader.stored, place, lambda: learner._check_base(reader, described["base"]), reader.decode
+        )
+        return learner
+
+    def _refuse_callbacks(self, writer: LearnerWriter, name: str) -> None:
+        """Raise a TypeError where a learner that is to be trained again has callbacks."""
+        callbacks = getattr(self, "callbacks", ())
+        if len(callbacks) == 0:
+            return
+        whose = f"{writer.owner}{name}".strip(".")
+        path, call = (f"{whose}.callbacks", f"{whose}.set_params") if whose else ("callbacks", "set_params")
+        raise TypeError(
+            f"{path} cannot be saved. Got {shorten(callbacks)}; only a further fit needs them. Call "
+            f"{call}(callbacks=()), save, and pass them again after loading."
+        )
+
+    def _check_can_be_written(self, name: str) -> None:
+        """All of it can be."""
+
+    def _write_state(self, folder: Path, name: str) -> dict[str, Any]:
+        return self._write_training(folder, name, encode)
+
+    def _read_state(self, record: dict[str, Any], stored: StoredFolder, place: str) -> Any:
+        self.tokenizer_ = self._given_tokenizer()
+        self._read_training(record, stored, place, lambda: self._check_recorded(record, stored.path / place), decode)
+        return self
+
+    def _check_recorded(self, record: dict[str, Any], path: Path) -> None:
+        """Compare the base with that of `_write_state`."""

@@ -2,56 +2,65 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.storage import (
-    MALFORMED,
-    Pretrained,
-    StoredFolder,
-    UnknownClassError,
-    class_name,
-    require_known,
-    write_json,
-)
+from ensemw2s.learners._reading import LearnerReader
+from ensemw2s.learners._saving import LearnerWriter
+from ensemw2s.storage import MALFORMED, Pretrained, StoredFolder, UnknownClassError, class_name, write_json
 
-if TYPE_CHECKING:
-    from ensemw2s.learners._reading import LearnerReader
-    from ensemw2s.learners._saving import LearnerWriter
+__all__ = ["UNSAVED", "SavedObject"]
 
-__all__ = ["SavedObject", "part_content"]
+UNSAVED = ("checkpoint_dir", "on_locked")  # parameters that speak of this machine
 
 
 class SavedObject(Pretrained):
     """An estimator that is one JSON record and the files of its learners, by itself or as a part of another."""
 
-    _record: str
+    _stored_under = "$part"
+    _record = "object.json"
     """Name of the file with the record."""
 
-    @abstractmethod
     def _write_part(self, writer: LearnerWriter) -> dict[str, Any]:
         """Write the learners, and return all else as JSON; bases and tokenizers are the writer's."""
+        # First what was trained: it has the bases that parameters refer to.
+        state = writer.encode_all(self._saved_state())
+        kept = {name: value for name, value in self._own_parameters().items() if name not in UNSAVED}
+        return {"parameters": writer.encode_all(kept), "state": state}
 
     @classmethod
-    @abstractmethod
     def _read_part(cls, reader: LearnerReader, content: dict[str, Any]) -> Any:
         """The estimator from what `_write_part` returned."""
+        made = cls(**reader.decode_all(content["parameters"]))
+        made._restore_state(reader.decode_all(content["state"]))
+        return made
+
+    def _own_parameters(self) -> dict[str, Any]:
+        return self.get_params(deep=False) if hasattr(self, "get_params") else {}
+
+    def _encoded(self, writer: LearnerWriter, name: str) -> dict[str, Any]:
+        return writer.part(self, writer.new_place(), name)
+
+    @classmethod
+    def _decoded(cls, reader: LearnerReader, content: dict[str, Any]) -> Any:
+        return cls._read_part(reader.within(content["place"]), content)
+
+    def _as_estimator(self, writer: LearnerWriter, name: str) -> dict[str, Any]:
+        return writer.part(self, name, name)
+
+    def _as_member(self, writer: LearnerWriter, place: str) -> dict[str, Any]:
+        return {"learner": writer.part(self, place, place)}
 
     def _write_files(self, folder: Path, include_base: bool) -> list[dict[str, Any]]:
-        from ensemw2s.learners._saving import LearnerWriter
-
         writer = LearnerWriter(folder, include_base=include_base)
-        content = part_content(self, writer, type(self).__name__)
+        content = writer.content(self, type(self).__name__)
         shared = writer.shared()
         write_json(folder / self._record, {**content, **shared})
         return shared["bases"]
 
     @classmethod
     def _read_files(cls, stored: StoredFolder, base: Any) -> Any:
-        from ensemw2s.learners._reading import LearnerReader
-
         path, content = stored.file(cls._record), stored.json(cls._record)
         try:
             named = content.get("class", cls.__name__)
@@ -67,12 +76,6 @@ class SavedObject(Pretrained):
                 f"{path} is no {cls.__name__} that this version of ensemw2s can read ({error}). Save it again, with "
                 f"this version."
             ) from error
-
-
-def part_content(part: SavedObject, writer: LearnerWriter, name: str) -> dict[str, Any]:
-    """The record of an object whose class can be found again."""
-    require_known(part, name)
-    return {"class": class_name(type(part)), **part._write_part(writer)}
 
 
 def _is_called(kind: type, name: str) -> bool:

@@ -9,10 +9,13 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from ensemw2s.exceptions import BackendUnavailableError, CheckpointError
-from ensemw2s.storage import MALFORMED, writing
+from sklearn.base import BaseEstimator
 
-__all__ = ["check_skops", "read_skops", "write_skops"]
+from ensemw2s._validation import shorten
+from ensemw2s.exceptions import BackendUnavailableError, CheckpointError
+from ensemw2s.storage import MALFORMED, StoredFolder, writing
+
+__all__ = ["check_scikit_learn", "check_skops", "read_scikit_learn", "write_scikit_learn"]
 
 # What scikit-learn's juries and searches hold beside estimators; written in Python, and nothing but their attributes.
 _HARMLESS = {
@@ -23,27 +26,28 @@ _HARMLESS = {
 }
 
 
-def write_skops(path: Path, estimator: Any, name: str, *, like: Any = None) -> None:
-    """Write an estimator.
+def write_scikit_learn(estimator: Any, path: Path, name: str, *, like: Any = None) -> None:
+    """Write an estimator of scikit-learn, with its parameters.
 
     Parameters
     ----------
+    estimator : estimator
+        What to write.
     path : Path
         The file.
-    estimator : estimator
-        Of scikit-learn.
     name : str
         What to call it in an error.
     like : estimator, optional
-        Given where the file stays on this machine, see `read_skops`.
+        Given where the file stays on this machine, see `read_scikit_learn`.
 
     Raises
     ------
     BackendUnavailableError
         If skops is not installed.
     TypeError
-        If the estimator holds objects of types that skops does not trust.
+        If it is no estimator, or holds objects of types that skops does not trust.
     """
+    check_scikit_learn(estimator, name)
     skops = _skops(f"{name}, a {type(estimator).__name__}, is written")
     content = _dump(skops, estimator, name)
     foreign = _foreign(skops.get_untrusted_types(data=content), _own_types(skops, like, name))
@@ -53,8 +57,17 @@ def write_skops(path: Path, estimator: Any, name: str, *, like: Any = None) -> N
         path.write_bytes(content)
 
 
+def check_scikit_learn(estimator: Any, name: str) -> None:
+    """Raise a TypeError where something is no estimator of scikit-learn."""
+    if not isinstance(estimator, BaseEstimator):
+        raise TypeError(
+            f"{name} cannot be saved. Got {shorten(estimator)}; HFCausalLM, HFClassifier, BigramLearner, estimators of "
+            f"scikit-learn, and classes that derive from these or from PretrainedMixin are written."
+        )
+
+
 def check_skops(estimator: Any, name: str) -> None:
-    """Raise the TypeError of `write_skops` where an estimator that is not fitted could not be read back.
+    """Raise the TypeError of `write_scikit_learn` where an estimator that is not fitted could not be read back.
 
     It is written and read once, in memory, as a checkpoint would be.
     """
@@ -68,15 +81,15 @@ def check_skops(estimator: Any, name: str) -> None:
         raise _unreadable(estimator, name, f"it would come back as {type(found).__qualname__}")
 
 
-def read_skops(content: bytes, path: Path, *, like: Any = None) -> Any:
+def read_scikit_learn(stored: StoredFolder, name: str, *, like: Any = None) -> Any:
     """Read an estimator that holds nothing but types which skops trusts.
 
     Parameters
     ----------
-    content : bytes
-        Of the file.
-    path : Path
-        The file, named in an error.
+    stored : StoredFolder
+        Verified.
+    name : str
+        The file in it.
     like : estimator, optional
         Given where this machine has written the file, as in a checkpoint: the estimator with its parameters. All types
         of scikit-learn are trusted then, its trees among them, which from another's file could crash the process, and
@@ -89,6 +102,7 @@ def read_skops(content: bytes, path: Path, *, like: Any = None) -> Any:
     CheckpointError
         If the file is damaged, compressed, or holds other types; it lists them.
     """
+    content, path = stored.bytes(name), stored.file(name)
     skops = _skops(f"{path} is read")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:

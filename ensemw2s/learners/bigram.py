@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,15 @@ from ensemw2s._encoding import DEFAULT_PROMPT_TEMPLATE, PromptTemplate, frame_of
 from ensemw2s._fitted_html import FittedHTML
 from ensemw2s._html import facts, panel
 from ensemw2s._validation import as_texts, check_positive, check_weight
+from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._saved_learner import SavedLearner
+from ensemw2s.storage import StoredFolder, write_arrays
 from ensemw2s.tokenizers import byte_tokenizer
 from ensemw2s.tokens import TokenDataset
 
 __all__ = ["BigramLearner"]
+
+_LOG_PROBA = "log_proba.safetensors"
 
 
 class BigramLearner(FittedHTML, SavedLearner, BaseEstimator):
@@ -83,7 +88,7 @@ class BigramLearner(FittedHTML, SavedLearner, BaseEstimator):
         BigramLearner
         """
         check_positive(self.smoothing, "smoothing", most=1e100)
-        self.tokenizer_ = byte_tokenizer() if self.tokenizer is None else self.tokenizer
+        self.tokenizer_ = self._given_tokenizer()
         frame_of(self.prompt_template, self.tokenizer_)  # which a tokenizer without a chat template refuses
         n_vocabulary = n_ids(self.tokenizer_)
         counts = np.ones((n_vocabulary, n_vocabulary))  # (V, V)
@@ -145,6 +150,28 @@ class BigramLearner(FittedHTML, SavedLearner, BaseEstimator):
         ndarray of shape (B, L, V)
         """
         return self.log_proba_[np.asarray(input_ids)]
+
+    def _given_tokenizer(self) -> Any:
+        return byte_tokenizer() if self.tokenizer is None else self.tokenizer
+
+    def _write_training(self, folder: Path, name: str, encoded: Callable[[Any, str], Any]) -> dict[str, Any]:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_arrays(folder / _LOG_PROBA, {"log_proba": self.log_proba_})
+        return {"fitted": encoded(self._saved_state(), name)}
+
+    def _read_training(
+        self,
+        record: dict[str, Any],
+        stored: StoredFolder,
+        place: str,
+        check_base: Callable[[], None],
+        decoded: Callable[[Any], Any],
+    ) -> None:
+        self._restore_state(decoded(record["fitted"]))
+        file, shape = f"{place}/{_LOG_PROBA}", (n_ids(self.tokenizer_),) * 2
+        self.log_proba_ = stored.arrays(file).get("log_proba")
+        if self.log_proba_ is None or self.log_proba_.shape != shape:
+            raise CheckpointError(f"{stored.path / file} must hold log_proba of shape {shape}. Save it again.")
 
     def _fitted_html(self) -> str:
         if not hasattr(self, "log_proba_"):

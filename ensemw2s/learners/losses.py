@@ -8,13 +8,13 @@ remembers from step to step belongs into that function, not into the object, whi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ensemw2s._validation import check_integer, check_positive, check_real
-from ensemw2s.storage import Registered
+from ensemw2s._validation import check_integer, check_positive, check_real, shorten
+from ensemw2s.storage import Codec, Registered, decode, encode
 
 if TYPE_CHECKING:
     import torch
@@ -221,6 +221,24 @@ class ProductLoss(Registered, BaseEstimator):
             return _cross_entropy(logits, target)
 
         return loss
+
+
+class _LossCodec(Codec):
+    """The losses of this module, by name; those that derive from them are stored as any object."""
+
+    tag = "$loss"
+    kinds: ClassVar[dict[str, Any]] = {kind.__name__: kind for kind in (CrossEntropyLoss, LogConfLoss, ProductLoss)}
+
+    def knows(self, value: Any) -> bool:
+        return type(value) in self.kinds.values()
+
+    def write(self, value: Any, name: str, writer: Any) -> Any:
+        return {"class": type(value).__name__, "parameters": encode(value.get_params(), name)}
+
+    def read(self, content: Any, reader: Any) -> Any:
+        if content["class"] not in self.kinds:
+            raise ValueError(f"{shorten(content['class'])} is none of {', '.join(self.kinds)}")
+        return self.kinds[content["class"]](**decode(content["parameters"]))
 
 
 def balanced_labels(log_proba: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ensemw2s.storage._codec import CODECS, Codec
 from ensemw2s.storage._commit import commit_folder, commit_text
 from ensemw2s.storage._files import hash_file, links_of, open_plain, read_file, writing
 from ensemw2s.storage._hub import download_folder, open_pretrained
@@ -16,6 +17,7 @@ from ensemw2s.storage._registry import (
     UnknownClassError,
     class_name,
     find_class,
+    find_stored,
     fitted_attributes,
     parameter_names,
     require_known,
@@ -25,7 +27,9 @@ from ensemw2s.storage._tensors import read_tensors, write_arrays, write_tensors
 from ensemw2s.storage._values import decode, encode
 
 __all__ = [
+    "CODECS",
     "MALFORMED",
+    "Codec",
     "Journal",
     "PlacementError",
     "Pretrained",
@@ -44,6 +48,7 @@ __all__ = [
     "encode",
     "find_class",
     "find_code",
+    "find_stored",
     "fitted_attributes",
     "hash_file",
     "links_of",

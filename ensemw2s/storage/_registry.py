@@ -15,6 +15,7 @@ __all__ = [
     "UnknownClassError",
     "class_name",
     "find_class",
+    "find_stored",
     "fitted_attributes",
     "parameter_names",
     "require_known",
@@ -36,14 +37,20 @@ class Registered:
     A class is found by the name of its module and its own. It has to be defined before a file that names it is read.
     """
 
+    _stored_under = "$object"
+    """What stands before the JSON of such an object. A class that says it anew stores those that derive from it."""
     _derived: tuple[str, ...] = ()
     """Attributes that are no part of the state: they follow from the others, or are in files of their own."""
     _checks_fitted = False
     """Whether the attributes of this package's estimators have the meaning that they have there."""
+    _holds_tensors = False
+    """Whether it will hold, once it is fitted, what skops cannot store."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         _CLASSES.setdefault(class_name(cls), []).append(weakref.ref(cls))
+        if "_stored_under" in vars(cls):
+            _ROOTS[cls._stored_under] = cls
 
     def _saved_state(self) -> dict[str, Any]:
         """What `fit` has made, as numbers, texts, arrays, estimators, and containers of these.
@@ -55,6 +62,53 @@ class Registered:
     def _restore_state(self, state: dict[str, Any]) -> None:
         """Take over what `_saved_state` gave."""
         restore_attributes(self, state)
+
+    def _encoded(self, writer: Any, name: str) -> dict[str, Any]:
+        """This object as JSON; `writer`, a `LearnerWriter`, encodes what it holds."""
+        require_known(self, f"{writer.owner}{name}")
+        parameters, state = self.get_params(deep=False), self._saved_state()  # type: ignore[attr-defined]
+        return {
+            "$object": {
+                "class": class_name(type(self)),
+                "parameters": writer.encode_all(parameters, name),
+                "state": writer.encode_all(state, name),
+            }
+        }
+
+    @classmethod
+    def _decoded(cls, reader: Any, content: dict[str, Any]) -> Any:
+        """The object from the JSON of `_encoded`; `reader` is a `LearnerReader`."""
+        made = cls(**reader.decode_all(content["parameters"]))
+        made._restore_state(reader.decode_all(content["state"]))
+        return made
+
+    def _as_estimator(self, writer: Any, name: str) -> dict[str, Any]:
+        """JSON of what others are trained from."""
+        return self._encoded(writer, name)
+
+    def _as_member(self, writer: Any, place: str) -> dict[str, Any]:
+        """Write a fitted member of an ensemble into the folder `place`, and return its record."""
+        return {"learner": self._encoded(writer, place)}
+
+
+# Classes that say what they are stored under, by that.
+_ROOTS: dict[str, type[Registered]] = {Registered._stored_under: Registered}
+
+
+def find_stored(tag: str, content: Any) -> Any:
+    """The class of an object that stands under a tag, from the JSON that names it.
+
+    Raises
+    ------
+    ValueError
+        As `find_class`, or if nothing stands under this tag, or not the objects of this class.
+    """
+    if tag not in _ROOTS:
+        raise ValueError(f"{tag} is unknown")
+    kind = find_class(content["class"], _ROOTS[tag])
+    if kind._stored_under != tag:
+        raise ValueError(f"{content['class']} has files of its own")
+    return kind
 
 
 def class_name(kind: type) -> str:
