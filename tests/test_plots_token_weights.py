@@ -20,7 +20,7 @@ from ensemw2s import (
     byte_tokenizer,
     word_tokenizer,
 )
-from ensemw2s.plots._token_text import readable_tokens, width
+from ensemw2s.plots._tokens import readable_tokens, width
 
 X = ["<script>alert(1)</script> & more?", "Sky?", "Sea & sand?"]
 Y = ["R&D <script>", "blue", "blue & gold"]
