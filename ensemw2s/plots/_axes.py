@@ -13,7 +13,8 @@ __all__ = ["dodge", "draw_chance", "groups_width", "legend_beside", "name_groups
 
 _CHARACTER_INCHES = 0.075  # mean width of a character of 9 points
 _LEGEND_INCHES = 4.0
-_LEFT_FOR_AXES = 0.7  # of the width that axes have before a layout makes room for the legend
+_AXES_SHARE = 0.775  # of a figure's width, between matplotlib's default margins
+_LEFT_FOR_AXES = 0.7  # of that, when a layout has made room for the legend
 
 
 def pyplot(caller: str) -> Any:
@@ -26,7 +27,7 @@ def pyplot(caller: str) -> Any:
 
 
 def panels(ax: Any, shape: tuple[int, int], n: int, *, caller: str, figsize: tuple[float, float]) -> list[Any]:
-    """Return `n` axes to draw on.
+    """Return `n` axes to draw on, with lines at the values of y below what will be drawn.
 
     Parameters
     ----------
@@ -45,13 +46,17 @@ def panels(ax: Any, shape: tuple[int, int], n: int, *, caller: str, figsize: tup
     if ax is None:
         figure = plt.figure(figsize=figsize, layout="constrained")
         grid = figure.add_gridspec(*shape)
-        return [figure.add_subplot(cell) for cell in _cells(grid, n)]
-    if isinstance(ax, plt.Axes):
-        return [ax] if n == 1 else _split(ax, shape, n)
-    given = list(np.asarray(ax, dtype=object).ravel()) if isinstance(ax, Iterable) else [ax]
-    if len(given) != n or not all(isinstance(entry, plt.Axes) for entry in given):
-        raise ValueError(f"ax must be a matplotlib Axes or {n} of them, one per panel. Got {shorten(ax)} instead.")
-    return given
+        found = [figure.add_subplot(grid[place]) for place in range(n)]
+    elif isinstance(ax, plt.Axes):
+        found = [ax] if n == 1 else _split(ax, shape, n)
+    else:
+        found = list(np.asarray(ax, dtype=object).ravel()) if isinstance(ax, Iterable) else [ax]
+        if len(found) != n or not all(isinstance(entry, plt.Axes) for entry in found):
+            raise ValueError(f"ax must be a matplotlib Axes or {n} of them, one per panel. Got {shorten(ax)} instead.")
+    for panel in found:
+        panel.grid(axis="y", color="0.9", linewidth=0.8)
+        panel.set_axisbelow(True)
+    return found
 
 
 def _split(ax: Any, shape: tuple[int, int], n: int) -> list[Any]:
@@ -64,20 +69,27 @@ def _split(ax: Any, shape: tuple[int, int], n: int) -> list[Any]:
     # A layout engine finds the space between the panels by itself, and would add it to what is given here.
     space = None if ax.figure.get_layout_engine() else 0.35
     grid = GridSpecFromSubplotSpec(*shape, subplot_spec=place, wspace=space, hspace=space)
-    return [ax.figure.add_subplot(cell) for cell in _cells(grid, n)]
+    return [ax.figure.add_subplot(grid[place]) for place in range(n)]
 
 
-def _cells(grid: Any, n: int) -> list[Any]:
-    return [grid[index] for index in range(n)]
+def legend_beside(ax: Any, handles: Iterable[Any], bars: str = "") -> Any:
+    """Put a legend to the right of `ax`, where it hides neither data nor a title; None if there is nothing to name.
 
-
-def legend_beside(ax: Any, handles: Sequence[Any], title: str = "") -> Any:
-    """Put a legend to the right of `ax`, where it hides neither data nor a title; None if there is nothing to name."""
-    if not handles:
+    Parameters
+    ----------
+    ax : Axes
+        What it belongs to.
+    handles : iterable of artists
+        What it names; None is passed over.
+    bars : str, default=""
+        What the error bars are, if there are any.
+    """
+    named = [handle for handle in handles if handle is not None]
+    if not named:
         return None
     legend = ax.legend(
-        handles=list(handles),
-        title=title or None,
+        handles=named,
+        title=f"bars: {bars}" if bars else None,
         loc="upper left",
         bbox_to_anchor=(1.02, 1.0),
         borderaxespad=0.0,
@@ -93,7 +105,8 @@ def legend_beside(ax: Any, handles: Sequence[Any], title: str = "") -> Any:
 
 def groups_width(labels: Sequence[str]) -> float:
     """Inches of a new figure with a legend beside it in which `name_groups` need not slant most labels."""
-    wanted = _longest_line(labels) * _CHARACTER_INCHES / _LEFT_FOR_AXES / 0.775 - _LEGEND_INCHES / len(labels)
+    # The condition of `name_groups`, solved for the width of a group: the figure is that of all groups and the legend.
+    wanted = _longest_line(labels) * _CHARACTER_INCHES / _LEFT_FOR_AXES / _AXES_SHARE - _LEGEND_INCHES / len(labels)
     return float(np.clip(wanted, 2.0, 3.5)) * len(labels) + _LEGEND_INCHES
 
 

@@ -80,10 +80,11 @@ def pairs_of_frame(
     if rows.empty:
         raise ValueError(f"frame must hold one of the models {', '.join(models)}. Got none of them.")
     if sides == ["weak"]:
+        # A sweep's frame has a weak model once for each student that it teaches: one run all the same.
         rows = rows.drop_duplicates(["weak", "seed", "model", metric])
     refuse_duplicates(rows, [*sides, "seed", "model"])
 
-    short = {name: names for name in sides for names in [short_names(rows[name])]}
+    short = {side: short_names(rows[side]) for side in sides}
     keys, groups = [], []
     for key, group in rows.groupby(sides, sort=False, dropna=False):
         keys.append("\n→ ".join(short[side][name] for side, name in zip(sides, key, strict=True)))

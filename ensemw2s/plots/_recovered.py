@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from ensemw2s.report import W2SReport
 
-__all__ = ["Run", "recovered_gaps", "run_of_frame", "run_of_report"]
+__all__ = ["ModelScores", "recovered_gaps", "scores_of_frame", "scores_of_report"]
 
 
 @dataclass
-class Run:
+class ModelScores:
     """Scores of one pair by model, (n,) each, over test items or over seeds; nan where there is none."""
 
     scores: dict[str, np.ndarray]
@@ -29,7 +29,7 @@ class Run:
     chance: float = float("nan")
 
 
-def run_of_report(report: W2SReport) -> Run:
+def scores_of_report(report: W2SReport) -> ModelScores:
     """Right or wrong by test item; the noise is that of the report's own PGR."""
     from scipy.special import ndtri
 
@@ -38,10 +38,10 @@ def run_of_report(report: W2SReport) -> Run:
     if "weak" in scores and "oracle" in scores:
         gap, low, _ = report.difference("oracle", "weak")
         noise = max(gap - low, 0.0)
-    return Run(scores, noise, float(ndtri(0.5 + report.confidence_level / 2)), report.chance)
+    return ModelScores(scores, noise, float(ndtri(0.5 + report.confidence_level / 2)), report.chance)
 
 
-def run_of_frame(group: pandas.DataFrame, comparison: pandas.DataFrame | None = None) -> Run:
+def scores_of_frame(group: pandas.DataFrame, comparison: pandas.DataFrame | None = None) -> ModelScores:
     """Accuracies by seed, of one pair's rows of a sweep's frame; a comparison decides which gap counts."""
     table = group.pivot(index="seed", columns="model", values="accuracy")
     scores = {str(name): table[name].to_numpy(dtype=float) for name in table.columns}
@@ -53,11 +53,11 @@ def run_of_frame(group: pandas.DataFrame, comparison: pandas.DataFrame | None = 
         # Seeds may agree by chance, and then say less than their items.
         noise = _noise_over_items(group) if len(gap) < 2 else max(_noise_over_seeds(gap), _noise_over_items(group))
     chance = float(group["chance"].mean()) if "chance" in group.columns else float("nan")
-    return Run(scores, noise, chance=chance)
+    return ModelScores(scores, noise, chance=chance)
 
 
 def recovered_gaps(
-    runs: Sequence[Run], students: Sequence[str]
+    runs: Sequence[ModelScores], students: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, list[str]]]:
     """PGR of each pair's mean scores, half-length of its error bar, and why it is nan, by student."""
     pgr, error = ({name: np.full(len(runs), np.nan) for name in students} for _ in range(2))
@@ -80,7 +80,7 @@ def recovered_gaps(
     return pgr, error, reasons
 
 
-def _recovered(weak: np.ndarray, student: np.ndarray, oracle: np.ndarray, run: Run) -> tuple[float, str]:
+def _recovered(weak: np.ndarray, student: np.ndarray, oracle: np.ndarray, run: ModelScores) -> tuple[float, str]:
     scores = [float(values.mean()) for values in (weak, student, oracle)]
     pgr, reason = recovered_gap(*scores, noise=run.noise, chance=run.chance)
     if not reason:  # else a shorter one, for which there is room
@@ -128,6 +128,7 @@ def _jackknife_error(weak: np.ndarray, student: np.ndarray, oracle: np.ndarray) 
 
     nan for fewer than two, and where leaving one out closes the gap.
     """
+    # A ratio of means: the variances of its parts do not add up, since all models answered the same items.
     n = len(weak)
     gap = oracle.sum() - weak.sum() - (oracle - weak)  # (n,), each without one
     if n < 2 or (gap <= 0).any():

@@ -1,15 +1,31 @@
-"""Single tokens as text that can be read: blanks, line ends and lone bytes included."""
+"""Single tokens as text that can be read, and weighted tokens as HTML with their colours."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from html import escape
 from typing import Any
 
-__all__ = ["readable_token", "readable_tokens", "show_blanks", "width"]
+import numpy as np
+
+__all__ = ["as_html", "legend_weights", "readable_tokens", "show_blanks", "weight_colors", "width"]
 
 _SHOWN = {" ": "␣", "\n": "↵", "\r": "␍", "\t": "⇥"}
+
+# Light enough for dark text: its contrast with both ends is above 8 : 1.
+_LIGHTER, _EVEN, _HEAVIER = (np.array(rgb) for rgb in ((143, 193, 232), (255, 255, 255), (240, 163, 94)))
+_SMALLEST_SPAN = np.log2(1.1)  # weights this close to 1/n shall look alike
+
+_BOX = (
+    "color:#111;background:#fff;border:1px solid #ccc;padding:.6em .8em;max-width:60em;"
+    "font-family:sans-serif;font-size:14px;line-height:1.9"
+)
+_TOKEN = "color:#111;font-family:monospace;padding:.1em .15em;margin:0 1px;border:1px solid #ddd;white-space:pre"
+
+_LINE = "padding-left:2.6em;text-indent:-2.6em"  # what goes on in the next line stays under the tokens
+_ROUND = "display:inline-block;width:2.6em;text-indent:0"
 
 
 def readable_tokens(tokenizer: Any, ids: Iterable[int]) -> list[str]:
@@ -19,10 +35,10 @@ def readable_tokens(tokenizer: Any, ids: Iterable[int]) -> list[str]:
     digits in ⟨⟩.
     """
     special = set(tokenizer.all_special_ids)
-    return [readable_token(tokenizer, int(one), special) for one in ids]
+    return [_readable_token(tokenizer, int(one), special) for one in ids]
 
 
-def readable_token(tokenizer: Any, token_id: int, special: set[int]) -> str:
+def _readable_token(tokenizer: Any, token_id: int, special: set[int]) -> str:
     """Text of one token; special tokens keep their name."""
     raw = tokenizer.convert_ids_to_tokens(token_id)
     if token_id in special:
@@ -60,3 +76,60 @@ def _as_bytes(raw: str) -> str:
 
 def _as_byte(byte: int) -> str:
     return show_blanks(chr(byte)) if byte < 128 else f"⟨{byte:02X}⟩"
+
+
+def weight_colors(weights: np.ndarray, scale: np.ndarray) -> list[str]:
+    """Blue below 1, white at 1, orange above; both shades grow with the logarithm, up to the ends of `scale`."""
+    with np.errstate(divide="ignore"):
+        logs, ends = np.log2(weights), np.log2(scale[scale > 0])
+    # Each side has its own end: a token that all members know would otherwise leave no colour for the heavy ones.
+    down, up = max(-ends.min(initial=0.0), _SMALLEST_SPAN), max(ends.max(initial=0.0), _SMALLEST_SPAN)
+    shade = np.clip(np.where(logs < 0, logs / down, logs / up), -1.0, 1.0)
+    return [_hex(_EVEN + abs(one) * ((_HEAVIER if one > 0 else _LIGHTER) - _EVEN)) for one in shade]
+
+
+def legend_weights(weights: np.ndarray) -> list[tuple[float, str]]:
+    """Smallest weight, 1 and largest weight with their names, those that differ."""
+    named = [("lowest ", float(weights.min())), ("", 1.0), ("highest ", float(weights.max()))]
+    return [(value, name + _number(value)) for name, value in named if not name or _number(value) != "1"]
+
+
+def _number(value: float) -> str:
+    """Three digits are enough to compare weights."""
+    return f"{value:.3g}"
+
+
+def as_html(prompts: Sequence[str], rows: Sequence[Sequence[str]], weights: np.ndarray, rounds: Sequence[int]) -> str:
+    """One block per question, one line of coloured tokens per round; every text is escaped."""
+    swatches = legend_weights(weights)
+    colors = weight_colors(np.array([value for value, _ in swatches]), weights)
+    legend = " ".join(_token_html(text, color, "") for (_, text), color in zip(swatches, colors, strict=True))
+    blocks, start = [], 0
+    for prompt, tokens in zip(prompts, rows, strict=True):
+        end = start + len(tokens)
+        lines = []
+        for t, weight in zip(rounds, weights[:, start:end], strict=True):
+            cells = zip(tokens, weight_colors(weight, weights), weight, strict=True)
+            spans = "".join(
+                _token_html(text, color, f"{_number(float(one))} / n before round {t}") for text, color, one in cells
+            )
+            lines.append(f'<div style="{_LINE}"><span style="{_ROUND}">D<sub>{t}</sub></span>{spans}</div>')
+        blocks.append(
+            f'<div style="margin-top:.8em"><div style="white-space:pre-wrap;line-height:1.4">{escape(prompt)}</div>'
+            f"{''.join(lines)}</div>"
+        )
+        start = end
+    return (
+        f'<div class="ensemw2s-token-weights" style="{_BOX}">'
+        f"<div>weight of each answer token, in units of 1/n: {legend}</div>{''.join(blocks)}</div>"
+    )
+
+
+def _token_html(text: str, color: str, title: str) -> str:
+    hint = f' title="{escape(title)}"' if title else ""
+    # The break opportunity between tokens lets a long answer wrap.
+    return f'<span style="{_TOKEN};background:{color}"{hint}>{escape(text)}</span><wbr>'
+
+
+def _hex(rgb: np.ndarray) -> str:
+    return "#" + "".join(f"{round(float(part)):02x}" for part in rgb)

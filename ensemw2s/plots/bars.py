@@ -212,13 +212,8 @@ class W2SBarDisplay:
         name_groups(axes, self.pairs)
         axes.set_ylabel(_TITLES[self.metric])
         axes.set_ylim(bottom=0.0)
-        axes.grid(axis="y", color="0.9", linewidth=0.8)
-        axes.set_axisbelow(True)
-        handles = list(self.bars_.values())
         self.chance_line_ = draw_chance(axes, self.chance)
-        if self.chance_line_ is not None:
-            handles.append(self.chance_line_)
-        self.legend_ = legend_beside(axes, handles, f"bars: {self.interval}" if self.interval else "")
+        self.legend_ = legend_beside(axes, [*self.bars_.values(), self.chance_line_], self.interval)
         return self
 
     def _draw_interval(self, name: str, x: np.ndarray) -> None:

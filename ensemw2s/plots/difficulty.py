@@ -167,9 +167,7 @@ class DifficultyDisplay:
         axes.set(xlabel="difficulty rating (larger is harder)", ylabel="questions")
         axes.set_xlim(self.bin_edges_[0], self.bin_edges_[-1])
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(axis="y", color="0.9", linewidth=0.8)
-        axes.set_axisbelow(True)
-        self.legend_ = legend_beside(axes, list(self.bars_.values()) if self.parts else [])
+        self.legend_ = legend_beside(axes, self.bars_.values() if self.parts else ())
         return self
 
     def _rows(self, rows: Any, name: str) -> np.ndarray:

@@ -12,7 +12,7 @@ from ensemw2s.plots._axes import dodge, draw_chance, groups_width, legend_beside
 from ensemw2s.plots._checks import check_columns, check_pairs, number_array
 from ensemw2s.plots._pairs import PairScores, check_reports, pairs_of_frame, pairs_of_reports
 from ensemw2s.plots._palette import GREY, MARKERS, MODEL_COLORS, MODEL_LABELS
-from ensemw2s.plots._recovered import Run, recovered_gaps, run_of_frame, run_of_report
+from ensemw2s.plots._recovered import ModelScores, recovered_gaps, scores_of_frame, scores_of_report
 
 if TYPE_CHECKING:
     import pandas
@@ -146,7 +146,7 @@ class PGRDisplay:
         """
         pyplot(f"{cls.__name__}.from_report")
         reports = check_reports(report, label)
-        return cls._from_runs(pairs_of_reports(reports, _MODELS), map(run_of_report, reports.values())).plot(ax)
+        return cls._from_runs(pairs_of_reports(reports, _MODELS), map(scores_of_report, reports.values())).plot(ax)
 
     @classmethod
     def from_frame(
@@ -188,10 +188,10 @@ class PGRDisplay:
         """
         pyplot(f"{cls.__name__}.from_frame")
         found = pairs_of_frame(frame, _MODELS, split=split, variant=variant)
-        return cls._from_runs(found, [run_of_frame(group, comparison) for group in found.groups]).plot(ax)
+        return cls._from_runs(found, [scores_of_frame(group, comparison) for group in found.groups]).plot(ax)
 
     @classmethod
-    def _from_runs(cls, found: PairScores, runs: Iterable[Run]) -> PGRDisplay:
+    def _from_runs(cls, found: PairScores, runs: Iterable[ModelScores]) -> PGRDisplay:
         trained = [name for name in _STUDENTS if np.isfinite(found.score[name]).any()]
         pgr, error, reasons = recovered_gaps(list(runs), trained)
         score = {name: values for name, values in found.score.items() if np.isfinite(values).any()}
@@ -227,13 +227,8 @@ class PGRDisplay:
         self._draw_pgr(lower, bottom, top)
         for panel in axes:
             name_groups(panel, self.pairs)
-            panel.grid(axis="y", color="0.9", linewidth=0.8)
-            panel.set_axisbelow(True)
         upper.tick_params(labelbottom=False)
-        handles: list[Any] = list(self.score_lines_.values())
-        if self.chance_line_ is not None:
-            handles.append(self.chance_line_)
-        self.legend_ = legend_beside(upper, handles, f"bars: {self.interval}" if self.interval else "")
+        self.legend_ = legend_beside(upper, [*self.score_lines_.values(), self.chance_line_], self.interval)
         return self
 
     def _draw_scores(self, panel: Any) -> None:

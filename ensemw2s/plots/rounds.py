@@ -235,8 +235,8 @@ class RoundsDisplay:
         for name, panel in zip(names, axes, strict=True):
             self._draw(panel, name, line_kw or {})
         with_bars = any(np.isfinite(self.sem[name]).any() for name in names if name in self.sem)
-        title = "bars: SEM over seeds" if with_bars else ""
-        self.legend_ = legend_beside(axes[columns - 1], self._handles(names[0]), title)
+        bars = "SEM over seeds" if with_bars else ""
+        self.legend_ = legend_beside(axes[columns - 1], self._handles(names[0]), bars)
         return self
 
     def _panel_names(self, quantities: str | Sequence[str] | None) -> list[str]:
@@ -273,8 +273,6 @@ class RoundsDisplay:
             self.chance_lines_ += [panel.axhline(level, color=GREY, linestyle=":", linewidth=1.2) for level in levels]
         panel.set(xlabel="boosting round t", ylabel=TITLES[name], xlim=(0.6, n_rounds + 0.4))
         panel.set_xticks(rounds[:: -(-n_rounds // 12)])
-        panel.grid(axis="y", color="0.9", linewidth=0.8)
-        panel.set_axisbelow(True)
 
     def _open_markers(self, panel: Any, name: str, line: int, place: np.ndarray, style: dict[str, Any]) -> None:
         if name not in self.n_runs:

@@ -13,8 +13,7 @@ from ensemw2s._inputs import check_questions, require_answers
 from ensemw2s._validation import as_texts, check_integer, shorten
 from ensemw2s.plots._axes import panels
 from ensemw2s.plots._checks import number_array
-from ensemw2s.plots._token_html import as_html, legend_weights, weight_colors
-from ensemw2s.plots._tokens import readable_tokens, show_blanks, width
+from ensemw2s.plots._tokens import as_html, legend_weights, readable_tokens, show_blanks, weight_colors, width
 from ensemw2s.tokens import TokenDataset
 
 __all__ = ["TokenWeightDisplay"]
