@@ -366,7 +366,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
 
     def _drop_long(self, rows: UsableRows, name: str, *models: Any, trained: bool = False) -> UsableRows:
         """The rows that fit into models, which are not trained yet, and whose answers they can be trained to write."""
-        checks = ("length_check", "writing_check") if trained else ("length_check",)
+        checks = ("_length_check", "_writing_check") if trained else ("_length_check",)
         lengths = [getattr(clone(model), check) for model in models for check in checks if hasattr(model, check)]
         return rows.drop_long(lengths, self.on_bad_row, name)
 

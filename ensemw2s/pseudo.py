@@ -128,7 +128,7 @@ class PseudoLabels:
         question, option = np.nonzero(proba > 0)
         answers = [X.choices[q][k] for q, k in zip(question, option, strict=True)]
         # With its options, where the student heeds them: what is chosen from them need not be written.
-        asked = X[question] if hasattr(student, "writing_check") else [X.prompts[q] for q in question]
+        asked = X[question] if hasattr(student, "_writing_check") else [X.prompts[q] for q in question]
         return student.fit(asked, answers, sample_weight=proba[question, option])
 
     def _fault(self, student: Any) -> str:
@@ -285,14 +285,14 @@ class PseudoLabeler(Registered, BaseEstimator):
         kind = self._kind(teacher, choices is not None)
         self._require_methods(teacher, kind, "teacher")
         if kind == "classes":
-            lengths = [teacher.length_check] if hasattr(teacher, "length_check") else []
+            lengths = [teacher._length_check] if hasattr(teacher, "_length_check") else []
             usable = usable_examples(X, on_bad_row=self.on_bad_row, lengths=lengths)
             return self._finish(usable, self._answer(kind, teacher, usable.X, kept), classes=teacher.classes_)
         if kind == "options":
-            lengths = [teacher.length_check] if hasattr(teacher, "length_check") else []
+            lengths = [teacher._length_check] if hasattr(teacher, "_length_check") else []
         else:
             settings = self.generation_kwargs or {}
-            lengths = [partial(teacher.room_check, **settings)] if hasattr(teacher, "room_check") else []
+            lengths = [partial(teacher._room_check, **settings)] if hasattr(teacher, "_room_check") else []
         usable = usable_questions(X, choices=choices, on_bad_row=self.on_bad_row, lengths=lengths)
         return self._finish(usable, self._answer(kind, teacher, usable.X, kept))
 
@@ -418,8 +418,8 @@ class PseudoLabeler(Registered, BaseEstimator):
 
 def _fit_on_texts(student: Any, X: Any, y: np.ndarray) -> Any:
     """Train on what a teacher wrote; what only another tokenizer can write is nothing that the user could mend."""
-    if hasattr(student, "writing_check"):
-        check, rows = student.writing_check(), RowFilter(len(y), "skip")
+    if hasattr(student, "_writing_check"):
+        check, rows = student._writing_check(), RowFilter(len(y), "skip")
         rows.apply(lambda places: as_texts(y[places], "answers", what="answer"))
         rows.apply(lambda places: check(of_checked_columns(_take(X.prompts, places), y[places], None), places))
         if rows.skipped:

@@ -217,7 +217,7 @@ def test_bad_lists_are_named_before_training(parameters, error, message):
 
 def test_lengths_are_not_asked_of_a_list_as_estimator():
     with pytest.raises(TypeError, match="pass a list as estimators="):
-        TokenAdaBoostGenerator([by_words(), by_bytes()]).check_lengths(QADataset(X, Y))
+        TokenAdaBoostGenerator([by_words(), by_bytes()])._check_lengths(QADataset(X, Y))
 
 
 @pytest.mark.parametrize(

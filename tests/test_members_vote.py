@@ -275,9 +275,9 @@ def test_whether_an_unfitted_list_has_errors_of_tokens_is_not_looked_up(monkeypa
 
 
 def test_a_list_that_reads_alike_has_common_tokens():
-    TokenAdaBoostGenerator(estimators=[by_words(), by_words()]).check_common_tokens()
+    TokenAdaBoostGenerator(estimators=[by_words(), by_words()])._check_common_tokens()
     with pytest.raises(ValueError, match=REASON + ".*no token is right or wrong for all"):
-        TokenAdaBoostGenerator(estimators=[by_words(), by_bytes()]).check_common_tokens()
+        TokenAdaBoostGenerator(estimators=[by_words(), by_bytes()])._check_common_tokens()
 
 
 # --- what is built on it ---------------------------------------------------------------------------------------------
@@ -330,9 +330,9 @@ def test_questions_have_to_fit_into_every_member(members):
     short.max_length_ = 20
     model = joined([members[0], short], [1.0, 1.0])
     with pytest.raises(ValueError, match=r"X\[0\] is 10 tokens long and leaves no room for max_new_tokens=12"):
-        model.room_check()(QADataset(["colour ?"]), np.array([0]))
+        model._room_check()(QADataset(["colour ?"]), np.array([0]))
     with pytest.raises(ValueError, match=r"Row 0 is|answer of row 0"):
-        model.length_check()(QADataset(["a question of more than twenty bytes ?"]), np.array([0]))
+        model._length_check()(QADataset(["a question of more than twenty bytes ?"]), np.array([0]))
 
 
 def test_a_single_generator_is_one_voice():

@@ -115,6 +115,18 @@ def test_methods_and_properties_of_ours_alone_are_looked_at():
     assert not members & {"TokenAdaBoostGenerator.get_params", "TokenAdaBoostGenerator.set_fit_request"}
 
 
+def test_a_booster_offers_what_a_user_calls_and_none_of_what_the_pipeline_asks_beforehand():
+    members = {name.partition(".")[2] for name in public_members("TokenAdaBoostGenerator")}
+    staged = {f"staged_{name}" for name in ("predict", "predict_proba", "score", "token_error", "token_weight")}
+    asked = {"predict", "predict_proba", "score", "credit", "generate", "answer_nll", "answer_error", "token_error"}
+    under = {"with_votes", "predict_under", "judge_under", "token_error_under", "mixture_"}
+    assert members == {"fit", "check_parameters", *asked, *staged, *under, *public_saving()}
+
+
+def public_saving() -> set[str]:
+    return {name.partition(".")[2] for name in public_members("PretrainedMixin")}
+
+
 @pytest.mark.parametrize("name", ensemw2s._PUBLIC)
 def test_public_name_is_the_name_of_the_thing(name):
     assert getattr(ensemw2s, name).__name__ == name

@@ -124,10 +124,10 @@ def cross_val_difficulty(
                 f"estimator must be a classifier, a generator with answer_error, a TokenLearner or a model id. "
                 f"Got {type(estimator).__name__} instead."
             )
-        if hasattr(estimator, "check_common_tokens"):
+        if hasattr(estimator, "_check_common_tokens"):
             _check_common_tokens(estimator)
-        if hasattr(estimator, "check_lengths"):
-            estimator.check_lengths(X)
+        if hasattr(estimator, "_check_lengths"):
+            estimator._check_lengths(X)
     labels = question_groups(X, groups, near_duplicates=near_duplicates)
     folds = _folds(cv, X, y, labels, random_state)
 
@@ -170,7 +170,7 @@ def _score_fold(estimator: Any, X: Any, y: Any, X_scored: Any, y_scored: Any) ->
 
 def _check_common_tokens(estimator: Any) -> None:
     try:
-        estimator.check_common_tokens()
+        estimator._check_common_tokens()
     except ValueError as error:
         raise ValueError(
             f"estimator must have token errors, by which questions are rated. {error} Rate them by a single learner, "
@@ -186,7 +186,7 @@ def _check_classes(estimator: Any, X: Any, y: Any) -> NDArray[Any]:
         )
     if y is None:
         raise ValueError("y must hold the classes. Got None.")
-    lengths = [estimator.length_check] if hasattr(estimator, "length_check") else []
+    lengths = [estimator._length_check] if hasattr(estimator, "_length_check") else []
     usable_examples(X, y, lengths=lengths)
     classes = np.asarray(y)
     if classes.ndim != 1:

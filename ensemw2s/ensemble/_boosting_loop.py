@@ -99,9 +99,17 @@ def fit_rounds(booster: Any, problem: BoostingProblem, rounds: Rounds, finish: C
     rounds : Rounds
         With :math:`D_1`, and without a member.
     finish : callable
-        Makes the fitted attributes of `rounds`; called also if Ctrl-C ends them.
+        Makes the fitted attributes that are not those of every booster; called also if Ctrl-C ends the rounds.
     """
-    with own_modes(), rounds.finished_by(finish, booster), open_checkpoint(booster) as checkpoint:
+
+    def set_fitted() -> None:
+        booster.estimators_, booster.stop_reason_ = rounds.estimators, rounds.stop_reason
+        booster.estimator_weights_ = np.array(rounds.votes)
+        booster.estimator_errors_ = np.array(rounds.errors)
+        booster.prior_errors_ = np.array(rounds.priors)
+        finish()
+
+    with own_modes(), rounds.finished_by(set_fitted, booster), open_checkpoint(booster) as checkpoint:
         learners = problem.learners()
         random_state = checkpoint.begin(booster, learners, problem.row_digests, problem.base_digests)
         problem.start(check_random_state(random_state), checkpoint, rounds.weight)

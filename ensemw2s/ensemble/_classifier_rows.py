@@ -98,7 +98,7 @@ def check_rows(owner: Any, estimator: Any, X: Any, *, fitting: bool = False) -> 
 
 def usable_rows(estimator: Any, X: Any, y: Any, *, on_bad_row: str) -> UsableRows:
     """The rows that a weak learner can be trained on, before a model is."""
-    lengths = [clone(estimator).length_check] if hasattr(estimator, "length_check") else []  # of what will be trained
+    lengths = [clone(estimator)._length_check] if hasattr(estimator, "_length_check") else []  # of what will be trained
     texts, finite = reads_texts(estimator, X), reads_finite(estimator)
     table = input_tags(estimator).two_d_array
     return usable_examples(X, y, texts=texts, table=table, finite=finite, on_bad_row=on_bad_row, lengths=lengths)

@@ -43,7 +43,7 @@ __all__ = ["BaseTokenGenerator", "has_common_tokens"]
 def has_common_tokens(generator: BaseTokenGenerator) -> bool:
     """Whether a token is right or wrong for all members; an AttributeError says why not.
 
-    Before `fit` nobody knows without loading every tokenizer, see `BaseTokenGenerator.check_common_tokens`.
+    Before `fit` nobody knows without loading every tokenizer, see `BaseTokenGenerator._check_common_tokens`.
     """
     if hasattr(generator, "estimators_"):
         joined = generator._join()
@@ -443,61 +443,32 @@ class BaseTokenGenerator(BaseEnsemble):
         """The rows to train on, with parameter ``on_bad_row``; where options are scored too, they have to fit."""
         if self.on_bad_row != "skip":
             return usable_questions(X, y, choices, on_bad_row=self.on_bad_row)  # lengths show when it is tokenised
-        lengths = [lambda: training_check(self._untrained()), *([self.length_check] if with_options else [])]
+        lengths = [lambda: training_check(self._untrained()), *([self._length_check] if with_options else [])]
         return usable_questions(X, y, choices, on_bad_row=self.on_bad_row, lengths=lengths)
 
-    def check_lengths(self, questions: QADataset) -> None:
-        """Raise a ValueError that names the row where a question does not fit into the model.
+    def _check_lengths(self, questions: QADataset) -> None:
+        """Raise a ValueError that names the row where a question does not fit into the model that `fit` would train.
 
         Every option is looked at, or the answer where there are no options. Nothing is trained, and no weights of a
         hub id or folder are loaded.
-
-        Parameters
-        ----------
-        questions : QADataset
-            Questions to train on, to label or to test on.
         """
         fit_check(self._untrained())(questions, np.arange(len(questions)))
 
-    def length_check(self) -> LengthCheck:
-        """`check_lengths` as a function of questions and the numbers by which messages call them.
-
-        It is that of the fitted model, or of the model that `fit` would train.
-
-        Returns
-        -------
-        callable
-        """
+    def _length_check(self) -> LengthCheck:
+        """The same as a function of questions and the numbers by which messages call them; of the fitted model."""
         return fit_check(self._join().readers if hasattr(self, "estimators_") else self._untrained())
 
-    def writing_check(self) -> LengthCheck:
-        """A function of questions and their numbers that raises a ValueError where `fit` would refuse an answer.
-
-        It is one that comes back as another text from its tokens, or that ends within them.
-
-        Returns
-        -------
-        callable
-        """
+    def _writing_check(self) -> LengthCheck:
+        """Whether `fit` would refuse an answer, which comes back as another text from its tokens or ends within."""
         return writing_check(self._untrained())
 
-    def room_check(self, **generation_kwargs: Any) -> LengthCheck:
-        """A function of questions and their numbers that raises a ValueError where `generate` would have no room.
-
-        Parameters
-        ----------
-        **generation_kwargs : object
-            As in `generate`.
-
-        Returns
-        -------
-        callable
-        """
+    def _room_check(self, **generation_kwargs: Any) -> LengthCheck:
+        """Whether `generate` would have no room, with these keywords."""
         check_is_fitted(self, "estimators_")
         n_new = n_new_tokens(with_length(generation_kwargs, self.max_new_tokens_))
         return room_check(self._join().readers, n_new)
 
-    def check_common_tokens(self) -> None:
+    def _check_common_tokens(self) -> None:
         """Raise a ValueError that says why, where no token is right or wrong for all members.
 
         Nothing is trained, and no weights of a hub id or folder are loaded.

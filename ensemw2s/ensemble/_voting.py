@@ -227,17 +227,13 @@ class BaseVotingClassifier(ClassifierMixin, BaseEnsemble):
         """
         return class_credit(self._mean(X), self.classes_, y)
 
-    def length_check(self) -> LengthCheck:
-        """A function of texts and their numbers that raises a ValueError where a text does not fit into the model.
+    def _length_check(self) -> LengthCheck:
+        """What raises a ValueError where a text does not fit into the model, by texts and their numbers.
 
         It is that of the fitted members, or of the model that `fit` would train; other learners take all texts.
-
-        Returns
-        -------
-        callable
         """
         learner = self.estimators_[0] if hasattr(self, "estimators_") else self._weak_learner()
-        return learner.length_check() if hasattr(learner, "length_check") else lambda texts, numbers: None
+        return learner._length_check() if hasattr(learner, "_length_check") else lambda texts, numbers: None
 
     def predict_under(self, votes: Any, X: Any) -> list[np.ndarray]:
         """`predict` under several vote vectors, for the price of one pass per member.

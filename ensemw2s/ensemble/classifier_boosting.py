@@ -202,11 +202,6 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
 
         def finish() -> None:
             self.classes_ = problem.classes
-            self.estimators_ = rounds.estimators
-            self.estimator_weights_ = np.array(rounds.votes)
-            self.estimator_errors_ = np.array(rounds.errors)
-            self.prior_errors_ = np.array(rounds.priors)
-            self.stop_reason_ = rounds.stop_reason
             self.skipped_rows_ = usable.skipped
 
         fit_rounds(self, problem, rounds, finish)

@@ -244,12 +244,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         def finish() -> None:
             self.pretrained_errors_ = problem.pretrained_errors
             self.pretrained_error_ = float(problem.pretrained_errors.max())
-            self.estimators_ = rounds.estimators
-            self.estimator_weights_ = np.array(rounds.votes)
-            self.estimator_errors_ = np.array(rounds.errors)
-            self.prior_errors_ = np.array(rounds.priors)
             self.picks_ = np.array(rounds.picks)
-            self.stop_reason_ = rounds.stop_reason
             self.token_weight_ = spread_together([units[pick] for pick in rounds.picks], rounds.weight)
             self.max_new_tokens_ = max(int(unit.tokens.answer_lengths.max()) for unit in units)
             self.skipped_rows_ = usable.skipped

@@ -132,8 +132,8 @@ def _train_weak(settings: Settings, run: Run, store: ResultStore, rounds: Path |
     validation = task.part(rows.validation) if len(rows.validation) else None
     learner = run.weak.build(task, run.seed, variant.learner)
     booster = task.booster(learner, {**variant.booster, "random_state": run.seed, "checkpoint_dir": rounds})
-    for part in (hard, test) if hasattr(booster, "check_lengths") else ():
-        booster.check_lengths(part.X)
+    for part in (hard, test) if hasattr(booster, "_check_lengths") else ():
+        booster._check_lengths(part.X)
     booster.fit(easy.X, easy.y)
     return {
         "votes": booster.estimator_weights_.tolist(),
@@ -232,8 +232,8 @@ def _train_student(
     part: Part = task.part(rows.strong if name == "strong" else np.sort(np.concatenate([rows.weak, rows.validation])))
     test = task.part(rows.test)
     student = task.student(run.strong.build(task, run.seed))
-    for questions in (part.X, test.X) if hasattr(student, "check_lengths") else ():
-        student.check_lengths(questions)
+    for questions in (part.X, test.X) if hasattr(student, "_check_lengths") else ():
+        student._check_lengths(questions)
     collapsed = False
     if labels is None:
         student = student.fit(part.X, part.y)

@@ -319,15 +319,11 @@ class HFClassifier(ClassifierMixin, HFLearner):
         check_same_length(X, y, "X", "y")
         return class_credit(self.predict_log_proba(X), self.classes_, y)
 
-    def length_check(self) -> Callable[[Sequence[str], Sequence[int]], object]:
-        """A function of texts and their numbers that raises a ValueError where a text does not fit into the model.
+    def _length_check(self) -> Callable[[Sequence[str], Sequence[int]], object]:
+        """What raises a ValueError where a text does not fit into the model, by texts and their numbers.
 
         It is that of the fitted model, or of the model that `fit` would train. Nothing is trained, and no weights of a
         hub id or folder are loaded.
-
-        Returns
-        -------
-        callable
         """
         if hasattr(self, "history_"):
             head, limit, known = self._head, self.max_length_, getattr(self, "n_embeddings_", None)
