@@ -17,9 +17,9 @@ from ensemw2s._encoding import (
     refuse_ends,
     refuse_other_texts,
 )
-from ensemw2s._rows import RowCheck, RowFilter
 from ensemw2s._usable import LengthCheck, UsableRows
 from ensemw2s._validation import CheckedTexts, as_column, check_same_length, check_text, check_weight
+from ensemw2s._validation.rows import RowCheck, RowFilter
 from ensemw2s.datasets import QADataset, check_options, gold_option, of_checked_columns
 from ensemw2s.tokens import TokenDataset
 

@@ -27,9 +27,9 @@ from ensemw2s import (
     word_tokenizer,
 )
 from ensemw2s._inputs import usable_questions
-from ensemw2s._rows import RowFilter
 from ensemw2s._usable import usable_examples
 from ensemw2s._validation import is_blank
+from ensemw2s._validation.rows import RowFilter
 
 BYTES = byte_tokenizer()
 WORDS = word_tokenizer(["a b c d", "Question: Answer:"])

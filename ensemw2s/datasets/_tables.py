@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ensemw2s._rows import is_missing
 from ensemw2s._validation import is_blank
+from ensemw2s._validation.rows import is_missing
 from ensemw2s.datasets._gold import gold_positions
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from ensemw2s._rows import check_labels, label_column
 from ensemw2s._validation import shorten
+from ensemw2s._validation.rows import check_labels, label_column
 
 __all__ = ["class_targets"]
 

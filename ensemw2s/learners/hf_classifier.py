@@ -15,9 +15,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._encoding import PromptTemplate, refuse_unknown
 from ensemw2s._modes import own_modes
-from ensemw2s._rows import check_labels, label_column
 from ensemw2s._ties import class_credit
 from ensemw2s._validation import as_id, as_texts, check_option, check_same_length, check_weight, dtype_name, shorten
+from ensemw2s._validation.rows import check_labels, label_column
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._adapters import AdapterHost, default_lora
 from ensemw2s.learners._distributed import current_launch
