@@ -213,7 +213,7 @@ def _texts(
     random_state: int,
     batch: int,
 ) -> Labels:
-    from ensemw2s.learners import isolated_rng
+    from ensemw2s._launch.rng import isolated_rng
 
     with isolated_rng(_seed(random_state, batch)):
         texts, finished = _write_answers(teacher, questions, generation_kwargs)

@@ -17,7 +17,7 @@ from ensemw2s._credit import credit
 from ensemw2s._estimators import as_booster, as_student, given_seed, leaves_seed_open, with_seed
 from ensemw2s._fingerprint import row_digests
 from ensemw2s._inputs import check_questions, require_answers, usable_questions
-from ensemw2s._modes import own_modes
+from ensemw2s._launch.modes import own_modes
 from ensemw2s._pipeline_html import PipelineHTML
 from ensemw2s._progress import progress_bar
 from ensemw2s._saved_pipeline import SavedPipeline

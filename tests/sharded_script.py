@@ -20,7 +20,7 @@ from tiny_models import ANSWERS, PROMPTS, TEMPLATE, tiny_llama, untrained_model
 from transformers import TrainerCallback
 
 from ensemw2s import FineTunedGenerator, HFCausalLM, HFClassifier, TokenAdaBoostGenerator, WeakLearnerError
-from ensemw2s.learners._sharding import shard
+from ensemw2s._launch.sharding import shard
 
 # 19 rows in batches of 8: the last batch does not go round.
 X = [f"{prompt} {number}" for number in range(5) for prompt in PROMPTS][:19]

@@ -515,7 +515,7 @@ def test_a_model_without_keys_and_values_is_refused():
 
 
 def test_a_sharded_base_is_refused(monkeypatch):
-    from ensemw2s.learners._distributed import Launch
+    from ensemw2s._launch.processes import Launch
 
     launch = Launch(2, 0, "cpu", sharded=True)
     monkeypatch.setattr("ensemw2s.learners.hf_causal_lm.current_launch", lambda device: launch)

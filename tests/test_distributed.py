@@ -8,8 +8,8 @@ import torch
 from peft import LoraConfig
 from tiny_models import tiny_llama
 
-from ensemw2s.learners._distributed import Launch, current_launch
-from ensemw2s.learners._sharding import shard
+from ensemw2s._launch.processes import Launch, current_launch
+from ensemw2s._launch.sharding import shard
 from ensemw2s.learners._trainer import FILLER, fill_rows
 
 ALONE = Launch(1, 0, "cpu", sharded=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ensemw2s._locks import ThreadLock
+from ensemw2s._launch.locks import ThreadLock
 from ensemw2s._validation import of_kind
 
 __all__ = ["ANY_TEXT", "encode", "n_ids", "padding_id", "refuse_unknown", "tokenize"]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ensemw2s._modes import own_modes
+from ensemw2s._launch.modes import own_modes
 from ensemw2s._progress import progress_bar
 from ensemw2s.boosting import estimator_weight, weighted_error
 from ensemw2s.boosting import reweight as updated_weight

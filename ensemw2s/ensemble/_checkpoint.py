@@ -11,11 +11,12 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from ensemw2s._fingerprint import versions
+from ensemw2s._launch.processes import n_processes
 from ensemw2s._validation import check_option, shorten
 from ensemw2s.ensemble._rounds import Rounds
 from ensemw2s.ensemble._settings import describe_parameters, seed_parameters
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners import check_can_be_written, n_processes, read_state, write_state
+from ensemw2s.learners import check_can_be_written, read_state, write_state
 from ensemw2s.storage import MALFORMED, Journal, class_name, decode, encode, write_arrays, write_json
 
 __all__ = ["Checkpoint", "check_checkpoint", "open_checkpoint"]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from ensemw2s.learners._distributed import n_processes
 from ensemw2s.learners._loading import load_generation_config
 from ensemw2s.learners._model_cache import clear_model_cache
 from ensemw2s.learners._pretrained_mixin import PretrainedMixin
 from ensemw2s.learners._reading import LearnerReader
-from ensemw2s.learners._rng import isolated_rng
 from ensemw2s.learners._saved_hf_learner import base_digest
 from ensemw2s.learners._saved_object import SavedObject
 from ensemw2s.learners._saving import LearnerWriter
@@ -35,9 +33,7 @@ __all__ = [
     "check_can_be_written",
     "check_weak_learner",
     "clear_model_cache",
-    "isolated_rng",
     "load_generation_config",
-    "n_processes",
     "read_scikit_learn",
     "read_state",
     "write_state",

@@ -181,7 +181,7 @@ def _digest(tensor: torch.Tensor) -> str:
     import torch
     from xxhash import xxh3_128_hexdigest
 
-    from ensemw2s.learners._distributed import local_part
+    from ensemw2s._launch.processes import local_part
 
     part = local_part(tensor.detach())
     what = f"{tensor.dtype} {tuple(tensor.shape)}"

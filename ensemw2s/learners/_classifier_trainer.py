@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ensemw2s.learners._distributed import current_launch
+from ensemw2s._launch.processes import current_launch
 from ensemw2s.learners._heads import Head
 from ensemw2s.learners._trainer import WeightedTrainer, fill_rows, run_training
 from ensemw2s.learners.losses import StudentLoss

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 from weakref import WeakValueDictionary, ref
 
-from ensemw2s._locks import ThreadLock
+from ensemw2s._launch.locks import ThreadLock
 
 __all__ = ["factory_token", "known_factory"]
 

@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._locks import ThreadLock
-from ensemw2s._modes import own_modes
+from ensemw2s._launch.locks import ThreadLock
+from ensemw2s._launch.modes import own_modes
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError, WeakLearnerError
 from ensemw2s.learners._factories import factory_token, known_factory

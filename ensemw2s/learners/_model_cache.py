@@ -11,10 +11,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from ensemw2s._locks import ThreadLock
+from ensemw2s._launch.locks import ThreadLock
+from ensemw2s._launch.rng import isolated_rng
 from ensemw2s.learners._adapter_config import spelling_of
 from ensemw2s.learners._loading import forget_tokenizers
-from ensemw2s.learners._rng import isolated_rng
 from ensemw2s.storage import MALFORMED
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from ensemw2s._launch.processes import Launch, current_launch, local_part
 from ensemw2s._temporary import temporary_folder
 from ensemw2s.exceptions import WeakLearnerError
-from ensemw2s.learners._distributed import Launch, current_launch, local_part
 from ensemw2s.learners._interrupts import Interrupts
 from ensemw2s.learners._output_head import logits_at
 from ensemw2s.learners._reports import reporting

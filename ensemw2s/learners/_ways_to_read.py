@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from ensemw2s._locks import ThreadLock
+from ensemw2s._launch.locks import ThreadLock
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.tokens import positions_of
 

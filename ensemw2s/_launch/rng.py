@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ensemw2s._locks import ThreadLock
-from ensemw2s.learners._distributed import n_processes
+from ensemw2s._launch.locks import ThreadLock
+from ensemw2s._launch.processes import n_processes
 
 __all__ = ["isolated_rng"]
 

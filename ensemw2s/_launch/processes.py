@@ -200,7 +200,7 @@ class Launch:
         """
         if not self.sharded:
             return model.to(device)
-        from ensemw2s.learners._sharding import shard
+        from ensemw2s._launch.sharding import shard
 
         return shard(model, self.device_type, whole=whole, as_base=as_base)
 
