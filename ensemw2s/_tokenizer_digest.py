@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from ensemw2s._temporary import temporary_folder
+from ensemw2s.storage import temporary_folder
 
 __all__ = ["TokenizerDigest", "digest_tokenizer"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ensemw2s import _temporary
-from ensemw2s._temporary import hold_folder, temporary_folder
+from ensemw2s.storage import _temporary
+from ensemw2s.storage._temporary import hold_folder, temporary_folder
 
 pytest.importorskip("fcntl")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s._cli._parser import build_parser
-from ensemw2s._temporary import temporary_folder
 from ensemw2s.exceptions import CheckpointError, SweepError
+from ensemw2s.storage import temporary_folder
 
 if TYPE_CHECKING:
     from ensemw2s._cli._arguments import Request

@@ -8,12 +8,11 @@ from typing import Any
 
 from sklearn.base import clone
 
-from ensemw2s._temporary import temporary_folder
 from ensemw2s.learners._reading import LearnerReader
 from ensemw2s.learners._saved_object import SavedObject
 from ensemw2s.learners._saving import LearnerWriter
 from ensemw2s.learners._skops import check_skops, read_scikit_learn, write_scikit_learn
-from ensemw2s.storage import StoredFolder
+from ensemw2s.storage import StoredFolder, temporary_folder
 
 __all__ = ["Checkpointed", "PretrainedMixin"]
 

@@ -23,14 +23,15 @@ from ensemw2s.storage._registry import (
     require_known,
     restore_attributes,
 )
+from ensemw2s.storage._temporary import temporary_folder
 from ensemw2s.storage._tensors import read_tensors, write_arrays, write_tensors
 from ensemw2s.storage._values import decode, encode
 
 __all__ = [
     "CODECS",
-    "MALFORMED",
     "Codec",
     "Journal",
+    "MALFORMED",
     "PlacementError",
     "Pretrained",
     "Registered",
@@ -54,8 +55,8 @@ __all__ = [
     "links_of",
     "open_folder",
     "open_plain",
-    "parameter_names",
     "open_pretrained",
+    "parameter_names",
     "parse_json",
     "placed",
     "read_file",
@@ -64,6 +65,7 @@ __all__ = [
     "read_tensors",
     "require_known",
     "restore_attributes",
+    "temporary_folder",
     "write_arrays",
     "write_json",
     "write_tensors",

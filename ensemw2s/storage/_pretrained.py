@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn.base import is_classifier
 
-from ensemw2s._temporary import temporary_folder
 from ensemw2s._version import __version__
 from ensemw2s.storage._commit import commit_folder
 from ensemw2s.storage._hub import model_card, open_pretrained, upload_folder
 from ensemw2s.storage._manifest import StoredFolder
 from ensemw2s.storage._placement import placed
 from ensemw2s.storage._registry import Registered
+from ensemw2s.storage._temporary import temporary_folder
 
 if TYPE_CHECKING:
     import torch
