@@ -88,9 +88,9 @@ if TYPE_CHECKING:
     from ensemw2s.report import W2SReport as W2SReport
     from ensemw2s.splits import EasyHardSplit as EasyHardSplit
     from ensemw2s.splits import RandomSplit as RandomSplit
-    from ensemw2s.tokenizers import byte_tokenizer as byte_tokenizer
-    from ensemw2s.tokenizers import word_tokenizer as word_tokenizer
     from ensemw2s.tokens import TokenDataset as TokenDataset
+    from ensemw2s.tokens import byte_tokenizer as byte_tokenizer
+    from ensemw2s.tokens import word_tokenizer as word_tokenizer
 
 # Public name -> module of ensemw2s that defines it. Keep the TYPE_CHECKING block above in step: a test compares them.
 _PUBLIC: dict[str, str] = {
@@ -135,8 +135,8 @@ _PUBLIC: dict[str, str] = {
     "get_backend": "kernels",
     "register_backend": "kernels",
     # tokenizers
-    "byte_tokenizer": "tokenizers",
-    "word_tokenizer": "tokenizers",
+    "byte_tokenizer": "tokens",
+    "word_tokenizer": "tokens",
     # tokens
     "TokenDataset": "tokens",
     # datasets

@@ -6,8 +6,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from ensemw2s._encoding import DEFAULT_PROMPT_TEMPLATE, is_chat
-from ensemw2s._tokenizer_digest import digest_tokenizer
+from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, digest_tokenizer, is_chat
 
 __all__ = ["apart", "difference", "group_alike", "narrowest", "same_tokenizer"]
 

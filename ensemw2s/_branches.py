@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemw2s._encoding import padding_id
 from ensemw2s.learners.base import checked_step
-from ensemw2s.tokens import TokenDataset, pad_left, positions_of
+from ensemw2s.tokens import TokenDataset, pad_left, padding_id, positions_of
 
 if TYPE_CHECKING:
     import torch

@@ -22,11 +22,10 @@ from ensemw2s._contents import (
     name_of,
     plain_container,
 )
-from ensemw2s._encoding import is_chat
-from ensemw2s._tokenizer_digest import digest_tokenizer
 from ensemw2s._validation import as_id, dtype_name, shorten
 from ensemw2s._version import __version__
 from ensemw2s.datasets import QADataset
+from ensemw2s.tokens import digest_tokenizer, is_chat
 
 __all__ = [
     "describe",

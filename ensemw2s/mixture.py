@@ -12,7 +12,6 @@ from transformers.generation import GenerationMode
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
 
-from ensemw2s._encoding import answer_ends
 from ensemw2s._groups import KeptGroups, MemberGroup, group_members
 from ensemw2s._mixture_cache import MixtureCache
 from ensemw2s._mixture_inputs import check_inputs, check_past, is_one, kept_positions, refuse_keywords
@@ -30,7 +29,7 @@ from ensemw2s._saved_mixture import SavedMixture
 from ensemw2s._validation import check_option
 from ensemw2s.kernels import get_backend
 from ensemw2s.mixing import COMBINATIONS, RunningMixture, align_widths, common_scale
-from ensemw2s.tokens import positions_of
+from ensemw2s.tokens import answer_ends, positions_of
 
 __all__ = ["MixtureCache", "MixtureConfig", "MixtureForCausalLM"]
 

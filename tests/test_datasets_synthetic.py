@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ensemw2s.datasets import QADataset, make_corpus, make_qa
-from ensemw2s.tokenizers import word_tokenizer
+from ensemw2s.tokens._tokenizers import word_tokenizer
 
 # weight in kg, top speed in km/h, life span in years: the orders follow from these, not from the lists of the library
 WORLD = {

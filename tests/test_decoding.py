@@ -36,9 +36,10 @@ from ensemw2s import (
     byte_tokenizer,
     word_tokenizer,
 )
-from ensemw2s._encoding import decode_answers, frame_of_learner
 from ensemw2s._inputs import check_can_be_written
 from ensemw2s.ensemble._decoding import generate_texts, match_nll
+from ensemw2s.tokens._answers import decode_answers
+from ensemw2s.tokens._template import frame_of_learner
 
 BYTES = byte_tokenizer()
 VOTES = [0.5, 2.0, 1.0]

@@ -24,7 +24,7 @@ from ensemw2s import (
     TokenDataset,
     make_qa,
 )
-from ensemw2s._encoding import encode_for_learner
+from ensemw2s.tokens._prompts import encode_for_learner
 
 QUESTIONS = make_qa(6, random_state=0)
 

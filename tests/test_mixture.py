@@ -31,7 +31,7 @@ from transformers import GenerationConfig, TextIteratorStreamer, TextStreamer, p
 
 from ensemw2s import BigramLearner, MixtureForCausalLM, byte_tokenizer, word_tokenizer
 from ensemw2s.mixing import normalized_votes
-from ensemw2s.tokens import pad_left
+from ensemw2s.tokens._dataset import pad_left
 
 BYTES = byte_tokenizer()
 VOTES = [0.5, 2.0, 1.0]

@@ -19,7 +19,7 @@ from ensemw2s import (
 )
 from ensemw2s._fingerprint import describe
 from ensemw2s.kernels import _registry
-from ensemw2s.tokens import pad_left
+from ensemw2s.tokens._dataset import pad_left
 
 VOTES = [1.0, 3.0]
 IDS, MASK = map(

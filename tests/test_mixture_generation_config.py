@@ -19,7 +19,7 @@ from transformers.generation import CompileConfig, ContinuousBatchingConfig, Gen
 from transformers.modeling_outputs import CausalLMOutput
 
 from ensemw2s import MixtureForCausalLM, byte_tokenizer
-from ensemw2s.tokens import pad_left
+from ensemw2s.tokens._dataset import pad_left
 
 BYTES = byte_tokenizer()
 ROWS = [BYTES(TEMPLATE.replace("{prompt}", prompt))["input_ids"] for prompt in PROMPTS]

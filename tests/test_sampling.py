@@ -15,7 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, StoppingCriteria, Stopping
 
 from ensemw2s import BigramLearner, MixtureForCausalLM, word_tokenizer
 from ensemw2s._sampling import _decode, _lazy, _readers
-from ensemw2s.tokens import pad_left
+from ensemw2s.tokens._dataset import pad_left
 
 WORDS = word_tokenizer(["a b"])  # five tokens: three special ones, of which 1 ends an answer, and two words
 END, N_WORDS = WORDS.eos_token_id, len(WORDS)

@@ -23,7 +23,7 @@ from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._few_rows import linear_forward
 from ensemw2s.learners._growing_cache import leave_room
 from ensemw2s.learners._stacked import StackedAdapters
-from ensemw2s.tokens import pad_left
+from ensemw2s.tokens._dataset import pad_left
 
 BYTES = byte_tokenizer()
 ROWS = [BYTES(TEMPLATE.replace("{prompt}", prompt))["input_ids"] for prompt in PROMPTS]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemw2s.tokenizers import byte_tokenizer, word_tokenizer
+from ensemw2s.tokens._tokenizers import byte_tokenizer, word_tokenizer
 
 BYTES = byte_tokenizer()
 

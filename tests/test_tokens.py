@@ -13,9 +13,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, processors
 from transformers import PreTrainedTokenizerFast
 
 from ensemw2s import BigramLearner, TokenDataset, byte_tokenizer, word_tokenizer
-from ensemw2s._encoding import encode, encode_for_learner
 from ensemw2s._validation import is_blank
-from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE
+from ensemw2s.tokens._dataset import DEFAULT_PROMPT_TEMPLATE
+from ensemw2s.tokens._ids import encode
+from ensemw2s.tokens._prompts import encode_for_learner
 
 BYTES = byte_tokenizer()
 EOS, BOS = 256, 258

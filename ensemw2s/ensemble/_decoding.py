@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s._encoding import decode_answers, encode_for_learner, frame_of_learner, padding_id
 from ensemw2s._validation import CheckedTexts, check_integer, of_kind
 from ensemw2s.scoring import normalized
-from ensemw2s.tokens import TokenDataset, pad_left
+from ensemw2s.tokens import TokenDataset, decode_answers, encode_for_learner, frame_of_learner, pad_left, padding_id
 
 __all__ = [
     "Written",

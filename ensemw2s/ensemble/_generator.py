@@ -11,7 +11,6 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._alike import apart, group_alike
-from ensemw2s._encoding import hold_end
 from ensemw2s._inputs import (
     check_questions,
     check_sample_weight,
@@ -32,7 +31,7 @@ from ensemw2s.ensemble._weak_learners import as_token_learner, check_backend, ch
 from ensemw2s.learners import TokenLearner
 from ensemw2s.mixing import COMBINATIONS, normalized_votes, staged_votes
 from ensemw2s.scoring import NORMALIZATIONS
-from ensemw2s.tokens import TokenDataset
+from ensemw2s.tokens import TokenDataset, hold_end
 
 if TYPE_CHECKING:
     from ensemw2s.mixture import MixtureForCausalLM

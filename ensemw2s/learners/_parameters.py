@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ensemw2s._encoding import check_template
 from ensemw2s._validation import (
     as_id,
     check_bool,
@@ -19,6 +18,7 @@ from ensemw2s._validation import (
 )
 from ensemw2s.learners._adapter_config import check_adapter_config
 from ensemw2s.learners._training_args import check_training_args
+from ensemw2s.tokens import check_template
 
 __all__ = ["check_parameters"]
 

@@ -12,10 +12,10 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from ensemw2s._launch.processes import n_processes
-from ensemw2s._tokenizer_digest import digest_tokenizer
 from ensemw2s._validation import as_id, check_bool, shorten
 from ensemw2s.learners._skops import write_scikit_learn
 from ensemw2s.storage import CODECS, Registered, class_name, encode, require_known, writing
+from ensemw2s.tokens import digest_tokenizer
 
 __all__ = ["LearnerWriter"]
 

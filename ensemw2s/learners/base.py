@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from ensemw2s._encoding import n_ids, padding_id
 from ensemw2s.exceptions import WeakLearnerError
-from ensemw2s.tokens import TokenBatch, TokenDataset
+from ensemw2s.tokens import TokenBatch, TokenDataset, n_ids, padding_id
 
 if TYPE_CHECKING:
     import torch

@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ensemw2s._encoding import DEFAULT_PROMPT_TEMPLATE, PromptTemplate, frame_of, n_ids
 from ensemw2s._fitted_html import FittedHTML
 from ensemw2s._html import facts, panel
 from ensemw2s._validation import as_texts, check_positive, check_weight
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._saved_learner import SavedLearner
 from ensemw2s.storage import StoredFolder, write_arrays
-from ensemw2s.tokenizers import byte_tokenizer
-from ensemw2s.tokens import TokenDataset
+from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, PromptTemplate, TokenDataset, byte_tokenizer, frame_of, n_ids
 
 __all__ = ["BigramLearner"]
 

@@ -11,15 +11,6 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._encoding import (
-    PromptTemplate,
-    encode_cue,
-    encode_cue_head,
-    frame_of,
-    frame_of_learner,
-    n_ids,
-    padding_id,
-)
 from ensemw2s._launch.modes import own_modes
 from ensemw2s._launch.processes import current_launch
 from ensemw2s._launch.rng import isolated_rng
@@ -31,7 +22,17 @@ from ensemw2s.learners._generation_ends import generation_ends
 from ensemw2s.learners._loading import folder_stamp, load_config, load_model, load_tokenizer
 from ensemw2s.learners._model_cache import shared_host
 from ensemw2s.learners._parameters import check_parameters
-from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, TokenDataset
+from ensemw2s.tokens import (
+    DEFAULT_PROMPT_TEMPLATE,
+    PromptTemplate,
+    TokenDataset,
+    encode_cue,
+    encode_cue_head,
+    frame_of,
+    frame_of_learner,
+    n_ids,
+    padding_id,
+)
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,6 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._encoding import PromptTemplate, refuse_unknown
 from ensemw2s._launch.modes import own_modes
 from ensemw2s._launch.processes import current_launch
 from ensemw2s._launch.rng import isolated_rng
@@ -30,6 +29,7 @@ from ensemw2s.learners._model_cache import shared_host
 from ensemw2s.learners._parameters import check_parameters
 from ensemw2s.learners._targets import class_targets
 from ensemw2s.learners.losses import CrossEntropyLoss, LogConfLoss, ProductLoss
+from ensemw2s.tokens import PromptTemplate, refuse_unknown
 
 if TYPE_CHECKING:
     import torch

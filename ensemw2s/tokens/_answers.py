@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ensemw2s._encoding._frame import Frame
-from ensemw2s._encoding._ids import ANY_TEXT, encode
-from ensemw2s._encoding._rows import encode_behind
-from ensemw2s._encoding._template import answer_ends, frame_of_learner
 from ensemw2s._validation import of_kind, shorten
+from ensemw2s.tokens._frame import Frame
+from ensemw2s.tokens._ids import ANY_TEXT, encode
+from ensemw2s.tokens._prompts import encode_behind
+from ensemw2s.tokens._template import answer_ends, frame_of_learner
 
 __all__ = ["decode_answers", "hold_end", "refuse_ends", "refuse_other_texts"]
 

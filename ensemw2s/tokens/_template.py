@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from ensemw2s._encoding._chat import ChatFrame, check_messages
-from ensemw2s._encoding._frame import Frame
-from ensemw2s._encoding._text import DEFAULT_PROMPT_TEMPLATE, TextFrame
+from ensemw2s.tokens._chat import ChatFrame, check_messages
+from ensemw2s.tokens._frame import Frame
+from ensemw2s.tokens._text import DEFAULT_PROMPT_TEMPLATE, TextFrame
 
 __all__ = ["PromptTemplate", "answer_ends", "check_template", "frame_of", "frame_of_learner", "is_chat"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ensemw2s._encoding._frame import Frame
+from ensemw2s.tokens._frame import Frame
 
 __all__ = ["DEFAULT_PROMPT_TEMPLATE", "TextFrame"]
 

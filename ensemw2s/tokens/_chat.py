@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ensemw2s._encoding._bounded_template import render_template
-from ensemw2s._encoding._frame import Frame
-from ensemw2s._encoding._ids import encode
-from ensemw2s._encoding._text import DEFAULT_PROMPT_TEMPLATE
 from ensemw2s._validation import of_kind, shorten
+from ensemw2s.tokens._bounded_template import render_template
+from ensemw2s.tokens._frame import Frame
+from ensemw2s.tokens._ids import encode
+from ensemw2s.tokens._text import DEFAULT_PROMPT_TEMPLATE
 
 __all__ = ["ChatFrame", "check_messages"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ensemw2s._encoding._frame import Frame
-from ensemw2s._encoding._ids import ANY_TEXT, encode, refuse_unknown
-from ensemw2s._encoding._template import frame_of_learner
 from ensemw2s._validation import of_kind
+from ensemw2s.tokens._frame import Frame
+from ensemw2s.tokens._ids import ANY_TEXT, encode, refuse_unknown
+from ensemw2s.tokens._template import frame_of_learner
 
 __all__ = [
     "cut_prompt",

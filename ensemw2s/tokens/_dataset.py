@@ -8,16 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s._encoding import (
-    DEFAULT_PROMPT_TEMPLATE,
-    PromptTemplate,
-    answer_ends,
-    encode_rows,
-    frame_of,
-    refuse_ends,
-    refuse_unknown,
-)
 from ensemw2s._validation import as_texts, check_integer, check_option, check_same_length, shorten
+from ensemw2s.tokens._answers import refuse_ends
+from ensemw2s.tokens._ids import refuse_unknown
+from ensemw2s.tokens._prompts import encode_rows
+from ensemw2s.tokens._template import PromptTemplate, answer_ends, frame_of
+from ensemw2s.tokens._text import DEFAULT_PROMPT_TEMPLATE
 
 __all__ = ["DEFAULT_PROMPT_TEMPLATE", "TokenBatch", "TokenDataset", "pad_left", "positions_of"]
 

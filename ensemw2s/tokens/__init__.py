@@ -1,0 +1,52 @@
+"""Texts in a template or a chat, as token ids and flat answer tokens; and whether two tokenizers are the same."""
+
+from __future__ import annotations
+
+from ensemw2s.tokens._answers import decode_answers, hold_end, refuse_ends, refuse_other_texts
+from ensemw2s.tokens._dataset import DEFAULT_PROMPT_TEMPLATE, TokenBatch, TokenDataset, pad_left, positions_of
+from ensemw2s.tokens._digest import digest_tokenizer
+from ensemw2s.tokens._frame import Frame
+from ensemw2s.tokens._ids import encode, n_ids, padding_id, refuse_unknown, tokenize
+from ensemw2s.tokens._prompts import (
+    cut_prompt,
+    encode_cue,
+    encode_cue_head,
+    encode_for_learner,
+    encode_questions,
+    encode_rows,
+)
+from ensemw2s.tokens._template import PromptTemplate, answer_ends, check_template, frame_of, frame_of_learner, is_chat
+from ensemw2s.tokens._tokenizers import byte_tokenizer, word_tokenizer
+
+__all__ = [
+    "DEFAULT_PROMPT_TEMPLATE",
+    "Frame",
+    "PromptTemplate",
+    "TokenBatch",
+    "TokenDataset",
+    "answer_ends",
+    "byte_tokenizer",
+    "check_template",
+    "cut_prompt",
+    "decode_answers",
+    "digest_tokenizer",
+    "encode",
+    "encode_cue",
+    "encode_cue_head",
+    "encode_for_learner",
+    "encode_questions",
+    "encode_rows",
+    "frame_of",
+    "frame_of_learner",
+    "hold_end",
+    "is_chat",
+    "n_ids",
+    "pad_left",
+    "padding_id",
+    "positions_of",
+    "refuse_ends",
+    "refuse_other_texts",
+    "refuse_unknown",
+    "tokenize",
+    "word_tokenizer",
+]
