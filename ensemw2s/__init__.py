@@ -36,11 +36,6 @@ if TYPE_CHECKING:
     from ensemw2s.datasets import to_binary as to_binary
     from ensemw2s.difficulty import DifficultyRatings as DifficultyRatings
     from ensemw2s.difficulty import cross_val_difficulty as cross_val_difficulty
-    from ensemw2s.diversity import error_correlation as error_correlation
-    from ensemw2s.diversity import margins as margins
-    from ensemw2s.diversity import pairwise_disagreement as pairwise_disagreement
-    from ensemw2s.diversity import q_statistic as q_statistic
-    from ensemw2s.diversity import staged_margins as staged_margins
     from ensemw2s.ensemble import FineTunedGenerator as FineTunedGenerator
     from ensemw2s.ensemble import LLMAdaBoostClassifier as LLMAdaBoostClassifier
     from ensemw2s.ensemble import TokenAdaBoostGenerator as TokenAdaBoostGenerator
@@ -71,10 +66,15 @@ if TYPE_CHECKING:
     from ensemw2s.learners import clear_model_cache as clear_model_cache
     from ensemw2s.metrics import bootstrap_interval as bootstrap_interval
     from ensemw2s.metrics import chance_level as chance_level
+    from ensemw2s.metrics import error_correlation as error_correlation
     from ensemw2s.metrics import interval_over_seeds as interval_over_seeds
+    from ensemw2s.metrics import margins as margins
     from ensemw2s.metrics import option_accuracy as option_accuracy
     from ensemw2s.metrics import paired_bootstrap_interval as paired_bootstrap_interval
+    from ensemw2s.metrics import pairwise_disagreement as pairwise_disagreement
     from ensemw2s.metrics import performance_gap_recovered as performance_gap_recovered
+    from ensemw2s.metrics import q_statistic as q_statistic
+    from ensemw2s.metrics import staged_margins as staged_margins
     from ensemw2s.metrics import token_error as token_error
     from ensemw2s.mixture import MixtureForCausalLM as MixtureForCausalLM
     from ensemw2s.pipeline import W2SPipeline as W2SPipeline
@@ -116,11 +116,11 @@ _PUBLIC: dict[str, str] = {
     "performance_gap_recovered": "metrics",
     "token_error": "metrics",
     # diversity
-    "error_correlation": "diversity",
-    "margins": "diversity",
-    "pairwise_disagreement": "diversity",
-    "q_statistic": "diversity",
-    "staged_margins": "diversity",
+    "error_correlation": "metrics",
+    "margins": "metrics",
+    "pairwise_disagreement": "metrics",
+    "q_statistic": "metrics",
+    "staged_margins": "metrics",
     # costs
     "LearnerCost": "costs",
     "ModelCost": "costs",

@@ -11,9 +11,9 @@ import numpy as np
 
 from ensemw2s._fingerprint import row_digests
 from ensemw2s._progress import progress_bar
-from ensemw2s._ties import draw_option, tied_best
 from ensemw2s._validation import is_blank, is_overridden, shorten
 from ensemw2s.exceptions import CheckpointError, WeakLearnerError
+from ensemw2s.metrics import draw_option, tied_best
 from ensemw2s.storage import MALFORMED, Steps, decode, encode, write_json
 
 __all__ = ["NO_OPTION", "Labels", "label_shard"]

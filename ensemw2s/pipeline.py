@@ -13,7 +13,6 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._credit import credit
 from ensemw2s._estimators import as_booster, as_student, given_seed, leaves_seed_open, with_seed
 from ensemw2s._fingerprint import row_digests
 from ensemw2s._inputs import check_questions, require_answers, usable_questions
@@ -26,7 +25,7 @@ from ensemw2s._usable import UsableRows, usable_examples
 from ensemw2s._validation import check_bool, is_overridden, shorten
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble import check_voting, has_members, input_tags
-from ensemw2s.metrics import chance_level
+from ensemw2s.metrics import chance_level, credit
 from ensemw2s.mixing import staged_votes
 from ensemw2s.pseudo import PseudoLabeler, PseudoLabels
 from ensemw2s.report import W2SReport

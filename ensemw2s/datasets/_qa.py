@@ -8,7 +8,6 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemw2s._ties import text_hash
 from ensemw2s._validation import RandomState, as_generator, as_texts, check_integer
 from ensemw2s.datasets._columns import (
     Columns,
@@ -23,6 +22,7 @@ from ensemw2s.datasets._columns import (
 from ensemw2s.datasets._example import QAExample
 from ensemw2s.datasets._forms import OtherForms
 from ensemw2s.datasets._repr import as_html, as_text
+from ensemw2s.metrics import text_hash
 
 
 class QADataset(OtherForms):

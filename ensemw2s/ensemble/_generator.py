@@ -18,7 +18,6 @@ from ensemw2s._inputs import (
     require_choices,
     usable_questions,
 )
-from ensemw2s._ties import draw_option, option_credit, option_proba, tied_best
 from ensemw2s._usable import LengthCheck, UsableRows
 from ensemw2s._validation import CheckedTexts, check_option
 from ensemw2s.datasets import QADataset
@@ -29,6 +28,7 @@ from ensemw2s.ensemble._length_checks import fit_check, room_check, training_che
 from ensemw2s.ensemble._token_mixture import CHOOSINGS, TokenMixture
 from ensemw2s.ensemble._weak_learners import as_token_learner, check_backend, check_one
 from ensemw2s.learners import TokenLearner
+from ensemw2s.metrics import draw_option, option_credit, option_proba, tied_best
 from ensemw2s.mixing import COMBINATIONS, normalized_votes, staged_votes
 from ensemw2s.scoring import NORMALIZATIONS
 from ensemw2s.tokens import TokenDataset, hold_end

@@ -7,10 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ensemw2s._markdown import table_lines
-from ensemw2s.diversity import error_correlation, pairwise_disagreement, q_statistic, staged_margins
 from ensemw2s.experiments._grouping import CELL
 from ensemw2s.experiments._record import accuracy, brief_settings, unpack_credit
-from ensemw2s.metrics import bootstrap_interval, gap_over_seeds, interval_over_seeds
+from ensemw2s.metrics import (
+    bootstrap_interval,
+    error_correlation,
+    gap_over_seeds,
+    interval_over_seeds,
+    pairwise_disagreement,
+    q_statistic,
+    staged_margins,
+)
 
 __all__ = [
     "PGR_REMARK",

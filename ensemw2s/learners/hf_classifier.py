@@ -16,7 +16,6 @@ from sklearn.utils.validation import check_is_fitted
 from ensemw2s._launch.modes import own_modes
 from ensemw2s._launch.processes import current_launch
 from ensemw2s._launch.rng import isolated_rng
-from ensemw2s._ties import class_credit
 from ensemw2s._validation import as_id, as_texts, check_option, check_same_length, check_weight, dtype_name, shorten
 from ensemw2s._validation.rows import check_labels, label_column
 from ensemw2s.exceptions import WeakLearnerError
@@ -29,6 +28,7 @@ from ensemw2s.learners._model_cache import shared_host
 from ensemw2s.learners._parameters import check_parameters
 from ensemw2s.learners._targets import class_targets
 from ensemw2s.learners.losses import CrossEntropyLoss, LogConfLoss, ProductLoss
+from ensemw2s.metrics import class_credit
 from ensemw2s.tokens import PromptTemplate, refuse_unknown
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import is_classifier
 
-from ensemw2s._ties import class_credit
 from ensemw2s._validation import is_overridden
+from ensemw2s.metrics._ties import class_credit
 
 __all__ = ["credit"]
 

@@ -1,0 +1,53 @@
+"""What answers are worth: errors, accuracies, ties, PGR, intervals, diversity."""
+
+from __future__ import annotations
+
+from ensemw2s.metrics._credit import credit
+from ensemw2s.metrics._diversity import error_correlation, margins, pairwise_disagreement, q_statistic, staged_margins
+from ensemw2s.metrics._metrics import (
+    bootstrap_interval,
+    chance_level,
+    gap_over_seeds,
+    interval_over_seeds,
+    option_accuracy,
+    paired_bootstrap_interval,
+    performance_gap_recovered,
+    recovered_gap,
+    token_error,
+)
+from ensemw2s.metrics._ties import (
+    TOLERANCE,
+    class_credit,
+    draw_option,
+    option_credit,
+    option_log_proba,
+    option_proba,
+    text_hash,
+    tied_best,
+)
+
+__all__ = [
+    "TOLERANCE",
+    "bootstrap_interval",
+    "chance_level",
+    "class_credit",
+    "credit",
+    "draw_option",
+    "error_correlation",
+    "gap_over_seeds",
+    "interval_over_seeds",
+    "margins",
+    "option_accuracy",
+    "option_credit",
+    "option_log_proba",
+    "option_proba",
+    "paired_bootstrap_interval",
+    "pairwise_disagreement",
+    "performance_gap_recovered",
+    "q_statistic",
+    "recovered_gap",
+    "staged_margins",
+    "text_hash",
+    "tied_best",
+    "token_error",
+]
