@@ -15,9 +15,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._estimators import as_booster, as_student, given_seed, leaves_seed_open, with_seed
 from ensemw2s._fingerprint import row_digests
+from ensemw2s._html.stages import PipelineHTML
 from ensemw2s._inputs import check_questions, require_answers, usable_questions
 from ensemw2s._launch.modes import own_modes
-from ensemw2s._pipeline_html import PipelineHTML
 from ensemw2s._progress import progress_bar
 from ensemw2s._saved_pipeline import SavedPipeline
 from ensemw2s._stages import Stages, check_folders, interrupted_with, open_stages

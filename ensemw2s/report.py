@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemw2s._html import lines, panel, strip, table
+from ensemw2s._html.pieces import lines, panel, strip, table
 from ensemw2s._markdown import table_lines
 from ensemw2s._validation import check_in_unit_interval, check_vector
 from ensemw2s.metrics import bootstrap_interval, gap_over_seeds, paired_bootstrap_interval

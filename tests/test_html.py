@@ -29,7 +29,7 @@ from ensemw2s import (
     W2SReport,
     make_qa,
 )
-from ensemw2s._html import Markup, count, facts, panel, strip, table
+from ensemw2s._html.pieces import Markup, count, facts, panel, strip, table
 
 EASY, HARD, TEST = (make_qa(n, random_state=seed) for seed, n in enumerate((24, 16, 40)))
 EVIL = "<script>alert('x')</script>&\"<b>"

@@ -16,7 +16,6 @@ PACKAGE = Path(ensemw2s.__file__).parent
 # Room -> floor. A room is a module, or a folder with all that no longer entry names. Add a new module here.
 FLOORS = {
     "_contents": 0,
-    "_html": 0,
     "_launch": 0,
     "_markdown": 0,
     "_mixture_cache": 0,
@@ -24,7 +23,7 @@ FLOORS = {
     "_validation": 0,
     "_version": 0,
     "exceptions": 0,
-    "_fitted_html": 1,
+    "_html": 1,
     "_mixture_inputs": 1,
     "_usable": 1,
     "boosting": 1,
@@ -33,7 +32,6 @@ FLOORS = {
     "mixing": 1,
     "storage": 1,
     "_model_of_members": 2,
-    "_pipeline_html": 2,
     "costs": 2,
     "datasets": 2,
     "report": 2,

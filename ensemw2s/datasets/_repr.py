@@ -6,7 +6,7 @@ from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from ensemw2s._html import Markup, lines, panel, shortened, table
+from ensemw2s._html.pieces import Markup, lines, panel, shortened, table
 from ensemw2s.metrics import chance_level
 
 if TYPE_CHECKING:

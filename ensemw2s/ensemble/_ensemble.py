@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s.ensemble._html import EnsembleHTML
+from ensemw2s._html.members import EnsembleHTML
 from ensemw2s.ensemble._saving import SavedEnsemble
 from ensemw2s.mixing import normalized_votes
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ensemw2s._fitted_html import FittedHTML, learner_name
-from ensemw2s._html import count, facts, panel, shortened
+from ensemw2s._html.fitted import FittedHTML, learner_name
+from ensemw2s._html.pieces import count, facts, panel, shortened
 
 if TYPE_CHECKING:
     from ensemw2s.learners._adapters import AdapterState

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ensemw2s._fitted_html import FittedHTML
-from ensemw2s._html import facts, panel
+from ensemw2s._html.fitted import FittedHTML
+from ensemw2s._html.pieces import facts, panel
 from ensemw2s._validation import as_texts, check_positive, check_weight
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._saved_learner import SavedLearner

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ensemw2s._fitted_html import learner_name
+from ensemw2s._html.fitted import learner_name
 
 __all__ = ["four_digits", "member_names", "rounds_table"]
 

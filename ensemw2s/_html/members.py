@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 
-from ensemw2s._fitted_html import FittedHTML, learner_name, skipped
-from ensemw2s._html import Markup, facts, panel, share_bar, table
+from ensemw2s._html.fitted import FittedHTML, learner_name, skipped
+from ensemw2s._html.pieces import Markup, facts, panel, share_bar, table
+from ensemw2s._html.rounds_table import four_digits, member_names, rounds_table
 from ensemw2s._validation import as_id
-from ensemw2s.ensemble._rounds_table import four_digits, member_names, rounds_table
 
 __all__ = ["EnsembleHTML"]
 

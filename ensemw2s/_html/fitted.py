@@ -9,7 +9,7 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
-from ensemw2s._html import shortened
+from ensemw2s._html.pieces import shortened
 from ensemw2s._validation import as_id
 
 __all__ = ["FittedHTML", "learner_name", "skipped"]

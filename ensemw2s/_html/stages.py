@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ensemw2s._fitted_html import FittedHTML, learner_name, skipped
-from ensemw2s._html import Markup, facts, panel, table
+from ensemw2s._html.fitted import FittedHTML, learner_name, skipped
+from ensemw2s._html.pieces import Markup, facts, panel, table
 
 __all__ = ["PipelineHTML"]
 

@@ -1,0 +1,3 @@
+"""Pieces of what a notebook shows."""
+
+from __future__ import annotations
