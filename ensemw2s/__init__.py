@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ensemw2s.boosting import training_error_bound as training_error_bound
     from ensemw2s.boosting import weighted_error as weighted_error
     from ensemw2s.boosting import window_error as window_error
+    from ensemw2s.contracts import TokenLearner as TokenLearner
+    from ensemw2s.contracts import VotingEnsemble as VotingEnsemble
+    from ensemw2s.contracts import check_weak_learner as check_weak_learner
     from ensemw2s.costs import LearnerCost as LearnerCost
     from ensemw2s.costs import ModelCost as ModelCost
     from ensemw2s.costs import StageCost as StageCost
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
     from ensemw2s.ensemble import FineTunedGenerator as FineTunedGenerator
     from ensemw2s.ensemble import LLMAdaBoostClassifier as LLMAdaBoostClassifier
     from ensemw2s.ensemble import TokenAdaBoostGenerator as TokenAdaBoostGenerator
-    from ensemw2s.ensemble import VotingEnsemble as VotingEnsemble
     from ensemw2s.exceptions import BackendUnavailableError as BackendUnavailableError
     from ensemw2s.exceptions import CheckpointError as CheckpointError
     from ensemw2s.exceptions import EarlyStopWarning as EarlyStopWarning
@@ -61,8 +63,6 @@ if TYPE_CHECKING:
     from ensemw2s.learners import LogConfLoss as LogConfLoss
     from ensemw2s.learners import PretrainedMixin as PretrainedMixin
     from ensemw2s.learners import ProductLoss as ProductLoss
-    from ensemw2s.learners import TokenLearner as TokenLearner
-    from ensemw2s.learners import check_weak_learner as check_weak_learner
     from ensemw2s.learners import clear_model_cache as clear_model_cache
     from ensemw2s.metrics import bootstrap_interval as bootstrap_interval
     from ensemw2s.metrics import chance_level as chance_level
@@ -158,8 +158,8 @@ _PUBLIC: dict[str, str] = {
     "HFCausalLM": "learners",
     "HFClassifier": "learners",
     "PretrainedMixin": "learners",
-    "TokenLearner": "learners",
-    "check_weak_learner": "learners",
+    "TokenLearner": "contracts",
+    "check_weak_learner": "contracts",
     "clear_model_cache": "learners",
     # losses of a student
     "CrossEntropyLoss": "learners",
@@ -171,7 +171,7 @@ _PUBLIC: dict[str, str] = {
     "FineTunedGenerator": "ensemble",
     "LLMAdaBoostClassifier": "ensemble",
     "TokenAdaBoostGenerator": "ensemble",
-    "VotingEnsemble": "ensemble",
+    "VotingEnsemble": "contracts",
     # pseudo
     "PseudoLabeler": "pseudo",
     "PseudoLabels": "pseudo",

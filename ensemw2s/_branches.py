@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemw2s.learners.base import checked_step
+from ensemw2s.contracts import checked_step
 from ensemw2s.tokens import TokenDataset, pad_left, padding_id, positions_of
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ensemw2s.learners.base import PrefixCache, checked_logits, checked_step
+from ensemw2s.contracts import PrefixCache, checked_logits, checked_step
 
 if TYPE_CHECKING:
     import torch

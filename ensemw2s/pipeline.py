@@ -23,8 +23,9 @@ from ensemw2s._saved_pipeline import SavedPipeline
 from ensemw2s._stages import Stages, check_folders, interrupted_with, open_stages
 from ensemw2s._usable import UsableRows, usable_examples
 from ensemw2s._validation import check_bool, is_overridden, shorten
+from ensemw2s.contracts import check_voting, has_members
 from ensemw2s.datasets import QADataset
-from ensemw2s.ensemble import check_voting, has_members, input_tags
+from ensemw2s.ensemble import input_tags
 from ensemw2s.metrics import chance_level, credit
 from ensemw2s.mixing import staged_votes
 from ensemw2s.pseudo import PseudoLabeler, PseudoLabels

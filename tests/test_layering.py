@@ -39,7 +39,7 @@ FLOORS = {
     "_alike": 3,
     "_fingerprint": 3,
     "_inputs": 3,
-    "learners.base": 3,
+    "contracts": 3,
     "splits": 3,
     "_branches": 4,
     "_groups": 4,
@@ -165,7 +165,15 @@ def test_documented_floors_are_those_of_the_code():
 def house(tmp_path):
     """A package with one module on each of three floors; write a line into one and ask for its complaints."""
     package = tmp_path / "ensemw2s"
-    for name in ("__init__", "metrics", "boosting", "tokens", "learners/__init__", "learners/base", "learners/_rng"):
+    for name in (
+        "__init__",
+        "metrics",
+        "boosting",
+        "tokens",
+        "learners/__init__",
+        "learners/_targets",
+        "contracts/_token_learner",
+    ):
         path = package / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -191,8 +199,8 @@ def house(tmp_path):
         ("boosting", "from ensemw2s import weighted_error"),
         ("boosting", "import ensemw2s"),
         ("boosting", "from .metrics import token_error"),
-        ("learners/base", "from ..learners import HFCausalLM"),
-        ("learners/base", "from ._rng import isolated_rng"),
+        ("contracts/_token_learner", "from ..learners import HFCausalLM"),
+        ("contracts/_token_learner", "from ..learners._targets import class_targets"),
     ],
 )
 def test_an_import_from_the_same_or_a_higher_floor_is_seen(house, module, source):
@@ -205,8 +213,8 @@ def test_an_import_from_the_same_or_a_higher_floor_is_seen(house, module, source
         ("tokens", "from .boosting import window_error"),
         ("tokens", "from ensemw2s import boosting"),
         ("tokens", "import numpy, ensemw2s.boosting"),
-        ("learners/__init__", "from .base import TokenLearner\nfrom ._rng import isolated_rng"),
-        ("learners/base", "from ..tokens import TokenDataset"),
+        ("learners/__init__", "from ..contracts import TokenLearner\nfrom ._targets import class_targets"),
+        ("contracts/_token_learner", "from ..tokens import TokenDataset"),
         ("__init__", "from ensemw2s.learners import base"),
     ],
 )
@@ -216,7 +224,9 @@ def test_an_import_from_a_lower_floor_is_allowed(house, module, source):
 
 def test_an_import_of_another_packages_private_module_is_seen(house):
     assert [
-        message for message in house("mixture", "from .learners._rng import isolated_rng") if "private to" in message
+        message
+        for message in house("mixture", "from .learners._targets import class_targets")
+        if "private to" in message
     ]
 
 

@@ -20,7 +20,7 @@ from ensemw2s import (
     byte_tokenizer,
     check_weak_learner,
 )
-from ensemw2s.learners.base import PrefixCache, answer_logits
+from ensemw2s.contracts._token_learner import PrefixCache, answer_logits
 
 
 class Complete(BaseEstimator):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from ensemw2s.learners.base import checked_logits
+from ensemw2s.contracts import checked_logits
 from ensemw2s.tokens import pad_left, positions_of
 
 __all__ = ["PackedReader", "PrefixReader", "reads_packed"]

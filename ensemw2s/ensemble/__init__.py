@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ensemw2s.ensemble._checkpoint import check_checkpoint
 from ensemw2s.ensemble._classifier_rows import input_tags
-from ensemw2s.ensemble._contract import VotingEnsemble, check_voting, has_members
 from ensemw2s.ensemble._saving import check_fitted_can_be_written, commits_rounds, read_fitted, write_fitted
 from ensemw2s.ensemble._settings import describe_estimator, seed_parameters
 from ensemw2s.ensemble._weak_learners import as_token_learner
@@ -16,14 +15,11 @@ __all__ = [
     "FineTunedGenerator",
     "LLMAdaBoostClassifier",
     "TokenAdaBoostGenerator",
-    "VotingEnsemble",
     "as_token_learner",
     "check_checkpoint",
     "check_fitted_can_be_written",
-    "check_voting",
     "commits_rounds",
     "describe_estimator",
-    "has_members",
     "input_tags",
     "read_fitted",
     "seed_parameters",

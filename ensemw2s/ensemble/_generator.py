@@ -20,6 +20,7 @@ from ensemw2s._inputs import (
 )
 from ensemw2s._usable import LengthCheck, UsableRows
 from ensemw2s._validation import CheckedTexts, check_option
+from ensemw2s.contracts import TokenLearner
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._answer_vote import AnswerVote, join_members
 from ensemw2s.ensemble._decoding import Written, n_new_tokens, texts_of, with_length
@@ -27,7 +28,6 @@ from ensemw2s.ensemble._ensemble import BaseEnsemble
 from ensemw2s.ensemble._length_checks import fit_check, room_check, training_check, writing_check
 from ensemw2s.ensemble._token_mixture import CHOOSINGS, TokenMixture
 from ensemw2s.ensemble._weak_learners import as_token_learner, check_backend, check_one
-from ensemw2s.learners import TokenLearner
 from ensemw2s.metrics import draw_option, option_credit, option_proba, tied_best
 from ensemw2s.mixing import COMBINATIONS, normalized_votes, staged_votes
 from ensemw2s.scoring import NORMALIZATIONS

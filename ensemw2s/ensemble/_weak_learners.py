@@ -8,8 +8,8 @@ from typing import Any
 from sklearn.base import clone
 
 from ensemw2s._validation import as_id, shorten
+from ensemw2s.contracts import TokenLearner
 from ensemw2s.kernels import get_backend
-from ensemw2s.learners import TokenLearner
 
 __all__ = ["as_token_learner", "check_backend", "check_one", "check_one_or_several"]
 

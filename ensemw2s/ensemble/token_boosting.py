@@ -14,6 +14,7 @@ from ensemw2s._usable import UsableRows
 from ensemw2s._validation import check_option
 from ensemw2s.boosting import SAMPLINGS
 from ensemw2s.boosting import reweight as updated_weight  # `reweight` is a parameter here
+from ensemw2s.contracts import TokenLearner
 from ensemw2s.ensemble._boosting_loop import fit_rounds, no_better
 from ensemw2s.ensemble._checkpoint import check_checkpoint
 from ensemw2s.ensemble._generator import BaseTokenGenerator
@@ -22,7 +23,6 @@ from ensemw2s.ensemble._settings import check_loop_parameters
 from ensemw2s.ensemble._token_problem import PICKS, PRIORS, TokenProblem
 from ensemw2s.ensemble._units import check_unit, make_units, needs_options, spread_together
 from ensemw2s.ensemble._weak_learners import check_one_or_several
-from ensemw2s.learners import TokenLearner
 
 __all__ = ["TokenAdaBoostGenerator"]
 

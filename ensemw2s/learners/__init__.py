@@ -11,7 +11,6 @@ from ensemw2s.learners._saved_object import SavedObject
 from ensemw2s.learners._saving import LearnerWriter
 from ensemw2s.learners._skops import read_scikit_learn
 from ensemw2s.learners._state import check_can_be_written, read_state, write_state
-from ensemw2s.learners.base import TokenLearner, check_weak_learner
 from ensemw2s.learners.bigram import BigramLearner
 from ensemw2s.learners.hf_causal_lm import HFCausalLM
 from ensemw2s.learners.hf_classifier import HFClassifier
@@ -28,10 +27,8 @@ __all__ = [
     "PretrainedMixin",
     "ProductLoss",
     "SavedObject",
-    "TokenLearner",
     "base_digest",
     "check_can_be_written",
-    "check_weak_learner",
     "clear_model_cache",
     "load_generation_config",
     "read_scikit_learn",

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s._launch.processes import current_launch, n_processes
+from ensemw2s.contracts import PrefixCache
 from ensemw2s.learners._hf_learner import HFLearner
-from ensemw2s.learners.base import PrefixCache
 from ensemw2s.tokens import TokenBatch, positions_of
 
 if TYPE_CHECKING:

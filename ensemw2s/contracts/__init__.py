@@ -1,0 +1,25 @@
+"""What a weak learner and an ensemble of one's own must offer, and the checks of it."""
+
+from __future__ import annotations
+
+from ensemw2s.contracts._token_learner import (
+    PrefixCache,
+    TokenLearner,
+    answer_logits,
+    check_weak_learner,
+    checked_logits,
+    checked_step,
+)
+from ensemw2s.contracts._voting import VotingEnsemble, check_voting, has_members
+
+__all__ = [
+    "PrefixCache",
+    "TokenLearner",
+    "VotingEnsemble",
+    "answer_logits",
+    "check_voting",
+    "check_weak_learner",
+    "checked_logits",
+    "checked_step",
+    "has_members",
+]
