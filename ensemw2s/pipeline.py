@@ -16,16 +16,16 @@ from sklearn.utils.validation import check_is_fitted
 from ensemw2s._estimators import as_booster, as_student, given_seed, leaves_seed_open, with_seed
 from ensemw2s._fingerprint import row_digests
 from ensemw2s._html.stages import PipelineHTML
-from ensemw2s._inputs import check_questions, require_answers, usable_questions
+from ensemw2s._inputs.classifier_rows import input_tags
+from ensemw2s._inputs.questions import check_questions, require_answers, usable_questions
+from ensemw2s._inputs.usable import UsableRows, usable_examples
 from ensemw2s._launch.modes import own_modes
 from ensemw2s._progress import progress_bar
 from ensemw2s._saved_pipeline import SavedPipeline
 from ensemw2s._stages import Stages, check_folders, interrupted_with, open_stages
-from ensemw2s._usable import UsableRows, usable_examples
 from ensemw2s._validation import check_bool, is_overridden, shorten
 from ensemw2s.contracts import check_voting, has_members
 from ensemw2s.datasets import QADataset
-from ensemw2s.ensemble import input_tags
 from ensemw2s.metrics import chance_level, credit
 from ensemw2s.mixing import staged_votes
 from ensemw2s.pseudo import PseudoLabeler, PseudoLabels

@@ -25,7 +25,6 @@ FLOORS = {
     "exceptions": 0,
     "_html": 1,
     "_mixture_inputs": 1,
-    "_usable": 1,
     "boosting": 1,
     "kernels": 1,
     "metrics": 1,

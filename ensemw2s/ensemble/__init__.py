@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ensemw2s.ensemble._checkpoint import check_checkpoint
-from ensemw2s.ensemble._classifier_rows import input_tags
 from ensemw2s.ensemble._saving import check_fitted_can_be_written, commits_rounds, read_fitted, write_fitted
 from ensemw2s.ensemble._settings import describe_estimator, seed_parameters
 from ensemw2s.ensemble._weak_learners import as_token_learner
@@ -20,7 +19,6 @@ __all__ = [
     "check_fitted_can_be_written",
     "commits_rounds",
     "describe_estimator",
-    "input_tags",
     "read_fitted",
     "seed_parameters",
     "write_fitted",

@@ -11,14 +11,14 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._alike import apart, group_alike
-from ensemw2s._inputs import (
+from ensemw2s._inputs.questions import (
     check_questions,
     check_sample_weight,
     require_answers,
     require_choices,
     usable_questions,
 )
-from ensemw2s._usable import LengthCheck, UsableRows
+from ensemw2s._inputs.usable import LengthCheck, UsableRows
 from ensemw2s._validation import CheckedTexts, check_option
 from ensemw2s.contracts import TokenLearner
 from ensemw2s.datasets import QADataset

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemw2s._alike import narrowest
-from ensemw2s._inputs import require_answers
+from ensemw2s._inputs.questions import require_answers
 from ensemw2s._validation import CheckedTexts, check_option
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._decoding import Written, match_nll, write_answers

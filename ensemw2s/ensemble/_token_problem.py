@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ensemw2s._fingerprint import row_digests
-from ensemw2s._inputs import require_answers
-from ensemw2s._usable import UsableRows
+from ensemw2s._inputs.questions import require_answers
+from ensemw2s._inputs.usable import UsableRows
 from ensemw2s.boosting import draw_tokens, weighted_error
 from ensemw2s.ensemble._boosting_loop import Trained
 from ensemw2s.ensemble._checkpoint import Checkpoint

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ensemw2s._alike import difference, group_alike, narrowest
-from ensemw2s._inputs import require_choices, tokenize_answers
+from ensemw2s._inputs.questions import require_choices, tokenize_answers
 from ensemw2s._validation import CheckedTexts, check_option, shorten
 from ensemw2s.boosting import window_error
 from ensemw2s.datasets import QADataset

@@ -8,10 +8,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from sklearn.base import is_regressor
 
+from ensemw2s._inputs.classifier_rows import check_labels, check_row_weight, check_rows, usable_rows
 from ensemw2s._validation import check_option, shorten
 from ensemw2s.ensemble._boosting_loop import fit_rounds
 from ensemw2s.ensemble._checkpoint import check_checkpoint
-from ensemw2s.ensemble._classifier_rows import check_labels, check_row_weight, check_rows, usable_rows
 from ensemw2s.ensemble._rounds import Rounds
 from ensemw2s.ensemble._row_problem import ROW_SAMPLINGS, RowProblem, weight_keyword
 from ensemw2s.ensemble._settings import check_loop_parameters

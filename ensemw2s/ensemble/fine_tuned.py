@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s._inputs import check_can_be_written, check_sample_weight, require_answers, tokenize_answers
+from ensemw2s._inputs.questions import check_can_be_written, check_sample_weight, require_answers, tokenize_answers
 from ensemw2s.ensemble._generator import BaseTokenGenerator
 
 __all__ = ["FineTunedGenerator"]

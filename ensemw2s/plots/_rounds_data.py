@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._inputs import check_questions, require_answers
+from ensemw2s._inputs.questions import check_questions, require_answers
 from ensemw2s._validation import shorten
 from ensemw2s.metrics import chance_level
 from ensemw2s.plots._frames import refuse_duplicates, refuse_other_settings, refuse_several, select, short_names

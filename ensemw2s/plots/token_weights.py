@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._inputs import check_questions, require_answers
+from ensemw2s._inputs.questions import check_questions, require_answers
 from ensemw2s._validation import as_texts, check_integer, shorten
 from ensemw2s.plots._axes import panels
 from ensemw2s.plots._checks import number_array

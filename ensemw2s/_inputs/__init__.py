@@ -1,0 +1,3 @@
+"""What the user passed, as checked questions and rows."""
+
+from __future__ import annotations
