@@ -12,8 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tiny_models import FACTORIES, SHAPE, fit, fitted_members, tiny_learner, tokens_for, untrained_model
 from transformers import TrainerCallback, TrainingArguments
 
-from ensemw2s.learners._last_block import last_feed_forward_at
-from ensemw2s.learners._output_head import logits_at
+from ensemw2s._forward.last_block import last_feed_forward_at
+from ensemw2s._forward.output_head import logits_at
 
 
 def tiny_mistral():

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from tiny_models import fit, tiny_learner
 
-from ensemw2s.learners._memory_limit import memory_limit
-from ensemw2s.learners._prompt_cache import PromptCache
-from ensemw2s.learners._prompt_file import PromptFile
+from ensemw2s._forward.memory_limit import memory_limit
+from ensemw2s._forward.prompt_cache import PromptCache
+from ensemw2s._forward.prompt_file import PromptFile
 
 SIZE = 80  # bytes that are kept of a prompt of two tokens
 

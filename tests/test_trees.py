@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tiny_models import FACTORIES, tiny_learner
 from transformers import LlamaForCausalLM
 
-from ensemw2s.learners._trees import TreeRows, fill_passes, longest_tree
+from ensemw2s._forward.trees import TreeRows, fill_passes, longest_tree
 
 PROMPTS = [[5, 6, 7, 8, 9, 10], [11, 12], [13], [14, 15, 16]]
 BRANCHES = [[[20], [21, 22], []], [[20, 21, 22], [20, 21]], [[3]], []]

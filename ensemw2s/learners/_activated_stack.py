@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from ensemw2s._forward.activated import cut_alike
 from ensemw2s.contracts import PrefixCache
-from ensemw2s.learners._activated import cut_alike
 from ensemw2s.learners._adapters import AdapterHost
 from ensemw2s.learners._stacked import StackedAdapters, StackedCache
 from ensemw2s.tokens import positions_of

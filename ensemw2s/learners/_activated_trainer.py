@@ -12,8 +12,8 @@ import torch
 from peft.tuners.lora import LoraLayer
 from transformers.pytorch_utils import Conv1D
 
-from ensemw2s.learners._activated import CuedBatch, activated_answers, cut_at_cue
-from ensemw2s.learners._prompts import PromptReader
+from ensemw2s._forward.activated import CuedBatch, activated_answers, cut_at_cue
+from ensemw2s._forward.prompts import PromptReader
 from ensemw2s.learners._trainer import (
     WeightedTrainer,
     fill_rows,

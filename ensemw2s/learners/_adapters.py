@@ -64,7 +64,7 @@ class AdapterHost:
     """
 
     def __init__(self, model: Any, peft_config: PeftConfig, family: SharedBase | None = None) -> None:
-        from ensemw2s.learners._prompts import PromptReader
+        from ensemw2s._forward.prompts import PromptReader
 
         self.family = SharedBase(model) if family is None else family
         self.prompts = PromptReader()  # what the base makes of prompts is the same for all adapters

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from ensemw2s._forward.activated import Cue
     from ensemw2s.kernels import KernelBackend
-    from ensemw2s.learners._activated import Cue
     from ensemw2s.learners._activated_stack import ActivatedStack
     from ensemw2s.learners._stacked import StackedAdapters
 
@@ -57,9 +57,9 @@ class CausalForward(HFLearner):
         torch.Tensor of shape (R, V), float32
             Row by row, in the order of ``batch.labels[batch.is_answer]``.
         """
-        from ensemw2s.learners._activated import answers_of_batch
+        from ensemw2s._forward.activated import answers_of_batch
+        from ensemw2s._forward.ways_to_read import way_to_read
         from ensemw2s.learners._trainer import batch_tensors, forward_by
-        from ensemw2s.learners._ways_to_read import way_to_read
 
         launch = current_launch(self._device())
         with launch.no_grad(), self.lend_model() as model:
@@ -103,8 +103,8 @@ class CausalForward(HFLearner):
         """
         import torch
 
-        from ensemw2s.learners._activated import KeptPrompts, activated_step
-        from ensemw2s.learners._ways_to_read import read_alone, way_to_read
+        from ensemw2s._forward.activated import KeptPrompts, activated_step
+        from ensemw2s._forward.ways_to_read import read_alone, way_to_read
 
         starts, keep = None, isinstance(cache, KeptPrompts)
         if keep:
@@ -149,8 +149,8 @@ class CausalForward(HFLearner):
             0 where the model does not heed a mask over pairs of tokens, which is tried out once for each architecture
             and configuration; the window of a model that looks back over one only.
         """
-        from ensemw2s.learners._trees import longest_tree
-        from ensemw2s.learners._ways_to_read import way_to_read
+        from ensemw2s._forward.trees import longest_tree
+        from ensemw2s._forward.ways_to_read import way_to_read
 
         with self.lend_model() as model:
             way = way_to_read(model)
@@ -180,8 +180,8 @@ class CausalForward(HFLearner):
         logits : torch.Tensor of shape (C, V)
             Of the token after a prompt, and after each token of its branches; prompt by prompt in this order.
         """
-        from ensemw2s.learners._activated import activated_trees, start_of_cue
-        from ensemw2s.learners._trees import TreeRows, fill_passes, read_trees
+        from ensemw2s._forward.activated import activated_trees, start_of_cue
+        from ensemw2s._forward.trees import TreeRows, fill_passes, read_trees
 
         launch, cue = current_launch(self._device()), self._cue
         # What the base makes of a prompt before the cue is known, or read for itself.
@@ -207,7 +207,7 @@ class CausalForward(HFLearner):
         # In a launch the processes run in lock step, and a sharded base is used through its own forward functions.
         if self.adapter_ is None or n_processes() > 1:
             return None
-        from ensemw2s.learners._ways_to_read import WayToRead, way_to_read
+        from ensemw2s._forward.ways_to_read import WayToRead, way_to_read
 
         with self._host().held() as model:
             if way_to_read(model) != WayToRead():  # one after another, by rules that a stack does not have
@@ -283,7 +283,7 @@ class CausalForward(HFLearner):
         """
         if self._cue is None:
             return None
-        from ensemw2s.learners._activated import KeptPrompts
+        from ensemw2s._forward.activated import KeptPrompts
 
         return KeptPrompts()
 
@@ -293,6 +293,6 @@ class CausalForward(HFLearner):
         ids = getattr(self, "cue_ids_", None)
         if ids is None:
             return None
-        from ensemw2s.learners._activated import Cue
+        from ensemw2s._forward.activated import Cue
 
         return Cue.of(ids, getattr(self, "cue_head_ids_", ()))

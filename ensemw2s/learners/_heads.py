@@ -171,7 +171,7 @@ class VerbalizerHead:
         }
 
     def logits(self, model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        from ensemw2s.learners._ways_to_read import read_alone, way_to_read
+        from ensemw2s._forward.ways_to_read import read_alone, way_to_read
 
         if way_to_read(model).apart(batch["input_ids"].shape[1]):
             import torch

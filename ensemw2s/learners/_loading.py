@@ -80,7 +80,7 @@ def load_model(
     import torch
     import transformers
 
-    from ensemw2s.learners._output_head import read_head_once
+    from ensemw2s._forward.output_head import read_head_once
 
     torch_dtype = getattr(torch, dtype_name(dtype))
     # Heads that a checkpoint lacks are initialised at random: they too must be the same in every round. A model that is

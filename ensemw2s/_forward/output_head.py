@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from ensemw2s.learners._few_rows import is_plain, linear_forward
-from ensemw2s.learners._last_block import last_feed_forward_at
-from ensemw2s.learners._replaced_forwards import replaced_forwards
+from ensemw2s._forward.few_rows import is_plain, linear_forward
+from ensemw2s._forward.last_block import last_feed_forward_at
+from ensemw2s._forward.replaced_forwards import replaced_forwards
 
 __all__ = ["logits_at", "read_head_once"]
 

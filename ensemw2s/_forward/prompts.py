@@ -12,8 +12,8 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from ensemw2s.learners._prompt_cache import PromptCache, PromptState
-from ensemw2s.learners._ways_to_read import way_to_read
+from ensemw2s._forward.prompt_cache import PromptCache, PromptState
+from ensemw2s._forward.ways_to_read import way_to_read
 from ensemw2s.tokens import positions_of
 
 __all__ = ["PromptBatch", "PromptReader"]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ensemw2s.learners._replaced_forwards import Forward
+from ensemw2s._forward.replaced_forwards import Forward
 
 __all__ = ["last_feed_forward_at"]
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from ensemw2s.learners._output_head import logits_at
-from ensemw2s.learners._ways_to_read import architecture_of
+from ensemw2s._forward.output_head import logits_at
+from ensemw2s._forward.ways_to_read import architecture_of
 
 __all__ = ["TreeRows", "fill_passes", "longest_tree", "read_trees"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from ensemw2s.learners._memory_limit import memory_limit
-from ensemw2s.learners._prompt_file import PromptFile, StoredPrompt
+from ensemw2s._forward.memory_limit import memory_limit
+from ensemw2s._forward.prompt_file import PromptFile, StoredPrompt
 from ensemw2s.storage import temporary_folder
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ensemw2s._forward.output_head import logits_at
+from ensemw2s._forward.prompts import PromptReader
+from ensemw2s._forward.trees import TreeRows, read_trees
 from ensemw2s.contracts import PrefixCache
-from ensemw2s.learners._output_head import logits_at
-from ensemw2s.learners._prompts import PromptReader
-from ensemw2s.learners._trees import TreeRows, read_trees
 from ensemw2s.tokens import TokenBatch
 
 __all__ = [

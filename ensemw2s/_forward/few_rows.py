@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ensemw2s.learners._replaced_forwards import Forward
+from ensemw2s._forward.replaced_forwards import Forward
 
 __all__ = ["is_plain", "linear_forward"]
 
