@@ -29,9 +29,9 @@ from tiny_classifiers import (
 )
 
 from ensemw2s import HFClassifier, LogConfLoss, WeakLearnerError, byte_tokenizer
+from ensemw2s._loading.models import load_model
 from ensemw2s.learners._head_weights import load_with_head, untrained_modules
 from ensemw2s.learners._heads import SequenceHead, VerbalizerHead
-from ensemw2s.learners._loading import load_model
 
 SOFT = np.where(np.array(OPINIONS)[:, None] == ["dislike", "like"], 0.9, 0.1)
 FAST = {"epochs": 1, "batch_size": 24}

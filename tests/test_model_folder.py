@@ -15,8 +15,8 @@ from tiny_models import TEMPLATE
 from transformers import AutoModelForCausalLM
 
 from ensemw2s import CheckpointError, HFCausalLM, HFClassifier, TokenAdaBoostGenerator
-from ensemw2s.learners import _model_folder
-from ensemw2s.learners._gguf_header import check_gguf
+from ensemw2s._loading import model_folder as _model_folder
+from ensemw2s._loading.gguf_header import check_gguf
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from ensemw2s import (
     LLMAdaBoostClassifier,
     TokenAdaBoostGenerator,
 )
-from ensemw2s.learners import _placement
+from ensemw2s._loading import placement as _placement
 from ensemw2s.storage import write_tensors
 
 FRESH = """

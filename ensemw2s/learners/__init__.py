@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ensemw2s.learners._loading import load_generation_config
 from ensemw2s.learners._model_cache import clear_model_cache
 from ensemw2s.learners._pretrained_mixin import PretrainedMixin
 from ensemw2s.learners._reading import LearnerReader
@@ -30,7 +29,6 @@ __all__ = [
     "base_digest",
     "check_can_be_written",
     "clear_model_cache",
-    "load_generation_config",
     "read_scikit_learn",
     "read_state",
     "write_state",

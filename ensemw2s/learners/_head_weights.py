@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s._launch.rng import isolated_rng
+from ensemw2s._loading.model_folder import check_on_hub, looked_through, refuse_adapter
+from ensemw2s._loading.models import loading_bar, own_memory, without_pickles
 from ensemw2s.learners._adapters import AdapterHost
-from ensemw2s.learners._loading import loading_bar, own_memory, without_pickles
-from ensemw2s.learners._model_folder import check_on_hub, looked_through, refuse_adapter
 
 if TYPE_CHECKING:
     from peft import PeftConfig

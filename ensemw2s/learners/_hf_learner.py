@@ -14,11 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._launch.locks import ThreadLock
 from ensemw2s._launch.modes import own_modes
+from ensemw2s._loading.factories import factory_token, known_factory
+from ensemw2s._loading.models import TokenizerSource
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError, WeakLearnerError
-from ensemw2s.learners._factories import factory_token, known_factory
 from ensemw2s.learners._html import ModelHTML
-from ensemw2s.learners._loading import TokenizerSource
 from ensemw2s.learners._saved_hf_learner import SavedHFLearner
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from weakref import WeakValueDictionary
 
 from ensemw2s._launch.locks import ThreadLock
 from ensemw2s._launch.rng import isolated_rng
+from ensemw2s._loading.models import forget_tokenizers
 from ensemw2s.learners._adapter_config import spelling_of
-from ensemw2s.learners._loading import forget_tokenizers
 from ensemw2s.storage import MALFORMED
 
 if TYPE_CHECKING:

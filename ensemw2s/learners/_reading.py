@@ -9,10 +9,10 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
+from ensemw2s._loading.model_folder import compare_files, refuse_stored_adapter
+from ensemw2s._loading.models import load_tokenizer
+from ensemw2s._loading.placement import check_placement
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners._loading import load_tokenizer
-from ensemw2s.learners._model_folder import compare_files, refuse_stored_adapter
-from ensemw2s.learners._placement import check_placement
 from ensemw2s.learners._skops import read_scikit_learn
 from ensemw2s.storage import CODECS, Registered, StoredFolder, decode, find_stored
 

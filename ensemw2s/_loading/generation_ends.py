@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ensemw2s._loading.models import load_generation_config
 from ensemw2s._validation import as_id
-from ensemw2s.learners._loading import load_generation_config
 
 __all__ = ["generation_ends"]
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from ensemw2s._loading.gguf_header import check_gguf
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners._gguf_header import check_gguf
 from ensemw2s.storage import StoredFolder, links_of, open_plain, parse_json, read_file, temporary_folder
 
 __all__ = [

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
 from ensemw2s._launch.rng import isolated_rng
+from ensemw2s._loading.model_folder import check_on_hub, looked_through, refuse_adapter
 from ensemw2s._progress import redrawn
 from ensemw2s._validation import as_id, dtype_name
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners._model_folder import check_on_hub, looked_through, refuse_adapter
 
 if TYPE_CHECKING:
     import torch
