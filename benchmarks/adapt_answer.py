@@ -138,7 +138,7 @@ def plain_trainer(base: RandomLlama, rows: list[list[int]], batch_size: int, clo
     from peft import get_peft_model
     from transformers import PrinterCallback, Trainer, TrainingArguments
 
-    from ensemw2s.learners._adapters import default_lora
+    from ensemw2s._adapters.host import default_lora
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)

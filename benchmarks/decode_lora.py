@@ -114,7 +114,7 @@ def with_adapters(members: list[HFCausalLM]) -> Any:
     """One PEFT model that holds all adapters."""
     from peft import get_peft_model
 
-    from ensemw2s.learners._adapters import default_lora
+    from ensemw2s._adapters.host import default_lora
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT reads an attribute that transformers has renamed

@@ -29,8 +29,8 @@ from tiny_classifiers import (
 )
 
 from ensemw2s import HFClassifier, LogConfLoss, WeakLearnerError, byte_tokenizer
+from ensemw2s._adapters.head_weights import load_with_head, untrained_modules
 from ensemw2s._loading.models import load_model
-from ensemw2s.learners._head_weights import load_with_head, untrained_modules
 from ensemw2s.learners._heads import SequenceHead, VerbalizerHead
 
 SOFT = np.where(np.array(OPINIONS)[:, None] == ["dislike", "like"], 0.9, 0.1)

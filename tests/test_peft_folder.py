@@ -16,10 +16,10 @@ from peft import PEFT_TYPE_TO_CONFIG_MAPPING, AutoPeftModelForCausalLM, LoraConf
 from tiny_models import TEMPLATE, fit, tiny_learner, tiny_llama, tiny_qwen2, untrained_model
 
 from ensemw2s import CheckpointError, HFCausalLM, MixtureForCausalLM, byte_tokenizer
+from ensemw2s._adapters.config import ADAPTERS
+from ensemw2s._adapters.module_patterns import complaint_about_pattern
+from ensemw2s._adapters.peft_settings import _FIELDS
 from ensemw2s._groups import group_members
-from ensemw2s.learners._adapter_config import ADAPTERS
-from ensemw2s.learners._module_patterns import complaint_about_pattern
-from ensemw2s.learners._peft_settings import _FIELDS
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),

@@ -37,8 +37,8 @@ from ensemw2s import (
     byte_tokenizer,
     clear_model_cache,
 )
+from ensemw2s._adapters.model_cache import shared_host
 from ensemw2s._launch.rng import isolated_rng
-from ensemw2s.learners._model_cache import shared_host
 
 QUICK = {"epochs": 1, "lr": 1e-2}
 QUESTIONS = QADataset(PROMPTS[:3], ANSWERS[:3], CHOICES[:3])

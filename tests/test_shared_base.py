@@ -18,8 +18,9 @@ from torch import nn
 from transformers import TrainerCallback
 
 from ensemw2s import CheckpointError, HFCausalLM, HFClassifier, clear_model_cache
-from ensemw2s.learners import _adapters, _parameters
-from ensemw2s.learners._base_record import BaseRecord
+from ensemw2s._adapters import host as _adapters
+from ensemw2s._adapters.base_record import BaseRecord
+from ensemw2s.learners import _parameters
 
 IDS = np.array([[97, 98, 58]])
 REPLICATED = {"layer_replication": [(0, 2), (1, 2)]}

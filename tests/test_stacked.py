@@ -18,11 +18,11 @@ from tiny_models import FACTORIES, PROMPTS, TEMPLATE, fit, tiny_learner, tiny_ll
 from transformers import DynamicCache, MambaConfig, MambaForCausalLM
 
 from ensemw2s import HFCausalLM, MixtureForCausalLM, byte_tokenizer, clear_model_cache, get_backend
+from ensemw2s._adapters.stacked import StackedAdapters
 from ensemw2s._forward.few_rows import linear_forward
 from ensemw2s._forward.growing_cache import leave_room
 from ensemw2s._groups import group_members
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners._stacked import StackedAdapters
 from ensemw2s.tokens._dataset import pad_left
 
 BYTES = byte_tokenizer()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ensemw2s.learners._model_cache import clear_model_cache
+from ensemw2s._adapters.model_cache import clear_model_cache
 from ensemw2s.learners._pretrained_mixin import PretrainedMixin
 from ensemw2s.learners._reading import LearnerReader
 from ensemw2s.learners._saved_hf_learner import base_digest

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from ensemw2s._adapters.activated_stack import ActivatedStack
+    from ensemw2s._adapters.stacked import StackedAdapters
     from ensemw2s._forward.activated import Cue
     from ensemw2s.kernels import KernelBackend
-    from ensemw2s.learners._activated_stack import ActivatedStack
-    from ensemw2s.learners._stacked import StackedAdapters
 
 __all__ = ["CausalForward"]
 
@@ -221,7 +221,7 @@ class CausalForward(HFLearner):
         -------
         object
         """
-        from ensemw2s.learners._unchanged import UnchangedTensors
+        from ensemw2s._adapters.unchanged import UnchangedTensors
 
         base = self.stack_base()
         if base is None or self.adapter_ is None:
@@ -247,14 +247,14 @@ class CausalForward(HFLearner):
         -------
         object with ``step``, or None where the kind of adapter does not allow it
         """
-        from ensemw2s.learners._stacked import StackedAdapters
+        from ensemw2s._adapters.stacked import StackedAdapters
 
         host, cue = members[0]._host(), members[0]._cue
         states = [member.adapter_ for member in members if member.adapter_]
         stack = StackedAdapters.of(host, states, backend)
         if cue is None or stack is None:
             return stack
-        from ensemw2s.learners._activated_stack import ActivatedStack
+        from ensemw2s._adapters.activated_stack import ActivatedStack
 
         alike = all(member._cue == cue and member._cue.head == cue.head for member in members if member._cue)
         return ActivatedStack(stack, host, members) if alike and all(member._cue for member in members) else None
@@ -268,7 +268,7 @@ class CausalForward(HFLearner):
         members : sequence of HFCausalLM
             Fitted.
         """
-        from ensemw2s.learners._adapter_slot import say_why_apart
+        from ensemw2s._adapters.slot import say_why_apart
 
         say_why_apart(member._host() for member in members)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ensemw2s._adapters.head_weights import load_with_head
 from ensemw2s._loading.models import load_model
 from ensemw2s._validation import as_id, as_texts, dtype_name, of_kind, shorten
-from ensemw2s.learners._head_weights import load_with_head
 from ensemw2s.tokens import PromptTemplate, cut_prompt, encode_questions, frame_of, pad_left, positions_of, tokenize
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from ensemw2s.learners._html import ModelHTML
 from ensemw2s.learners._saved_hf_learner import SavedHFLearner
 
 if TYPE_CHECKING:
-    from ensemw2s.learners._adapters import AdapterHost
+    from ensemw2s._adapters.host import AdapterHost
 
 __all__ = ["HFLearner"]
 

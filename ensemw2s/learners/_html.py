@@ -8,7 +8,7 @@ from ensemw2s._html.fitted import FittedHTML, learner_name
 from ensemw2s._html.pieces import count, facts, panel, shortened
 
 if TYPE_CHECKING:
-    from ensemw2s.learners._adapters import AdapterState
+    from ensemw2s._adapters.host import AdapterState
 
 __all__ = ["ModelHTML"]
 
@@ -47,7 +47,7 @@ class ModelHTML(FittedHTML):
         if self.adapter_ is None or config is None:
             return "all weights"
         if isinstance(config, str):
-            from ensemw2s.learners._adapters import default_lora
+            from ensemw2s._adapters.host import default_lora
 
             config = default_lora()
         targets = getattr(config, "target_modules", None)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ensemw2s._adapters.config import check_adapter_config
 from ensemw2s._validation import (
     as_id,
     check_bool,
@@ -16,7 +17,6 @@ from ensemw2s._validation import (
     dtype_name,
     shorten,
 )
-from ensemw2s.learners._adapter_config import check_adapter_config
 from ensemw2s.learners._training_args import check_training_args
 from ensemw2s.tokens import check_template
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensemw2s._adapters.config import AdapterMisfitError, check_adapter_config
+from ensemw2s._adapters.peft_settings import build_peft_config
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners._adapter_config import AdapterMisfitError, check_adapter_config
-from ensemw2s.learners._peft_settings import build_peft_config
 from ensemw2s.storage import MALFORMED, download_folder, links_of, read_json, read_tensors
 
 if TYPE_CHECKING:

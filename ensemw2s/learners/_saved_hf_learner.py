@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from ensemw2s._adapters.base_record import base_modules, lasting_buffers
+from ensemw2s._adapters.buffers import changed_buffer, outline_of_buffers
+from ensemw2s._adapters.host import weights_digest
+from ensemw2s._adapters.peft_settings import build_peft_config, encode_peft_config
 from ensemw2s._loading.model_folder import compare_files, refuse_stored_adapter
 from ensemw2s._loading.models import load_tokenizer, loading_bar
 from ensemw2s._loading.placement import device_here, set_attention
 from ensemw2s._validation import as_id, dtype_name, shorten
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners._adapters import weights_digest
-from ensemw2s.learners._base_record import base_modules, lasting_buffers
-from ensemw2s.learners._buffers import changed_buffer, outline_of_buffers
-from ensemw2s.learners._peft_settings import build_peft_config, encode_peft_config
 from ensemw2s.learners._reading import BASE_PARAMETERS, LearnerReader
 from ensemw2s.learners._saved_learner import SavedLearner
 from ensemw2s.learners._saving import LearnerWriter
 from ensemw2s.storage import Codec, StoredFolder, writing
 
 if TYPE_CHECKING:
-    from ensemw2s.learners._adapters import AdapterHost, AdapterState
+    from ensemw2s._adapters.host import AdapterHost, AdapterState
 
 __all__ = ["SavedHFLearner", "base_digest"]
 

@@ -11,16 +11,16 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._adapters.host import AdapterHost, default_lora
+from ensemw2s._adapters.model_cache import shared_host
 from ensemw2s._launch.modes import own_modes
 from ensemw2s._launch.processes import current_launch
 from ensemw2s._launch.rng import isolated_rng
 from ensemw2s._loading.generation_ends import generation_ends
 from ensemw2s._loading.models import folder_stamp, load_config, load_model, load_tokenizer
 from ensemw2s._validation import as_id, dtype_name
-from ensemw2s.learners._adapters import AdapterHost, default_lora
 from ensemw2s.learners._causal_forward import CausalForward
 from ensemw2s.learners._fit_checks import check_fit_input, check_tokens
-from ensemw2s.learners._model_cache import shared_host
 from ensemw2s.learners._parameters import check_parameters
 from ensemw2s.tokens import (
     DEFAULT_PROMPT_TEMPLATE,

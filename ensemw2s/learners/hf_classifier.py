@@ -13,6 +13,9 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._adapters.head_weights import HeadHost, reinitialize
+from ensemw2s._adapters.host import AdapterHost, default_lora
+from ensemw2s._adapters.model_cache import shared_host
 from ensemw2s._launch.modes import own_modes
 from ensemw2s._launch.processes import current_launch
 from ensemw2s._launch.rng import isolated_rng
@@ -20,11 +23,8 @@ from ensemw2s._loading.models import folder_stamp, load_config, load_model, load
 from ensemw2s._validation import as_id, as_texts, check_option, check_same_length, check_weight, dtype_name, shorten
 from ensemw2s._validation.rows import check_labels, label_column
 from ensemw2s.exceptions import WeakLearnerError
-from ensemw2s.learners._adapters import AdapterHost, default_lora
-from ensemw2s.learners._head_weights import HeadHost, reinitialize
 from ensemw2s.learners._heads import Head, SequenceHead, VerbalizerHead, words_of_classes
 from ensemw2s.learners._hf_learner import HFLearner
-from ensemw2s.learners._model_cache import shared_host
 from ensemw2s.learners._parameters import check_parameters
 from ensemw2s.learners._targets import class_targets
 from ensemw2s.learners.losses import CrossEntropyLoss, LogConfLoss, ProductLoss

@@ -20,7 +20,7 @@ def outline_of_buffers(model: Any) -> dict[str, list[Any]]:
     """
     import torch
 
-    from ensemw2s.learners._base_record import base_modules, lasting_buffers
+    from ensemw2s._adapters.base_record import base_modules, lasting_buffers
 
     outline: dict[str, list[Any]] = {}
     for name, module in base_modules(model):

@@ -13,12 +13,12 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from ensemw2s._adapters.host import AdapterHost, AdapterState
 from ensemw2s._forward.few_rows import is_plain, linear_forward
 from ensemw2s._forward.growing_cache import leave_room
 from ensemw2s._forward.replaced_forwards import Forward, replaced_forwards
 from ensemw2s.contracts import PrefixCache
 from ensemw2s.kernels import KernelBackend, get_backend
-from ensemw2s.learners._adapters import AdapterHost, AdapterState
 from ensemw2s.tokens import positions_of
 
 __all__ = ["StackedAdapters", "why_not_stacked"]

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
+from ensemw2s._adapters.host import AdapterHost
+from ensemw2s._adapters.stacked import StackedAdapters, StackedCache
 from ensemw2s._forward.activated import cut_alike
 from ensemw2s.contracts import PrefixCache
-from ensemw2s.learners._adapters import AdapterHost
-from ensemw2s.learners._stacked import StackedAdapters, StackedCache
 from ensemw2s.tokens import positions_of
 
 __all__ = ["ActivatedStack"]

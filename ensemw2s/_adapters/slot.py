@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
-from ensemw2s.learners._adapter_config import ORIGIN, settings_of
+from ensemw2s._adapters.config import ORIGIN, settings_of
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from ensemw2s.learners._adapter_config import ORIGIN
+from ensemw2s._adapters.config import ORIGIN
 
 if TYPE_CHECKING:
     import torch

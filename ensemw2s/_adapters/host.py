@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensemw2s._adapters.base_record import SharedBase, base_modules, lasting_buffers
+from ensemw2s._adapters.config import AdapterMisfitError, check_adapter_config, spelling_of
+from ensemw2s._adapters.slot import AdapterSlot
 from ensemw2s._launch.locks import ThreadLock
 from ensemw2s._launch.rng import isolated_rng
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners._adapter_config import AdapterMisfitError, check_adapter_config, spelling_of
-from ensemw2s.learners._adapter_slot import AdapterSlot
-from ensemw2s.learners._base_record import SharedBase, base_modules, lasting_buffers
 from ensemw2s.storage import MALFORMED, write_tensors
 
 if TYPE_CHECKING:

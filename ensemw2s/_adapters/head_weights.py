@@ -8,15 +8,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ensemw2s._adapters.host import AdapterHost
 from ensemw2s._launch.rng import isolated_rng
 from ensemw2s._loading.model_folder import check_on_hub, looked_through, refuse_adapter
 from ensemw2s._loading.models import loading_bar, own_memory, without_pickles
-from ensemw2s.learners._adapters import AdapterHost
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-    from ensemw2s.learners._base_record import SharedBase
+    from ensemw2s._adapters.base_record import SharedBase
 
 # What `PeftModelForSequenceClassification` adds to modules_to_save.
 _HEADS_OF_PEFT = ("classifier", "score")

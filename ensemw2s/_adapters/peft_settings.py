@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields
 from typing import Any
 
+from ensemw2s._adapters.config import ADAPTERS, spelling_of
+from ensemw2s._adapters.module_patterns import complaint_about_pattern, is_plain_name
 from ensemw2s._validation import shorten
-from ensemw2s.learners._adapter_config import ADAPTERS, spelling_of
-from ensemw2s.learners._module_patterns import complaint_about_pattern, is_plain_name
 from ensemw2s.storage import decode, encode
 
 __all__ = ["build_peft_config", "encode_peft_config"]

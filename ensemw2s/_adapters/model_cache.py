@@ -11,16 +11,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from ensemw2s._adapters.config import spelling_of
 from ensemw2s._launch.locks import ThreadLock
 from ensemw2s._launch.rng import isolated_rng
 from ensemw2s._loading.models import forget_tokenizers
-from ensemw2s.learners._adapter_config import spelling_of
 from ensemw2s.storage import MALFORMED
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-    from ensemw2s.learners._adapters import AdapterHost
+    from ensemw2s._adapters.host import AdapterHost
 
 __all__ = ["clear_model_cache", "shared_host"]
 

@@ -1,0 +1,3 @@
+"""One base, many adapters: hosting, stacking, and comparing a base with what it was."""
+
+from __future__ import annotations
