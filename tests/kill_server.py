@@ -175,7 +175,7 @@ def set_trap(run: str, point: str, step: str, number: int) -> None:
         elif run == "classes":
             wrap(BaseDecisionTree, "_prune_tree", before=on_call(number))  # the tree has been grown
         else:  # the second step of the round's training
-            from ensemw2s.learners._trainer import WeightedTrainer
+            from ensemw2s._training.trainer import WeightedTrainer
 
             wrap(WeightedTrainer, "training_step", after=on_call(2 * number))
     elif point == "trained":

@@ -10,7 +10,7 @@ from tiny_models import tiny_llama
 
 from ensemw2s._launch.processes import Launch, current_launch
 from ensemw2s._launch.sharding import shard
-from ensemw2s.learners._trainer import FILLER, fill_rows
+from ensemw2s._training.trainer import FILLER, fill_rows
 
 ALONE = Launch(1, 0, "cpu", sharded=False)
 SHARDED = Launch(2, 0, "cpu", sharded=True)

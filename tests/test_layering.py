@@ -48,6 +48,7 @@ FLOORS = {
     "_mixture_members": 4,
     "_sampling": 4,
     "_loading": 5,
+    "_training": 5,
     "pseudo": 5,
     "scoring": 5,
     "_adapters": 6,

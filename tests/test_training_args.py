@@ -11,7 +11,7 @@ from tiny_models import fit, tiny_learner
 from transformers import TrainerCallback, TrainingArguments
 from transformers.utils import logging
 
-from ensemw2s.learners._training_args import ACTING, REFUSED
+from ensemw2s._training.arguments import ACTING, REFUSED
 
 FIELDS = {field.name for field in fields(TrainingArguments)}
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from ensemw2s._launch.processes import current_launch
+from ensemw2s._training.trainer import WeightedTrainer, fill_rows, run_training
 from ensemw2s.learners._heads import Head
-from ensemw2s.learners._trainer import WeightedTrainer, fill_rows, run_training
 from ensemw2s.learners.losses import StudentLoss
 
 __all__ = ["class_logits", "train_classifier"]

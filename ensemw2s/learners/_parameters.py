@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ensemw2s._adapters.config import check_adapter_config
+from ensemw2s._training.arguments import check_training_args
 from ensemw2s._validation import (
     as_id,
     check_bool,
@@ -17,7 +18,6 @@ from ensemw2s._validation import (
     dtype_name,
     shorten,
 )
-from ensemw2s.learners._training_args import check_training_args
 from ensemw2s.tokens import check_template
 
 __all__ = ["check_parameters"]

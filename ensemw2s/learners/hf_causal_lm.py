@@ -384,12 +384,12 @@ class HFCausalLM(CausalForward):
         return launch.place(model, device=self._device(), whole=saved, as_base=peft_config is not None)
 
     def _train(self, model: Any, tokens: TokenDataset, weight: np.ndarray, seed: int) -> None:
-        from ensemw2s.learners._trainer import train_weighted
+        from ensemw2s._training.trainer import train_weighted
 
         train: Any = train_weighted
         activated: dict[str, Any] = {}
         if self._cue is not None:
-            from ensemw2s.learners._activated_trainer import train_activated
+            from ensemw2s._training.activated_trainer import train_activated
 
             train, activated = train_activated, {"prompts": self._host().prompts, "cue_ids": self._cue}
         with isolated_rng(seed):

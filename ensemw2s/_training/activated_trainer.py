@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ensemw2s._forward.activated import CuedBatch, activated_answers, cut_at_cue
 from ensemw2s._forward.prompts import PromptReader
-from ensemw2s.learners._trainer import (
+from ensemw2s._training.trainer import (
     WeightedTrainer,
     fill_rows,
     label_cells,

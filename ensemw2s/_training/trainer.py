@@ -18,12 +18,12 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from ensemw2s._forward.output_head import logits_at
 from ensemw2s._forward.ways_to_read import WayToRead, read_alone, way_to_read
 from ensemw2s._launch.processes import Launch, current_launch, local_part
+from ensemw2s._training.arguments import refuse_idle
+from ensemw2s._training.bar import TrainingBar
+from ensemw2s._training.interrupts import Interrupts
+from ensemw2s._training.reports import reporting
+from ensemw2s._training.switches import own_switches
 from ensemw2s.exceptions import WeakLearnerError
-from ensemw2s.learners._interrupts import Interrupts
-from ensemw2s.learners._reports import reporting
-from ensemw2s.learners._switches import own_switches
-from ensemw2s.learners._training_args import refuse_idle
-from ensemw2s.learners._training_bar import TrainingBar
 from ensemw2s.storage import temporary_folder
 from ensemw2s.tokens import TokenBatch, TokenDataset
 

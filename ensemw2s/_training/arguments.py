@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from ensemw2s._training.reports import check_reports
 from ensemw2s._validation import check_bool, check_integer, check_real, shorten
-from ensemw2s.learners._reports import check_reports
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments

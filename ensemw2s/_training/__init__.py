@@ -1,0 +1,3 @@
+"""Weighted training on transformers' Trainer."""
+
+from __future__ import annotations
