@@ -40,7 +40,7 @@ from ensemw2s import (
 )
 from ensemw2s._markdown import table_lines
 from ensemw2s.costs import Work, branches, decoding, resident_bytes, rows, scoring_bytes, training_bytes
-from ensemw2s.scoring import option_nll, score_answers
+from ensemw2s.mixture._scoring import option_nll, score_answers
 
 N_ROWS, N_OPTIONS, N_NEW, N_STEPS = 16, 4, 16, 3
 PROMPT, ANSWER = 56, 6  # characters, which are the tokens of the random models

@@ -21,7 +21,7 @@ from benchmarks._measure import Row, interleave, script
 from benchmarks._models import WORDS, RandomLlama
 from benchmarks.token_bookkeeping import one_round
 from ensemw2s import HFCausalLM, MixtureForCausalLM, TokenDataset, word_tokenizer
-from ensemw2s.scoring import option_nll, score_answers
+from ensemw2s.mixture._scoring import option_nll, score_answers
 
 N_ROWS, N_NEW, ANSWER = 8, 8, 4
 PROMPTS = (16, 32, 64, 128, 256)

@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks._measure import Row, compare, interleave, one_thread, script
 from benchmarks._models import DATA, questions, smollm2, with_random_adapter
 from ensemw2s import HFCausalLM
-from ensemw2s.scoring import option_nll
+from ensemw2s.mixture._scoring import option_nll
 
 TOLERANCE = 1e-4  # nats per token: both sides round in float32
 BATCH_SIZES = (1, 16, 64)

@@ -13,7 +13,7 @@ from benchmarks._logits_memory import LogitsMemory
 from benchmarks._measure import Row, compare, interleave, script
 from benchmarks._models import SHAPES, smollm2
 from ensemw2s import HFCausalLM, TokenDataset
-from ensemw2s.scoring import score_answers
+from ensemw2s.mixture._scoring import score_answers
 
 PROMPT, BATCH = 64, 16
 EVEN = [4] * BATCH

@@ -27,7 +27,7 @@ from ensemw2s._validation import check_bool, is_overridden, shorten
 from ensemw2s.contracts import check_voting, has_members
 from ensemw2s.datasets import QADataset
 from ensemw2s.metrics import chance_level, credit
-from ensemw2s.mixing import staged_votes
+from ensemw2s.mixture import staged_votes
 from ensemw2s.pseudo import PseudoLabeler, PseudoLabels
 from ensemw2s.report import W2SReport
 

@@ -25,9 +25,9 @@ from ensemw2s import (
 )
 from ensemw2s._fingerprint import describe
 from ensemw2s._forward.activated import answers_of_batch
-from ensemw2s._groups import group_members
-from ensemw2s._sampling._readers import reads_packed
-from ensemw2s.scoring import option_nll, score_answers
+from ensemw2s.mixture._groups import group_members
+from ensemw2s.mixture._readers import reads_packed
+from ensemw2s.mixture._scoring import option_nll, score_answers
 from ensemw2s.tokens._dataset import pad_left
 from ensemw2s.tokens._prompts import encode_for_learner
 

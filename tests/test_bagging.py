@@ -22,7 +22,7 @@ from ensemw2s import (
     WeakLearnerError,
     make_qa,
 )
-from ensemw2s.scoring import score_answers
+from ensemw2s.mixture._scoring import score_answers
 
 EASY = make_qa(30, random_state=0)
 STUMP = DecisionTreeClassifier(max_depth=1)

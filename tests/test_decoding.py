@@ -37,7 +37,7 @@ from ensemw2s import (
     word_tokenizer,
 )
 from ensemw2s._inputs.questions import check_can_be_written
-from ensemw2s.ensemble._decoding import generate_texts, match_nll
+from ensemw2s.mixture._decoding import generate_texts, match_nll
 from ensemw2s.tokens._answers import decode_answers
 from ensemw2s.tokens._template import frame_of_learner
 

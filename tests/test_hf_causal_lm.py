@@ -53,7 +53,7 @@ from ensemw2s import (
     word_tokenizer,
 )
 from ensemw2s.ensemble import describe_estimator
-from ensemw2s.scoring import option_nll
+from ensemw2s.mixture._scoring import option_nll
 
 ARCHITECTURES = sorted(FACTORIES)
 # One exact step of gradient descent on all rows.

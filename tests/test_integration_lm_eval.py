@@ -18,7 +18,7 @@ from tiny_models import SHAPE, TEMPLATE, fitted_members
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ensemw2s import HFCausalLM, MixtureForCausalLM, make_qa
-from ensemw2s.scoring import option_nll
+from ensemw2s.mixture._scoring import option_nll
 
 QUESTIONS = make_qa(8, random_state=3)
 VOTES = [1.0, 0.3, 2.0]

@@ -30,7 +30,7 @@ from tiny_models import (
 from transformers import GenerationConfig, TextIteratorStreamer, TextStreamer, pipeline
 
 from ensemw2s import BigramLearner, MixtureForCausalLM, byte_tokenizer, word_tokenizer
-from ensemw2s.mixing import normalized_votes
+from ensemw2s.mixture._mixing import normalized_votes
 from ensemw2s.tokens._dataset import pad_left
 
 BYTES = byte_tokenizer()

@@ -15,8 +15,8 @@ from transformers import DynamicCache, PreTrainedModel, Trainer, TrainingArgumen
 from transformers.generation import GenerationMixin
 
 from ensemw2s import CheckpointError, MixtureForCausalLM, TokenAdaBoostGenerator
-from ensemw2s._model_of_members import _REFUSED
-from ensemw2s.mixture import MixtureCache
+from ensemw2s.mixture._model import MixtureCache
+from ensemw2s.mixture._model_of_members import _REFUSED
 
 VOTES = [0.5, 2.0, 1.0]
 IDS = torch.tensor([list(b"Sky is:"), list(b"a sea b")])

@@ -49,7 +49,7 @@ from ensemw2s import (
     byte_tokenizer,
     check_weak_learner,
 )
-from ensemw2s.scoring import score_answers
+from ensemw2s.mixture._scoring import score_answers
 
 SHAPE = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
 COMMON = {"max_position_embeddings": 64, "initializer_range": 0.3}

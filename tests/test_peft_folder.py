@@ -19,7 +19,7 @@ from ensemw2s import CheckpointError, HFCausalLM, MixtureForCausalLM, byte_token
 from ensemw2s._adapters.config import ADAPTERS
 from ensemw2s._adapters.module_patterns import complaint_about_pattern
 from ensemw2s._adapters.peft_settings import _FIELDS
-from ensemw2s._groups import group_members
+from ensemw2s.mixture._groups import group_members
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),

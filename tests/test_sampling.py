@@ -14,7 +14,9 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import GPT2Config, GPT2LMHeadModel, StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
 
 from ensemw2s import BigramLearner, MixtureForCausalLM, word_tokenizer
-from ensemw2s._sampling import _decode, _lazy, _readers
+from ensemw2s.mixture import _lazy_sampling as _lazy
+from ensemw2s.mixture import _readers
+from ensemw2s.mixture import _sampling as _decode
 from ensemw2s.tokens._dataset import pad_left
 
 WORDS = word_tokenizer(["a b"])  # five tokens: three special ones, of which 1 ends an answer, and two words

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from ensemw2s import get_backend
-from ensemw2s._sampling import _draws
-from ensemw2s._sampling._draws import PartialTopP, draw, quick_draws
+from ensemw2s.mixture import _draws
+from ensemw2s.mixture._draws import PartialTopP, draw, quick_draws
 
 TOP_P = st.sampled_from([0.0, 0.1, 0.5, 0.7, 0.75, 0.9, 0.95, 0.999, 1.0]) | st.floats(0.0, 1.0)
 

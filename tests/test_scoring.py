@@ -21,9 +21,10 @@ from tiny_models import (
     tokens_for,
 )
 
-from ensemw2s import TokenDataset, WeakLearnerError, byte_tokenizer, scoring
-from ensemw2s._branches import cached_log_proba, share_prompts, tree_log_proba
-from ensemw2s.scoring import option_nll, score_answers
+from ensemw2s import TokenDataset, WeakLearnerError, byte_tokenizer
+from ensemw2s.mixture import _scoring as scoring
+from ensemw2s.mixture._branches import cached_log_proba, share_prompts, tree_log_proba
+from ensemw2s.mixture._scoring import option_nll, score_answers
 
 VOTES = [0.5, 2.0, 1.0]
 STAGES = np.array([[1.0, 0.0, 0.0], [1.0, 2.0, 0.0], [0.5, 2.0, 1.0]])

@@ -21,8 +21,8 @@ from ensemw2s import HFCausalLM, MixtureForCausalLM, byte_tokenizer, clear_model
 from ensemw2s._adapters.stacked import StackedAdapters
 from ensemw2s._forward.few_rows import linear_forward
 from ensemw2s._forward.growing_cache import leave_room
-from ensemw2s._groups import group_members
 from ensemw2s.exceptions import CheckpointError
+from ensemw2s.mixture._groups import group_members
 from ensemw2s.tokens._dataset import pad_left
 
 BYTES = byte_tokenizer()
@@ -179,7 +179,7 @@ def test_one_batch_generates_what_members_one_after_another_do(settings, monkeyp
     for together in (True, False):
         if not together:
             monkeypatch.setattr(
-                "ensemw2s._groups.group_members", lambda members, **_: group_members(members, together=False)
+                "ensemw2s.mixture._groups.group_members", lambda members, **_: group_members(members, together=False)
             )
         mixture = MixtureForCausalLM.from_members(members_of(), VOTES)
         with torch.random.fork_rng():

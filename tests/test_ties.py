@@ -28,7 +28,7 @@ from ensemw2s import (
 )
 from ensemw2s.metrics._credit import credit
 from ensemw2s.metrics._ties import TOLERANCE, draw_option, option_credit, option_proba, tied_best
-from ensemw2s.scoring import NORMALIZATIONS, option_nll
+from ensemw2s.mixture._scoring import NORMALIZATIONS, option_nll
 
 # A model that was taught one word: options of the same length of other words have one probability.
 N = 100

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._html.members import EnsembleHTML
 from ensemw2s.ensemble._saving import SavedEnsemble
-from ensemw2s.mixing import normalized_votes
+from ensemw2s.mixture import normalized_votes
 
 __all__ = ["BaseEnsemble"]
 

@@ -10,7 +10,6 @@ import numpy as np
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._alike import apart, group_alike
 from ensemw2s._inputs.questions import (
     check_questions,
     check_sample_weight,
@@ -22,15 +21,26 @@ from ensemw2s._inputs.usable import LengthCheck, UsableRows
 from ensemw2s._validation import CheckedTexts, check_option
 from ensemw2s.contracts import TokenLearner
 from ensemw2s.datasets import QADataset
-from ensemw2s.ensemble._answer_vote import AnswerVote, join_members
-from ensemw2s.ensemble._decoding import Written, n_new_tokens, texts_of, with_length
 from ensemw2s.ensemble._ensemble import BaseEnsemble
 from ensemw2s.ensemble._length_checks import fit_check, room_check, training_check, writing_check
-from ensemw2s.ensemble._token_mixture import CHOOSINGS, TokenMixture
 from ensemw2s.ensemble._weak_learners import as_token_learner, check_backend, check_one
 from ensemw2s.metrics import draw_option, option_credit, option_proba, tied_best
-from ensemw2s.mixing import COMBINATIONS, normalized_votes, staged_votes
-from ensemw2s.scoring import NORMALIZATIONS
+from ensemw2s.mixture import (
+    CHOOSINGS,
+    COMBINATIONS,
+    NORMALIZATIONS,
+    AnswerVote,
+    TokenMixture,
+    Written,
+    apart,
+    group_alike,
+    join_members,
+    n_new_tokens,
+    normalized_votes,
+    staged_votes,
+    texts_of,
+    with_length,
+)
 from ensemw2s.tokens import TokenDataset, hold_end
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from ensemw2s._inputs.usable import LengthCheck
 from ensemw2s._validation import CheckedTexts
 from ensemw2s.contracts import TokenLearner
 from ensemw2s.datasets import QADataset
-from ensemw2s.ensemble._decoding import encode_with_room
+from ensemw2s.mixture import encode_with_room
 from ensemw2s.tokens import TokenDataset
 
 __all__ = ["fit_check", "room_check", "training_check", "writing_check"]

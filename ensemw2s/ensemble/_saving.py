@@ -21,7 +21,7 @@ from ensemw2s._validation.rows import without_texts
 from ensemw2s.ensemble._settings import seed_parameters
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners import LearnerReader, LearnerWriter, SavedObject, check_can_be_written, read_state, write_state
-from ensemw2s.mixing import normalized_votes
+from ensemw2s.mixture import normalized_votes
 from ensemw2s.storage import MALFORMED, StoredFolder, decode, encode, write_arrays, write_json
 
 __all__ = ["SavedEnsemble", "check_fitted_can_be_written", "commits_rounds", "read_fitted", "write_fitted"]

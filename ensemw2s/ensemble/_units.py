@@ -8,13 +8,12 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ensemw2s._alike import difference, group_alike, narrowest
 from ensemw2s._inputs.questions import require_choices, tokenize_answers
 from ensemw2s._validation import CheckedTexts, check_option, shorten
 from ensemw2s.boosting import window_error
 from ensemw2s.datasets import QADataset
 from ensemw2s.metrics import chance_level, option_credit
-from ensemw2s.scoring import option_nll, score_answers
+from ensemw2s.mixture import difference, group_alike, narrowest, option_nll, score_answers
 from ensemw2s.tokens import TokenDataset
 
 __all__ = [

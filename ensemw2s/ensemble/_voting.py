@@ -19,7 +19,7 @@ from ensemw2s._validation.rows import check_labels, label_column
 from ensemw2s.ensemble._ensemble import BaseEnsemble
 from ensemw2s.ensemble._votes import VOTINGS, Voting, running_mean
 from ensemw2s.metrics import class_credit
-from ensemw2s.mixing import normalized_votes
+from ensemw2s.mixture import normalized_votes
 
 __all__ = ["BaseVotingClassifier"]
 

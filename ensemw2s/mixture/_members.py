@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from ensemw2s._alike import same_tokenizer
-from ensemw2s.mixing import normalized_votes
+from ensemw2s.mixture._alike import same_tokenizer
+from ensemw2s.mixture._mixing import normalized_votes
 from ensemw2s.tokens import n_ids
 
 __all__ = ["check_one_tokenizer", "device_of", "may_forget", "n_logits", "n_positions", "one_vote_vector"]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from transformers.generation import GenerateDecoderOnlyOutput
 
-from ensemw2s._sampling._draws import quick_draws
-from ensemw2s._sampling._lazy import LazyMembers, lazy_readers
-from ensemw2s.mixing import COMBINATIONS
+from ensemw2s.mixture._draws import quick_draws
+from ensemw2s.mixture._lazy_sampling import LazyMembers, lazy_readers
+from ensemw2s.mixture._mixing import COMBINATIONS
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
-from ensemw2s._alike import narrowest
-from ensemw2s._branches import cached_log_proba, share_prompts, tree_log_proba
 from ensemw2s._validation import CheckedTexts, as_texts, check_option, check_same_length
 from ensemw2s.contracts import answer_logits
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.metrics import TOLERANCE
-from ensemw2s.mixing import COMBINATIONS, add_member, normalized_votes
+from ensemw2s.mixture._alike import narrowest
+from ensemw2s.mixture._branches import cached_log_proba, share_prompts, tree_log_proba
+from ensemw2s.mixture._mixing import COMBINATIONS, add_member, normalized_votes
 from ensemw2s.tokens import TokenDataset, padding_id
 
 if TYPE_CHECKING:

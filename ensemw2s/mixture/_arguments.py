@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ensemw2s._mixture_cache import MixtureCache
+from ensemw2s.mixture._cache import MixtureCache
 
 __all__ = ["OF_ONE_MODEL", "check_inputs", "check_past", "is_one", "kept_positions", "refuse_keywords"]
 

@@ -12,23 +12,16 @@ from transformers.generation import GenerationMode
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
 
-from ensemw2s._groups import KeptGroups, MemberGroup, group_members
-from ensemw2s._mixture_cache import MixtureCache
-from ensemw2s._mixture_inputs import check_inputs, check_past, is_one, kept_positions, refuse_keywords
-from ensemw2s._mixture_members import (
-    check_one_tokenizer,
-    device_of,
-    may_forget,
-    n_logits,
-    n_positions,
-    one_vote_vector,
-)
-from ensemw2s._model_of_members import ModelOfMembers, refuse_backward
-from ensemw2s._sampling import sample
-from ensemw2s._saved_mixture import SavedMixture
 from ensemw2s._validation import check_option
 from ensemw2s.kernels import get_backend
-from ensemw2s.mixing import COMBINATIONS, RunningMixture, align_widths, common_scale
+from ensemw2s.mixture._arguments import check_inputs, check_past, is_one, kept_positions, refuse_keywords
+from ensemw2s.mixture._cache import MixtureCache
+from ensemw2s.mixture._groups import KeptGroups, MemberGroup, group_members
+from ensemw2s.mixture._members import check_one_tokenizer, device_of, may_forget, n_logits, n_positions, one_vote_vector
+from ensemw2s.mixture._mixing import COMBINATIONS, RunningMixture, align_widths, common_scale
+from ensemw2s.mixture._model_of_members import ModelOfMembers, refuse_backward
+from ensemw2s.mixture._sampling import sample
+from ensemw2s.mixture._saved import SavedMixture
 from ensemw2s.tokens import answer_ends, positions_of
 
 __all__ = ["MixtureCache", "MixtureConfig", "MixtureForCausalLM"]

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import torch
 
-from ensemw2s._sampling._draws import draw
-from ensemw2s._sampling._readers import PackedReader, PrefixReader, reads_packed
 from ensemw2s.kernels import KernelBackend
+from ensemw2s.mixture._draws import draw
+from ensemw2s.mixture._readers import PackedReader, PrefixReader, reads_packed
 
 __all__ = ["LazyMembers", "lazy_readers"]
 

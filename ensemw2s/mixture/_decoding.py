@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ensemw2s._validation import CheckedTexts, check_integer, of_kind
-from ensemw2s.scoring import normalized
+from ensemw2s.mixture._scoring import normalized
 from ensemw2s.tokens import TokenDataset, decode_answers, encode_for_learner, frame_of_learner, pad_left, padding_id
 
 __all__ = [

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemw2s._alike import narrowest
 from ensemw2s._inputs.questions import require_answers
 from ensemw2s._validation import CheckedTexts, check_option
 from ensemw2s.datasets import QADataset
-from ensemw2s.ensemble._decoding import Written, match_nll, write_answers
-from ensemw2s.scoring import option_nll, score_answers
+from ensemw2s.mixture._alike import narrowest
+from ensemw2s.mixture._decoding import Written, match_nll, write_answers
+from ensemw2s.mixture._scoring import option_nll, score_answers
 from ensemw2s.tokens import TokenDataset
 
 if TYPE_CHECKING:
-    from ensemw2s.mixture import MixtureForCausalLM
+    from ensemw2s.mixture._model import MixtureForCausalLM
 
 __all__ = ["CHOOSINGS", "TokenMixture"]
 
@@ -47,7 +47,7 @@ class TokenMixture:
 
     def model(self, votes: Any) -> MixtureForCausalLM:
         """The members as one Hugging Face model."""
-        from ensemw2s.mixture import MixtureForCausalLM
+        from ensemw2s.mixture._model import MixtureForCausalLM
 
         return MixtureForCausalLM.from_members(self.members, votes, combine=self.combine, backend=self.backend)
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import GenerationMixin, PreTrainedModel
 
-from ensemw2s._mixture_inputs import OF_ONE_MODEL, check_past, refuse_keywords
+from ensemw2s.mixture._arguments import OF_ONE_MODEL, check_past, refuse_keywords
 
 __all__ = ["ModelOfMembers", "refuse_backward"]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s._alike import apart, group_alike
 from ensemw2s._validation import is_blank
 from ensemw2s.datasets import QADataset
-from ensemw2s.ensemble._decoding import Written
-from ensemw2s.ensemble._token_mixture import TokenMixture
 from ensemw2s.metrics import option_log_proba
-from ensemw2s.mixing import normalized_votes
+from ensemw2s.mixture._alike import apart, group_alike
+from ensemw2s.mixture._decoding import Written
+from ensemw2s.mixture._mixing import normalized_votes
+from ensemw2s.mixture._token_mixture import TokenMixture
 from ensemw2s.tokens import hold_end
 
 __all__ = ["AnswerVote", "join_members"]
