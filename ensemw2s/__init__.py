@@ -77,15 +77,15 @@ if TYPE_CHECKING:
     from ensemw2s.metrics import staged_margins as staged_margins
     from ensemw2s.metrics import token_error as token_error
     from ensemw2s.mixture import MixtureForCausalLM as MixtureForCausalLM
+    from ensemw2s.pipeline import PseudoLabeler as PseudoLabeler
+    from ensemw2s.pipeline import PseudoLabels as PseudoLabels
     from ensemw2s.pipeline import W2SPipeline as W2SPipeline
+    from ensemw2s.pipeline import W2SReport as W2SReport
     from ensemw2s.plots import DifficultyDisplay as DifficultyDisplay
     from ensemw2s.plots import PGRDisplay as PGRDisplay
     from ensemw2s.plots import RoundsDisplay as RoundsDisplay
     from ensemw2s.plots import TokenWeightDisplay as TokenWeightDisplay
     from ensemw2s.plots import W2SBarDisplay as W2SBarDisplay
-    from ensemw2s.pseudo import PseudoLabeler as PseudoLabeler
-    from ensemw2s.pseudo import PseudoLabels as PseudoLabels
-    from ensemw2s.report import W2SReport as W2SReport
     from ensemw2s.splits import EasyHardSplit as EasyHardSplit
     from ensemw2s.splits import RandomSplit as RandomSplit
     from ensemw2s.tokens import TokenDataset as TokenDataset
@@ -173,10 +173,10 @@ _PUBLIC: dict[str, str] = {
     "TokenAdaBoostGenerator": "ensemble",
     "VotingEnsemble": "contracts",
     # pseudo
-    "PseudoLabeler": "pseudo",
-    "PseudoLabels": "pseudo",
+    "PseudoLabeler": "pipeline",
+    "PseudoLabels": "pipeline",
     # report
-    "W2SReport": "report",
+    "W2SReport": "pipeline",
     # pipeline
     "W2SPipeline": "pipeline",
     # plots

@@ -35,7 +35,7 @@ from ensemw2s import (
     WeakLearnerError,
     word_tokenizer,
 )
-from ensemw2s._labelling import label_shard
+from ensemw2s.pipeline._labelling import label_shard
 from ensemw2s.storage import Journal, Steps
 
 DATA = questions(0)

@@ -14,7 +14,7 @@ from ensemw2s._cli._yaml import LARGEST_YAML, load_yaml
 from ensemw2s._validation import check_integer, check_option, shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.experiments import ablations, run_sweep
-from ensemw2s.pseudo import PseudoLabeler
+from ensemw2s.pipeline import PseudoLabeler
 from ensemw2s.storage import read_file
 
 __all__ = ["Request", "make_request"]

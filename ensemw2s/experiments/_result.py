@@ -12,7 +12,7 @@ from ensemw2s.experiments._grouping import CELL, group_seeds, merge_records, var
 from ensemw2s.experiments._record import load_record, unpack_bits, unpack_credit
 from ensemw2s.experiments._store import ResultStore
 from ensemw2s.experiments._tables import compare, model_rows, round_rows, selection_row, sweep_table
-from ensemw2s.report import W2SReport
+from ensemw2s.pipeline import W2SReport
 
 if TYPE_CHECKING:
     import pandas

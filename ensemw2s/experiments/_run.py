@@ -21,7 +21,7 @@ from ensemw2s.experiments._store import ResultStore
 from ensemw2s.experiments._tasks import Part
 from ensemw2s.metrics import credit
 from ensemw2s.mixture import staged_votes
-from ensemw2s.pseudo import PseudoLabels
+from ensemw2s.pipeline import PseudoLabels
 
 __all__ = ["RunFailure", "describe_run", "run_record", "try_run"]
 

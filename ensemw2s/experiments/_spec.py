@@ -11,7 +11,7 @@ from sklearn.base import clone
 from ensemw2s._fingerprint import describe, describe_model, fingerprint_questions, mixed_precision
 from ensemw2s._validation import as_id, check_integer, shorten
 from ensemw2s.experiments._tasks import Task
-from ensemw2s.pseudo import PseudoLabeler
+from ensemw2s.pipeline import PseudoLabeler
 
 __all__ = ["TIES", "Model", "Settings", "Run", "Variant", "as_model", "check_names", "check_parameters_given"]
 

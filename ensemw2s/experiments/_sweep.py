@@ -15,7 +15,7 @@ from ensemw2s.experiments._result import SweepResult
 from ensemw2s.experiments._run import describe_run
 from ensemw2s.experiments._spec import Model, Run, Settings, Variant, as_model, check_names, check_parameters_given
 from ensemw2s.experiments._tasks import make_task
-from ensemw2s.pseudo import PseudoLabeler
+from ensemw2s.pipeline import PseudoLabeler
 from ensemw2s.splits import NEAR_DUPLICATES
 
 __all__ = ["plan_sweep", "run_sweep"]

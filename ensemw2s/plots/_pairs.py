@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemw2s._validation import check_option, shorten
+from ensemw2s.pipeline import W2SReport
 from ensemw2s.plots._frames import refuse_duplicates, refuse_other_settings, refuse_several, select, short_names
 from ensemw2s.plots._palette import MODEL_LABELS
-from ensemw2s.report import W2SReport
 
 if TYPE_CHECKING:
     import pandas

@@ -14,7 +14,7 @@ from ensemw2s.plots._frames import select
 if TYPE_CHECKING:
     import pandas
 
-    from ensemw2s.report import W2SReport
+    from ensemw2s.pipeline import W2SReport
 
 __all__ = ["ModelScores", "recovered_gaps", "scores_of_frame", "scores_of_report"]
 

@@ -16,7 +16,7 @@ from ensemw2s.plots._palette import GREY, MODEL_COLORS, MODEL_LABELS
 if TYPE_CHECKING:
     import pandas
 
-    from ensemw2s.report import W2SReport
+    from ensemw2s.pipeline import W2SReport
 
 __all__ = ["W2SBarDisplay"]
 

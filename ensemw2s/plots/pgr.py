@@ -17,7 +17,7 @@ from ensemw2s.plots._recovered import ModelScores, recovered_gaps, scores_of_fra
 if TYPE_CHECKING:
     import pandas
 
-    from ensemw2s.report import W2SReport
+    from ensemw2s.pipeline import W2SReport
 
 __all__ = ["PGRDisplay"]
 

@@ -15,10 +15,10 @@ from sklearn.utils.validation import _num_samples
 
 from ensemw2s._inputs.questions import usable_questions
 from ensemw2s._inputs.usable import UsableRows, usable_examples
-from ensemw2s._labelling import NO_OPTION, Labels, label_shard
 from ensemw2s._validation import as_texts, check_integer, check_option, check_real, is_blank, shorten
 from ensemw2s._validation.rows import RowFilter, without_texts
 from ensemw2s.datasets import QADataset, of_checked_columns
+from ensemw2s.pipeline._labelling import NO_OPTION, Labels, label_shard
 from ensemw2s.storage import Registered, Steps
 
 __all__ = ["PseudoLabeler", "PseudoLabels"]

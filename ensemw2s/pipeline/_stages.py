@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemw2s._kept_labels import pack_labels, unpack_labels
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
+from ensemw2s.pipeline._kept_labels import pack_labels, unpack_labels
 from ensemw2s.storage import Journal, StoredFolder, hash_file, write_json
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ensemw2s.pseudo import PseudoLabels
+    from ensemw2s.pipeline._pseudo import PseudoLabels
 
 __all__ = ["Stages", "check_folders", "interrupted_with", "open_stages"]
 
@@ -191,7 +191,7 @@ class Stages:
         TypeError
             If the labeler gives something else, or labels that cannot be kept.
         """
-        from ensemw2s.pseudo import PseudoLabeler, PseudoLabels
+        from ensemw2s.pipeline._pseudo import PseudoLabeler, PseudoLabels
 
         asks_by_batch = getattr(labeler.label, "__func__", None) is PseudoLabeler.label
         if self._journal is not None and asks_by_batch:
@@ -218,7 +218,7 @@ class Stages:
 
 
 def _read_labels(stored: StoredFolder, X: Any) -> PseudoLabels:
-    from ensemw2s.pseudo import PseudoLabels
+    from ensemw2s.pipeline._pseudo import PseudoLabels
 
     try:
         return PseudoLabels(**unpack_labels(stored.json(_LABELS), X))

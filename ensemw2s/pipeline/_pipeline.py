@@ -21,15 +21,15 @@ from ensemw2s._inputs.questions import check_questions, require_answers, usable_
 from ensemw2s._inputs.usable import UsableRows, usable_examples
 from ensemw2s._launch.modes import own_modes
 from ensemw2s._progress import progress_bar
-from ensemw2s._saved_pipeline import SavedPipeline
-from ensemw2s._stages import Stages, check_folders, interrupted_with, open_stages
 from ensemw2s._validation import check_bool, is_overridden, shorten
 from ensemw2s.contracts import check_voting, has_members
 from ensemw2s.datasets import QADataset
 from ensemw2s.metrics import chance_level, credit
 from ensemw2s.mixture import staged_votes
-from ensemw2s.pseudo import PseudoLabeler, PseudoLabels
-from ensemw2s.report import W2SReport
+from ensemw2s.pipeline._pseudo import PseudoLabeler, PseudoLabels
+from ensemw2s.pipeline._report import W2SReport
+from ensemw2s.pipeline._saved import SavedPipeline
+from ensemw2s.pipeline._stages import Stages, check_folders, interrupted_with, open_stages
 
 __all__ = ["W2SPipeline"]
 
