@@ -41,14 +41,13 @@ FLOORS = {
     "learners": 7,
     "mixture": 8,
     "ensemble": 9,
-    "_estimators": 10,
-    "difficulty": 11,
-    "pipeline": 11,
-    "experiments": 12,
-    "plots": 12,
-    "paper": 13,
-    "_cli": 14,
-    "__main__": 15,
+    "difficulty": 10,
+    "pipeline": 10,
+    "experiments": 11,
+    "plots": 11,
+    "paper": 12,
+    "_cli": 13,
+    "__main__": 14,
     "": 99,  # ensemw2s/__init__.py only hands names on
 }
 

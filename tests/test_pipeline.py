@@ -195,7 +195,7 @@ def test_free_text_without_options():
 
 
 def test_learners_and_ids_become_estimators():
-    from ensemw2s._estimators import as_booster, as_student
+    from ensemw2s.ensemble._estimators import as_booster, as_student
 
     assert isinstance(as_booster(BigramLearner()), TokenAdaBoostGenerator)
     assert isinstance(as_booster("some/model"), TokenAdaBoostGenerator)

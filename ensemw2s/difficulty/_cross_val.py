@@ -14,12 +14,12 @@ from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from sklearn.utils import _safe_indexing
 
-from ensemw2s._estimators import as_student
 from ensemw2s._inputs.questions import check_questions, require_answers
 from ensemw2s._inputs.usable import usable_examples
 from ensemw2s._progress import progress_bar
 from ensemw2s._validation import RandomState, as_generator, check_integer, check_same_length
 from ensemw2s.difficulty._ratings import DifficultyRatings
+from ensemw2s.ensemble import as_student
 from ensemw2s.splits import NEAR_DUPLICATES, fingerprints, question_groups
 
 logger = logging.getLogger("ensemw2s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ensemw2s.ensemble._checkpoint import check_checkpoint
+from ensemw2s.ensemble._estimators import as_booster, as_student, given_seed, leaves_seed_open, with_seed
 from ensemw2s.ensemble._saving import check_fitted_can_be_written, commits_rounds, read_fitted, write_fitted
 from ensemw2s.ensemble._settings import describe_estimator, seed_parameters
 from ensemw2s.ensemble._weak_learners import as_token_learner
@@ -14,12 +15,17 @@ __all__ = [
     "FineTunedGenerator",
     "LLMAdaBoostClassifier",
     "TokenAdaBoostGenerator",
+    "as_booster",
+    "as_student",
     "as_token_learner",
     "check_checkpoint",
     "check_fitted_can_be_written",
     "commits_rounds",
     "describe_estimator",
+    "given_seed",
+    "leaves_seed_open",
     "read_fitted",
     "seed_parameters",
+    "with_seed",
     "write_fitted",
 ]

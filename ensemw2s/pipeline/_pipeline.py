@@ -13,7 +13,6 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._estimators import as_booster, as_student, given_seed, leaves_seed_open, with_seed
 from ensemw2s._fingerprint import row_digests
 from ensemw2s._html.stages import PipelineHTML
 from ensemw2s._inputs.classifier_rows import input_tags
@@ -24,6 +23,7 @@ from ensemw2s._progress import progress_bar
 from ensemw2s._validation import check_bool, is_overridden, shorten
 from ensemw2s.contracts import check_voting, has_members
 from ensemw2s.datasets import QADataset
+from ensemw2s.ensemble import as_booster, as_student, given_seed, leaves_seed_open, with_seed
 from ensemw2s.metrics import chance_level, credit
 from ensemw2s.mixture import staged_votes
 from ensemw2s.pipeline._pseudo import PseudoLabeler, PseudoLabels

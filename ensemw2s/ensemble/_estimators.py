@@ -8,7 +8,10 @@ import numpy as np
 from sklearn.base import clone
 
 from ensemw2s._validation import as_id, shorten
-from ensemw2s.ensemble import FineTunedGenerator, TokenAdaBoostGenerator, as_token_learner, seed_parameters
+from ensemw2s.ensemble._settings import seed_parameters
+from ensemw2s.ensemble._weak_learners import as_token_learner
+from ensemw2s.ensemble.fine_tuned import FineTunedGenerator
+from ensemw2s.ensemble.token_boosting import TokenAdaBoostGenerator
 
 __all__ = ["as_booster", "as_student", "given_seed", "leaves_seed_open", "with_seed"]
 
