@@ -172,8 +172,9 @@ def defined_names(tree: ast.Module) -> Iterator[str]:
 
 
 def imported_names(tree: ast.Module) -> Iterator[str]:
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+    lazily = [node for block in tree.body if isinstance(block, ast.If) for node in block.body]  # under TYPE_CHECKING
+    for node in [*tree.body, *lazily]:
+        if isinstance(node, ast.ImportFrom) and node.module not in ("__future__", "typing"):
             yield from (alias.asname or alias.name for alias in node.names)
 
 
