@@ -15,12 +15,11 @@ from transformers.pytorch_utils import Conv1D
 from ensemw2s._forward.activated import CuedBatch, activated_answers, cut_at_cue
 from ensemw2s._forward.prompts import PromptReader
 from ensemw2s._training.trainer import (
-    WeightedTrainer,
+    TokenTrainer,
     fill_rows,
     label_cells,
     normalized_weight,
     run_training,
-    weighted_nll,
 )
 from ensemw2s.tokens import TokenDataset
 
@@ -54,13 +53,13 @@ class _Collator:
         }
 
 
-class _ActivatedTrainer(WeightedTrainer):
+class _ActivatedTrainer(TokenTrainer):
     def __init__(self, *args: Any, prompts: PromptReader, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.prompts = prompts
 
-    def weighted_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        labels, weight = inputs["labels"], inputs["token_weight"]  # (B, S)
+    def answer_logits(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        labels = inputs["labels"]  # (B, S)
         ends = inputs["prompt_lengths"].cumsum(dim=0)[:-1].cpu().numpy()
         batch = CuedBatch(
             np.split(inputs["prompt_ids"].cpu().numpy(), ends),
@@ -68,8 +67,7 @@ class _ActivatedTrainer(WeightedTrainer):
             inputs["attention_mask"].cpu().numpy(),
         )
         # Not `model`, which may be spread over several devices: a cache of keys and values is on one.
-        logits = activated_answers(self.model, self.prompts, batch, label_cells(labels), labels.shape[1])  # (R, V)
-        return weighted_nll(logits, labels, weight), logits
+        return activated_answers(self.model, self.prompts, batch, label_cells(labels), labels.shape[1])
 
 
 def train_activated(

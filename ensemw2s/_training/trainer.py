@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from ensemw2s.storage import temporary_folder
 from ensemw2s.tokens import TokenBatch, TokenDataset
 
 __all__ = [
+    "TokenTrainer",
     "WeightedTrainer",
     "answers_alone",
     "batch_tensors",
@@ -38,8 +39,9 @@ __all__ = [
     "normalized_weight",
     "run_training",
     "train_weighted",
-    "weighted_nll",
 ]
+
+TokenLoss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 _ABSENT = object()
 FILLER = -1  # stands for a row without weight, at the end of an epoch
@@ -161,17 +163,43 @@ class WeightedTrainer(Trainer, ABC):
         return loss
 
 
-class _TokenTrainer(WeightedTrainer):
-    def __init__(self, *args: Any, forward: Callable[..., torch.Tensor], **kwargs: Any) -> None:
+def token_nll(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Negative log-likelihood of each of R tokens, (R, V), (R,) -> (R,)."""
+    return cross_entropy(logits, labels, reduction="none")
+
+
+class TokenTrainer(WeightedTrainer):
+    """Trainer for weighted answer tokens; a subclass reads the rows.
+
+    Parameters
+    ----------
+    token_loss : callable
+        Gives the loss of each of R tokens, (R,), from their logits (R, V) and ids (R,).
+    """
+
+    def __init__(self, *args: Any, token_loss: TokenLoss = token_nll, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.answers = forward
+        self.token_loss = token_loss
+
+    @abstractmethod
+    def answer_logits(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Logits of the R answer tokens of a batch, row by row, (R, V)."""
 
     def weighted_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        labels, weight = inputs["labels"], inputs["token_weight"]  # (B, K)
-        logits = self.answers(
-            model, inputs["input_ids"], inputs["attention_mask"], inputs["position_ids"], labels
-        )  # (R, V)
-        return weighted_nll(logits, labels, weight), logits
+        logits, cells = self.answer_logits(model, inputs), label_cells(inputs["labels"])
+        losses = self.token_loss(logits, inputs["labels"].flatten()[cells])  # (R,)
+        return (losses * inputs["token_weight"].flatten()[cells]).sum(), logits
+
+
+class _RowTrainer(TokenTrainer):
+    def __init__(self, *args: Any, forward: Callable[..., torch.Tensor], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.forward = forward
+
+    def answer_logits(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self.forward(
+            model, inputs["input_ids"], inputs["attention_mask"], inputs["position_ids"], inputs["labels"]
+        )
 
 
 def fill_rows(rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -221,13 +249,6 @@ def label_cells(labels: torch.Tensor) -> torch.Tensor:
     return (labels >= 0).flatten().nonzero()[:, 0]
 
 
-def weighted_nll(logits: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Weighted sum of the negative log-likelihoods of labels (B, K) under their logits (R, V)."""
-    cells = label_cells(labels)
-    nll = cross_entropy(logits, labels.flatten()[cells], reduction="none")
-    return (nll * weight.flatten()[cells]).sum()
-
-
 def batch_tensors(batch: TokenBatch, device: Any) -> list[torch.Tensor]:
     """What `forward_answers` takes of a batch, on a device."""
     arrays = (batch.input_ids, batch.attention_mask, batch.position_ids, batch.labels)
@@ -266,7 +287,7 @@ def train_weighted(
     """
     rows, weight = normalized_weight(tokens, token_weight)
     return run_training(
-        _TokenTrainer, model, rows, _Collator(tokens, weight, pad_token_id),
+        _RowTrainer, model, rows, _Collator(tokens, weight, pad_token_id),
         lengths=tokens.lengths[rows], total_weight=float(len(weight)),
         forward=forward_by(way_to_read(model)), **settings,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from ensemw2s.tokens import PromptTemplate, cut_prompt, encode_questions, frame_
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Head", "SequenceHead", "VerbalizerHead", "words_of_classes"]
+__all__ = ["HEADS", "Head", "SequenceHead", "VerbalizerHead", "words_of_classes"]
 
 
 class Head(Protocol):
@@ -23,6 +23,13 @@ class Head(Protocol):
     n_classes: int
     task_type: str
     pad_token_id: int
+    looks_for_padding: bool
+    """Whether the model reads the padding's id, to find the last token that is none; else the mask hides it."""
+
+    @classmethod
+    def of(cls, learner: Any, tokenizer: Any, classes: Any = None) -> Head:
+        """The head of an `HFClassifier` for its classes; without them one that can encode texts, but for words."""
+        ...
 
     def load(self, learner: Any) -> tuple[Any, list[str]]:
         """The learner's model, and the names of its modules that have no trained weights yet."""
@@ -47,6 +54,7 @@ class SequenceHead:
     """A classification head on an encoder or decoder, ``AutoModelForSequenceClassification``."""
 
     task_type = "SEQ_CLS"
+    looks_for_padding = True
 
     def __init__(self, tokenizer: Any, n_classes: int) -> None:
         self.tokenizer, self.n_classes = tokenizer, n_classes
@@ -57,6 +65,10 @@ class SequenceHead:
                 "Set tokenizer.pad_token."
             )
         self.pad_token_id = int(pad)
+
+    @classmethod
+    def of(cls, learner: Any, tokenizer: Any, classes: Any = None) -> SequenceHead:
+        return cls(tokenizer, 2 if classes is None else len(classes))
 
     def load(self, learner: Any) -> tuple[Any, list[str]]:
         if callable(learner.model):
@@ -114,6 +126,7 @@ class VerbalizerHead:
     """
 
     task_type = "CAUSAL_LM"
+    looks_for_padding = False
 
     def __init__(self, tokenizer: Any, label_words: Sequence[str], prompt_template: PromptTemplate) -> None:
         self.tokenizer, self.prompt_template = tokenizer, prompt_template
@@ -134,6 +147,11 @@ class VerbalizerHead:
                     f"{'the others' if twin == k else repr(label_words[twin])} there; choose other words."
                 )
         self.label_ids = [first[0] for first in firsts]
+
+    @classmethod
+    def of(cls, learner: Any, tokenizer: Any, classes: Any = None) -> VerbalizerHead:
+        words = () if classes is None else words_of_classes(classes.tolist(), learner.label_words)
+        return cls(tokenizer, words, learner.prompt_template)
 
     def load(self, learner: Any) -> tuple[Any, list[str]]:
         loaded = load_model(
@@ -179,6 +197,10 @@ class VerbalizerHead:
             rows = read_alone(model, batch["input_ids"], batch["attention_mask"], lambda _, logits: logits[-1])
             return torch.stack(rows)[:, self.label_ids].float()
         return model(**batch, logits_to_keep=1, use_cache=False).logits[:, -1, self.label_ids].float()
+
+
+# By the name that the parameter `head` has.
+HEADS: dict[str, type[Head]] = {"sequence-classification": SequenceHead, "verbalizer": VerbalizerHead}
 
 
 def words_of_classes(classes: Sequence[Any], label_words: Mapping[Any, str] | Sequence[str] | None) -> list[str]:

@@ -23,7 +23,7 @@ from ensemw2s._loading.models import folder_stamp, load_config, load_model, load
 from ensemw2s._validation import as_id, as_texts, check_option, check_same_length, check_weight, dtype_name, shorten
 from ensemw2s._validation.rows import check_labels, label_column
 from ensemw2s.exceptions import WeakLearnerError
-from ensemw2s.learners._heads import Head, SequenceHead, VerbalizerHead, words_of_classes
+from ensemw2s.learners._heads import HEADS, Head
 from ensemw2s.learners._hf_learner import HFLearner
 from ensemw2s.learners._parameters import check_parameters
 from ensemw2s.learners._targets import class_targets
@@ -330,8 +330,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         else:
             self._check_parameters()
             tokenizer = load_tokenizer(self.tokenizer, self.model, revision=self.revision)
-            by_words = self.head == "verbalizer"  # whose words are not known yet; what all begin with may add a token
-            head = VerbalizerHead(tokenizer, (), self.prompt_template) if by_words else SequenceHead(tokenizer, 2)
+            head = HEADS[self.head].of(self, tokenizer)  # words are not known yet; what all begin with may add a token
             config = self._read_config()
             limit, known = self._length_limit(config, tokenizer), getattr(config.get_text_config(), "vocab_size", None)
 
@@ -379,10 +378,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         return ids
 
     def _make_head(self) -> Head:
-        if self.head == "sequence-classification":
-            return SequenceHead(self.tokenizer_, len(self.classes_))
-        words = words_of_classes(self.classes_.tolist(), self.label_words)
-        return VerbalizerHead(self.tokenizer_, words, self.prompt_template)
+        return HEADS[self.head].of(self, self.tokenizer_, self.classes_)
 
     def _make_loss(self) -> Any:
         return _LOSSES[self.loss]() if isinstance(self.loss, str) else self.loss
@@ -419,8 +415,8 @@ class HFClassifier(ClassifierMixin, HFLearner):
         """The untrained model, on the CPU, and its modules without trained weights."""
         launch = current_launch(self._device())  # before the weights are read, which not every process may have to
         model, untrained = self._head.load(self)
-        by_place = self.head == "sequence-classification"  # a decoder is asked behind the last token that is no padding
-        self._check_vocabulary(model.config, self._head.pad_token_id if by_place else None, "fills rows up")
+        pad = self._head.pad_token_id if self._head.looks_for_padding else None
+        self._check_vocabulary(model.config, pad, "fills rows up")
         return model, launch.from_first(untrained)
 
     def _read_config(self) -> Any:
@@ -440,9 +436,9 @@ class HFClassifier(ClassifierMixin, HFLearner):
 
     def _check_parameters(self) -> None:
         check_parameters(self, truncations=("error", "cut"))
-        check_option(self.head, "head", ("sequence-classification", "verbalizer"))
+        check_option(self.head, "head", HEADS)
         if isinstance(self.loss, str):
-            check_option(self.loss, "loss", tuple(_LOSSES))
+            check_option(self.loss, "loss", _LOSSES)
         elif not callable(getattr(self.loss, "start", None)):
             raise TypeError(
                 f"loss must be one of {', '.join(map(repr, _LOSSES))}, or an object with a method start(n_steps). "
