@@ -140,7 +140,7 @@ class _Estimator:
         settings, split, seed = self.settings, run.split, str(run.seed)
         booster = run.variant.booster
         n_rounds = int(booster["n_estimators"])
-        if split == "easy-hard":
+        if settings.by_difficulty(split):
             found = self._costs(settings.rater, {})
             yield ("difficulty",), settings.rater, [found["difficulty"]]
         members = json.dumps([booster, run.variant.learner], sort_keys=True, default=repr)
@@ -159,7 +159,7 @@ class _Estimator:
         if settings.train_on_easy:
             share = self.parts[0] / self.parts[1]
             yield ("easy", run.strong.name, split, seed), run.strong, [_times(one[0], share), one[1]]
-        n_students = n_rounds if settings.student_rounds == "all" else min(n_rounds, 2)
+        n_students = len(settings.taught_rounds(n_rounds))
         yield ("students", run.name), run.strong, [_times(stage, n_students) for stage in one]
 
     def _costs(

@@ -10,9 +10,9 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from ensemw2s._validation import shorten
 from ensemw2s.difficulty import cross_val_difficulty
-from ensemw2s.experiments._spec import Settings
+from ensemw2s.experiments._spec import SPLITS, Settings
 from ensemw2s.experiments._store import ResultStore
-from ensemw2s.splits import EasyHardSplit, RandomSplit, question_groups
+from ensemw2s.splits import RandomSplit, question_groups
 
 __all__ = ["Parts", "check_sizes", "check_split", "difficulty_ratings", "find_parts"]
 
@@ -30,11 +30,8 @@ class Parts:
 def find_parts(settings: Settings, split: str, seed: int, store: ResultStore) -> Parts:
     """The parts of one split and seed; ratings are looked up, or computed, where they are needed."""
     questions = settings.task.questions
-    if split == "random":
-        weak, strong, test = next(_splitter(RandomSplit, settings, seed).split(questions))
-    else:
-        ratings = difficulty_ratings(settings, store)
-        weak, strong, test = next(_splitter(EasyHardSplit, settings, seed).split(questions, ratings))
+    ratings = [difficulty_ratings(settings, store)] if settings.by_difficulty(split) else []
+    weak, strong, test = next(_splitter(SPLITS[split].splitter, settings, seed).split(questions, *ratings))
     validation = weak[:0]
     if settings.validation_size > 0:
         groups = question_groups(questions, near_duplicates=settings.near_duplicates)[weak]

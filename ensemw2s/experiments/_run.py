@@ -94,7 +94,7 @@ def _compute_record(settings: Settings, run: Run, store: ResultStore) -> dict[st
         "task": settings.task.name,
         "dataset": settings.task.questions.name or "",
         "chance": settings.task.chance,
-        "rater": f"{settings.rater.name} in {settings.cv} folds" if run.split == "easy-hard" else None,
+        "rater": f"{settings.rater.name} in {settings.cv} folds" if settings.by_difficulty(run.split) else None,
         "readout": run.variant.readout,
         **{name: weak[name] for name in ("votes", "errors", "priors", "stop_reason")},
         "correct": {
@@ -159,7 +159,7 @@ def _ask_members(
     asked = asked.with_votes(votes).set_params(**{key: value for key, value in readout.items() if key != "votes"})
     n_members = len(votes)
     stages = staged_votes(votes)
-    rounds = range(1, n_members + 1) if settings.student_rounds == "all" else sorted({1, n_members})
+    rounds = settings.taught_rounds(n_members)
     labels = {str(t): pack_labels(settings.labeler.label(asked.with_votes(votes[:t]), hard.X)) for t in rounds}
     every = np.vstack([stages, np.ones(n_members), np.eye(n_members)])
     answers, credit = asked.judge_under(every, test.X, test.y)

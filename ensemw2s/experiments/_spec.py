@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sklearn.base import clone
 
@@ -12,8 +12,43 @@ from ensemw2s._fingerprint import describe, describe_model, fingerprint_question
 from ensemw2s._validation import as_id, check_integer, shorten
 from ensemw2s.experiments._tasks import Task
 from ensemw2s.pipeline import PseudoLabeler
+from ensemw2s.splits import EasyHardSplit, RandomSplit
 
-__all__ = ["TIES", "Model", "Settings", "Run", "Variant", "as_model", "check_names", "check_parameters_given"]
+__all__ = [
+    "SPLITS",
+    "STUDENT_ROUNDS",
+    "TIES",
+    "Model",
+    "Settings",
+    "Splitting",
+    "Run",
+    "Variant",
+    "as_model",
+    "check_names",
+    "check_parameters_given",
+]
+
+
+class Splitting(NamedTuple):
+    """How the pool is cut into three parts."""
+
+    splitter: Any
+    """Class whose objects do it."""
+    by_difficulty: bool
+    """Whether it asks for ratings of the questions."""
+
+
+# By the name that the parameter `splits` has.
+SPLITS = {
+    "random": Splitting(RandomSplit, by_difficulty=False),
+    "easy-hard": Splitting(EasyHardSplit, by_difficulty=True),
+}
+
+# Numbers of members that teach a student, of T, by the name that the parameter `student_rounds` has.
+STUDENT_ROUNDS: dict[str, Callable[[int], Sequence[int]]] = {
+    "last": lambda n_members: sorted({1, n_members}),
+    "all": lambda n_members: range(1, n_members + 1),
+}
 
 # Settings of a booster that are looked at after training: variants that differ in nothing else share their members.
 _READOUT = ("choose", "combine", "voting")
@@ -189,9 +224,17 @@ class Settings:
             "near_duplicates": describe(self.near_duplicates, "near_duplicates"),
             "seed": seed,
         }
-        if split == "easy-hard":
+        if self.by_difficulty(split):
             described["rating"] = self.describe_rating()
         return described
+
+    def by_difficulty(self, split: str) -> bool:
+        """Whether a split cuts the pool by the questions' difficulty."""
+        return SPLITS[split].by_difficulty
+
+    def taught_rounds(self, n_members: int) -> Sequence[int]:
+        """Numbers of members whose labels teach a student."""
+        return STUDENT_ROUNDS[self.student_rounds](n_members)
 
     def readouts(self, variant: Variant) -> list[dict[str, Any]]:
         """All ways in which the members of a variant are asked, in an order of their own."""

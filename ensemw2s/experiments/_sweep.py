@@ -13,7 +13,17 @@ from ensemw2s.experiments._parts import check_sizes, check_split
 from ensemw2s.experiments._plan import SweepPlan
 from ensemw2s.experiments._result import SweepResult
 from ensemw2s.experiments._run import describe_run
-from ensemw2s.experiments._spec import Model, Run, Settings, Variant, as_model, check_names, check_parameters_given
+from ensemw2s.experiments._spec import (
+    SPLITS,
+    STUDENT_ROUNDS,
+    Model,
+    Run,
+    Settings,
+    Variant,
+    as_model,
+    check_names,
+    check_parameters_given,
+)
 from ensemw2s.experiments._tasks import make_task
 from ensemw2s.pipeline import PseudoLabeler
 from ensemw2s.splits import NEAR_DUPLICATES
@@ -198,7 +208,7 @@ def plan_sweep(pairs: Sequence[tuple[Any, Any]], **arguments: Any) -> SweepPlan:
         ),
         labeler=PseudoLabeler() if value["labeler"] is None else value["labeler"],
         validation_size=_check_validation_size(value["validation_size"]),
-        student_rounds=check_option(value["student_rounds"], "student_rounds", ("last", "all")),
+        student_rounds=check_option(value["student_rounds"], "student_rounds", STUDENT_ROUNDS),
         train_on_easy=check_bool(value["train_on_easy"], "train_on_easy"),
         checkpoint_rounds=check_bool(value["checkpoint_rounds"], "checkpoint_rounds"),
     )
@@ -206,9 +216,7 @@ def plan_sweep(pairs: Sequence[tuple[Any, Any]], **arguments: Any) -> SweepPlan:
         raise TypeError(f"labeler must be a PseudoLabeler or None. Got {shorten(settings.labeler)} instead.")
     settings.labeler.check_parameters()
     check_split(settings)
-    splits = [
-        check_option(split, "splits", ("random", "easy-hard")) for split in _as_sequence(value["splits"], "splits")
-    ]
+    splits = [check_option(split, "splits", SPLITS) for split in _as_sequence(value["splits"], "splits")]
     runs = [
         Run(weak, strong, split, variant, seed)
         for split in splits
