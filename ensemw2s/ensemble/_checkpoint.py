@@ -14,9 +14,10 @@ from ensemw2s._fingerprint import versions
 from ensemw2s._launch.processes import n_processes
 from ensemw2s._validation import check_option, shorten
 from ensemw2s.ensemble._rounds import Rounds
-from ensemw2s.ensemble._settings import describe_parameters, seed_parameters
+from ensemw2s.ensemble._saving import read_member, write_member
+from ensemw2s.ensemble._settings import describe_parameters
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners import check_can_be_written, read_state, write_state
+from ensemw2s.learners import check_can_be_written
 from ensemw2s.storage import MALFORMED, Journal, class_name, decode, encode, write_arrays, write_json
 
 __all__ = ["Checkpoint", "check_checkpoint", "open_checkpoint"]
@@ -165,8 +166,8 @@ class Checkpoint:
                     raise ValueError(f"weight has shape {weight.shape}, not {rounds.weight.shape}")
                 if record["member"] is not None:
                     pick = record.get("pick", 0)
-                    member = clone(learners[pick]).set_params(**record["seeds"])
-                    member = read_state(member, record["member"], stored, _MEMBER)
+                    written = {"seeds": record["seeds"], "state": record["member"]}
+                    member = read_member(clone(learners[pick]), written, stored, _MEMBER)
                     rounds.keep(member, record["vote"], record["error"], record["prior"], weight, pick)
                 if record["stop_reason"]:
                     rounds.end(record["stop_reason"], record["warning"])
@@ -209,8 +210,8 @@ class Checkpoint:
             }
             if kept:
                 member = rounds.estimators[-1]
-                record["seeds"] = {key: int(member.get_params()[key]) for key in seed_parameters(member)}
-                record["member"] = write_state(member, folder / _MEMBER, f"{name}/{_MEMBER}")
+                written = write_member(member, folder / _MEMBER, f"{name}/{_MEMBER}")
+                record["seeds"], record["member"] = written["seeds"], written["state"]
                 record |= {"vote": rounds.votes[-1], "error": rounds.errors[-1], "prior": rounds.priors[-1]}
                 record["pick"] = rounds.picks[-1]
             write_arrays(folder / "weight.safetensors", {"weight": rounds.weight})

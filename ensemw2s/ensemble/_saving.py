@@ -6,7 +6,7 @@ found, for a checkpoint of the pipeline, which knows the parameters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,15 @@ from ensemw2s.learners import LearnerReader, LearnerWriter, SavedObject, check_c
 from ensemw2s.mixture import normalized_votes
 from ensemw2s.storage import MALFORMED, StoredFolder, decode, encode, write_arrays, write_json
 
-__all__ = ["SavedEnsemble", "check_fitted_can_be_written", "commits_rounds", "read_fitted", "write_fitted"]
+__all__ = [
+    "SavedEnsemble",
+    "check_fitted_can_be_written",
+    "commits_rounds",
+    "read_fitted",
+    "read_member",
+    "write_fitted",
+    "write_member",
+]
 
 _WEIGHT, _FITTED = "token_weight.safetensors", "fitted.json"
 
@@ -51,39 +59,41 @@ class SavedEnsemble(SavedObject):
         return state
 
     def _write_part(self, writer: LearnerWriter) -> dict[str, Any]:
-        members = [
-            writer.member(member, f"members/{row}") for row, member in enumerate(getattr(self, "estimators_", ()))
-        ]
-        parameters = {
-            name: _encoded(writer, name, value)
-            for name, value in self.get_params(deep=False).items()  # type: ignore[attr-defined]
-            if name not in ("checkpoint_dir", "on_locked")  # of this machine
-        }
-        weight = getattr(self, "token_weight_", None)
-        if weight is not None:
-            write_arrays(writer.folder / _WEIGHT, {"token_weight": weight})
+        members, parameters = self._write_members(writer.folder, writer.member), self._kept_parameters()
         return {
-            "parameters": parameters,
-            "fitted": {name: writer.encode(value, name) for name, value in self._saved_state().items()},
+            "parameters": {name: _encoded(writer, name, value) for name, value in parameters.items()},
+            "fitted": writer.encode_all(self._saved_state()),
             "members": members,
-            "has_token_weight": weight is not None,
+            "has_token_weight": getattr(self, "token_weight_", None) is not None,
         }
 
     @classmethod
     def _read_part(cls, reader: LearnerReader, content: dict[str, Any]) -> Any:
-        ensemble = cls(**{name: reader.decode(value) for name, value in content["parameters"].items()})
-        ensemble._restore_state({name: reader.decode(value) for name, value in content["fitted"].items()})
+        ensemble = cls(**reader.decode_all(content["parameters"]))
+        ensemble._restore_state(reader.decode_all(content["fitted"]))
         if not content["members"]:  # a parameter of another estimator, which had not been fitted
             return ensemble
-        ensemble.estimators_ = [
-            reader.member(record, f"members/{row}") for row, record in enumerate(content["members"])
-        ]
+        has_weight = content["has_token_weight"]
+        ensemble._read_members(content["members"], reader.stored, has_weight, lambda row, *at: reader.member(*at))
         normalized_votes(ensemble.estimator_weights_, len(ensemble.estimators_))
         for name in ("estimator_errors_", "picks_", "prior_errors_"):
             check_same_length(ensemble.estimators_, getattr(ensemble, name, ensemble.estimators_), "members", name)
-        if content["has_token_weight"]:
-            ensemble.token_weight_ = _token_weight(reader.stored)
         return ensemble
+
+    def _write_members(self, folder: Path, write: Callable[[Any, str], Any]) -> list[Any]:
+        """Write the members, each by `write` into its own folder, and the weights; return the members' records."""
+        weight = getattr(self, "token_weight_", None)
+        if weight is not None:
+            write_arrays(folder / _WEIGHT, {"token_weight": weight})
+        return [write(member, f"members/{row}") for row, member in enumerate(getattr(self, "estimators_", ()))]
+
+    def _read_members(
+        self, records: list[Any], stored: StoredFolder, has_weight: bool, read: Callable[[int, Any, str], Any]
+    ) -> None:
+        """Take over what `_write_members` wrote; `read` gets a member's number, record and folder."""
+        self.estimators_ = [read(row, record, f"members/{row}") for row, record in enumerate(records)]
+        if has_weight:
+            self.token_weight_ = _token_weight(stored)
 
     def _card_lines(self) -> Iterator[str]:
         if not hasattr(self, "estimator_errors_"):
@@ -126,14 +136,12 @@ def check_fitted_can_be_written(estimator: Any, name: str) -> None:
 def write_fitted(estimator: Any, folder: Path, name: str) -> None:
     """Write a fitted estimator, without its parameters, into a folder of `commit_folder`."""
     if not isinstance(estimator, SavedEnsemble):
-        write_json(folder / _FITTED, {"members": [_write(estimator, folder, "member", name)]})
+        write_json(folder / _FITTED, {"members": [write_member(estimator, folder / "member", f"{name} member")]})
         return
-    members = [_write(member, folder, f"members/{row}", name) for row, member in enumerate(estimator.estimators_)]
-    fitted = estimator._saved_state()
-    weight = getattr(estimator, "token_weight_", None)
-    if weight is not None:
-        write_arrays(folder / _WEIGHT, {"token_weight": weight})
-    write_json(folder / _FITTED, {"members": members, "fitted": encode(fitted, name)})
+    members = estimator._write_members(
+        folder, lambda member, place: write_member(member, folder / place, f"{name} {place}")
+    )
+    write_json(folder / _FITTED, {"members": members, "fitted": encode(estimator._saved_state(), name)})
 
 
 def read_fitted(estimator: Any, stored: StoredFolder) -> Any:
@@ -150,15 +158,14 @@ def read_fitted(estimator: Any, stored: StoredFolder) -> Any:
     try:
         record = stored.json(_FITTED)
         if not isinstance(estimator, SavedEnsemble):
-            return _read(estimator, record["members"][0], stored, "member")
+            return read_member(estimator, record["members"][0], stored, "member")
         estimator._restore_state(decode(record["fitted"]))
         picks = getattr(estimator, "picks_", None)
-        estimator.estimators_ = [
-            _read(_learners(estimator)[0 if picks is None else picks[row]], member, stored, f"members/{row}")
-            for row, member in enumerate(record["members"])
-        ]
-        if _WEIGHT in stored.files:
-            estimator.token_weight_ = stored.arrays(_WEIGHT)["token_weight"]
+
+        def read(row: int, member: Any, place: str) -> Any:
+            return read_member(_learners(estimator)[0 if picks is None else picks[row]], member, stored, place)
+
+        estimator._read_members(record["members"], stored, _WEIGHT in stored.files, read)
     except MALFORMED as error:
         raise CheckpointError(
             f"{path} is no {type(estimator).__name__} that this version of ensemw2s can read ({error}). Begin anew in "
@@ -172,12 +179,14 @@ def _learners(ensemble: Any) -> list[Any]:
     return [clone(ensemble._weak_learner())] if is_classifier(ensemble) else ensemble._base_estimators()
 
 
-def _write(member: Any, folder: Path, place: str, name: str) -> dict[str, Any]:
+def write_member(member: Any, folder: Path, name: str) -> dict[str, Any]:
+    """Write what training made of a member into a new folder, and return its record, with its seeds."""
     values = member.get_params()
     # Those that a booster has set; a learner of its own keeps what it was given.
     seeds = {key: values[key] for key in seed_parameters(member) if type(values[key]) is int}
-    return {"seeds": seeds, "state": write_state(member, folder / place, f"{name} {place}")}
+    return {"seeds": seeds, "state": write_state(member, folder, name)}
 
 
-def _read(member: Any, record: dict[str, Any], stored: StoredFolder, place: str) -> Any:
-    return read_state(member.set_params(**record["seeds"]), record["state"], stored, place)
+def read_member(learner: Any, record: dict[str, Any], stored: StoredFolder, place: str) -> Any:
+    """The member of `write_member`, from the folder `place`; `learner` is what it was trained from, not fitted."""
+    return read_state(learner.set_params(**record["seeds"]), record["state"], stored, place)

@@ -47,7 +47,7 @@ class Checkpointed(SavedObject):
     def _write_learned(self, folder: Path, name: str) -> dict[str, Any]:
         """Write what was learned, without the parameters but those that hold fitted estimators; return its record."""
         writer = LearnerWriter(folder, include_base=False, include_functions=True, owner=f"{name}.")
-        fitted = {key: value for key, value in self._own_parameters().items() if _holds_fitted(value)}
+        fitted = {key: value for key, value in self._kept_parameters().items() if _holds_fitted(value)}
         return {
             "parameters": writer.encode_all(fitted),  # as a Pipeline's steps do
             "state": writer.encode_all(self._saved_state()),

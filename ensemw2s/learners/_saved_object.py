@@ -10,9 +10,9 @@ from ensemw2s.learners._reading import LearnerReader
 from ensemw2s.learners._saving import LearnerWriter
 from ensemw2s.storage import MALFORMED, Pretrained, StoredFolder, UnknownClassError, class_name, write_json
 
-__all__ = ["UNSAVED", "SavedObject"]
+__all__ = ["SavedObject"]
 
-UNSAVED = ("checkpoint_dir", "on_locked")  # parameters that speak of this machine
+_OF_THIS_MACHINE = ("checkpoint_dir", "on_locked")
 
 
 class SavedObject(Pretrained):
@@ -26,8 +26,7 @@ class SavedObject(Pretrained):
         """Write the learners, and return all else as JSON; bases and tokenizers are the writer's."""
         # First what was trained: it has the bases that parameters refer to.
         state = writer.encode_all(self._saved_state())
-        kept = {name: value for name, value in self._own_parameters().items() if name not in UNSAVED}
-        return {"parameters": writer.encode_all(kept), "state": state}
+        return {"parameters": writer.encode_all(self._kept_parameters()), "state": state}
 
     @classmethod
     def _read_part(cls, reader: LearnerReader, content: dict[str, Any]) -> Any:
@@ -36,8 +35,10 @@ class SavedObject(Pretrained):
         made._restore_state(reader.decode_all(content["state"]))
         return made
 
-    def _own_parameters(self) -> dict[str, Any]:
-        return self.get_params(deep=False) if hasattr(self, "get_params") else {}
+    def _kept_parameters(self) -> dict[str, Any]:
+        """The constructor's parameters, but for those that speak of this machine."""
+        parameters = self.get_params(deep=False) if hasattr(self, "get_params") else {}
+        return {name: value for name, value in parameters.items() if name not in _OF_THIS_MACHINE}
 
     def _encoded(self, writer: LearnerWriter, name: str) -> dict[str, Any]:
         return writer.part(self, writer.new_place(), name)

@@ -77,6 +77,10 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
     else takes a Hugging Face causal model work with it unchanged; what a mixture has none of, such as hidden states,
     embeddings or gradients, is refused by name.
 
+    ``booster.mixture_`` is saved as its booster, which the booster's `from_pretrained` reads back, too. What was set in
+    ``generation_config`` is in the folders of other mixtures only; a warning says so. `from_pretrained` opens a saved
+    mixture, and a saved `TokenAdaBoostGenerator` or `FineTunedGenerator` as its mixture.
+
     Parameters
     ----------
     config : MixtureConfig

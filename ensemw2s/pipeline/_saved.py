@@ -19,7 +19,6 @@ __all__ = ["SavedPipeline"]
 _SKOPS = "estimator.skops"
 _PARTS = ("weak", "student", "baseline", "oracle")
 _RECORDS = ("ensemble.json", "learner.json", "object.json", "pipeline.json")
-_UNSAVED = ("checkpoint_dir", "on_locked")  # of this machine
 
 
 class SavedPipeline(SavedObject):
@@ -37,7 +36,7 @@ class SavedPipeline(SavedObject):
 
     def _write_part(self, writer: LearnerWriter) -> dict[str, Any]:
         check_is_fitted(self, "student_")
-        parameters = self.get_params(deep=False)  # type: ignore[attr-defined]
+        parameters = self._kept_parameters()
         labeler = parameters.pop("labeler")
         parts: dict[str, str | None] = {}
         for name in _PARTS:
@@ -54,7 +53,7 @@ class SavedPipeline(SavedObject):
             "labeler": _encode_labeler(labeler, writer),
             "baseline": bool(self.baseline),
             "oracle": self.oracle is not None,
-            "parameters": {key: writer.encode(value, key) for key, value in parameters.items() if key not in _UNSAVED},
+            "parameters": writer.encode_all(parameters),
             "skipped_rows": encode(
                 {column: without_texts(rows) for column, rows in getattr(self, "skipped_rows_", {}).items()},
                 "skipped_rows_",
@@ -78,7 +77,7 @@ class SavedPipeline(SavedObject):
             weak=clone(models["weak"]), student=clone(models["student"]), baseline=content["baseline"],
             labeler=_decode_labeler(content["labeler"], reader),
             oracle=clone(models["oracle"]) if content["oracle"] and models["oracle"] is not None else None,
-            **{key: reader.decode(value) for key, value in content["parameters"].items()},
+            **reader.decode_all(content["parameters"]),
         )  # type: ignore[call-arg]  # fmt: skip
         for name, model in models.items():
             setattr(pipeline, f"{name}_", models["student"] if parts[name] == "student" else model)

@@ -27,6 +27,9 @@ __all__ = ["Pretrained"]
 class Pretrained(Registered):
     """An estimator that can be saved and loaded."""
 
+    _reads_any_kind = False
+    """Whether `from_pretrained` opens what another class has saved."""
+
     def save_pretrained(self, save_directory: str | os.PathLike[str], *, include_base: bool = False) -> None:
         """Save the fitted estimator as a folder of safetensors and JSON.
 
@@ -61,6 +64,10 @@ class Pretrained(Registered):
         ...     FineTunedGenerator.from_pretrained(f"{folder}/blue").predict(["Sea?"])
         array(['blue'], dtype=object)
         """
+        whole = self._whole()
+        if whole is not self:
+            whole.save_pretrained(save_directory, include_base=include_base)
+            return
         with commit_folder(save_directory, kind=type(self).__name__) as folder:
             self._write_files(folder, include_base)
 
@@ -108,7 +115,8 @@ class Pretrained(Registered):
             If the device or the attention that was asked for cannot be had.
         """
         with placed(device, attn_implementation):
-            return cls._read_files(open_pretrained(directory, revision, cls.__name__), base)
+            kind = None if cls._reads_any_kind else cls.__name__
+            return cls._read_files(open_pretrained(directory, revision, kind), base)
 
     def push_to_hub(
         self,
@@ -149,6 +157,12 @@ class Pretrained(Registered):
         ValueError
             If the base is a folder of this machine and not included.
         """
+        whole = self._whole()
+        if whole is not self:
+            return whole.push_to_hub(
+                repo_id, private=private, revision=revision, token=token, commit_message=commit_message,
+                include_base=include_base,
+            )  # fmt: skip
         with temporary_folder("upload") as place:
             folder = Path(place) / "upload"
             with commit_folder(folder, kind=type(self).__name__) as beside:
@@ -158,6 +172,10 @@ class Pretrained(Registered):
                 folder, repo_id, private=private, revision=revision, token=token,
                 message=commit_message or f"Upload {type(self).__name__}",
             )  # fmt: skip
+
+    def _whole(self) -> Pretrained:
+        """What is saved in the place of an object that is a part of it."""
+        return self
 
     @abstractmethod
     def _write_files(self, folder: Path, include_base: bool) -> list[dict[str, Any]]:
