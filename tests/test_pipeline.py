@@ -6,6 +6,7 @@ import dataclasses
 import re
 import shutil
 import warnings
+from collections import Counter
 from typing import ClassVar
 
 import numpy as np
@@ -23,8 +24,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import get_tags
 from test_token_boosting import CHOICES, TOKENIZER, X, Y
-from tiny_models import tiny_llama, untrained_model
+from tiny_models import tiny_learner, tiny_llama, untrained_model
+from transformers import PreTrainedTokenizerBase
 
+import ensemw2s._validation.arguments as validation
 from ensemw2s import (
     BigramLearner,
     FineTunedGenerator,
@@ -35,6 +38,7 @@ from ensemw2s import (
     TokenAdaBoostGenerator,
     W2SPipeline,
     byte_tokenizer,
+    make_qa,
 )
 
 DATA = QADataset(X, Y, CHOICES).shuffle(random_state=0)
@@ -565,3 +569,55 @@ def test_a_prediction_of_ones_own_is_what_is_judged_and_taught():
     assert list(writing.pseudo_labels_.y) == last
     right = np.array([options[-1] for options in TEST.choices]) == np.array(TEST.answers)
     assert_array_equal(writing.evaluate(TEST).correct["ensemble"], right)
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """How often each text was checked, and each text tokenised by one kind of tokenizer, with special tokens or not."""
+    checked, tokenised = Counter(), Counter()
+    is_blank, call = validation.is_blank, PreTrainedTokenizerBase.__call__
+
+    def counted_check(text):
+        checked[text] += 1
+        return is_blank(text)
+
+    def counted_call(self, texts, *args, add_special_tokens=True, **kwargs):
+        ways = ((len(self), add_special_tokens, text) for text in ([texts] if isinstance(texts, str) else texts))
+        tokenised.update(ways)
+        return call(self, texts, *args, add_special_tokens=add_special_tokens, **kwargs)
+
+    monkeypatch.setattr(validation, "is_blank", counted_check)
+    monkeypatch.setattr(PreTrainedTokenizerBase, "__call__", counted_call)
+    return checked, tokenised
+
+
+@pytest.mark.parametrize("with_options", [True, False])
+@pytest.mark.parametrize("learners", ["bigram", "tiny"])
+def test_fit_looks_at_each_text_once(learners, with_options, looks):
+    n = 6
+    easy, hard = (make_qa(n, random_state=seed) for seed in (0, 1))
+    weak_learner, student, n_read = {  # data sets times ways of reading: a student of its own way reads the hard one
+        "bigram": (BigramLearner(), BigramLearner(), 2),
+        "tiny": (tiny_learner(epochs=1), tiny_learner(epochs=1, prompt_template="Q: {prompt} A:"), 3),
+    }[learners]
+    booster = TokenAdaBoostGenerator(weak_learner, n_estimators=2, reweight=False, random_state=0)
+    labeler = PseudoLabeler(keep_unfinished=True, generation_kwargs={"max_new_tokens": 8})
+    pipeline = W2SPipeline(booster, student, labeler=labeler)
+    columns = [list(column) for column in (easy.prompts, easy.answers, hard.prompts, hard.answers)]
+    choices = [easy.choices, hard.choices] if with_options else [None, None]
+    for counts in looks:
+        counts.clear()
+    pipeline.fit(*columns, choices=choices[0], choices_hard=choices[1])
+    assert pipeline.baseline_ is not pipeline.student_
+    checked, tokenised = looks
+    if with_options:  # of which each answer is one
+        texts = [*easy.prompts, *hard.prompts, *(text for rows in choices for options in rows for text in options)]
+    else:
+        texts = [text for column in columns for text in column]
+        texts += [*pipeline.pseudo_labels_.y, *pipeline.baseline_labels_.y]
+    assert checked == Counter(texts)
+    ours = {way: count for way, count in tokenised.items() if any(text in way[-1] for text in texts)}
+    assert set(ours.values()) == {1}
+    if with_options:  # a question, its options behind it, and, for tokens that end an answer, alone
+        n_options = len(texts) - 2 * n
+        assert len(ours) == n_read * (n + n_options // 2) + n_options

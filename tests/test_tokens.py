@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from threading import Thread
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from chat_tokenizers import chat_tokenizer
 from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -15,8 +17,10 @@ from transformers import PreTrainedTokenizerFast
 from ensemw2s import BigramLearner, TokenDataset, byte_tokenizer, word_tokenizer
 from ensemw2s._validation import is_blank
 from ensemw2s.tokens._dataset import DEFAULT_PROMPT_TEMPLATE
-from ensemw2s.tokens._ids import encode
-from ensemw2s.tokens._prompts import encode_for_learner
+from ensemw2s.tokens._ids import encode, tokenize
+from ensemw2s.tokens._known import tokenized_once
+from ensemw2s.tokens._prompts import encode_cue, encode_for_learner
+from ensemw2s.tokens._template import frame_of
 
 BYTES = byte_tokenizer()
 EOS, BOS = 256, 258
@@ -425,3 +429,76 @@ def test_batch_refuses_no_rows():
 def test_repr_tells_the_sizes():
     tokens = TokenDataset.from_text(["a"], ["c"], tokenizer=BYTES, prompt_template="{prompt}")
     assert repr(tokens) == "TokenDataset(n_rows=1, n_tokens=3, n_prompt_tokens=1)"
+
+
+# --- texts that are looked at again ----------------------------------------------------------------------------------
+
+ASKED = ["ab", "b", "ab", "c d", "b"]
+SAID = ["a b", "b", "d", "e", "b"]
+CUE = encode_cue(frame_of("{prompt} A:", BYTES), BYTES)
+WAYS = {
+    "bytes": {"tokenizer": BYTES, "prompt_template": "{prompt} A:"},
+    "another template": {"tokenizer": BYTES, "prompt_template": "Q: {prompt} A:"},
+    "a cue apart": {"tokenizer": BYTES, "prompt_template": "{prompt} A:", "cue_ids": CUE},
+    "open answers": {"tokenizer": BYTES, "prompt_template": "{prompt} A:", "end_of_answer": False},
+    "short rows": {"tokenizer": BYTES, "prompt_template": "{prompt} A:", "max_length": 8, "truncation": "prompt"},
+    "merges": {"tokenizer": letters_tokenizer((" ", "b"), ("b", " "), bos=True, eos=True)},
+    "other merges": {"tokenizer": letters_tokenizer((" ", "d"), ("b", " "))},
+    "chat": {"tokenizer": chat_tokenizer("chatml"), "prompt_template": "chat"},
+    "another chat": {"tokenizer": chat_tokenizer("llama-2"), "prompt_template": "chat"},
+}
+
+
+@pytest.mark.parametrize("most_ids", [2**25, 150, 0])
+def test_what_is_known_of_texts_changes_no_token(most_ids, monkeypatch):
+    monkeypatch.setattr("ensemw2s.tokens._known._MOST_IDS", most_ids)
+    alone = {
+        name: [
+            rows_of(TokenDataset.from_text([asked], [said], **way))[0] for asked, said in zip(ASKED, SAID, strict=True)
+        ]
+        for name, way in WAYS.items()
+    }
+    with tokenized_once():
+        for rows in ([0, 1, 2], [0, 1, 2, 3, 4], [4, 3, 0]):
+            asked, said = ([column[row] for row in rows] for column in (ASKED, SAID))
+            for name, way in WAYS.items():
+                tokens = TokenDataset.from_text(asked, said, **way)
+                assert rows_of(tokens) == [alone[name][row] for row in rows], name
+
+
+def test_a_row_that_is_refused_is_refused_again_by_its_own_number():
+    with tokenized_once():
+        for number in (7, 9):
+            with pytest.raises(ValueError, match=rf"Row {number} is 11 tokens long, question and answer, more than"):
+                TokenDataset.from_text(
+                    ["abcdefgh"],
+                    ["x"],
+                    tokenizer=BYTES,
+                    prompt_template="{prompt}",
+                    max_length=10,
+                    row_numbers=[number],
+                )
+
+
+def test_nothing_is_known_after_the_block_and_in_another_thread(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "ensemw2s.tokens._ids.tokenize",
+        lambda texts, *args, **kwargs: calls.extend(texts) or tokenize(texts, *args, **kwargs),
+    )
+
+    def read():
+        TokenDataset.from_text(["abc"], ["d"], tokenizer=BYTES, prompt_template="{prompt}")
+
+    with tokenized_once():
+        read()
+        with tokenized_once():
+            read()
+        read()
+        assert calls.count("abc") == 1
+        thread = Thread(target=read)
+        thread.start()
+        thread.join()
+        assert calls.count("abc") == 2
+    read()
+    assert calls.count("abc") == 3

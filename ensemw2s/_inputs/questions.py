@@ -17,7 +17,7 @@ from ensemw2s.tokens import (
     DEFAULT_PROMPT_TEMPLATE,
     TokenDataset,
     answer_ends,
-    encode,
+    encode_alone,
     frame_of_learner,
     refuse_ends,
     refuse_other_texts,
@@ -75,13 +75,11 @@ def usable_questions(
     if isinstance(X, QADataset) and y is None and choices is None:
         questions, rows = X, RowFilter(len(X), on_bad_row)
     else:
-        # What needs no second look: prompts, options, and the answers that are those of the data set.
-        prompts_known = options_known = known is not None
-        own_answers: Sequence[str] | None = None
+        checked = [known is not None, isinstance(y, CheckedTexts), known is not None]  # the columns, by place
         if isinstance(X, QADataset):
             y = X.answers if y is None else y
             choices = X.choices if choices is None else choices
-            prompts_known, options_known, own_answers = True, options_known or choices is X.choices, X.answers
+            checked = [True, checked[1] or y is X.answers, checked[2] or choices is X.choices]
             X = X.prompts
         prompts = as_column(X, names[0], what="question")
         answers = None if y is None else as_column(y, names[1], what="answer")
@@ -90,8 +88,7 @@ def usable_questions(
             if values is not None:
                 check_same_length(prompts, values, names[0], name)
         rows = RowFilter(len(prompts), on_bad_row, skipped=() if known is None else known.skipped)
-        known_parts = prompts_known, own_answers, options_known
-        rows.apply(_check_columns(prompts, answers, options, names, known_parts))
+        rows.apply(_check_columns(prompts, answers, options, names, checked))
         questions = of_checked_columns(
             *(None if values is None else _safe_indexing(values, rows.kept) for values in (prompts, answers, options))
         )
@@ -174,8 +171,9 @@ def _refuse_ends_in_options(learner: Any, choices: Sequence[Sequence[str]], numb
     frame = frame_of_learner(learner)
     texts = [option for options in choices for option in options]
     rows = [number for number, options in zip(numbers, choices, strict=True) for _ in options]
-    ids = encode([frame.wrap(text) for text in texts], learner.tokenizer_, add_special_tokens=False)
-    refuse_ends(ids, texts, rows, set(answer_ends(learner)), learner.tokenizer_)
+    refuse_ends(
+        encode_alone(texts, learner.tokenizer_, frame), texts, rows, set(answer_ends(learner)), learner.tokenizer_
+    )
 
 
 def require_answers(questions: QADataset) -> Sequence[str]:
@@ -205,35 +203,29 @@ def _check_columns(
     answers: Sequence | None,
     choices: Sequence | None,
     names: tuple[str, str, str],
-    known: tuple[bool, Sequence[str] | None, bool],
+    checked: Sequence[bool],
 ) -> RowCheck:
-    """A check of rows; `known` says whether the prompts have passed it, which answers have, and whether the options."""
-    prompts_known, known_answers, options_known = known
+    """A check of rows; `checked` says which of the columns have passed one."""
 
     def check_answer(row: int) -> None:
-        if answers is None or (known_answers is not None and _is_one_of(answers[row], known_answers[row : row + 1])):
-            return
-        check_text(answers[row], names[1], row, what="answer")
+        if answers is not None and not checked[1]:
+            check_text(answers[row], names[1], row, what="answer")
 
     def check(numbers: NDArray[np.int64]) -> None:
         for row in numbers.tolist():
-            if not prompts_known:
+            if not checked[0]:
                 check_text(prompts[row], names[0], row, what="question")
             if choices is None:
                 check_answer(row)
                 continue
             try:
                 given = choices[row]
-                options = tuple(map(str, given)) if options_known else check_options(given, row, names[2])
+                options = tuple(map(str, given)) if checked[2] else check_options(given, row, names[2])
             except (TypeError, ValueError):
                 check_answer(row)  # its fault is named first
                 raise
-            if answers is not None and not _is_one_of(answers[row], options):
+            if answers is not None and not (isinstance(answers[row], str) and answers[row] in options):
                 check_answer(row)  # an answer that is one of the options has been checked as such
                 gold_option(answers[row], options, row, names[1:])
 
     return check
-
-
-def _is_one_of(text: Any, texts: Sequence[str]) -> bool:
-    return isinstance(text, str) and text in texts

@@ -9,6 +9,7 @@ import numpy as np
 
 from ensemw2s._inputs.questions import check_can_be_written, check_sample_weight, require_answers, tokenize_answers
 from ensemw2s.ensemble._generator import BaseTokenGenerator
+from ensemw2s.tokens import tokenized_once
 
 __all__ = ["FineTunedGenerator"]
 
@@ -88,17 +89,18 @@ class FineTunedGenerator(BaseTokenGenerator):
         """
         self._check_given()
         self._check_answering()
-        usable = self._usable(X, y, choices)
-        require_answers(usable.X)
-        weight = check_sample_weight(usable.take(sample_weight, "sample_weight"), len(usable.X))
-        (learner,) = self._untrained()
-        tokens = tokenize_answers(learner, usable.X)
-        check_can_be_written(learner, usable.X)
-        try:
-            learner.fit(tokens, token_weight=tokens.spread(weight * len(weight)))
-        except KeyboardInterrupt as interrupt:
-            interrupt.args = (f"{interrupt} The FineTunedGenerator is as it was before fit.".strip(),)
-            raise
+        with tokenized_once():
+            usable = self._usable(X, y, choices)
+            require_answers(usable.X)
+            weight = check_sample_weight(usable.take(sample_weight, "sample_weight"), len(usable.X))
+            (learner,) = self._untrained()
+            tokens = tokenize_answers(learner, usable.X)
+            check_can_be_written(learner, usable.X)
+            try:
+                learner.fit(tokens, token_weight=tokens.spread(weight * len(weight)))
+            except KeyboardInterrupt as interrupt:
+                interrupt.args = (f"{interrupt} The FineTunedGenerator is as it was before fit.".strip(),)
+                raise
         self.skipped_rows_ = usable.skipped
         self.estimators_ = [learner]
         self.estimator_weights_ = np.ones(1)

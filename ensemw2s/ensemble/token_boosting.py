@@ -23,6 +23,7 @@ from ensemw2s.ensemble._settings import check_loop_parameters
 from ensemw2s.ensemble._token_problem import PICKS, PRIORS, TokenProblem
 from ensemw2s.ensemble._units import check_unit, make_units, needs_options, spread_together
 from ensemw2s.ensemble._weak_learners import check_one_or_several
+from ensemw2s.tokens import tokenized_once
 
 __all__ = ["TokenAdaBoostGenerator"]
 
@@ -233,23 +234,24 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
             The fitted booster itself.
         """
         self.check_parameters()
-        usable, row_weight = self._check_input(X, y, sample_weight, choices)
-        untrained = self._untrained()
-        units = make_units(self.unit, untrained, usable.X, normalize=self.normalize, window=self.window)
-        for learner in {id(unit): learner for unit, learner in zip(units, untrained, strict=True)}.values():
-            check_can_be_written(learner, usable.X)
-        problem = TokenProblem(self, untrained, units, usable, usable.take(sample_weight, "sample_weight"))
-        rounds = Rounds(units[0].initial_weight(row_weight))
+        with tokenized_once():
+            usable, row_weight = self._check_input(X, y, sample_weight, choices)
+            untrained = self._untrained()
+            units = make_units(self.unit, untrained, usable.X, normalize=self.normalize, window=self.window)
+            for learner in {id(unit): learner for unit, learner in zip(units, untrained, strict=True)}.values():
+                check_can_be_written(learner, usable.X)
+            problem = TokenProblem(self, untrained, units, usable, usable.take(sample_weight, "sample_weight"))
+            rounds = Rounds(units[0].initial_weight(row_weight))
 
-        def finish() -> None:
-            self.pretrained_errors_ = problem.pretrained_errors
-            self.pretrained_error_ = float(problem.pretrained_errors.max())
-            self.picks_ = np.array(rounds.picks)
-            self.token_weight_ = spread_together([units[pick] for pick in rounds.picks], rounds.weight)
-            self.max_new_tokens_ = max(int(unit.tokens.answer_lengths.max()) for unit in units)
-            self.skipped_rows_ = usable.skipped
+            def finish() -> None:
+                self.pretrained_errors_ = problem.pretrained_errors
+                self.pretrained_error_ = float(problem.pretrained_errors.max())
+                self.picks_ = np.array(rounds.picks)
+                self.token_weight_ = spread_together([units[pick] for pick in rounds.picks], rounds.weight)
+                self.max_new_tokens_ = max(int(unit.tokens.answer_lengths.max()) for unit in units)
+                self.skipped_rows_ = usable.skipped
 
-        fit_rounds(self, problem, rounds, finish)
+            fit_rounds(self, problem, rounds, finish)
         return self
 
     def staged_token_weight(

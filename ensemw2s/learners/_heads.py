@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ensemw2s._adapters.head_weights import load_with_head
 from ensemw2s._loading.models import load_model
 from ensemw2s._validation import as_id, as_texts, dtype_name, of_kind, shorten
-from ensemw2s.tokens import PromptTemplate, cut_prompt, encode_questions, frame_of, pad_left, positions_of, tokenize
+from ensemw2s.tokens import (
+    PromptTemplate,
+    cut_prompt,
+    encode_questions,
+    frame_of,
+    pad_left,
+    positions_of,
+    tokenize,
+    tokenize_known,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -96,13 +105,13 @@ class SequenceHead:
     def encode(
         self, texts: Sequence[str], max_length: int | None, truncation: str, numbers: Sequence[int] | None = None
     ) -> list[list[int]]:
-        rows = tokenize(texts, self.tokenizer)
+        rows = tokenize_known(texts, self.tokenizer)
         _refuse_empty(rows, texts, numbers)
         if max_length is None or all(len(row) <= max_length for row in rows):
             return rows
         if truncation == "error":
             _refuse_long(rows, max_length, numbers)
-        return tokenize(texts, self.tokenizer, truncation=True, max_length=max_length)
+        return tokenize_known(texts, self.tokenizer, truncation=True, max_length=max_length)
 
     def pad(self, ids: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
         import torch

@@ -20,7 +20,7 @@ from ensemw2s._inputs.questions import check_questions, require_answers, usable_
 from ensemw2s._inputs.usable import UsableRows, usable_examples
 from ensemw2s._launch.modes import own_modes
 from ensemw2s._progress import progress_bar
-from ensemw2s._validation import check_bool, is_overridden, shorten
+from ensemw2s._validation import CheckedTexts, check_bool, is_overridden, shorten
 from ensemw2s.contracts import check_voting, has_members
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble import as_booster, as_student, given_seed, leaves_seed_open, with_seed
@@ -30,6 +30,7 @@ from ensemw2s.pipeline._pseudo import PseudoLabeler, PseudoLabels
 from ensemw2s.pipeline._report import W2SReport
 from ensemw2s.pipeline._saved import SavedPipeline
 from ensemw2s.pipeline._stages import Stages, check_folders, interrupted_with, open_stages
+from ensemw2s.tokens import tokenized_once
 
 __all__ = ["W2SPipeline"]
 
@@ -127,6 +128,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         self.on_locked = on_locked
         self.verbose = verbose
 
+    @tokenized_once()
     def fit(
         self,
         X: Any,
@@ -229,7 +231,8 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
                 with stages.shown("training the baseline student"):
                     self._fit_baseline(student, labeler, X_hard, stages)
             if solved is not None:
-                X_solved, y_solved = _asked(solved.X), solved.labels
+                X_solved = _asked(solved.X)
+                y_solved = solved.labels if classify else CheckedTexts(solved.labels)
                 with stages.shown("training the oracle"):
                     self.oracle_ = stages.model("oracle", clone(oracle), lambda model: model.fit(X_solved, y_solved))
         return self
@@ -324,13 +327,14 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             X = check_questions(X, y, choices)
             gold = np.asarray(require_answers(X), dtype=object)
             chance = float("nan") if X.choices is None else chance_level(X.n_choices)
-        correct, staged, token_errors = self._judge_weak(X, gold)
         students = {"baseline": self.baseline_, "student": self.student_, "oracle": self.oracle_}
-        for name, model in students.items():
-            if model is not None:
-                correct[name] = credit(model, X, gold)
-                if hasattr(model, "token_error"):
-                    token_errors[name] = model.token_error(X)
+        with tokenized_once():
+            correct, staged, token_errors = self._judge_weak(X, gold)
+            for name, model in students.items():
+                if model is not None:
+                    correct[name] = credit(model, X, gold)
+                    if hasattr(model, "token_error"):
+                        token_errors[name] = model.token_error(X)
         return W2SReport(
             correct,
             staged,
@@ -392,7 +396,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         if fault:  # the student is there, and worth more than a comparison
             warnings.warn(
                 f"No baseline is trained: the labels of the ensemble's first member teach nothing. {fault}",
-                stacklevel=3,
+                stacklevel=4,
             )
             return
         self.baseline_ = _taught(stages, "baseline", self.baseline_labels_, student)

@@ -15,11 +15,12 @@ from sklearn.utils.validation import _num_samples
 
 from ensemw2s._inputs.questions import usable_questions
 from ensemw2s._inputs.usable import UsableRows, usable_examples
-from ensemw2s._validation import as_texts, check_integer, check_option, check_real, is_blank, shorten
+from ensemw2s._validation import CheckedTexts, as_texts, check_integer, check_option, check_real, is_blank, shorten
 from ensemw2s._validation.rows import RowFilter, without_texts
 from ensemw2s.datasets import QADataset, of_checked_columns
 from ensemw2s.pipeline._labelling import NO_OPTION, Labels, label_shard
 from ensemw2s.storage import Registered, Steps
+from ensemw2s.tokens import tokenized_once
 
 __all__ = ["PseudoLabeler", "PseudoLabels"]
 
@@ -276,6 +277,7 @@ class PseudoLabeler(Registered, BaseEstimator):
         """
         return self._label(teacher, X, choices)
 
+    @tokenized_once()
     def _label(self, teacher: Any, X: Any, choices: Sequence | None = None, kept: Steps | None = None) -> PseudoLabels:
         """`label`, with finished batches in `kept`, if that is a folder of steps."""
         self.check_parameters()
@@ -416,7 +418,7 @@ class PseudoLabeler(Registered, BaseEstimator):
         )  # fmt: skip
 
 
-def _fit_on_texts(student: Any, X: Any, y: np.ndarray) -> Any:
+def _fit_on_texts(student: Any, X: Any, y: Any) -> Any:
     """Train on what a teacher wrote; what only another tokenizer can write is nothing that the user could mend."""
     if hasattr(student, "_writing_check"):
         check, rows = student._writing_check(), RowFilter(len(y), "skip")
@@ -427,8 +429,7 @@ def _fit_on_texts(student: Any, X: Any, y: np.ndarray) -> Any:
                 "%d of %d pseudo-answers cannot be written by the student and are left out; the first: %s",
                 len(rows.skipped), len(y), without_texts(rows.skipped)[0][1],
             )  # fmt: skip
-        X, y = _take(X, rows.kept), y[rows.kept]
-        X = of_checked_columns(X.prompts, y, X.choices)  # of which the student need not look at the answers again
+        X, y = _take(X, rows.kept), CheckedTexts(y[rows.kept])
     return student.fit(X, y)
 
 

@@ -7,13 +7,16 @@ from ensemw2s.tokens._dataset import DEFAULT_PROMPT_TEMPLATE, TokenBatch, TokenD
 from ensemw2s.tokens._digest import digest_tokenizer
 from ensemw2s.tokens._frame import Frame
 from ensemw2s.tokens._ids import encode, n_ids, padding_id, refuse_unknown, tokenize
+from ensemw2s.tokens._known import tokenized_once
 from ensemw2s.tokens._prompts import (
     cut_prompt,
+    encode_alone,
     encode_cue,
     encode_cue_head,
     encode_for_learner,
     encode_questions,
     encode_rows,
+    tokenize_known,
 )
 from ensemw2s.tokens._template import PromptTemplate, answer_ends, check_template, frame_of, frame_of_learner, is_chat
 from ensemw2s.tokens._tokenizers import byte_tokenizer, word_tokenizer
@@ -31,6 +34,7 @@ __all__ = [
     "decode_answers",
     "digest_tokenizer",
     "encode",
+    "encode_alone",
     "encode_cue",
     "encode_cue_head",
     "encode_for_learner",
@@ -48,5 +52,7 @@ __all__ = [
     "refuse_other_texts",
     "refuse_unknown",
     "tokenize",
+    "tokenize_known",
+    "tokenized_once",
     "word_tokenizer",
 ]

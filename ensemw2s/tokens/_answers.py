@@ -8,7 +8,7 @@ from typing import Any
 from ensemw2s._validation import of_kind, shorten
 from ensemw2s.tokens._frame import Frame
 from ensemw2s.tokens._ids import ANY_TEXT, encode
-from ensemw2s.tokens._prompts import encode_behind
+from ensemw2s.tokens._prompts import encode_alone, encode_behind
 from ensemw2s.tokens._template import answer_ends, frame_of_learner
 
 __all__ = ["decode_answers", "hold_end", "refuse_ends", "refuse_other_texts"]
@@ -54,7 +54,7 @@ def decode_answers(rows: Sequence[Sequence[int]], tokenizer: Any, frame: Frame) 
 def hold_end(texts: Sequence[str], learner: Any) -> list[bool]:
     """Which texts hold, spelled out, a token that ends what a learner writes; none of them is an answer for it."""
     frame, ends = frame_of_learner(learner), set(answer_ends(learner))
-    rows = encode([frame.wrap(text) for text in texts], learner.tokenizer_, add_special_tokens=False) if texts else []
+    rows = encode_alone(texts, learner.tokenizer_, frame)
     return [not ends.isdisjoint(row) for row in rows]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ensemw2s._validation import of_kind, shorten
@@ -68,7 +68,7 @@ class ChatFrame(Frame):
         All text behind an answer.
     """
 
-    tokenizer: Any
+    tokenizer: Any = field(repr=False)  # what is around it is told by the texts
     messages: Messages
     opening: str
     tail: str

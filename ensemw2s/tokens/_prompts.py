@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 from ensemw2s._validation import of_kind
 from ensemw2s.tokens._frame import Frame
-from ensemw2s.tokens._ids import ANY_TEXT, encode, refuse_unknown
+from ensemw2s.tokens._ids import ANY_TEXT, encode, refuse_unknown, tokenize
+from ensemw2s.tokens._known import KnownTexts, known_texts
 from ensemw2s.tokens._template import frame_of_learner
 
 __all__ = [
     "cut_prompt",
+    "encode_alone",
     "encode_behind",
     "encode_cue",
     "encode_cue_head",
     "encode_for_learner",
     "encode_questions",
     "encode_rows",
+    "tokenize_known",
 ]
 
 
@@ -35,20 +39,26 @@ def encode_rows(
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Tokens of prompts and of their answers, see `TokenDataset.from_text`."""
     numbers = range(len(prompts)) if row_numbers is None else row_numbers
-    questions = _in_frame(frame, prompts, numbers)
-    contexts = [question + frame.cue for question in questions]
     closing = frame.closing if end_of_answer else ""
-    texts = [
-        frame.answer(prompt, answer, context, int(number)) + closing
-        for prompt, answer, context, number in zip(prompts, answers, contexts, numbers, strict=True)
-    ]
+    known = known_texts(tokenizer, frame, None if cue_ids is None else list(cue_ids))
+    keys = [(prompt, answer, closing) for prompt, answer in zip(prompts, answers, strict=True)]
+    # An answer is tokenised behind its question, which has to be put in its frame for it, be it known or not.
+    new = [(prompt,) not in known or key not in known for prompt, key in zip(prompts, keys, strict=True)]
+    questions = _in_frame(frame, list(compress(prompts, new)), list(compress(numbers, new)))
+    texts: dict[tuple[str, str, str], str] = {}
+    for key, number in zip(compress(keys, new), compress(numbers, new), strict=True):
+        if key not in known and key not in texts:
+            texts[key] = frame.answer(key[0], key[1], questions[key[0]] + frame.cue, int(number)) + closing
+    prompt_rows = _question_rows(prompts, questions, tokenizer, frame, known, cue_ids)
     if cue_ids is None:
-        prompt_rows = context_rows = _encode(contexts, tokenizer, frame)
+        row_of = dict(zip(prompts, prompt_rows, strict=True))
+        contexts = [questions[prompt] + frame.cue for prompt, *_ in texts]
+        context_rows = [row_of[prompt] for prompt, *_ in texts]
     else:  # the question must have no say in the tokens behind the cue either
-        prompt_rows = [[*row, *cue_ids] for row in _encode(questions, tokenizer, frame)]
-        contexts = [ANY_TEXT + frame.cue] * len(prompts)
-        context_rows = _encode(contexts[:1], tokenizer, frame) * len(prompts)
-    answer_rows = encode_behind(contexts, context_rows, texts, tokenizer, frame)
+        contexts = [ANY_TEXT + frame.cue] * len(texts)
+        context_rows = _encode(contexts[:1], tokenizer, frame) * len(texts)
+    made = encode_behind(contexts, context_rows, list(texts.values()), tokenizer, frame)
+    answer_rows = known.rows(keys, dict(zip(texts, made, strict=True)))
     if end_of_answer and not closing and frame.end_id is not None:
         answer_rows = [[*row, frame.end_id] for row in answer_rows]
     if max_length is not None:
@@ -69,10 +79,10 @@ def encode_questions(
 ) -> list[list[int]]:
     """Tokens that answers start from, special tokens included; with `cue_ids`, question and cue apart."""
     numbers = range(len(prompts)) if numbers is None else numbers
-    questions = _in_frame(frame, prompts, numbers)
-    if cue_ids is None:
-        return _encode([question + frame.cue for question in questions], tokenizer, frame)
-    return [[*row, *cue_ids] for row in _encode(questions, tokenizer, frame)]
+    known = known_texts(tokenizer, frame, None if cue_ids is None else list(cue_ids))
+    new = [(prompt,) not in known for prompt in prompts]
+    questions = _in_frame(frame, list(compress(prompts, new)), list(compress(numbers, new)))
+    return _question_rows(prompts, questions, tokenizer, frame, known, cue_ids)
 
 
 def encode_cue(frame: Frame, tokenizer: Any) -> list[int]:
@@ -203,16 +213,49 @@ def _n_common(ids: Sequence[int], others: Sequence[int]) -> int:
     )
 
 
-def _in_frame(frame: Frame, prompts: Sequence[str], numbers: Sequence[int]) -> list[str]:
+def encode_alone(texts: Sequence[str], tokenizer: Any, frame: Frame) -> list[list[int]]:
+    """Tokens of what a model writes to say each of some texts, without the end-of-answer token."""
+    written = [frame.wrap(text) for text in texts]
+    return tokenize_known(written, tokenizer, add_special_tokens=False)
+
+
+def tokenize_known(texts: Sequence[str], tokenizer: Any, **settings: Any) -> list[list[int]]:
+    """`tokenize`, of each text once; within `tokenized_once`, those that are known are not tokenised again."""
+    known = known_texts(tokenizer, settings)
+    keys = [(text,) for text in texts]
+    new = list(dict.fromkeys(key for key in keys if key not in known))
+    made = tokenize([text for (text,) in new], tokenizer, **settings) if new else []
+    return known.rows(keys, dict(zip(new, made, strict=True)))
+
+
+def _in_frame(frame: Frame, prompts: Sequence[str], numbers: Sequence[int]) -> dict[str, str]:
     texts: dict[str, str] = {}  # a question stands in one row for each of its options
     for prompt, number in zip(prompts, numbers, strict=True):
         if prompt not in texts:
             texts[prompt] = frame.question(prompt, int(number))
-    return [texts[prompt] for prompt in prompts]
+    return texts
+
+
+def _question_rows(
+    prompts: Sequence[str],
+    questions: Mapping[str, str],
+    tokenizer: Any,
+    frame: Frame,
+    known: KnownTexts,
+    cue_ids: Sequence[int] | None,
+) -> list[list[int]]:
+    """Tokens of prompts, of which those that are not known stand in their frame among the `questions`."""
+    keys = [(prompt,) for prompt in prompts]
+    new = {(prompt,): question for prompt, question in questions.items() if (prompt,) not in known}
+    if cue_ids is None:
+        made = _encode([question + frame.cue for question in new.values()], tokenizer, frame)
+    else:
+        made = [[*row, *cue_ids] for row in _encode(list(new.values()), tokenizer, frame)]
+    return known.rows(keys, dict(zip(new, made, strict=True)))
 
 
 def _encode(texts: Sequence[str], tokenizer: Any, frame: Frame) -> list[list[int]]:
-    return encode(texts, tokenizer, add_special_tokens=frame.adds_special_tokens)
+    return encode(texts, tokenizer, add_special_tokens=frame.adds_special_tokens) if texts else []
 
 
 def _fit_length(
