@@ -129,7 +129,7 @@ def check_labels(y: Any, n_rows: int) -> np.ndarray:
     if hasattr(y, "__len__"):
         check_same_length(range(n_rows), y, "X", "y")
     label_check(y)(np.arange(n_rows))
-    labels = column_or_1d(y, warn=True)
+    labels: np.ndarray = column_or_1d(y, warn=True)
     check_same_length(range(n_rows), labels, "X", "y")
     assert_all_finite(labels, input_name="y")
     check_classification_targets(labels)

@@ -42,14 +42,25 @@ class Trained(NamedTuple):
 class BoostingProblem(Protocol):
     """What one `fit` boosts: data, weak learners, and the error that they have to stay below."""
 
-    n_units: int
-    """How many units have a weight: 1 / (2 n_units) stands for an error of 0, whose vote would be infinite."""
-    first_perfect_vote: float | None
-    """Vote of a first member without any error; None where it is that of later ones."""
-    tolerance: float
-    """Relative distance to the prior at which an error is no better."""
-    rng: np.random.RandomState | None
-    """What the rounds draw from one after the other; None where the seed of a round follows from its number."""
+    @property
+    def n_units(self) -> int:
+        """How many units have a weight: 1 / (2 n_units) stands for an error of 0, whose vote would be infinite."""
+        ...
+
+    @property
+    def first_perfect_vote(self) -> float | None:
+        """Vote of a first member without any error; None where it is that of later ones."""
+        ...
+
+    @property
+    def tolerance(self) -> float:
+        """Relative distance to the prior at which an error is no better."""
+        ...
+
+    @property
+    def rng(self) -> np.random.RandomState | None:
+        """What the rounds draw from one after the other; None where the seed of a round follows from its number."""
+        ...
 
     def learners(self) -> list[Any]:
         """Clones of the weak learners."""

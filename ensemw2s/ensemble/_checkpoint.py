@@ -116,12 +116,13 @@ class Checkpoint:
         if self._journal is None:
             return compute()
         stored = self._journal.read(_START)
-        if stored is None:
-            array = compute()
-            with self._journal.commit(_START) as folder:
-                write_arrays(folder / f"{name}.safetensors", {name: array})
-            return array
-        return stored.arrays(f"{name}.safetensors")[name]
+        if stored is not None:
+            kept: np.ndarray = stored.arrays(f"{name}.safetensors")[name]
+            return kept
+        array = compute()
+        with self._journal.commit(_START) as folder:
+            write_arrays(folder / f"{name}.safetensors", {name: array})
+        return array
 
     def resume(
         self,

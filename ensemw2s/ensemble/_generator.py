@@ -110,7 +110,7 @@ class BaseTokenGenerator(BaseEnsemble):
         mixture._ensemble = copy.copy(self)  # as it is now, to be saved; a later fit makes another one
         return mixture
 
-    def predict(self, X: Any, choices: Sequence | None = None) -> np.ndarray:
+    def predict(self, X: Any, choices: Sequence[Sequence[str]] | None = None) -> np.ndarray:
         """Choose an option for each question, or write an answer where there are no options.
 
         Of options that the ensemble cannot tell apart, one is drawn, by `random_state` where that is an integer and by
@@ -134,7 +134,7 @@ class BaseTokenGenerator(BaseEnsemble):
             return _texts(self.generate(questions.prompts))
         return self._chosen(self._option_nll(questions)[-1], questions)
 
-    def predict_proba(self, X: Any, choices: Sequence | None = None) -> np.ndarray:
+    def predict_proba(self, X: Any, choices: Sequence[Sequence[str]] | None = None) -> np.ndarray:
         """Probability of each option: the likelihoods of the options, normalised over the question.
 
         Parameters
@@ -154,7 +154,9 @@ class BaseTokenGenerator(BaseEnsemble):
         questions = check_questions(X, choices=choices)
         return option_proba(self._option_nll(questions)[-1], questions.n_choices)
 
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence | None = None) -> float:
+    def score(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence[Sequence[str]] | None = None
+    ) -> float:
         """Option accuracy where there are options, else the share of answer tokens predicted right.
 
         A question whose gold option is tied with others for the likeliest counts 1/m for m tied options, which is what
@@ -177,7 +179,7 @@ class BaseTokenGenerator(BaseEnsemble):
         """
         return self._scores(X, y, sample_weight, choices, None)[0]
 
-    def credit(self, X: Any, y: Any = None, *, choices: Sequence | None = None) -> np.ndarray:
+    def credit(self, X: Any, y: Any = None, *, choices: Sequence[Sequence[str]] | None = None) -> np.ndarray:
         """What each question earns: 1 if it is answered right, 0 if not, 1/m for a gold option tied with m - 1 others.
 
         Parameters
@@ -207,7 +209,8 @@ class BaseTokenGenerator(BaseEnsemble):
         questions = check_questions(X, y, choices)
         answers = require_answers(questions)
         if questions.choices is None:
-            return np.equal(self.predict(questions), np.asarray(answers, dtype=object)).astype(np.float64)
+            right: np.ndarray = self.predict(questions) == np.asarray(answers, dtype=object)
+            return right.astype(np.float64)
         return option_credit(self._option_nll(questions)[-1], questions.labels, questions.n_choices)
 
     def answer_nll(self, X: Any, y: Any = None, *, normalize: str = "sum") -> np.ndarray:
@@ -230,7 +233,8 @@ class BaseTokenGenerator(BaseEnsemble):
         check_is_fitted(self, "estimators_")
         questions = check_questions(X, y)
         votes, answers = self.estimator_weights_, require_answers(questions)
-        return self._join().answer_nll(votes, questions.prompts, answers, normalize)[0]
+        nll: np.ndarray = self._join().answer_nll(votes, questions.prompts, answers, normalize)[0]
+        return nll
 
     @available_if(has_common_tokens)
     def token_error(self, X: Any, y: Any = None) -> float:
@@ -270,9 +274,10 @@ class BaseTokenGenerator(BaseEnsemble):
             In [0, 1]; the end-of-answer token counts as a token.
         """
         tokens, mistakes = self._token_mistakes(check_questions(X, y))
-        return tokens.sum_rows(mistakes[0].astype(np.float64)) / tokens.answer_lengths
+        share: np.ndarray = tokens.sum_rows(mistakes[0].astype(np.float64)) / tokens.answer_lengths
+        return share
 
-    def staged_predict(self, X: Any, choices: Sequence | None = None) -> Iterator[np.ndarray]:
+    def staged_predict(self, X: Any, choices: Sequence[Sequence[str]] | None = None) -> Iterator[np.ndarray]:
         """`predict` of the first 1, 2, ..., T members.
 
         Parameters
@@ -292,7 +297,7 @@ class BaseTokenGenerator(BaseEnsemble):
             return
         yield from self.predict_under(staged_votes(self.estimator_weights_), questions)
 
-    def predict_under(self, votes: Any, X: Any, choices: Sequence | None = None) -> list[np.ndarray]:
+    def predict_under(self, votes: Any, X: Any, choices: Sequence[Sequence[str]] | None = None) -> list[np.ndarray]:
         """`predict` under several vote vectors; for options at the price of one pass per member.
 
         Parameters
@@ -314,7 +319,7 @@ class BaseTokenGenerator(BaseEnsemble):
         return [self._chosen(nll, questions) for nll in self._option_nll(questions, votes)]
 
     def judge_under(
-        self, votes: Any, X: Any, y: Any = None, choices: Sequence | None = None
+        self, votes: Any, X: Any, y: Any = None, choices: Sequence[Sequence[str]] | None = None
     ) -> tuple[list[np.ndarray], np.ndarray]:
         """`predict_under` and what the answers earn, see `credit`; for options at the price of one pass per member.
 
@@ -340,7 +345,7 @@ class BaseTokenGenerator(BaseEnsemble):
         predicted = [self._chosen(stage, questions) for stage in nll]
         return predicted, option_credit(nll, questions.labels, questions.n_choices)
 
-    def staged_predict_proba(self, X: Any, choices: Sequence | None = None) -> Iterator[np.ndarray]:
+    def staged_predict_proba(self, X: Any, choices: Sequence[Sequence[str]] | None = None) -> Iterator[np.ndarray]:
         """`predict_proba` of the first 1, 2, ..., T members.
 
         Parameters
@@ -358,7 +363,7 @@ class BaseTokenGenerator(BaseEnsemble):
             yield option_proba(nll, questions.n_choices)
 
     def staged_score(
-        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence | None = None
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence[Sequence[str]] | None = None
     ) -> Iterator[float]:
         """`score` of the first 1, 2, ..., T members.
 
@@ -389,7 +394,8 @@ class BaseTokenGenerator(BaseEnsemble):
         -------
         ndarray of shape (S,)
         """
-        return self._token_errors(check_questions(X, y), votes).mean(axis=1)
+        error: np.ndarray = self._token_errors(check_questions(X, y), votes).mean(axis=1)
+        return error
 
     @available_if(has_common_tokens)
     def staged_token_error(self, X: Any, y: Any = None) -> Iterator[float]:
@@ -448,7 +454,9 @@ class BaseTokenGenerator(BaseEnsemble):
             normalize=self.normalize,
         )  # fmt: skip
 
-    def _usable(self, X: Any, y: Any, choices: Sequence | None, *, with_options: bool = False) -> UsableRows:
+    def _usable(
+        self, X: Any, y: Any, choices: Sequence[Sequence[str]] | None, *, with_options: bool = False
+    ) -> UsableRows:
         """The rows to train on, with parameter ``on_bad_row``; where options are scored too, they have to fit."""
         if self.on_bad_row != "skip":
             return usable_questions(X, y, choices, on_bad_row=self.on_bad_row)  # lengths show when it is tokenised
@@ -523,7 +531,9 @@ class BaseTokenGenerator(BaseEnsemble):
     def _votes(self, votes: Any) -> Any:
         return self.estimator_weights_ if votes is None else votes
 
-    def _scores(self, X: Any, y: Any, sample_weight: Any, choices: Sequence | None, votes: Any) -> list[float]:
+    def _scores(
+        self, X: Any, y: Any, sample_weight: Any, choices: Sequence[Sequence[str]] | None, votes: Any
+    ) -> list[float]:
         check_is_fitted(self, "estimators_")
         questions = check_questions(X, y, choices)
         row_weight = check_sample_weight(sample_weight, len(questions))

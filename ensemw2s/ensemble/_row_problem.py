@@ -17,7 +17,7 @@ from ensemw2s._inputs.usable import UsableRows
 from ensemw2s.boosting import draw_tokens
 from ensemw2s.ensemble._boosting_loop import Trained
 from ensemw2s.ensemble._checkpoint import Checkpoint
-from ensemw2s.ensemble._settings import seed_parameters
+from ensemw2s.ensemble._settings import set_seeds
 from ensemw2s.ensemble._votes import class_columns
 
 __all__ = ["ROW_SAMPLINGS", "RowProblem", "RowSampling", "resample_rows", "training_weight", "weight_keyword"]
@@ -84,7 +84,7 @@ class RowProblem:
 
     def train(self, weight: np.ndarray, t: int) -> Trained:
         member = clone(self._learner)
-        member.set_params(**{name: self.rng.randint(np.iinfo(np.int32).max) for name in seed_parameters(member)})
+        set_seeds(member, self.rng)
         member = self._sampling.fit(member, self._X, self._y, weight, self._row_weight, self.rng)
         predicted = class_columns(member.predict(self._X), self.classes, member)
         return Trained(member, predicted != self._columns, predicted=self.classes[predicted])
@@ -98,7 +98,7 @@ class RowProblem:
             f"its weighted error, {error:.4f}, is not below that of guessing, {prior:.4f} "
             f"(unweighted accuracy {np.mean(~trained.errors):.4f}"
         )
-        said = np.unique(trained.predicted).tolist()
+        said = [] if trained.predicted is None else np.unique(trained.predicted).tolist()
         return f"{found}; it predicts {said[0]!r} for every row)" if len(said) == 1 else f"{found})"
 
 
@@ -133,7 +133,8 @@ def training_weight(weight: np.ndarray, row_weight: np.ndarray) -> np.ndarray:
     # Rounded, so that sums of weights come out the same in any order. Weight 3 is then the same as three rows of weight
     # 1 even for a tree with two equally good splits, which chooses by the last bit otherwise.
     mantissa, exponent = np.frexp(factor)
-    return row_weight * np.ldexp(np.rint(np.ldexp(mantissa, _FACTOR_BITS)), exponent - _FACTOR_BITS)
+    scaled: np.ndarray = row_weight * np.ldexp(np.rint(np.ldexp(mantissa, _FACTOR_BITS)), exponent - _FACTOR_BITS)
+    return scaled
 
 
 def _fit_weighted(member: Any, X: Any, y: np.ndarray, weight: np.ndarray, row_weight: np.ndarray, _: Any) -> Any:

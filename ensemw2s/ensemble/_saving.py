@@ -113,7 +113,7 @@ def _encoded(writer: LearnerWriter, name: str, value: Any) -> Any:
 
 
 def _token_weight(stored: StoredFolder) -> np.ndarray:
-    weight = stored.arrays(_WEIGHT).get("token_weight")
+    weight: np.ndarray | None = stored.arrays(_WEIGHT).get("token_weight")
     if weight is None or weight.ndim != 1:
         raise CheckpointError(f"{stored.path / _WEIGHT} must hold token_weight, one number a token. Save it again.")
     return weight

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from sklearn.base import clone
 
 from ensemw2s._fingerprint import describe, describe_model, describe_tokenizer, without_reports
@@ -14,7 +15,7 @@ from ensemw2s._validation import as_id, check_bool, check_integer, check_option,
 from ensemw2s.learners import BigramLearner, HFCausalLM, HFClassifier
 from ensemw2s.storage import class_name, parameter_names
 
-__all__ = ["check_loop_parameters", "describe_estimator", "describe_parameters", "seed_parameters"]
+__all__ = ["check_loop_parameters", "describe_estimator", "describe_parameters", "seed_parameters", "set_seeds"]
 
 _WITHOUT_EFFECT = ("backend", "checkpoint_dir", "on_locked", "n_jobs", "verbose")
 # What says where base and tokenizer are: these may move, as long as they stay what they are.
@@ -36,6 +37,11 @@ def seed_parameters(estimator: Any) -> list[str]:
     """Names of all parameters that take a seed, nested ones included, in the order in which scikit-learn sets them."""
     names = sorted(estimator.get_params(deep=True))
     return [name for name in names if name == "random_state" or name.endswith("__random_state")]
+
+
+def set_seeds(estimator: Any, rng: np.random.RandomState) -> None:
+    """Give each of these parameters a seed of its own, drawn as scikit-learn draws them."""
+    estimator.set_params(**{name: int(rng.randint(np.iinfo(np.int32).max)) for name in seed_parameters(estimator)})
 
 
 def describe_parameters(booster: Any, learners: Sequence[Any], *, without: tuple[str, ...]) -> dict[str, Any]:

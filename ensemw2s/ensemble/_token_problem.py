@@ -12,9 +12,10 @@ from ensemw2s._fingerprint import row_digests
 from ensemw2s._inputs.questions import require_answers
 from ensemw2s._inputs.usable import UsableRows
 from ensemw2s.boosting import draw_tokens, weighted_error
+from ensemw2s.contracts import TokenLearner
 from ensemw2s.ensemble._boosting_loop import Trained
 from ensemw2s.ensemble._checkpoint import Checkpoint
-from ensemw2s.ensemble._settings import seed_parameters
+from ensemw2s.ensemble._settings import set_seeds
 from ensemw2s.ensemble._units import BoostingUnit
 from ensemw2s.ensemble._weak_learners import as_token_learner
 from ensemw2s.exceptions import WeakLearnerError
@@ -57,14 +58,19 @@ class TokenProblem:
     rng = None
 
     def __init__(
-        self, booster: Any, untrained: list[Any], units: list[BoostingUnit], usable: UsableRows, sample_weight: Any
+        self,
+        booster: Any,
+        untrained: list[TokenLearner],
+        units: list[BoostingUnit],
+        usable: UsableRows,
+        sample_weight: Any,
     ) -> None:
         self._booster, self._untrained, self.units = booster, untrained, units
         self._usable, self._sample_weight = usable, sample_weight
         self.n_units = units[0].n_units
 
-    def learners(self) -> list[Any]:
-        return self._booster._base_estimators()
+    def learners(self) -> list[TokenLearner]:
+        return list(self._booster._base_estimators())
 
     def start(self, random_state: np.random.RandomState, checkpoint: Checkpoint, weight: np.ndarray) -> None:
         self.untrained_errors = np.atleast_2d(checkpoint.once("untrained_errors", self._untrained_errors))
@@ -89,7 +95,7 @@ class TokenProblem:
             # A round depends on the seed and its number alone: those before it may have been read from a checkpoint.
             rng = np.random.RandomState(np.random.SeedSequence([self._seed, t]).generate_state(4))
             unit, learner = self.units[pick], as_token_learner(self._booster._given()[pick])
-            learner.set_params(**{name: int(rng.randint(2**31 - 1)) for name in seed_parameters(learner)})
+            set_seeds(learner, rng)
             if draw is None:  # one for all: they are to differ in what they are
                 draw = draw_tokens(weight, sampling=self._booster.sampling, random_state=rng)
             try:

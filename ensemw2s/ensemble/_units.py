@@ -128,9 +128,15 @@ class _Given(NamedTuple):
     batch_size: int
 
 
+def _shares(weight: np.ndarray) -> np.ndarray:
+    shares: np.ndarray = weight / weight.sum()
+    return shares
+
+
 def _token_mistakes(learner: Any, tokens: TokenDataset, batch_size: int) -> np.ndarray:
     predicted = score_answers([learner], [1.0], tokens, batch_size=batch_size).predicted[0]
-    return predicted != tokens.labels
+    mistakes: np.ndarray = predicted != tokens.labels
+    return mistakes
 
 
 class _TokenUnit:
@@ -146,8 +152,7 @@ class _TokenUnit:
         self.n_units, self.chance_error = given.tokens.n_tokens, 1.0 - 1.0 / given.n_vocabulary
 
     def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
-        weight = self.tokens.spread(row_weight)
-        return weight / weight.sum()
+        return _shares(self.tokens.spread(row_weight))
 
     def errors(self, learner: Any) -> np.ndarray:
         mistakes = _token_mistakes(learner, self.tokens, self.batch_size)
@@ -168,7 +173,7 @@ class _SampleUnit:
         self.n_units, self.chance_error = len(given.tokens), 1.0 - 1.0 / given.n_vocabulary
 
     def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
-        return row_weight / row_weight.sum()
+        return _shares(row_weight)
 
     def errors(self, learner: Any) -> np.ndarray:
         mistakes = _token_mistakes(learner, self.tokens, self.batch_size)
@@ -201,7 +206,7 @@ class _OptionUnit:
         self.chance_error = 1.0 - chance_level([len(options) for options in self.choices])
 
     def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
-        return row_weight / row_weight.sum()
+        return _shares(row_weight)
 
     def errors(self, learner: Any) -> np.ndarray:
         nll = option_nll(

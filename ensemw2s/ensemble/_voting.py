@@ -109,7 +109,8 @@ class BaseVotingClassifier(ClassifierMixin, BaseEnsemble):
         ndarray of shape (n, K)
         """
         with np.errstate(divide="ignore"):  # a class that no member has seen has probability 0
-            return np.log(self.predict_proba(X))
+            log_proba: np.ndarray = np.log(self.predict_proba(X))
+        return log_proba
 
     def decision_function(self, X: Any) -> np.ndarray:
         r"""SAMME's scores, :math:`\sum_t \bar\alpha_t (p_{tk} - (1 - p_{tk}) / (K - 1))`.
@@ -208,7 +209,7 @@ class BaseVotingClassifier(ClassifierMixin, BaseEnsemble):
         """
         y = label_column(y)
         check_labels(y)(np.arange(_num_samples(y)))
-        return super().score(X, y, sample_weight)
+        return float(super().score(X, y, sample_weight))
 
     def credit(self, X: Any, y: Any) -> np.ndarray:
         """What each row earns: 1 for the true class, 0 for another, 1/m where the true one is one of m tied.
@@ -313,7 +314,8 @@ class BaseVotingClassifier(ClassifierMixin, BaseEnsemble):
         return means
 
     def _labels(self, mean: np.ndarray) -> np.ndarray:
-        return self.classes_[mean.argmax(axis=1)]
+        labels: np.ndarray = self.classes_[mean.argmax(axis=1)]
+        return labels
 
     def _proba(self, mean: np.ndarray) -> np.ndarray:
         return self._rule.proba(mean)

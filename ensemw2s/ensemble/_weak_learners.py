@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from sklearn.base import clone
 
@@ -19,8 +19,9 @@ def as_token_learner(given: TokenLearner | str) -> TokenLearner:
     if isinstance(as_id(given), str):
         from ensemw2s.learners import HFCausalLM
 
-        return HFCausalLM(given)
-    return clone(given)
+        return HFCausalLM(cast(str, given))
+    learner: TokenLearner = clone(given)
+    return learner
 
 
 def check_one(estimator: Any, *, or_several: bool = False) -> None:

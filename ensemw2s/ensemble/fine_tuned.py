@@ -67,7 +67,7 @@ class FineTunedGenerator(BaseTokenGenerator):
         self.on_bad_row = on_bad_row
 
     def fit(
-        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence | None = None
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence[Sequence[str]] | None = None
     ) -> FineTunedGenerator:
         """Train the learner.
 

@@ -213,7 +213,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         self.verbose = verbose
 
     def fit(
-        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence | None = None
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence[Sequence[str]] | None = None
     ) -> TokenAdaBoostGenerator:
         """Boost.
 
@@ -255,7 +255,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         return self
 
     def staged_token_weight(
-        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence | None = None
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence[Sequence[str]] | None = None
     ) -> Iterator[np.ndarray]:
         r"""Weight of each answer token before round 1, 2, ..., T, and after the last.
 
@@ -300,7 +300,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
             yield spread_together(units, weight).copy()
 
     def _check_input(
-        self, X: Any, y: Any, sample_weight: Any, choices: Sequence | None
+        self, X: Any, y: Any, sample_weight: Any, choices: Sequence[Sequence[str]] | None
     ) -> tuple[UsableRows, np.ndarray]:
         usable = self._usable(X, y, choices, with_options=needs_options(self.unit))
         require_answers(usable.X)
