@@ -17,7 +17,7 @@ from ensemw2s import (
     performance_gap_recovered,
     token_error,
 )
-from ensemw2s.metrics._metrics import gap_over_seeds
+from ensemw2s.metrics import gap_over_seeds
 
 # --- token error and option accuracy ----------------------------------------------------------------------------------
 

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
+from ensemw2s.metrics._accuracy import chance_level, option_accuracy, token_error
 from ensemw2s.metrics._credit import credit
 from ensemw2s.metrics._diversity import error_correlation, margins, pairwise_disagreement, q_statistic, staged_margins
-from ensemw2s.metrics._metrics import (
-    bootstrap_interval,
-    chance_level,
-    gap_over_seeds,
-    interval_over_seeds,
-    option_accuracy,
-    paired_bootstrap_interval,
-    performance_gap_recovered,
-    recovered_gap,
-    token_error,
-)
+from ensemw2s.metrics._intervals import bootstrap_interval, interval_over_seeds, paired_bootstrap_interval
+from ensemw2s.metrics._pgr import gap_over_seeds, performance_gap_recovered, recovered_gap
 from ensemw2s.metrics._ties import (
     TOLERANCE,
     class_credit,
