@@ -21,7 +21,7 @@ def main(folder: str, flag: str) -> None:
         Client(cluster),
         joblib.parallel_config(backend="dask"),
     ):
-        run_sweep(pairs_with_dying(flag, LAST_DIES), seeds=3, splits=["random"], out_dir=folder, **SETTINGS)
+        run_sweep(pairs_with_dying(flag, LAST_DIES), seeds=2, splits=["random"], out_dir=folder, **SETTINGS)
 
 
 if __name__ == "__main__":

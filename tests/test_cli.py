@@ -270,12 +270,12 @@ def run(arguments, **kwargs):
 
 
 @pytest.mark.slow
-def test_a_process_runs_a_sweep_from_start_to_end(world):
-    process = run(["sweep", *one_unit(world, "--n-jobs", "2", "--seeds", "2", out="process")])
+def test_a_process_shows_a_sweep_that_is_finished(world, swept):
+    process = run(["sweep", *one_unit(world)])
     out, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
-    assert out == f"{SweepResult.load(world / 'process').to_markdown()}\n"
-    assert "2/2] small → large, random, boosting, seed" in err
+    assert out == f"{swept.to_markdown()}\n"
+    assert "1 units, 1 finished before" in err
 
 
 @pytest.mark.slow

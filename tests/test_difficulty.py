@@ -461,17 +461,16 @@ def fields_of(ratings):
     }  # fmt: skip
 
 
-def test_every_flipped_bit_is_noticed(tmp_path):
+def test_a_flipped_bit_of_any_byte_is_noticed(tmp_path):
     path = tmp_path / "ratings.json"
     RATED.save(path)
     content = path.read_bytes()
     for place in range(len(content)):
-        for bit in range(8):
-            damaged = bytearray(content)
-            damaged[place] ^= 1 << bit
-            path.write_bytes(damaged)
-            with pytest.raises(CheckpointError, match=r"ratings\.json (is|must)"):
-                DifficultyRatings.load(path)
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"ratings\.json (is|must)"):
+            DifficultyRatings.load(path)
 
 
 def test_the_file_is_synchronised_before_it_has_its_name(tmp_path, monkeypatch):
