@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-import skops.io  # noqa: F401 (imported here, so that no child has to)
 from sklearn.tree import BaseDecisionTree, DecisionTreeClassifier
 
 import ensemw2s.ensemble._boosting_loop
@@ -291,6 +290,8 @@ def attempt_one(case: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    import skops.io  # noqa: F401 (imported here, so that no child has to)
+
     WORDS("warm")
     versions()  # a child without privileges may not read where the packages are
     import tiny_models  # noqa: F401

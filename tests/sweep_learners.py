@@ -1,12 +1,14 @@
-"""Weak learners that fail on purpose, importable by worker processes."""
+"""Weak learners that fail on purpose, and a slow result: importable by worker processes, which load little with it."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from ensemw2s import BigramLearner
+from ensemw2s.experiments._store import ResultStore
 
 
 class FailingBigram(BigramLearner):
@@ -36,3 +38,15 @@ class DyingBigram(FailingBigram):
         if self.random_state == self.fails_at and Path(self.flag).exists():
             os.kill(os.getpid(), signal.SIGKILL)
         return BigramLearner.fit(self, tokens, token_weight=token_weight)
+
+
+def ask_for_one_result(folder, log):
+    """Ask a store for a result; a letter in the log says that it was computed here."""
+
+    def compute():
+        time.sleep(0.3)
+        with open(log, "a") as file:
+            file.write("x")
+        return 1
+
+    ResultStore(folder).get("kind", {}, compute)

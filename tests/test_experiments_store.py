@@ -8,7 +8,6 @@ import json
 import multiprocessing
 import os
 import threading
-import time
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -23,6 +22,7 @@ from peft import LoraConfig
 from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
+from sweep_learners import ask_for_one_result
 
 from ensemw2s import BigramLearner, CheckpointError, HFCausalLM, PseudoLabeler, QADataset, byte_tokenizer
 from ensemw2s._fingerprint import describe, describe_model, digest, versions
@@ -52,21 +52,10 @@ def test_an_error_leaves_nothing_behind(tmp_path):
     assert [path.suffix for path in (tmp_path / "kind").iterdir() if path.suffix != ".lock"] == [".json"]
 
 
-def slow_append(path):
-    time.sleep(0.3)
-    with open(path, "a") as file:
-        file.write("x")
-    return 1
-
-
-def ask(folder, path):
-    ResultStore(folder).get("kind", {}, partial(slow_append, path))
-
-
 def test_two_processes_that_need_one_result_compute_it_once(tmp_path):
     log = tmp_path / "log"
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=ask, args=(tmp_path, log)) for _ in range(2)]
+    processes = [context.Process(target=ask_for_one_result, args=(tmp_path, log)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:

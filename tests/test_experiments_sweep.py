@@ -294,13 +294,12 @@ def test_units_share_weak_ensembles_oracles_and_ratings(tmp_path):
         "uniform": {"votes": "uniform"},
         "one": {"n_estimators": 1},
     }
-    settings = {**SETTINGS, "dataset": SMALL, "n_estimators": 2}
-    run_sweep(
-        [(WEAK, STRONG), (WEAK, other), (other, STRONG)], seeds=1, variants=variants, out_dir=tmp_path, **settings
-    )
+    pairs = [(WEAK, STRONG), (WEAK, other), (other, STRONG)]
+    settings = {**SETTINGS, "dataset": SMALL, "n_estimators": 2, "splits": ["easy-hard"]}
+    run_sweep(pairs, seeds=1, variants=variants, out_dir=tmp_path, **settings)
     count = {kind: len(list((tmp_path / kind).glob("*.json"))) for kind in ("difficulty", "weak", "unit")}
-    # Two splits; two weak models; "boosting", "logits" and "uniform" ask the same members.
-    assert count == {"difficulty": 1, "weak": 2 * 2 * 2, "unit": 2 * 3 * 4}
+    # Two weak models; "boosting", "logits" and "uniform" ask the same members.
+    assert count == {"difficulty": 1, "weak": 2 * 2, "unit": 3 * 4}
 
 
 @pytest.mark.slow
@@ -390,9 +389,7 @@ def test_the_comparison_is_over_seeds_and_knows_which_items_they_share(result):
 
 
 def test_students_of_every_round_and_a_validation_split_choose_the_number_of_rounds():
-    swept = run_sweep(
-        [(WEAK, STRONG)], seeds=2, splits=["random"], validation_size=0.3, student_rounds="all", **SETTINGS
-    )
+    swept = quick(n_estimators=3, validation_size=0.3, student_rounds="all")
     chosen = swept.selected_rounds()
     for (_, unit), (_, row) in zip(swept.rounds.groupby("seed"), chosen.iterrows(), strict=True):
         assert row["best_student_accuracy"] == unit["student_accuracy"].max()
@@ -462,10 +459,7 @@ def test_a_collapsed_teacher_is_a_result(tmp_path):
 
 
 def test_soft_labels_reach_the_students():
-    hard, soft = (
-        run_sweep([(WEAK, STRONG)], seeds=[1], splits=["random"], labeler=PseudoLabeler(labels=labels), **SETTINGS)
-        for labels in ("hard", "soft")
-    )
+    hard, soft = (quick(seeds=[1], labeler=PseudoLabeler(labels=labels)) for labels in ("hard", "soft"))
     weak, student = ({str(r.records[0]["correct"][name]) for r in (hard, soft)} for name in ("weak", "student"))
     assert len(weak) == 1
     assert len(student) == 2
@@ -571,7 +565,9 @@ def test_every_ablation_runs():
     weak = ("weak", BigramLearner(corpus=POOL.answers[:20]))  # knows something: two priors need that
     variants = ablations("combine", "window", "sliding_window", "unit", "sampling", "prior", "learning_rate")
     variants["bagging"] = ablations("controls", epochs=1)["bagging"]
-    swept = run_sweep([(weak, STRONG)], dataset=SMALL, seeds=1, splits=["random"], n_estimators=2, variants=variants)
+    swept = run_sweep(
+        [(weak, STRONG)], dataset=POOL[:32], seeds=1, splits=["random"], n_estimators=2, variants=variants
+    )
     assert len(swept) == len(variants)
 
 

@@ -18,7 +18,7 @@ from transformers import Trainer  # noqa: F401 (imported before the freeze below
 
 from ensemw2s import BigramLearner, HFCausalLM, TokenDataset, byte_tokenizer
 
-gc.freeze()  # Trainer collects garbage at the end of each training: half of its time goes to the imported modules
+gc.freeze()  # as conftest.py does, for the scripts that import this module
 
 # Wide enough that logits differ by several nats: with the usual .02 every wrong mask would hide in the rounding.
 SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
