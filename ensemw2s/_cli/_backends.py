@@ -44,26 +44,25 @@ def parallel_backend(name: str | None, n_jobs: int | None, threads: int | None) 
 
 
 def _start_cluster(name: str, n_jobs: int | None, threads: int | None, stack: ExitStack) -> None:
-    remedy = f"--backend {name} needs {name}. Install it with `pip install 'ensemw2s[{name}]'`."
-    if name == "ray":
-        try:
+    try:
+        if name == "ray":
             import ray
             from ray.util.joblib import register_ray
-        except ImportError as error:
-            raise ImportError(remedy) from error
+        else:
+            import dask
+            from distributed import Client
+    except ImportError as error:
+        raise ImportError(
+            f"--backend {name} needs {name}. Install it with `pip install 'ensemw2s[{name}]'`."
+        ) from error
+    if name == "ray":
         if not ray.is_initialized():
             environment = {} if threads is None else {"env_vars": {"OMP_NUM_THREADS": str(threads)}}
             ray.init(runtime_env=environment, log_to_driver=False, include_dashboard=False)
             stack.callback(ray.shutdown)
         register_ray()
-        return
-    try:
-        import dask
-        from distributed import Client
-    except ImportError as error:
-        raise ImportError(remedy) from error
-    local = {} if n_jobs is None or n_jobs < 0 else {"n_workers": n_jobs}
-    if dask.config.get("scheduler-address", None):
+    elif dask.config.get("scheduler-address", None):
         stack.enter_context(Client())
     else:
+        local = {} if n_jobs is None or n_jobs < 0 else {"n_workers": n_jobs}
         stack.enter_context(Client(threads_per_worker=1, dashboard_address=None, **local))

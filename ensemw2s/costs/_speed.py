@@ -79,11 +79,7 @@ def measure_flops(
 
 
 def measure_bandwidth(
-    *,
-    n_bytes: int = 1 << 28,
-    seconds: float = 1.0,
-    device: str = "cpu",
-    clock: Callable[[], float] = time.perf_counter,
+    *, n_bytes: int = 1 << 28, seconds: float = 1.0, device: str = "cpu", clock: Callable[[], float] = time.perf_counter
 ) -> float:
     """Bytes per second of copying a large array, its reading and its writing counted.
 

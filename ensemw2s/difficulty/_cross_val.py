@@ -137,7 +137,7 @@ def cross_val_difficulty(
                 None if rows is None else _safe_indexing(rows, part) for part in (train, scored) for rows in (X, y)
             ]
             yield delayed(_score_fold)(clone(estimator), *parts)
-            bar.update()
+            bar.update()  # joblib asks for a fold when a worker is free, so this one has begun
 
     with progress_bar(total=len(folds), desc="difficulty", unit="fold", visible=verbose) as bar:
         scores = Parallel(n_jobs=n_jobs)(tasks())

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import _safe_indexing
 
 from ensemw2s._validation import check_in_unit_interval, check_option, check_same_length, check_vector, shorten
 from ensemw2s.datasets import QADataset
@@ -123,10 +124,10 @@ class DifficultyRatings:
         rating_of = {self.fingerprints[row]: mean for row, mean in zip(first, means, strict=True)}
         missing = [row for row, mark in enumerate(marks) if mark not in rating_of]
         if missing:
-            texts = X.prompts if isinstance(X, QADataset) else X
+            first = _safe_indexing(X.prompts if isinstance(X, QADataset) else X, missing[0])
             raise ValueError(
                 f"Every question must have a rating; {len(missing)} of {len(marks)} have none, the first is "
-                f"X[{missing[0]}] = {shorten(_entry(texts, missing[0]))}. Rate them with cross_val_difficulty, or drop "
+                f"X[{missing[0]}] = {shorten(first)}. Rate them with cross_val_difficulty, or drop "
                 f"them."
             )
         return np.array([rating_of[mark] for mark in marks])
@@ -215,9 +216,3 @@ def _integers(values: Any, name: str, *, minimum: int) -> NDArray[np.int64]:
         row = int(np.argmax(bad))
         raise ValueError(f"{name}[{row}] must be an integer of at least {minimum}. Got {column[row]:g} instead.")
     return column.astype(np.int64)
-
-
-def _entry(X: Any, row: int) -> Any:
-    from sklearn.utils import _safe_indexing
-
-    return _safe_indexing(X, row)

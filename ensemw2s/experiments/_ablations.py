@@ -15,10 +15,7 @@ _ABLATIONS: dict[str, dict[str, dict[str, Any]]] = {
     "combine": {"mix logits": {"combine": "logits"}},
     "window": {f"window {length}": {"unit": length} for length in (2, 4, 8)},
     "sliding_window": {f"sliding window {length}": {"unit": length, "window": "sliding"} for length in (2, 4, 8)},
-    "unit": {
-        "unit sample-mean": {"unit": "sample-mean"},
-        "unit option": {"unit": "option"},
-    },
+    "unit": {"unit sample-mean": {"unit": "sample-mean"}, "unit option": {"unit": "option"}},
     "sampling": {"sampling count": {"sampling": "count"}, "sampling weight": {"sampling": "weight"}},
     "prior": {"prior reweighted": {"prior": "reweighted"}, "prior uniform": {"prior": "uniform"}},
     "learning_rate": {f"learning rate {rate}": {"learning_rate": rate} for rate in (0.1, 0.3)},
@@ -84,8 +81,5 @@ def _controls(task: str, n_estimators: int, epochs: float | None) -> dict[str, d
     return {
         "uniform votes": {"votes": "uniform"},
         "bagging": bagging,
-        "longer training": {
-            "n_estimators": 1,
-            "weak_params": {"epochs": check_real(epochs, "epochs") * n_estimators},
-        },
+        "longer training": {"n_estimators": 1, "weak_params": {"epochs": check_real(epochs, "epochs") * n_estimators}},
     }

@@ -81,6 +81,7 @@ def refuse_mixed_runs(records: list[dict[str, Any]], shown: str, *, true_labels:
             )
     first: dict[tuple[Any, ...], dict[str, Any]] = {}
     for record in records:
+        # Without the digest, which is what must agree.
         key = (record["strong"], record["split"]) if true_labels else _cell(record)[:-1]
         other = first.setdefault(key, record)
         ours, theirs = (_of_true_labels(one) if true_labels else one.get("settings") for one in (record, other))

@@ -34,6 +34,7 @@ def find_parts(settings: Settings, split: str, seed: int, store: ResultStore) ->
     weak, strong, test = next(_splitter(SPLITS[split].splitter, settings, seed).split(questions, *ratings))
     validation = weak[:0]
     if settings.validation_size > 0:
+        # By groups: a copy of a held-out question in training would make its round look good.
         groups = question_groups(questions, near_duplicates=settings.near_duplicates)[weak]
         holdout = GroupShuffleSplit(n_splits=1, test_size=settings.validation_size, random_state=seed)
         kept, held_out = next(holdout.split(weak, groups=groups))

@@ -86,17 +86,8 @@ class SweepPlan:
         """
         import pandas as pd
 
-        rows = [
-            {
-                "weak": run.weak.name,
-                "strong": run.strong.name,
-                "split": run.split,
-                "variant": run.variant.name,
-                "seed": run.seed,
-                "finished": finished,
-            }
-            for run, finished in zip(self.units, self.finished(), strict=True)
-        ]
+        finished = self.finished()
+        rows = [{**run.columns, "finished": done} for run, done in zip(self.units, finished, strict=True)]
         return pd.DataFrame(rows)
 
     def difficulty_ratings(self, *, n_jobs: int | None = None, verbose: bool = False) -> np.ndarray:
@@ -226,7 +217,7 @@ def _attempt_run(settings: Settings, run: Run, folder: str, call: str) -> RunFai
     description = describe_run(settings, run)
     begun = _attempts(folder) / f"{call}-{digest(description)}"
     begun.parent.mkdir(parents=True, exist_ok=True)
-    with open(begun, "a", encoding="utf-8") as file:
+    with open(begun, "a", encoding="utf-8") as file:  # the file's size counts: a worker that dies can write no number
         file.write("|")
     if begun.stat().st_size > _ATTEMPTS and not ResultStore(folder).path("unit", description).exists():
         return RunFailure(

@@ -86,11 +86,7 @@ def _compute_record(settings: Settings, run: Run, store: ResultStore) -> dict[st
         stages = asked["token_errors"]["stages"]
         token_errors |= {"weak": stages[0], "ensemble": stages[-1], "uniform": asked["token_errors"]["uniform"]}
     return {
-        "weak": run.weak.name,
-        "strong": run.strong.name,
-        "split": run.split,
-        "variant": run.variant.name,
-        "seed": run.seed,
+        **run.columns,
         "task": settings.task.name,
         "dataset": settings.task.questions.name or "",
         "chance": settings.task.chance,
@@ -152,7 +148,7 @@ def _ask_members(
     booster: Any, readout: dict[str, Any], settings: Settings, hard: Part, test: Part, validation: Part | None
 ) -> dict[str, Any]:
     """Ask the members in one way: labels for the students, right or wrong on the test part."""
-    asked = copy.copy(booster)
+    asked = copy.copy(booster)  # the members are shared, what is set on it is its own
     votes = asked.estimator_weights_
     if readout["votes"] == "uniform":
         votes = np.ones_like(votes)
@@ -161,22 +157,23 @@ def _ask_members(
     stages = staged_votes(votes)
     rounds = settings.taught_rounds(n_members)
     labels = {str(t): pack_labels(settings.labeler.label(asked.with_votes(votes[:t]), hard.X)) for t in rounds}
+    # One pass of the members over the test part serves all votes: every prefix, even votes, and each member alone.
     every = np.vstack([stages, np.ones(n_members), np.eye(n_members)])
-    answers, credit = asked.judge_under(every, test.X, test.y)
+    answers, earned = asked.judge_under(every, test.X, test.y)
     predicted = np.stack([np.asarray(row, dtype=object) for row in answers])
     result: dict[str, Any] = {
         "labels": labels,
-        "stages": [pack_credit(row) for row in credit[:n_members]],
-        "uniform": pack_credit(credit[n_members]),
-        "member_credit": [pack_credit(row) for row in credit[n_members + 1 :]],
+        "stages": [pack_credit(row) for row in earned[:n_members]],
+        "uniform": pack_credit(earned[n_members]),
+        "member_credit": [pack_credit(row) for row in earned[n_members + 1 :]],
         "members": number_answers(predicted[n_members + 1 :], test.y),
     }
     if hasattr(asked, "token_error_under"):
         errors = asked.token_error_under(every[: n_members + 1], test.X, test.y)
         result["token_errors"] = {"stages": errors[:-1].tolist(), "uniform": float(errors[-1])}
     if validation is not None:
-        _, credit = asked.judge_under(stages, validation.X, validation.y)
-        result["validation"] = credit.mean(axis=1).tolist()
+        _, earned = asked.judge_under(stages, validation.X, validation.y)
+        result["validation"] = earned.mean(axis=1).tolist()
     return result
 
 
@@ -229,6 +226,7 @@ def _train_student(
 ) -> dict[str, Any]:
     task = settings.task
     rows = find_parts(settings, run.split, run.seed, store)
+    # What was held out to choose a round on is train-weak all the same, for a model that chooses none.
     part: Part = task.part(rows.strong if name == "strong" else np.sort(np.concatenate([rows.weak, rows.validation])))
     test = task.part(rows.test)
     student = task.student(run.strong.build(task, run.seed))

@@ -81,14 +81,9 @@ class Model:
 
     def describe(self) -> dict[str, Any]:
         """All that its results depend on, as JSON."""
-        name = f"model {self.name}"
-        several = isinstance(self.model, list)
-        return {
-            "model": [describe_model(each, name) for each in self.model]
-            if several
-            else describe_model(self.model, name),
-            "params": describe(self.params, f"parameters of {self.name}"),
-        }
+        name, several = f"model {self.name}", isinstance(self.model, list)
+        model = [describe_model(each, name) for each in self.model] if several else describe_model(self.model, name)
+        return {"model": model, "params": describe(self.params, f"parameters of {self.name}")}
 
 
 def as_model(model: Any, params: Mapping[str, Any] | None, name: str, *, several: bool = False) -> Model:
@@ -238,6 +233,7 @@ class Settings:
 
     def readouts(self, variant: Variant) -> list[dict[str, Any]]:
         """All ways in which the members of a variant are asked, in an order of their own."""
+        # No weights are kept: members are asked in all ways while they are there, and all ways are part of the result.
         found: list[dict[str, Any]] = []
         for other in self.variants:
             if other.trains_like(variant) and other.readout not in found:
@@ -285,6 +281,12 @@ class Run:
     def name(self) -> str:
         """As it is called in messages."""
         return f"{self.weak.name} → {self.strong.name}, {self.split}, {self.variant.name}, seed {self.seed}"
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What tells it from the others in tables and records."""
+        sides = {"weak": self.weak.name, "strong": self.strong.name}
+        return {**sides, "split": self.split, "variant": self.variant.name, "seed": self.seed}
 
 
 def check_names(models: Sequence[Model], name: str) -> None:

@@ -230,33 +230,16 @@ def sweep_table(summary: Any, comparison: Any, confidence_level: float, records:
     models = [name for name in MODELS if name in summary.index.get_level_values("model")]
     others = comparison.index.names[:-4]  # what tells data sets or settings apart
     head = [
-        *others,
-        "weak → strong",
-        "split",
-        "variant",
-        *models,
-        "student − baseline",
-        "PGR",
-        "chance",
-        "seeds × items",
-    ]
+        *others, "weak → strong", "split", "variant", *models, "student − baseline", "PGR", "chance", "seeds × items",
+    ]  # fmt: skip
     rows = []
     for cell, row in comparison.iterrows():
         *where, weak, strong, split, variant = cell
-        scores = [_plus_minus(summary, (*cell, model)) for model in models]
-        interval = f"{row['student_minus_baseline']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
-        chance = summary.loc[(*cell, models[0]), "chance"]
-        size = f"{row['n_seeds']} × {row['n_test'] // row['n_seeds']}"
         rows.append([
-            *where,
-            f"{weak} → {strong}",
-            split,
-            variant,
-            *scores,
-            interval,
-            _number(row["pgr"], 2),
-            _number(chance, 3),
-            size,
+            *where, f"{weak} → {strong}", split, variant, *(_plus_minus(summary, (*cell, model)) for model in models),
+            f"{row['student_minus_baseline']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
+            _number(row["pgr"], 2), _number(summary.loc[(*cell, models[0]), "chance"], 3),
+            f"{row['n_seeds']} × {row['n_test'] // row['n_seeds']}",
         ])  # fmt: skip
     remark = (
         f"Accuracy, mean ± standard error over seeds; {interval_remark(comparison['n_seeds'], confidence_level)} "

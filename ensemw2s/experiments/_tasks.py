@@ -118,8 +118,5 @@ def make_task(name: str, questions: QADataset) -> Task:
     ValueError
         If the name is unknown, or the questions lack what the task needs.
     """
-    tasks: dict[str, Callable[[QADataset], Task]] = {
-        "generation": GenerationTask,
-        "classification": ClassificationTask,
-    }
+    tasks: dict[str, Callable[[QADataset], Task]] = {"generation": GenerationTask, "classification": ClassificationTask}
     return tasks[check_option(name, "task", tuple(tasks))](questions)

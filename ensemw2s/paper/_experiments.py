@@ -73,24 +73,21 @@ _ARC = "arc-challenge"
 def _tables_of(dataset: str, title: str, random: int, hard: int, single: int) -> dict[int | str, Experiment]:
     aggregated = f"{title}: option accuracy and token error of all models"
     return {
-        random: Experiment(
-            f"{aggregated}, random split",
-            _arguments(dataset, "random"),
-            _tables.models_by_pair,
-            split="random",
-        ),
-        hard: Experiment(
-            f"{aggregated}, easy-hard split",
-            _arguments(dataset, "easy-hard"),
-            _tables.models_by_pair,
-            split="easy-hard",
-        ),
+        **_by_split(dataset, aggregated, _tables.models_by_pair, random, hard),
         single: Experiment(
-            f"{title}: one run on both splits, improvement over the baseline",
-            _arguments(dataset, *_BOTH, seeds=1),
-            _tables.single_runs,
-            single=True,
+            f"{title}: one run on both splits, improvement over the baseline", _arguments(dataset, *_BOTH, seeds=1),
+            _tables.single_runs, single=True,
         ),
+    }  # fmt: skip
+
+
+def _by_split(
+    dataset: str, shows: str, render: Callable[..., Any], random: int, hard: int
+) -> dict[int | str, Experiment]:
+    """One table for each split."""
+    return {
+        number: Experiment(f"{shows}, {split} split", _arguments(dataset, split), render, split=split)
+        for number, split in ((random, "random"), (hard, "easy-hard"))
     }
 
 
@@ -109,17 +106,8 @@ _EASY_OR_HARD = "QuaRTz: the strong model trained on easy or on hard questions, 
 _EASY_OR_HARD_ARGUMENTS = _arguments("quartz", "easy-hard", train_on_easy=True)
 
 TABLES: dict[int | str, Experiment] = {
-    1: Experiment(
-        "SciQ, binary task: votes, training errors and accuracies by round, random split",
-        _arguments("sciq", "random"),
-        _tables.rounds_by_pair,
-        split="random",
-    ),
-    2: Experiment(
-        "SciQ, binary task: votes, training errors and accuracies by round, easy-hard split",
-        _arguments("sciq", "easy-hard"),
-        _tables.rounds_by_pair,
-        split="easy-hard",
+    **_by_split(
+        "sciq", "SciQ, binary task: votes, training errors and accuracies by round", _tables.rounds_by_pair, 1, 2
     ),
     **_tables_of("quartz", "QuaRTz", random=3, hard=4, single=5),
     **_tables_of(_ARC, "ARC", random=6, hard=7, single=8),

@@ -65,14 +65,8 @@ def say_runs(result: SweepResult) -> str:
 
 
 def _experiment(record: dict[str, Any]) -> tuple[str, ...]:
-    return (
-        record["weak"],
-        record["strong"],
-        record["split"],
-        record["dataset"],
-        record["task"],
-        record.get("settings_digest", ""),
-    )
+    columns = ("weak", "strong", "split", "dataset", "task")
+    return (*(record[column] for column in columns), record.get("settings_digest", ""))
 
 
 def say_sizes(result: SweepResult) -> str:

@@ -192,6 +192,7 @@ def models_by_pair(result: SweepResult) -> tuple[pandas.DataFrame, list[str]]:
     frame.index = pd.MultiIndex.from_tuples(frame.index, names=[*_PAIR, "measure"])
     columns = [f"{name}{part}" for name in order for part in ("", "_sem") if name in frame.columns]
     last = ["chance", "improvement", "improvement_low", "improvement_high", "pgr_baseline", "pgr", "n_seeds", "n_test"]
+    # pandas sorts by name; pairs shall stand in the sweep's order, accuracy above token error.
     frame = frame[[*columns, *last]].sort_index(level="measure", sort_remaining=False, kind="stable")
     frame = frame.loc[sorted(frame.index, key=lambda key: list(dict.fromkeys(k[:2] for k in cells)).index(key[:2]))]
     interval = interval_remark(comparison["n_seeds"], result.confidence_level)
