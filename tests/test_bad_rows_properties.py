@@ -27,9 +27,9 @@ from ensemw2s import (
     word_tokenizer,
 )
 from ensemw2s._inputs.questions import usable_questions
-from ensemw2s._inputs.usable import usable_examples
+from ensemw2s._inputs.usable_rows import usable_examples
 from ensemw2s._validation import is_blank
-from ensemw2s._validation.rows import RowFilter
+from ensemw2s._validation.row_filter import RowFilter
 
 BYTES = byte_tokenizer()
 WORDS = word_tokenizer(["a b c d", "Question: Answer:"])

@@ -11,10 +11,10 @@ from sklearn.utils import assert_all_finite, column_or_1d, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from ensemw2s._inputs.usable import UsableRows, check_finite, usable_examples
+from ensemw2s._inputs.usable_rows import UsableRows, check_finite, usable_examples
 from ensemw2s._validation import as_texts, check_same_length, check_vector, check_weight
-from ensemw2s._validation.rows import check_labels as label_check
-from ensemw2s._validation.rows import holds_texts, label_column
+from ensemw2s._validation.row_filter import check_labels as label_check
+from ensemw2s._validation.row_filter import holds_texts, label_column
 
 __all__ = [
     "check_labels",

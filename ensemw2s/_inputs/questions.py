@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
-from ensemw2s._inputs.usable import LengthCheck, UsableRows
+from ensemw2s._inputs.usable_rows import LengthCheck, UsableRows
 from ensemw2s._validation import CheckedTexts, as_column, check_same_length, check_text, check_weight
-from ensemw2s._validation.rows import RowCheck, RowFilter
+from ensemw2s._validation.row_filter import RowCheck, RowFilter
 from ensemw2s.datasets import QADataset, check_options, gold_option, of_checked_columns
 from ensemw2s.tokens import (
     DEFAULT_PROMPT_TEMPLATE,

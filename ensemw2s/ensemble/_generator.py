@@ -17,7 +17,7 @@ from ensemw2s._inputs.questions import (
     require_choices,
     usable_questions,
 )
-from ensemw2s._inputs.usable import LengthCheck, UsableRows
+from ensemw2s._inputs.usable_rows import LengthCheck, UsableRows
 from ensemw2s._validation import CheckedTexts, check_option
 from ensemw2s.contracts import TokenLearner
 from ensemw2s.datasets import QADataset

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ensemw2s._inputs.questions import check_can_be_written, tokenize_answers
-from ensemw2s._inputs.usable import LengthCheck
+from ensemw2s._inputs.usable_rows import LengthCheck
 from ensemw2s._validation import CheckedTexts
 from ensemw2s.contracts import TokenLearner
 from ensemw2s.datasets import QADataset

@@ -13,7 +13,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from ensemw2s._fingerprint import row_digests
 from ensemw2s._inputs.classifier_rows import take_rows
-from ensemw2s._inputs.usable import UsableRows
+from ensemw2s._inputs.usable_rows import UsableRows
 from ensemw2s.boosting import draw_tokens
 from ensemw2s.ensemble._boosting_loop import Trained
 from ensemw2s.ensemble._checkpoint import Checkpoint

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from ensemw2s._html.rounds_table import rounds_table
 from ensemw2s._markdown import table_lines
 from ensemw2s._validation import check_same_length
-from ensemw2s._validation.rows import without_texts
+from ensemw2s._validation.row_filter import without_texts
 from ensemw2s.ensemble._settings import seed_parameters
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners import LearnerReader, LearnerWriter, SavedObject, check_can_be_written, read_state, write_state

@@ -10,7 +10,7 @@ import numpy as np
 
 from ensemw2s._fingerprint import row_digests
 from ensemw2s._inputs.questions import require_answers
-from ensemw2s._inputs.usable import UsableRows
+from ensemw2s._inputs.usable_rows import UsableRows
 from ensemw2s.boosting import draw_tokens, weighted_error
 from ensemw2s.contracts import TokenLearner
 from ensemw2s.ensemble._boosting_loop import Trained

@@ -13,9 +13,9 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ensemw2s._inputs.classifier_rows import check_rows, input_tags
-from ensemw2s._inputs.usable import LengthCheck
+from ensemw2s._inputs.usable_rows import LengthCheck
 from ensemw2s._validation import as_id, check_option
-from ensemw2s._validation.rows import check_labels, label_column
+from ensemw2s._validation.row_filter import check_labels, label_column
 from ensemw2s.ensemble._ensemble import BaseEnsemble
 from ensemw2s.ensemble._votes import VOTINGS, Voting, running_mean
 from ensemw2s.metrics import class_credit

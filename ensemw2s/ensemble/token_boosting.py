@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._inputs.questions import check_can_be_written, check_sample_weight, require_answers, require_choices
-from ensemw2s._inputs.usable import UsableRows
+from ensemw2s._inputs.usable_rows import UsableRows
 from ensemw2s._validation import check_option
 from ensemw2s.boosting import SAMPLINGS
 from ensemw2s.boosting import reweight as updated_weight  # `reweight` is a parameter here

@@ -10,7 +10,7 @@ from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from ensemw2s._validation import shorten
-from ensemw2s._validation.rows import check_labels, label_column
+from ensemw2s._validation.row_filter import check_labels, label_column
 
 __all__ = ["class_targets"]
 

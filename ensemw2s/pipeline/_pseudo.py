@@ -14,9 +14,9 @@ from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.validation import _num_samples
 
 from ensemw2s._inputs.questions import usable_questions
-from ensemw2s._inputs.usable import UsableRows, usable_examples
+from ensemw2s._inputs.usable_rows import UsableRows, usable_examples
 from ensemw2s._validation import CheckedTexts, as_texts, check_integer, check_option, check_real, is_blank, shorten
-from ensemw2s._validation.rows import RowFilter, without_texts
+from ensemw2s._validation.row_filter import RowFilter, without_texts
 from ensemw2s.datasets import QADataset, of_checked_columns
 from ensemw2s.pipeline._labelling import NO_OPTION, Labels, label_shard
 from ensemw2s.storage import Registered, Steps

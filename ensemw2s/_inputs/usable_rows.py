@@ -13,7 +13,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from ensemw2s._validation import as_column, check_same_length, check_text, of_kind, shorten
-from ensemw2s._validation.rows import RowCheck, RowFilter, check_labels, holds_texts, label_column
+from ensemw2s._validation.row_filter import RowCheck, RowFilter, check_labels, holds_texts, label_column
 
 __all__ = ["LengthCheck", "UsableRows", "check_finite", "usable_examples"]
 
