@@ -5,9 +5,18 @@ from __future__ import annotations
 import sys
 
 import pytest
+import torch
 
-from ensemw2s import BackendUnavailableError, available_backends, get_backend, register_backend
-from ensemw2s.kernels import _registry
+from ensemw2s import (
+    BackendUnavailableError,
+    BigramLearner,
+    KernelBackend,
+    MixtureForCausalLM,
+    available_backends,
+    get_backend,
+    register_backend,
+)
+from ensemw2s.kernels import _registry, has_own
 
 
 @pytest.fixture
@@ -25,9 +34,9 @@ def without_triton(monkeypatch):
 
 
 def reference_named(name, **changes):
-    """An object like the reference, under another name."""
+    """An object like the reference, under another name, with all operations."""
     reference = get_backend("torch")
-    names = ("requires", "supports", "mixture_log_proba", "mixture_sample", "token_nll", "stacked_lora")
+    names = ("requires", "supports", "mixture_log_proba", "mixture_sample", "stacked_lora")
     return type("Mine", (), {"name": name, **{key: getattr(reference, key) for key in names}, **changes})()
 
 
@@ -114,14 +123,41 @@ def test_names_of_the_library_cannot_be_taken(name):
         register_backend(reference_named(name))
 
 
-def test_incomplete_backend_is_refused():
+def test_backend_without_any_operation_is_refused():
     half = type("Half", (), {"name": "half", "token_nll": None})()
     with pytest.raises(
-        TypeError, match=r"Got Half without requires, supports, mixture_log_proba, mixture_sample, stacked_lora"
+        TypeError, match=r"Got Half without requires, supports, one of mixture_log_proba, mixture_sample, stacked_lora"
     ):
         register_backend(half)
     with pytest.raises(TypeError, match=r"Got object without name, requires"):
         register_backend(object())
+
+
+class First:
+    """Draws the first token, whatever the logits."""
+
+    name, requires = "first", "a floating-point dtype"
+
+    def supports(self, device, dtype):
+        return dtype.is_floating_point
+
+    def mixture_sample(self, logits, log_weights, uniform):
+        return torch.zeros(logits.shape[1], dtype=torch.int64)
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("kind", [First, type("Derived", (First, KernelBackend), {})])
+def test_backend_with_one_operation_leaves_the_others_to_torch(kind):
+    register_backend(kind())
+    members = [BigramLearner(corpus=[text]).initialize() for text in ("abab", "acac")]
+    mixture = MixtureForCausalLM.from_members(members, [0.5, 0.5], backend="first")
+    reference = MixtureForCausalLM.from_members(members, [0.5, 0.5], backend="torch")
+    asked = {"inputs": torch.tensor([[97]]), "max_new_tokens": 3, "pad_token_id": 0}
+    assert mixture.generate(**asked, do_sample=True, top_k=0).tolist() == [[97, 0, 0, 0]]  # its own
+    assert torch.equal(mixture.generate(**asked), reference.generate(**asked))
+    found = get_backend("first")
+    assert found.name == "first"
+    assert [has_own(found, name) for name in ("mixture_log_proba", "mixture_sample", "stacked_lora")] == [0, 1, 0]
 
 
 @pytest.mark.usefixtures("registry")

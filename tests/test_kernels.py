@@ -14,10 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from torch.overrides import TorchFunctionMode
 
 from ensemw2s import get_backend
-from ensemw2s.kernels import _token_nll
 
 if os.environ.get("TRITON_INTERPRET") == "1":
     PLACES = [pytest.param(("triton", "cpu"), id="interpreted")]
@@ -48,9 +46,6 @@ class Place:
         with np.errstate(divide="ignore"):
             log_weights = self.put(np.log(votes))
         return numbers(self.backend.mixture_sample(logits, log_weights, self.put(uniform)))
-
-    def score(self, hidden, head, targets, **kwargs):
-        return [numbers(part) for part in self.backend.token_nll(hidden, head, self.put(targets), **kwargs)]
 
 
 @pytest.fixture(params=PLACES, scope="module")
@@ -207,82 +202,6 @@ def test_impossible_tokens_and_members_are_never_drawn(place, uniform):
     assert 4200 <= token < 4400
 
 
-# --- token_nll --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    "kwargs", [{}, {"bias": True}, {"scale": 0.25}, {"softcap": 2.0}, {"bias": True, "scale": 3.0, "softcap": 5.0}]
-)
-def test_scores_equal_the_loop(place, dtype, kwargs):
-    hidden, head = some(place, 7, 19, dtype=dtype, scale=1.0), some(place, 131, 19, seed=1, dtype=dtype, scale=1.0)
-    bias = some(place, 131, seed=2, dtype=dtype) if "bias" in kwargs else None
-    targets = np.random.default_rng(3).integers(131, size=7)
-    nll, argmax = place.score(hidden, head, targets, **{**kwargs, "bias": bias})
-    options = {**kwargs, "bias": None if bias is None else numbers(bias)}
-    z = logits_loop(numbers(hidden), numbers(head), **options)
-    expected = [-np.log(softmax_loop(row)[target]) for row, target in zip(z, targets, strict=True)]
-    assert_allclose(nll, expected, atol=1e-5, rtol=1e-5)
-    assert_array_equal(argmax, z.argmax(axis=1))
-
-
-@settings(max_examples=6)
-@given(st.integers(1, 70), st.integers(1, 40), st.integers(1, 300), st.integers(0, 2**16))
-def test_scores_equal_the_loop_in_any_shape(place, n_rows, width, n_tokens, seed):
-    hidden, head = some(place, n_rows, width, seed=seed, scale=1.0), some(place, n_tokens, width, seed=seed + 1)
-    targets = np.random.default_rng(seed).integers(n_tokens, size=n_rows)
-    nll, argmax = place.score(hidden, head, targets)
-    z = numbers(hidden) @ numbers(head).T
-    expected = [-np.log(softmax_loop(row)[target]) for row, target in zip(z, targets, strict=True)]
-    assert_allclose(nll, expected, atol=1e-4, rtol=1e-5)
-    assert_allclose(z[np.arange(n_rows), argmax], z.max(axis=1), atol=1e-4)
-
-
-def test_tokens_that_the_bias_forbids_have_no_share(place, monkeypatch):
-    monkeypatch.setattr(_token_nll, "N_COLUMNS", 64)
-    hidden, head, bias = some(place, 3, 5, scale=1.0), some(place, 300, 5, seed=1), torch.zeros(300)
-    bias[:140] = -torch.inf  # whole blocks, and some
-    nll, argmax = place.score(hidden, head, [140, 200, 7], bias=place.put(bias))
-    allowed = numbers(hidden) @ numbers(head[140:]).T
-    assert_allclose(nll[:2], [-np.log(softmax_loop(allowed[row])[t]) for row, t in ((0, 0), (1, 60))], atol=1e-5)
-    assert nll[2] == np.inf
-    assert_array_equal(argmax, 140 + allowed.argmax(axis=1))
-
-
-def test_first_of_equal_tokens_is_predicted(place, monkeypatch):
-    monkeypatch.setattr(_token_nll, "N_COLUMNS", 64)
-    head = torch.zeros(300, 4)
-    head[[5, 140, 299]] = 1.0
-    _, argmax = place.score(place.put(torch.ones(3, 4)), place.put(head), [0, 1, 2])
-    assert_array_equal(argmax, [5, 5, 5])
-
-
-def test_no_tokens_have_no_scores(place):
-    nll, argmax = place.score(some(place, 0, 4), some(place, 5, 4), np.empty(0, dtype=np.int64))
-    assert nll.shape == argmax.shape == (0,)
-
-
-class Largest(TorchFunctionMode):
-    """Notes the number of entries of the largest tensor that torch returns."""
-
-    n_entries = 0
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, torch.Tensor):
-            self.n_entries = max(self.n_entries, result.numel())
-        return result
-
-
-def test_logits_of_all_tokens_are_never_in_memory(place, monkeypatch):
-    monkeypatch.setattr(_token_nll, "N_ROWS", 16)
-    monkeypatch.setattr(_token_nll, "N_COLUMNS", 32)
-    hidden, head = some(place, 60, 2, dtype=torch.float16), some(place, 600, 2, dtype=torch.float16)
-    with Largest() as largest:
-        place.backend.token_nll(hidden, head, place.put(np.zeros(60, dtype=np.int64)))
-    assert largest.n_entries <= 60 * 600 / 15
-
-
 # --- stacked_lora -----------------------------------------------------------------------------------------------------
 
 
@@ -316,9 +235,6 @@ def test_stacked_updates_equal_the_loop(place, n_members, n_rows, width, rank, n
             r"log_weights must have shape \(2,\), one per member. Got shape \(3,\)",
         ),
         ("mixture_sample", [(2, 3, 4), (2,), (3, 3)], r"uniform must have shape \(3,\) or \(3, 2\)"),
-        ("token_nll", [(2,), (4, 3), (2,)], r"hidden must have shape \(N, H\)"),
-        ("token_nll", [(2, 3), (4, 2), (2,)], r"lm_head must have shape \(V, 3\)"),
-        ("token_nll", [(2, 3), (4, 3), (3,)], r"targets must have shape \(2,\), one per row"),
         ("stacked_lora", [(2, 3), (2, 1, 3), (2, 4, 1), ()], r"x must have shape \(T, R, in\)"),
         ("stacked_lora", [(2, 3, 4), (1, 1, 4), (2, 5, 1), ()], r"a must have shape \(2, r, 4\)"),
         ("stacked_lora", [(2, 3, 4), (2, 1, 4), (2, 5, 3), ()], r"b must have shape \(2, out, 1\)"),
@@ -327,11 +243,3 @@ def test_stacked_updates_equal_the_loop(place, n_members, n_rows, width, rank, n
 def test_shapes_that_do_not_fit_are_refused(place, operation, shapes, message):
     with pytest.raises(ValueError, match=message):
         getattr(place.backend, operation)(*(place.put(torch.zeros(shape)) for shape in shapes))
-
-
-def test_bias_and_cap_that_cannot_be_are_refused(place):
-    inputs = some(place, 2, 3), some(place, 4, 3), place.put([0, 1])
-    with pytest.raises(ValueError, match=r"bias must have shape \(4,\), one per token of the vocabulary"):
-        place.backend.token_nll(*inputs, bias=some(place, 3))
-    with pytest.raises(ValueError, match=r"softcap must be > 0. Got 0.0 instead; pass None for no cap"):
-        place.backend.token_nll(*inputs, softcap=0.0)

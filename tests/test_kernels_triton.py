@@ -18,7 +18,6 @@ from ensemw2s.kernels import (
     _mixture_log_proba_triton,
     _mixture_sample_triton,
     _stacked_lora_triton,
-    _token_nll_triton,
 )
 
 FLOATS, DOUBLES, IDS, NUMBER = "*fp32", "*fp64", "*i64", "i32"
@@ -38,12 +37,6 @@ KERNELS = {
         _mixture_sample_triton._invert,
         {"logits": "", "places": IDS, "highest": FLOATS, "total": FLOATS, "uniform": DOUBLES, "token": IDS},
         {"BLOCKS": 4, "COLUMNS": 128},
-    ),
-    "token_nll": (
-        _token_nll_triton._score_tile,
-        {"hidden": "", "lm_head": "", "bias": "", "targets": IDS, "highest": FLOATS, "total": FLOATS, "best": IDS}
-        | {"chosen": FLOATS, "scale": "fp32", "softcap": "fp32"},
-        {"HAS_BIAS": True, "HAS_CAP": True, "WIDEN": False, "ROWS": 16, "COLUMNS": 16, "WIDTH": 16},
     ),
     "stacked_lora": (
         _stacked_lora_triton._update_tile,

@@ -18,7 +18,7 @@ from ensemw2s._forward.few_rows import is_plain, linear_forward
 from ensemw2s._forward.growing_cache import leave_room
 from ensemw2s._forward.replaced_forwards import Forward, replaced_forwards
 from ensemw2s.contracts import PrefixCache
-from ensemw2s.kernels import KernelBackend, get_backend
+from ensemw2s.kernels import KernelBackend, get_backend, has_own
 from ensemw2s.tokens import positions_of
 
 __all__ = ["StackedAdapters", "why_not_stacked"]
@@ -64,7 +64,7 @@ class StackedAdapters:
 
     def __init__(self, host: AdapterHost, states: Sequence[AdapterState], backend: KernelBackend | None = None) -> None:
         self._host, self._states, self._n_members = host, states, len(states)
-        self._backend = None if backend is None or backend.name == "torch" else backend
+        self._backend = backend if backend is not None and has_own(backend, "stacked_lora") else None
         self._stacks: dict[str, torch.Tensor] = {}
         self._model: PeftModel | None = None  # whose layers `_forwards` are for
         self._forwards: list[tuple[nn.Module, Forward]] = []

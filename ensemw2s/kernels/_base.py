@@ -1,22 +1,32 @@
-"""What a backend must offer."""
+"""What a backend may offer, and what stands in for the rest."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ensemw2s.kernels._mixture_log_proba import mixture_log_proba
+from ensemw2s.kernels._mixture_sample import mixture_sample
+from ensemw2s.kernels._stacked_lora import stacked_lora
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["KernelBackend"]
+__all__ = ["OPERATIONS", "KernelBackend", "has_own"]
+
+OPERATIONS = ("mixture_log_proba", "mixture_sample", "stacked_lora")
 
 
 class KernelBackend(Protocol):
-    """Four operations on tensors of one device; `get_backend` gives one, `register_backend` adds one.
+    """Operations on tensors of one device; `get_backend` gives a backend, `register_backend` adds one.
 
-    T is the number of members, B of rows, V of vocabulary entries, N of tokens, H the width of the hidden states.
-    Inputs may be of any dtype that `supports` accepts; sums are accumulated in float32 or wider, and what is returned
-    as a logarithm is float32, or float64 for float64 input. A logit may be -inf, except that each row of a member
-    with a vote holds a finite one. A member without a vote (log weight -inf) has no influence, whatever it holds.
+    A backend has `name`, `requires`, `supports`, and at least one of the operations. Those that it lacks are torch's
+    reference: of a class derived from this one by inheritance, of any other object once it is registered.
+
+    T is the number of members, B of rows, V of vocabulary entries. Inputs may be of any dtype that `supports` accepts;
+    sums are accumulated in float32 or wider, and what is returned as a logarithm is float32, or float64 for float64
+    input. A logit may be -inf, except that each row of a member with a vote holds a finite one. A member without a
+    vote (log weight -inf) has no influence, whatever it holds.
 
     Attributes
     ----------
@@ -39,15 +49,16 @@ class KernelBackend(Protocol):
     name: str
     requires: str
 
+    @abstractmethod
     def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
-        """Whether tensors of this dtype on this device can be served.
+        """Whether tensors of this dtype on this device can be served, by the operations of its own.
 
         Parameters
         ----------
         device : torch.device
             Where the tensors lie.
         dtype : torch.dtype
-            Of the logits and hidden states.
+            Of the logits or adapters.
 
         Returns
         -------
@@ -69,7 +80,7 @@ class KernelBackend(Protocol):
         -------
         torch.Tensor of shape (B, V)
         """
-        ...
+        return mixture_log_proba(logits, log_weights)
 
     def mixture_sample(self, logits: torch.Tensor, log_weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
         """Draw one token per row from the mixture: pick a member by its vote, then invert that member's CDF.
@@ -90,45 +101,7 @@ class KernelBackend(Protocol):
         -------
         torch.Tensor of shape (B,), int64
         """
-        ...
-
-    def token_nll(
-        self,
-        hidden: torch.Tensor,
-        lm_head: torch.Tensor,
-        targets: torch.Tensor,
-        *,
-        bias: torch.Tensor | None = None,
-        scale: float = 1.0,
-        softcap: float | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        r"""Score known tokens from hidden states, without the (N, V) logits in memory.
-
-        With :math:`z = s \, (h W^\top + b)`, and :math:`c \tanh(z / c)` in its place where there is a soft cap.
-
-        Parameters
-        ----------
-        hidden : torch.Tensor of shape (N, H)
-            Last hidden states.
-        lm_head : torch.Tensor of shape (V, H)
-            Weight of the head.
-        targets : torch.Tensor of shape (N,), int64
-            True tokens, in [0, V).
-        bias : torch.Tensor of shape (V,), optional
-            Bias of the head.
-        scale : float, default=1.0
-            Factor of the logits (Cohere's ``logit_scale``, the reciprocal of Granite's ``logits_scaling``).
-        softcap : float, optional
-            Bound of the logits (Gemma 2's ``final_logit_softcapping``), > 0.
-
-        Returns
-        -------
-        nll : torch.Tensor of shape (N,)
-            Negative log-likelihood of each target, in nats.
-        argmax : torch.Tensor of shape (N,), int64
-            Most probable token; the smallest id of several.
-        """
-        ...
+        return mixture_sample(logits, log_weights, uniform)
 
     def stacked_lora(
         self, x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scaling: float | torch.Tensor
@@ -150,4 +123,10 @@ class KernelBackend(Protocol):
         -------
         torch.Tensor of shape (T, R, out), of the dtype of `x`
         """
-        ...
+        return stacked_lora(x, a, b, scaling)
+
+
+def has_own(backend: Any, operation: str) -> bool:
+    """Whether a backend has an operation of its own, and does not leave it to the reference."""
+    given = getattr(type(backend), operation, None)
+    return operation in getattr(backend, "__dict__", ()) or given is not getattr(KernelBackend, operation)

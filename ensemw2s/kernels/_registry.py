@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import BackendUnavailableError
-from ensemw2s.kernels._base import KernelBackend
+from ensemw2s.kernels._base import OPERATIONS, KernelBackend
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["available_backends", "get_backend", "register_backend"]
-
-_MEMBERS = ("requires", "supports", "mixture_log_proba", "mixture_sample", "token_nll", "stacked_lora")
 
 
 def _load_torch() -> KernelBackend:
@@ -41,7 +42,7 @@ def get_backend(name: str = "auto", *, device: Any = "cpu", dtype: Any = "float3
     device : torch.device or str, default="cpu"
         Where the tensors will be.
     dtype : torch.dtype or str, default="float32"
-        Of the logits, hidden states or adapters.
+        Of the logits or adapters.
 
     Returns
     -------
@@ -91,7 +92,7 @@ def available_backends(*, device: Any = "cpu", dtype: Any = "float32") -> tuple[
     device : torch.device or str, default="cpu"
         Where the tensors will be.
     dtype : torch.dtype or str, default="float32"
-        Of the logits, hidden states or adapters.
+        Of the logits or adapters.
 
     Returns
     -------
@@ -113,27 +114,26 @@ def register_backend(backend: KernelBackend) -> None:
     Parameters
     ----------
     backend : KernelBackend
-        Complete; one that was registered under the same name is replaced.
+        Its ``name``, ``requires``, ``supports`` and at least one operation; those that it lacks are torch's reference.
+        One that was registered under the same name is replaced.
 
     Raises
     ------
     TypeError
-        If something is missing.
+        If something else is missing.
     ValueError
         If the name is "auto" or that of a backend of the library.
 
     Examples
     --------
-    What a backend does not make faster it takes from the reference.
+    A backend with one operation of its own:
 
-    >>> from ensemw2s import get_backend, register_backend
-    >>> reference = get_backend("torch")
-    >>> class Greedy:
+    >>> from ensemw2s import KernelBackend, get_backend, register_backend
+    >>> class Greedy(KernelBackend):
     ...     name, requires = "greedy", "anything that torch runs on"
-    ...     supports = reference.supports
-    ...     mixture_log_proba = reference.mixture_log_proba
-    ...     token_nll = reference.token_nll
-    ...     stacked_lora = reference.stacked_lora
+    ...
+    ...     def supports(self, device, dtype):
+    ...         return dtype.is_floating_point
     ...
     ...     def mixture_sample(self, logits, log_weights, uniform):
     ...         return self.mixture_log_proba(logits, log_weights).argmax(dim=-1)
@@ -142,13 +142,29 @@ def register_backend(backend: KernelBackend) -> None:
     'greedy'
     """
     name = getattr(backend, "name", None)
-    missing = [member for member in _MEMBERS if not hasattr(backend, member)]
+    missing = [member for member in ("requires", "supports") if not hasattr(backend, member)]
+    offered = [operation for operation in OPERATIONS if hasattr(backend, operation)]
+    if not offered:
+        missing.append(f"one of {', '.join(OPERATIONS)}")
     if not isinstance(name, str) or missing:
         missing = missing if isinstance(name, str) else ["name", *missing]
         raise TypeError(f"backend must be a KernelBackend. Got {type(backend).__name__} without {', '.join(missing)}.")
     if name == "auto" or name in _BUILT_IN:
         raise ValueError(f"backend must have a name of its own. Got {name!r}, which the library uses itself.")
-    _LOADERS[name] = lambda: backend
+    complete = backend if len(offered) == len(OPERATIONS) else _Completed(backend, offered)
+    _LOADERS[name] = lambda: complete
+
+
+class _Completed(KernelBackend):
+    """A backend of the user's with some operations, and the reference's others."""
+
+    def __init__(self, backend: KernelBackend, offered: Sequence[str]) -> None:
+        self.name, self.requires, self._backend = backend.name, backend.requires, backend
+        for operation in offered:
+            setattr(self, operation, getattr(backend, operation))
+
+    def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
+        return self._backend.supports(device, dtype)
 
 
 def _place(device: Any, dtype: Any) -> tuple[Any, Any]:

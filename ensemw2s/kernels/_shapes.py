@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["accumulator", "check_lora", "check_mixture", "check_nll", "check_uniform"]
+__all__ = ["accumulator", "check_lora", "check_mixture", "check_uniform"]
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -31,24 +31,6 @@ def check_uniform(uniform: torch.Tensor, n_rows: int) -> None:
             f"uniform must have shape ({n_rows},) or ({n_rows}, 2), one or two numbers per row. "
             f"Got shape {tuple(uniform.shape)} instead."
         )
-
-
-def check_nll(
-    hidden: torch.Tensor, lm_head: torch.Tensor, targets: torch.Tensor, bias: torch.Tensor | None, softcap: float | None
-) -> None:
-    """Refuse hidden states, a head and targets that do not belong together."""
-    if hidden.ndim != 2:
-        raise ValueError(f"hidden must have shape (N, H). Got shape {tuple(hidden.shape)} instead.")
-    if lm_head.ndim != 2 or lm_head.shape[1] != hidden.shape[1]:
-        raise ValueError(
-            f"lm_head must have shape (V, {hidden.shape[1]}), as wide as hidden. "
-            f"Got shape {tuple(lm_head.shape)} instead."
-        )
-    _check(targets, "targets", (hidden.shape[0],), "one per row of hidden")
-    if bias is not None:
-        _check(bias, "bias", (lm_head.shape[0],), "one per token of the vocabulary")
-    if softcap is not None and not softcap > 0:
-        raise ValueError(f"softcap must be > 0. Got {softcap!r} instead; pass None for no cap.")
 
 
 def check_lora(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:

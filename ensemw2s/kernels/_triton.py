@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ensemw2s.kernels._base import KernelBackend
 from ensemw2s.kernels._mixture_log_proba_triton import mixture_log_proba
 from ensemw2s.kernels._mixture_sample_triton import mixture_sample
 from ensemw2s.kernels._stacked_lora_triton import stacked_lora
-from ensemw2s.kernels._token_nll_triton import token_nll
 from ensemw2s.kernels._triton_launch import INTERPRETED
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["TritonBackend"]
 
 
-class TritonBackend:
+class TritonBackend(KernelBackend):
     """Kernels that read each logit once or twice and write what is asked for; importing it needs `triton`."""
 
     name = "triton"
@@ -27,7 +27,6 @@ class TritonBackend:
 
     mixture_log_proba = staticmethod(mixture_log_proba)
     mixture_sample = staticmethod(mixture_sample)
-    token_nll = staticmethod(token_nll)
     stacked_lora = staticmethod(stacked_lora)
 
     def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
