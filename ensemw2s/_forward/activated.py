@@ -252,6 +252,8 @@ def activated_step(
     keep : bool, default=False
         Whether the prompts will be asked for again.
     """
+    # Left-padded rows whose cues start in one column can share a cache, since all prompts end in the column before: so
+    # do prompts alone, the first step of every decoding.
     alike = cut_alike(input_ids, attention_mask, cue_ids, n_last, starts=starts)
     if alike is not None:
         rows, begin = alike

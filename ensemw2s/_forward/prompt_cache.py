@@ -126,6 +126,9 @@ class PromptCache:
             self._places[key] = tier, batch
             self._asked.pop(hash(key), None)
 
+    # With room for fewer than the n questions that come in turn, dropping the least recently used would drop each just
+    # before it is asked for again. So a newcomer replaces only what was not used since it was itself asked for `_TIMES`
+    # times.
     def _asked_since(self, key: bytes) -> int:
         """The read from which on a prompt was asked for `_TIMES` times; 0 if it was not."""
         times = self._asked.get(hash(key), ())

@@ -15,7 +15,9 @@ __all__ = ["Forward", "replaced_forwards"]
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
-_REPLACED: list[tuple[int, list[nn.Module]]] = []  # by thread
+# What each thread has replaced, for a forked child: it has the modules as they are at that moment, and no other thread
+# that would put them back.
+_REPLACED: list[tuple[int, list[nn.Module]]] = []
 
 
 def _put_back_in_child() -> None:

@@ -50,6 +50,8 @@ class TreeRows:
         cls, prompts: Sequence[np.ndarray], branches: Sequence[Sequence[np.ndarray]], rows: Sequence[Sequence[int]]
     ) -> TreeRows:
         """Lay out questions, given by their numbers, in rows."""
+        # A piece is (tokens, place of its first token if the branch stood alone): the prompt, then its branches, which
+        # all begin at the place behind it. `owner` is a piece's number in its row, `root` that of its prompt.
         pieces = [
             [(prompts[q], 0), *((branch, len(prompts[q])) for branch in branches[q])] for row in rows for q in row
         ]
@@ -67,6 +69,7 @@ class TreeRows:
                     ids[span], owner[span], root[span] = tokens, n_owners, first_owner
                     positions[span] = first + np.arange(len(tokens))
                     column, n_owners = column + len(tokens), n_owners + 1
+                # From the prompt's last token, which predicts the first of every branch, to the end of the question.
                 cells.append(number * ids.shape[1] + np.arange(start + len(question[0][0]) - 1, column))
         return cls(ids, positions, owner, root, np.concatenate(cells), [q for row in rows for q in row])
 
@@ -97,6 +100,8 @@ def fill_passes(sizes: Sequence[int], n_questions: int, *, alone: bool = False) 
     list of list of int
         Numbers of the questions in each row.
     """
+    # Questions by size, the last first, so that `pop` takes those of one size in their order; `ascending` has the sizes
+    # that are left, and a bisection finds the largest that fits: O(n log n) in all.
     left: dict[int, list[int]] = {}
     for question in reversed(range(len(sizes))):
         left.setdefault(int(sizes[question]), []).append(question)
@@ -180,7 +185,7 @@ def _reads_trees(model: Any) -> bool:
     attention = getattr(config, "_attn_implementation", None)
     if attention not in ("sdpa", "eager") or not _LAYERS.issuperset(getattr(config, "layer_types", None) or ()):
         return False
-    # Without the first, masks of a caller's own are not understood.
+    # Without the first, four-dimensional masks of a caller's own are not understood.
     if not getattr(model, "_supports_attention_backend", False) or model.get_output_embeddings() is None:
         return False
     key = (*architecture_of(model), repr(getattr(model, "peft_config", None)))
@@ -195,6 +200,8 @@ def _reads_trees(model: Any) -> bool:
 
 def _difference_to_plain_rows(model: Any) -> float:
     """Of two questions in one row, and one behind a cache, as a share of the logits' spread."""
+    # The ids 0, 1, 2 are in every vocabulary. Branches of lengths 2 and 1 show positions that go on from a neighbour
+    # instead of the prompt; the second question shows tokens that see another question of their row.
     prompts, branches = [np.array([0, 1, 2, 1]), np.array([2, 0])], [[np.array([2, 0]), np.array([1])], []]
     plain = [0, 1, 2, 1], [0, 1, 2, 1, 2], [0, 1, 2, 1, 2, 0], [0, 1, 2, 1, 1], [2, 0]
 

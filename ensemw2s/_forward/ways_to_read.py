@@ -156,11 +156,14 @@ def _try_out_rows(model: Any) -> WayToRead | None:
     spread = torch.cat(wanted).std()
     if not torch.isfinite(spread) or spread < 1e-6:
         return None
+    # How much this model rounds is measured where nothing can be read wrongly, with padding on the right; what left
+    # padding adds beyond three times that is a fault, within bounds for models that round much or not at all.
     rounding = _error(model, long, short, wanted, left=False) / float(spread)
     least, most = (1e-4, 1e-3) if base.dtype in (torch.float32, torch.float64) else (0.01, 0.05)
     if rounding > most:  # it counts otherwise
         rounding = 0.0
     tolerance = float(spread) * min(max(3 * rounding, least), most)
+    # The last tokens in another order: logits before them must stay as they are.
     changed = [*long[:_SHORT], *reversed(long[_SHORT - 1 : -1])]
     later = _plain(model, torch.tensor(changed, device=model.device)).float()
     if (later - wanted[0])[:_SHORT].abs().max() > tolerance:

@@ -90,6 +90,7 @@ def cached_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, b
     starts = np.cumsum(n_choices) - n_choices
     result = np.empty(tokens.n_tokens)
     pad, n_tokens = padding_id(member), int(tokens.labels.max()) + 1
+    # The longest first: a batch that does not fit into memory fails at once, and prompts of like length share padding.
     order = np.argsort(-tokens.lengths[starts], kind="stable")
     n_questions = max(1, batch_size // int(n_choices.max()))
     for begin in range(0, len(order), n_questions):
@@ -119,6 +120,7 @@ def cached_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, b
             rest[place, : len(answer) - 1] = answer[:-1]
             rest_mask[place, : len(answer) - 1] = 1
             labels[place, : len(answer) - 1] = answer[1:]
+        # Each option goes on from a copy of its question's cache; the prompt itself was read once.
         cache.reorder_cache(question_of_row.to(logits.device))
         step = member.decode_step(
             torch.from_numpy(rest),

@@ -96,6 +96,7 @@ class LazyMembers:
         ends: Sequence[torch.Tensor],
         backend: KernelBackend,
     ) -> None:
+        # Inverse CDF. Times its last entry, which rounding may leave beside 1, so that no pick lies beyond the members.
         cdf = torch.tensor(weights, dtype=torch.float64, device=uniform.device).cumsum(dim=0)
         picks = torch.searchsorted(cdf, uniform[..., 0] * cdf[-1], right=True).clamp(max=len(readers) - 1)
         self._picks: list[list[int]] = picks.tolist()  # (n, B)
@@ -113,6 +114,8 @@ class LazyMembers:
             self._serve(rows)
 
     def _serve(self, active: Sequence[int]) -> None:
+        # A row waits for one member alone, that of its next step. Rows are served out of step with each other, which
+        # changes no draw: pick and token of a step and row have their own uniform numbers.
         queues: dict[tuple[int, bool], list[int]] = {}
         for row in active:
             if not self._ended[row] and self._n_drawn[row] < self._n_steps:
@@ -122,6 +125,7 @@ class LazyMembers:
         (member, _), rows = max(
             queues.items(), key=lambda queue: sum(self._n_steps - self._n_drawn[r] for r in queue[1])
         )
+        # By steps that are left and not by rows: the last rows to end decide how many passes there are.
         rows = rows[:N_ROWS]
         logits = self._readers[member].read(rows, [self._texts[row] for row in rows])  # (k, V)
         steps = [self._n_drawn[row] for row in rows]

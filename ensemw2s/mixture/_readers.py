@@ -83,6 +83,7 @@ class PackedReader:
             use_cache=True,
             logits_to_keep=1,
         )
+        # Each row's keys and values without its padding, which a packed row has no use for.
         for place, (row, text) in enumerate(zip(rows, texts, strict=True)):
             self._closed[row] = [
                 (layer.keys[place : place + 1, :, -len(text) :], layer.values[place : place + 1, :, -len(text) :])
@@ -103,6 +104,7 @@ class PackedReader:
         if len(rows) == 1:
             mask = torch.ones((1, len(self._owner)), dtype=torch.long)
         else:
+            # By positions, since a row's tokens do not lie together: each pass appends those of all its rows.
             visible = (owner[:, None] == self._owner) & (position[:, None] >= self._position)  # (n, cached + n)
             hidden = torch.finfo(model.dtype).min
             mask = torch.zeros(visible.shape, dtype=model.dtype).masked_fill(~visible, hidden)[None, None]
@@ -119,7 +121,7 @@ class PackedReader:
     def _close(self) -> None:
         """Cut the open cache into its rows."""
         for place, row in enumerate(self._rows):
-            if len(self._rows) == 1:
+            if len(self._rows) == 1:  # all tokens are its own: nothing to copy
                 self._closed[row] = [(layer.keys, layer.values) for layer in self._cache.layers]
                 continue
             of_row = (self._owner == place).nonzero()[:, 0]
