@@ -31,8 +31,7 @@ from ensemw2s import (
     LLMAdaBoostClassifier,
     TokenAdaBoostGenerator,
 )
-from ensemw2s._loading import placement as _placement
-from ensemw2s.storage import write_tensors
+from ensemw2s.storage import _placement, write_tensors
 
 FRESH = """
 import json, sys

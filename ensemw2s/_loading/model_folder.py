@@ -25,7 +25,6 @@ __all__ = [
     "compare_files",
     "looked_through",
     "refuse_adapter",
-    "refuse_stored_adapter",
 ]
 
 _CONTENT = {".bpe", ".jinja", ".json", ".model", ".spm", ".tiktoken", ".txt", ".vocab"}
@@ -139,12 +138,6 @@ def refuse_adapter(folder: ModelFolder) -> None:
             f"{folder.source} holds an adapter beside a model, which would lead to another one. Pass the folder of a "
             f"model; HFCausalLM.from_peft reads adapters."
         )
-
-
-def refuse_stored_adapter(stored: StoredFolder, name: str) -> None:
-    """The same of a folder in a saved one."""
-    if f"{name}/adapter_config.json" in stored.files:
-        raise CheckpointError(f"{stored.path / name} holds an adapter beside a model. Do not use it.")
 
 
 def check_on_hub(model: str, revision: str | None, gguf_file: str | None) -> None:

@@ -9,12 +9,9 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
-from ensemw2s._loading.model_folder import compare_files, refuse_stored_adapter
-from ensemw2s._loading.models import load_tokenizer
-from ensemw2s._loading.placement import check_placement
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._skops import read_scikit_learn
-from ensemw2s.storage import CODECS, Registered, StoredFolder, decode, find_stored
+from ensemw2s.storage import CODECS, Registered, StoredFolder, check_placement, decode, find_stored
 
 __all__ = ["BASE_PARAMETERS", "LearnerReader"]
 
@@ -40,6 +37,8 @@ class LearnerReader:
         Where files are read, of a part its own.
     root : StoredFolder
         The folder of the whole, which has the bases and tokenizers.
+    tokenizers : dict of int to tokenizer
+        Those that have been read, by their numbers.
     checked : set of int
         Numbers of the bases that have been compared with their records.
     """
@@ -50,7 +49,7 @@ class LearnerReader:
         self.stored = self.root = stored
         self.shared, self.other_base = shared, base
         check_placement()
-        self._tokenizers: dict[int, Any] = {}
+        self.tokenizers: dict[int, Any] = {}
         self.checked: set[int] = set()
 
     def within(self, place: str, *, base: Any = None) -> LearnerReader:
@@ -82,7 +81,7 @@ class LearnerReader:
         """The parameters that name a base."""
         record = self.shared["bases"][number]
         if record["included"]:
-            refuse_stored_adapter(self.root, record["included"])
+            self.root.refuse_adapter(record["included"])
             return {"model": str(self.root.folder(record["included"]))}
         other = self.other_base.get(record["model"]) if isinstance(self.other_base, dict) else self.other_base
         if other is not None:
@@ -94,21 +93,6 @@ class LearnerReader:
                 f"or save with include_base=True."
             )
         return {name: record[name] for name in BASE_PARAMETERS if record[name] is not None}
-
-    def tokenizer(self, number: int) -> Any:
-        """A tokenizer, the same object for the same number."""
-        if number not in self._tokenizers:
-            folder = self.root.folder(self.shared["tokenizers"][number])
-            try:
-                self._tokenizers[number] = load_tokenizer(str(folder), None)
-            except CheckpointError:
-                raise
-            except Exception as error:  # `tokenizers` raises nothing more specific
-                raise CheckpointError(
-                    f"{folder} holds no tokenizer that can be read ({error}). Save it again."
-                ) from error
-            compare_files(self.root, self.shared["tokenizers"][number], self._tokenizers[number])
-        return self._tokenizers[number]
 
     def _special(self, tag: str, content: Any) -> Any:
         if tag in CODECS:

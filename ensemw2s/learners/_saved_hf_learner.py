@@ -15,15 +15,15 @@ from ensemw2s._adapters.base_record import base_modules, lasting_buffers
 from ensemw2s._adapters.buffers import changed_buffer, outline_of_buffers
 from ensemw2s._adapters.host import weights_digest
 from ensemw2s._adapters.peft_settings import build_peft_config, encode_peft_config
-from ensemw2s._loading.model_folder import compare_files, refuse_stored_adapter
+from ensemw2s._loading.model_folder import compare_files
 from ensemw2s._loading.models import load_tokenizer, loading_bar
-from ensemw2s._loading.placement import device_here, set_attention
+from ensemw2s._loading.tokenizer_codec import write_tokenizer
 from ensemw2s._validation import as_id, dtype_name, shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._reading import BASE_PARAMETERS, LearnerReader
 from ensemw2s.learners._saved_learner import SavedLearner
 from ensemw2s.learners._saving import LearnerWriter
-from ensemw2s.storage import Codec, StoredFolder, writing
+from ensemw2s.storage import Codec, StoredFolder, device_here, set_attention, writing
 
 if TYPE_CHECKING:
     from ensemw2s._adapters.host import AdapterHost, AdapterState
@@ -103,7 +103,7 @@ class SavedHFLearner(SavedLearner):
     def _as_member(self, writer: LearnerWriter, place: str) -> dict[str, Any]:
         included = writer.bases[self._written_base(writer)][1]["included"]
         given = included if self.tokenizer is None else None
-        tokenizer = writer.tokenizer(self.tokenizer_, given or None)
+        tokenizer = write_tokenizer(writer, self.tokenizer_, given or None)
         record = self._write_training(writer.folder / place, place, writer.encode)
         if included and record["weights"] == "adapter":
             _forget_base(writer.folder / place)
@@ -227,7 +227,7 @@ class SavedHFLearner(SavedLearner):
             self.adapter_ = self._host().load(stored.tensors(file), stored.path / file)
 
     def _read_model(self, record: dict[str, Any], stored: StoredFolder, place: str) -> Any:
-        refuse_stored_adapter(stored, place)
+        stored.refuse_adapter(place)
         folder = stored.folder(place)
         start = {key: getattr(self, key) for key in BASE_PARAMETERS if hasattr(self, key)}
         vars(self).update({**dict.fromkeys(start), "model": str(folder)})  # a class may name its model itself

@@ -9,6 +9,7 @@ from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._loading.tokenizer_codec import read_tokenizer, write_tokenizer
 from ensemw2s._validation import shorten
 from ensemw2s.learners._pretrained_mixin import Checkpointed
 from ensemw2s.learners._reading import BASE_PARAMETERS, LearnerReader
@@ -107,7 +108,7 @@ class SavedLearner(Checkpointed):
     def _as_member(self, writer: LearnerWriter, place: str) -> dict[str, Any]:
         return {
             "learner": self._as_estimator(writer, "estimator", trained=True),
-            "tokenizer": writer.tokenizer(self.tokenizer_),
+            "tokenizer": write_tokenizer(writer, self.tokenizer_),
             **self._write_training(writer.folder / place, place, writer.encode),
         }
 
@@ -115,7 +116,7 @@ class SavedLearner(Checkpointed):
     def _read_member(cls, reader: LearnerReader, record: dict[str, Any], place: str) -> Any:
         described = record["learner"]["$learner"]
         learner = cls._decoded(reader, described)
-        learner.tokenizer_ = reader.tokenizer(record["tokenizer"])
+        learner.tokenizer_ = read_tokenizer(reader, record["tokenizer"])
         learner._read_training(
             record, reader.stored, place, lambda: learner._check_base(reader, described["base"]), reader.decode
         )

@@ -14,8 +14,7 @@ from sklearn.base import BaseEstimator
 from ensemw2s._launch.processes import n_processes
 from ensemw2s._validation import as_id, check_bool, shorten
 from ensemw2s.learners._skops import write_scikit_learn
-from ensemw2s.storage import CODECS, Registered, class_name, encode, require_known, writing
-from ensemw2s.tokens import digest_tokenizer
+from ensemw2s.storage import CODECS, Registered, class_name, encode, require_known
 
 __all__ = ["LearnerWriter"]
 
@@ -42,6 +41,8 @@ class LearnerWriter:
         The folder of the whole, which has the bases and tokenizers.
     bases : list of (tuple, dict)
         What tells the bases apart, and their records.
+    tokenizers : list of (tokenizer, str)
+        With their folders in the whole.
     """
 
     def __init__(self, folder: Path, *, include_base: bool, include_functions: bool = False, owner: str = "") -> None:
@@ -54,7 +55,7 @@ class LearnerWriter:
         self._around: tuple[int, ...] = ()  # the objects that a value is held by
         self.folder = self.root = folder
         self.bases: list[tuple[tuple, dict[str, Any]]] = []
-        self._tokenizers: list[tuple[Any, str]] = []  # with their folders
+        self.tokenizers: list[tuple[Any, str]] = []
         self._numbers = count()  # of files that no parameter names
 
     def within(self, place: str, owner: str) -> LearnerWriter:
@@ -66,7 +67,7 @@ class LearnerWriter:
 
     def shared(self) -> dict[str, Any]:
         """Records of bases and tokenizers, as JSON; to be asked for at the end."""
-        return {"bases": [record for _, record in self.bases], "tokenizers": [name for _, name in self._tokenizers]}
+        return {"bases": [record for _, record in self.bases], "tokenizers": [name for _, name in self.tokenizers]}
 
     def encode(self, value: Any, name: str) -> Any:
         """Any value as JSON; estimators in it are written, with what they have learned.
@@ -142,20 +143,6 @@ class LearnerWriter:
     def known_base(self, key: tuple) -> int | None:
         """Number of a base that was written or referred to; a model id alone stands for how the members read it."""
         return next((number for number, (known, _) in enumerate(self.bases) if known[: len(key)] == key), None)
-
-    def tokenizer(self, tokenizer: Any, folder: str | None = None) -> int:
-        """Number of a tokenizer, written once, and into a base's folder where it is looked for there."""
-        names = [name for _, name in self._tokenizers]
-        if folder is not None and folder in names:
-            return names.index(folder)
-        for number, (known, _) in enumerate(self._tokenizers):
-            if folder is None and (known is tokenizer or digest_tokenizer(known) == digest_tokenizer(tokenizer)):
-                return number
-        name = folder or (f"tokenizer_{len(self._tokenizers)}" if self._tokenizers else "tokenizer")
-        with writing(self.root / name):
-            tokenizer.save_pretrained(self.root / name)
-        self._tokenizers.append((tokenizer, name))
-        return len(self._tokenizers) - 1
 
     def _special(self, value: Any, name: str) -> Any:
         name = name.removeprefix(self.owner)

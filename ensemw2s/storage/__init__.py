@@ -9,7 +9,7 @@ from ensemw2s.storage._hub import download_folder, open_pretrained
 from ensemw2s.storage._journal import Journal, Steps
 from ensemw2s.storage._json import MALFORMED, find_code, parse_json
 from ensemw2s.storage._manifest import StoredFolder, open_folder, write_json
-from ensemw2s.storage._placement import PlacementError, current_placement, placed
+from ensemw2s.storage._placement import PlacementError, check_placement, device_here, placed, set_attention
 from ensemw2s.storage._pretrained import Pretrained
 from ensemw2s.storage._record import check_record, commit_record, read_json, read_record
 from ensemw2s.storage._registry import (
@@ -38,13 +38,14 @@ __all__ = [
     "Steps",
     "StoredFolder",
     "UnknownClassError",
+    "check_placement",
     "check_record",
     "class_name",
     "commit_folder",
     "commit_record",
     "commit_text",
-    "current_placement",
     "decode",
+    "device_here",
     "download_folder",
     "encode",
     "find_class",
@@ -65,6 +66,7 @@ __all__ = [
     "read_tensors",
     "require_known",
     "restore_attributes",
+    "set_attention",
     "temporary_folder",
     "write_arrays",
     "write_json",

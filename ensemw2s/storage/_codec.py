@@ -35,21 +35,6 @@ class Codec(ABC):
         """The value from the JSON of `write`; `reader`, a `LearnerReader`, decodes what it holds."""
 
 
-class _TokenizerCodec(Codec):
-    """Tokenizers, which the writer keeps once."""
-
-    tag = "$tokenizer"
-
-    def knows(self, value: Any) -> bool:
-        return hasattr(value, "save_vocabulary") and hasattr(value, "eos_token_id")
-
-    def write(self, value: Any, name: str, writer: Any) -> Any:
-        return writer.tokenizer(value)
-
-    def read(self, content: Any, reader: Any) -> Any:
-        return reader.tokenizer(content)
-
-
 class _SliceCodec(Codec):
     """Slices by their three numbers."""
 

@@ -103,6 +103,11 @@ class StoredFolder:
             raise CheckpointError(f"{path} is damaged: its sha256 is not that of {MANIFEST}. {AGAIN}")
         return content
 
+    def refuse_adapter(self, name: str) -> None:
+        """Raise a CheckpointError where an adapter lies beside a model: transformers would follow it to another one."""
+        if f"{name}/adapter_config.json" in self.entries:
+            raise CheckpointError(f"{self.path / name} holds an adapter beside a model. Do not use it.")
+
     def compare(self, found: Mapping[str, str]) -> None:
         """Compare files that were read elsewhere with those that were saved, weights left aside.
 

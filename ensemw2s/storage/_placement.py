@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from ensemw2s.exceptions import CheckpointError
 
-__all__ = ["Placement", "PlacementError", "current_placement", "placed"]
+__all__ = ["Placement", "PlacementError", "check_placement", "device_here", "placed", "set_attention"]
+
+logger = logging.getLogger("ensemw2s")
+
+_OF_TORCH = {"eager", "sdpa", "flex_attention"}
+_FLASH = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
+
+_TOLD: set[str] = set()  # what has been said
 
 
 class PlacementError(ValueError):
@@ -37,11 +46,6 @@ _NOTHING = Placement()
 _CURRENT: ContextVar[Placement] = ContextVar("placement", default=_NOTHING)
 
 
-def current_placement() -> Placement:
-    """What the innermost `placed` asks for."""
-    return _CURRENT.get()
-
-
 @contextmanager
 def placed(device: Any, attention: str | None) -> Iterator[None]:
     """Have models that are read within this context put on a device, with an attention implementation."""
@@ -54,3 +58,85 @@ def placed(device: Any, attention: str | None) -> Iterator[None]:
         raise
     finally:
         _CURRENT.reset(before)
+
+
+def check_placement() -> None:
+    """Refuse a device that was asked for and is not there, before anything is loaded.
+
+    Raises
+    ------
+    PlacementError
+        Names the device.
+    """
+    device = _CURRENT.get().device
+    if device is not None and not _is_there(device):
+        raise PlacementError(f"device must be a torch device of this machine, such as 'cpu'. Got {device!r} instead.")
+
+
+def device_here(saved: str | None) -> str | None:
+    """The device that was asked for, or the saved one; None, which is the best there is, where that is missing."""
+    asked = _CURRENT.get().device
+    if asked is not None or saved is None:
+        return asked
+    if _is_there(saved):
+        return saved
+    _say(
+        f"The device {saved!r} of a saved model is not here: it is put on the best one that is. Pass device= to choose."
+    )
+    return None
+
+
+def set_attention(model: Any, saved: Any) -> None:
+    """Let a model attend as was asked for, or as when it was saved; as it does where that cannot be had here.
+
+    Another implementation computes the same up to rounding, which is not equal to the bit.
+
+    Raises
+    ------
+    PlacementError
+        If what was asked for cannot be had.
+    """
+    asked, before = _CURRENT.get().attention, model.config._attn_implementation
+    name = saved if asked is None else asked
+    if name == before or not (asked is not None or isinstance(saved, str)):
+        return
+    try:
+        if asked is None and not _is_installed(saved):
+            raise ImportError(f"{saved} is not installed")
+        model.set_attn_implementation(name)
+    except (ImportError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        if asked is not None:
+            raise PlacementError(
+                f"attn_implementation must be an attention that can be had here, such as 'sdpa' or 'eager'. Got "
+                f"{asked!r} instead ({error})."
+            ) from error
+        _say(
+            f"The attention {saved!r} of a saved model cannot be had here: {before!r} takes its place, equal up to "
+            f"rounding. Pass attn_implementation= to choose."
+        )
+
+
+def _is_installed(attention: str) -> bool:
+    """Whether a saved name stands for what is on this machine: of others, transformers may load code from the hub."""
+    import torch
+
+    package = _FLASH.get(attention)
+    if package is None:
+        return attention in _OF_TORCH
+    return torch.cuda.is_available() and find_spec(package) is not None
+
+
+def _is_there(device: str) -> bool:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError):  # torch built without it raises the second
+        return False
+    return torch.device(device).type != "meta"
+
+
+def _say(message: str) -> None:
+    if message not in _TOLD:
+        _TOLD.add(message)
+        logger.warning("%s", message)
