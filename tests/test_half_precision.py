@@ -10,8 +10,7 @@ from peft import LoraConfig
 from tiny_models import fit, tiny_gemma3, tiny_learner, tiny_llama, untrained_model
 
 from ensemw2s import CheckpointError, HFCausalLM, clear_model_cache
-from ensemw2s.learners import read_state, write_state
-from ensemw2s.storage import commit_folder, open_folder
+from ensemw2s.storage import commit_folder, open_folder, read_state, write_state
 
 IDS = np.array([[97, 98, 58, 99] * 20])
 

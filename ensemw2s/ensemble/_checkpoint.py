@@ -17,8 +17,16 @@ from ensemw2s.ensemble._rounds import Rounds
 from ensemw2s.ensemble._saving import read_member, write_member
 from ensemw2s.ensemble._settings import describe_parameters
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners import check_can_be_written
-from ensemw2s.storage import MALFORMED, Journal, class_name, decode, encode, write_arrays, write_json
+from ensemw2s.storage import (
+    MALFORMED,
+    Journal,
+    check_can_be_written,
+    class_name,
+    decode,
+    encode,
+    write_arrays,
+    write_json,
+)
 
 __all__ = ["Checkpoint", "check_checkpoint", "open_checkpoint"]
 

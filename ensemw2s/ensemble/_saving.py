@@ -20,9 +20,21 @@ from ensemw2s._validation import check_same_length
 from ensemw2s._validation.row_filter import without_texts
 from ensemw2s.ensemble._settings import seed_parameters
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners import LearnerReader, LearnerWriter, SavedObject, check_can_be_written, read_state, write_state
 from ensemw2s.mixture import normalized_votes
-from ensemw2s.storage import MALFORMED, StoredFolder, decode, encode, write_arrays, write_json
+from ensemw2s.storage import (
+    MALFORMED,
+    LearnerReader,
+    LearnerWriter,
+    SavedObject,
+    StoredFolder,
+    check_can_be_written,
+    decode,
+    encode,
+    read_state,
+    write_arrays,
+    write_json,
+    write_state,
+)
 
 __all__ = [
     "SavedEnsemble",

@@ -20,10 +20,17 @@ from ensemw2s._loading.models import load_tokenizer, loading_bar
 from ensemw2s._loading.tokenizer_codec import write_tokenizer
 from ensemw2s._validation import as_id, dtype_name, shorten
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners._reading import BASE_PARAMETERS, LearnerReader
 from ensemw2s.learners._saved_learner import SavedLearner
-from ensemw2s.learners._saving import LearnerWriter
-from ensemw2s.storage import Codec, StoredFolder, device_here, set_attention, writing
+from ensemw2s.storage import (
+    BASE_PARAMETERS,
+    Codec,
+    LearnerReader,
+    LearnerWriter,
+    StoredFolder,
+    device_here,
+    set_attention,
+    writing,
+)
 
 if TYPE_CHECKING:
     from ensemw2s._adapters.host import AdapterHost, AdapterState

@@ -11,10 +11,17 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._loading.tokenizer_codec import read_tokenizer, write_tokenizer
 from ensemw2s._validation import shorten
-from ensemw2s.learners._pretrained_mixin import Checkpointed
-from ensemw2s.learners._reading import BASE_PARAMETERS, LearnerReader
-from ensemw2s.learners._saving import LearnerWriter
-from ensemw2s.storage import StoredFolder, class_name, decode, encode, require_known
+from ensemw2s.storage import (
+    BASE_PARAMETERS,
+    Checkpointed,
+    LearnerReader,
+    LearnerWriter,
+    StoredFolder,
+    class_name,
+    decode,
+    encode,
+    require_known,
+)
 
 __all__ = ["SavedLearner"]
 

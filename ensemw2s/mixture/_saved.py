@@ -8,8 +8,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners import LearnerReader, LearnerWriter, SavedObject
-from ensemw2s.storage import MALFORMED, Pretrained, StoredFolder, decode, encode
+from ensemw2s.storage import (
+    MALFORMED,
+    LearnerReader,
+    LearnerWriter,
+    Pretrained,
+    SavedObject,
+    StoredFolder,
+    decode,
+    encode,
+)
 
 __all__ = ["SavedMixture"]
 

@@ -10,9 +10,20 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._validation import shorten
 from ensemw2s._validation.row_filter import without_texts
-from ensemw2s.learners import LearnerReader, LearnerWriter, SavedObject, read_scikit_learn
 from ensemw2s.pipeline._pseudo import PseudoLabeler
-from ensemw2s.storage import Pretrained, Registered, StoredFolder, decode, encode, find_class, write_json
+from ensemw2s.storage import (
+    LearnerReader,
+    LearnerWriter,
+    Pretrained,
+    Registered,
+    SavedObject,
+    StoredFolder,
+    decode,
+    encode,
+    find_class,
+    read_scikit_learn,
+    write_json,
+)
 
 __all__ = ["SavedPipeline"]
 

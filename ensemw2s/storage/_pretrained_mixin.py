@@ -8,11 +8,12 @@ from typing import Any
 
 from sklearn.base import clone
 
-from ensemw2s.learners._reading import LearnerReader
-from ensemw2s.learners._saved_object import SavedObject
-from ensemw2s.learners._saving import LearnerWriter
-from ensemw2s.learners._skops import check_skops, read_scikit_learn, write_scikit_learn
-from ensemw2s.storage import StoredFolder, temporary_folder
+from ensemw2s.storage._manifest import StoredFolder
+from ensemw2s.storage._reader import LearnerReader
+from ensemw2s.storage._saved_object import SavedObject
+from ensemw2s.storage._skops import check_skops, read_scikit_learn, write_scikit_learn
+from ensemw2s.storage._temporary import temporary_folder
+from ensemw2s.storage._writer import LearnerWriter
 
 __all__ = ["Checkpointed", "PretrainedMixin"]
 

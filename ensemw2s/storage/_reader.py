@@ -10,8 +10,12 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners._skops import read_scikit_learn
-from ensemw2s.storage import CODECS, Registered, StoredFolder, check_placement, decode, find_stored
+from ensemw2s.storage._codec import CODECS
+from ensemw2s.storage._manifest import StoredFolder
+from ensemw2s.storage._placement import check_placement
+from ensemw2s.storage._registry import Registered, find_stored
+from ensemw2s.storage._skops import read_scikit_learn
+from ensemw2s.storage._values import decode
 
 __all__ = ["BASE_PARAMETERS", "LearnerReader"]
 

@@ -13,8 +13,10 @@ from sklearn.base import BaseEstimator
 
 from ensemw2s._launch.processes import n_processes
 from ensemw2s._validation import as_id, check_bool, shorten
-from ensemw2s.learners._skops import write_scikit_learn
-from ensemw2s.storage import CODECS, Registered, class_name, encode, require_known
+from ensemw2s.storage._codec import CODECS
+from ensemw2s.storage._registry import Registered, class_name, require_known
+from ensemw2s.storage._skops import write_scikit_learn
+from ensemw2s.storage._values import encode
 
 __all__ = ["LearnerWriter"]
 

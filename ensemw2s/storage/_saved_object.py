@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.learners._reading import LearnerReader
-from ensemw2s.learners._saving import LearnerWriter
-from ensemw2s.storage import MALFORMED, Pretrained, StoredFolder, UnknownClassError, class_name, write_json
+from ensemw2s.storage._json import MALFORMED
+from ensemw2s.storage._manifest import StoredFolder, write_json
+from ensemw2s.storage._pretrained import Pretrained
+from ensemw2s.storage._reader import LearnerReader
+from ensemw2s.storage._registry import UnknownClassError, class_name
+from ensemw2s.storage._writer import LearnerWriter
 
 __all__ = ["SavedObject"]
 

@@ -13,7 +13,9 @@ from sklearn.base import BaseEstimator
 
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import BackendUnavailableError, CheckpointError
-from ensemw2s.storage import MALFORMED, StoredFolder, writing
+from ensemw2s.storage._files import writing
+from ensemw2s.storage._json import MALFORMED
+from ensemw2s.storage._manifest import StoredFolder
 
 __all__ = ["check_scikit_learn", "check_skops", "read_scikit_learn", "write_scikit_learn"]
 

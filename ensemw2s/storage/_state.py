@@ -7,9 +7,10 @@ from typing import Any
 
 from sklearn.base import clone
 
-from ensemw2s.learners._pretrained_mixin import Checkpointed
-from ensemw2s.learners._skops import check_scikit_learn, check_skops, read_scikit_learn, write_scikit_learn
-from ensemw2s.storage import Registered, StoredFolder
+from ensemw2s.storage._manifest import StoredFolder
+from ensemw2s.storage._pretrained_mixin import Checkpointed
+from ensemw2s.storage._registry import Registered
+from ensemw2s.storage._skops import check_scikit_learn, check_skops, read_scikit_learn, write_scikit_learn
 
 __all__ = ["check_can_be_written", "read_state", "write_state"]
 
