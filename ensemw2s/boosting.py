@@ -133,8 +133,8 @@ def estimator_weight(error: float, prior_error: float, *, learning_rate: float =
     -----
     With ``prior_error = 1 - 1/K`` this is the vote of SAMME [1]_ and of scikit-learn's ``AdaBoostClassifier``. The vote
     of the paper's Algorithm 2, :math:`\frac12\log\frac{1-\epsilon}{\epsilon}` with labels ±1, is exactly half of it at
-    K = 2, with the same weights :math:`D_t` in every round and the same decision: whoever compares with Tables 1-2 must
-    halve.
+    K = 2, with the same weights :math:`D_t` in every round and the same decision: to compare with Tables 1-2,
+    halve the votes.
 
     References
     ----------

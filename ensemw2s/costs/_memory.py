@@ -93,7 +93,7 @@ def token_bytes(n_rows: float, prompt: float, answer: float) -> float:
 
 
 def boosting_bytes(n_tokens: float) -> float:
-    """Bytes of the arrays over answer tokens that live while a round trains.
+    """Bytes of the arrays over answer tokens that are held while a round trains.
 
     Parameters
     ----------

@@ -62,10 +62,12 @@ def _mix(
             line = member * n_rows + row
             top = tl.load(highest + line * n_blocks + block, mask=block < n_blocks, other=-float("inf"))
             part = tl.load(total + line * n_blocks + block, mask=block < n_blocks, other=0.0)
+            # The normaliser of the whole row from those of its blocks, each relative to its own greatest logit.
             shift = tl.max(top, axis=0)
             log_total = shift + tl.log(tl.sum(part * tl.exp(top - shift), axis=0))
             z = tl.load(logits + line * n_columns + column, mask=column < n_columns, other=-float("inf"))
             value = z.to(tl.float32) - log_total + log_weight
+            # A running sum of exponentials: when a greater value comes, what was summed is scaled to it.
             higher = tl.maximum(best, value)
             safe = tl.where(higher == -float("inf"), 0.0, higher)
             mass = mass * tl.exp(best - safe) + tl.exp(value - safe)

@@ -25,8 +25,11 @@ def mixture_sample(logits: torch.Tensor, log_weights: torch.Tensor, uniform: tor
     places = member * n_rows + torch.arange(n_rows, device=logits.device)
     picked = logits[0] if len(logits) == 1 else logits.flatten(0, 1).index_select(0, places)  # (B, V)
     proba = picked.to(accumulator(logits.dtype)).softmax(dim=-1)
+    # The uniform number is used up step by step: what picking a member leaves of it is uniform again and picks a block,
+    # and what that leaves picks a token.
     # A block, then a token in it: a running sum over all tokens takes four times as long as sums of blocks.
     block, uniform = _invert(_block_sums(proba), uniform)
+    # The last block may reach beyond the vocabulary: its columns are clamped for the gather, and then weigh nothing.
     column = block[:, None] * N_COLUMNS + torch.arange(N_COLUMNS, device=logits.device)  # (B, N_COLUMNS)
     within = proba.gather(1, column.clamp(max=n_columns - 1)).masked_fill(column >= n_columns, 0.0)
     return block * N_COLUMNS + _invert(within, uniform)[0]

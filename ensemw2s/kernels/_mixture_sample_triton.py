@@ -66,6 +66,7 @@ def _invert(
     BLOCKS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ) -> None:
+    # One program a row: first the block of columns, from the totals of the first pass, then a token in that block.
     row = tl.program_id(0)
     block = tl.arange(0, BLOCKS)  # (BLOCKS,)
     top = tl.load(highest + row * n_blocks + block, mask=block < n_blocks, other=-float("inf"))

@@ -55,7 +55,7 @@ class CrossEntropyLoss(Registered, BaseEstimator):
         Returns
         -------
         callable
-            Gets logits, targets and the number of finished steps, and returns the loss, a scalar tensor.
+            Gets logits, targets and the number of finished steps, and returns the loss of each row, of shape (B,).
         """
         return lambda logits, targets, step: _cross_entropy(logits, targets)
 
@@ -123,7 +123,7 @@ class LogConfLoss(Registered, BaseEstimator):
         Returns
         -------
         callable
-            Gets logits, targets and the number of finished steps, and returns the loss, a scalar tensor.
+            Gets logits, targets and the number of finished steps, and returns the loss of each row, of shape (B,).
 
         Raises
         ------
@@ -202,7 +202,7 @@ class ProductLoss(Registered, BaseEstimator):
         Returns
         -------
         callable
-            Gets logits, targets and the number of finished steps, and returns the loss, a scalar tensor.
+            Gets logits, targets and the number of finished steps, and returns the loss of each row, of shape (B,).
 
         Raises
         ------

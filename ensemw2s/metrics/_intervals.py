@@ -53,7 +53,7 @@ def bootstrap_interval(
     -----
     ``scipy.stats.bootstrap`` with the bias-corrected and accelerated method (BCa). Where BCa is undefined, and beyond
     10,000 values, where it is costly and no longer differs, the percentile method serves. Values that are all equal
-    give an interval of no width: the bootstrap cannot know more than the sample shows.
+    give an interval of no width: the bootstrap has no more to draw from than the sample.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def paired_bootstrap_interval(
     Returns
     -------
     low, high : float
-        The bounds. An interval without 0 speaks for a difference.
+        The bounds. An interval without 0 is evidence of a difference.
 
     Raises
     ------

@@ -53,6 +53,7 @@ def tied_best(nll: NDArray[np.float64], n_choices: Any) -> NDArray[np.bool_]:
     best = np.where(exists, nll, np.inf).min(axis=-1, keepdims=True)
     with np.errstate(invalid="ignore"):  # inf - inf, where all are excluded
         close = nll - best <= TOLERANCE * (1.0 + np.abs(best))
+    # Columns beyond a question's options are inf as well: `exists` tells them from options that the model excludes.
     return exists & (close | np.isposinf(best))
 
 
@@ -99,8 +100,8 @@ def draw_option(
 ) -> NDArray[np.int64]:
     """The place of the one option that is named where several are tied.
 
-    It is the one with the least hash of seed, question and its own text: a draw in which the order of the options has
-    no say, and which comes out the same wherever and whenever the question is asked.
+    It is the one with the least hash of seed, question and its own text: a draw that does not depend on the order of
+    the options, and comes out the same wherever and whenever the question is asked.
 
     Parameters
     ----------
@@ -156,6 +157,7 @@ def class_credit(
     check_same_length(np.moveaxis(scores, -2, 0), columns, "X", "y")
     best = tied_best(-np.asarray(scores, dtype=np.float64), len(place))
     if said is not None:
+        # A prediction outside the tied ones stands alone: it was made by something else than these scores.
         named = np.array([place.get(label, -1) for label in np.asarray(said).tolist()])[:, None] == np.arange(
             len(place)
         )
@@ -165,6 +167,8 @@ def class_credit(
 
 def _settled(nll: NDArray[np.float64], n_choices: Any) -> NDArray[np.float64]:
     """Scores in which tied options are equal, and finite."""
+    # All tied options get the best one's score, so that their probabilities are equal to the last bit; where all are
+    # excluded that score is inf, and 0 in its place makes them uniform.
     lowest = np.min(nll, axis=-1, keepdims=True)
     return np.where(tied_best(nll, n_choices), np.where(np.isinf(lowest), 0.0, lowest), nll)
 

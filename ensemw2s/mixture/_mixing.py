@@ -156,7 +156,7 @@ def log_normalizer(logits: torch.Tensor, terms: torch.Tensor) -> torch.Tensor:
 
 
 def align_widths(logits: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Tensors (..., V) over one vocabulary; a model that has no embedding for an id never says it.
+    """Tensors (..., V) over one vocabulary; a model that has no embedding for an id gives it probability 0.
 
     Bases with one tokenizer may have spare embeddings, and not the same number of them.
     """

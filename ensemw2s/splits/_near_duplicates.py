@@ -145,20 +145,24 @@ def _pairs(row: list[str]) -> set[tuple[str, ...]]:
 
 def _link_similar(rows: list[list[str]], threshold: float) -> NDArray[np.int64]:
     """Components of different questions, given as their words, under the relation of `question_groups`."""
-    # Punctuation alone is like nothing else.
-    asked = np.flatnonzero([bool(row) for row in rows])
+    # A question of punctuation alone has no words, and is a form of no other.
+    worded_rows = np.flatnonzero([bool(row) for row in rows])
     labels = np.arange(len(rows))
-    if len(asked) < 2:
+    if len(worded_rows) < 2:
         return labels
-    worded = [rows[row] for row in asked]
+    worded = [rows[row] for row in worded_rows]
+    # Links by word pairs respect the order of words, and are never undone: near-duplicates, and those with an addition.
     pairs = SetFamily([_pairs(row) for row in worded])
     for first, second, _ in (
         pairs.similar(threshold), pairs.contained(1.0 - (1.0 - threshold) / 4, _FEWEST_PAIRS)
     ):  # fmt: skip
-        labels = _link(labels, asked[first], asked[second])
+        labels = _link(labels, worded_rows[first], worded_rows[second])
+    # Links by sets of words find reordered questions, and chains: a ~ b ~ c ~ ... whose ends have little in common.
+    # While a group is larger than forms of one question ever are, its links of this kind are cut by a rising bound;
+    # other groups keep theirs. At the last bound, 1, only equal sets are linked.
     floor = 1.0 - 0.75 * (1.0 - threshold)
     first, second, similarity = SetFamily([set(row) for row in worded]).similar(floor)
-    first, second = asked[first], asked[second]
+    first, second = worded_rows[first], worded_rows[second]
     longest = max(_CHAIN_SIZE, _CHAIN_SHARE * len(rows))
     for bound in np.linspace(floor, 1.0, 7)[1:]:
         linked = _link(labels, first, second)
@@ -172,6 +176,7 @@ def _link_similar(rows: list[list[str]], threshold: float) -> NDArray[np.int64]:
 
 def _link(labels: NDArray[np.int64], rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[np.int64]:
     """Merge the components of linked rows; components stay in the order of their first members."""
+    # Nodes are the components so far, not the rows: links of several kinds are added one kind after the other.
     n = int(labels.max()) + 1
     graph = coo_matrix((np.ones(len(rows), dtype=bool), (labels[rows], labels[columns])), shape=(n, n))
     return connected_components(graph, directed=False)[1][labels]

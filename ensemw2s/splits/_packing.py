@@ -17,7 +17,7 @@ def pack(
 
     Groups of several rows go first, the largest before the others, each to a part drawn by the room that is left
     there; single rows fill up the rest. A group that is larger than its part loses rows rather than being torn apart,
-    and so it may as long as there are rows that no part asks for. Draws are repeated until every part is full; the
+    which is allowed as long as some rows are left over. Draws are repeated until every part is full; the
     fullest is returned if that does not happen.
 
     Parameters
@@ -50,14 +50,18 @@ def _deal(
     n_parts = len(capacities)
     room = np.array([*capacities, sizes.sum() - sum(capacities)], dtype=np.int64)  # the last is for rows left out
     part, kept = np.full(len(sizes), -1), np.zeros(len(sizes), dtype=np.int64)
+    # The largest first, while there is room for them; those of one size in random order.
     order = rng.permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]
     several = order[sizes[order] > 1]
     for group in several:
         size = sizes[group]
         surplus = np.maximum(size - room, 0)  # what the group would lose in each part
+        # A group may lose rows only as far as rows are left over; as a whole it may be left out.
         allowed = surplus <= max(room[-1], 0)
         allowed[-1] = room[-1] >= size
+        # By the room that is left: on average the parts then fill up at the same rate. If nothing is allowed, the group
+        # loses more rows in the roomiest part than are left over: some part will not be full, and `pack` draws again.
         chance = np.where(allowed, room, 0)
         choice = int(rng.choice(n_parts + 1, p=chance / chance.sum()) if chance.any() else room[:-1].argmax())
         room[-1] -= surplus[choice]
@@ -65,6 +69,7 @@ def _deal(
         room[choice] -= size
         if choice < n_parts and size:
             part[group], kept[group] = choice, size
+    # A single row fits everywhere: these are dealt onto the places that are left, one each.
     singles = order[sizes[order] == 1]
     places = np.repeat(np.arange(n_parts + 1), np.maximum(room, 0))
     places = rng.permutation(places)[: len(singles)]

@@ -37,10 +37,12 @@ class SetFamily:
         self.sizes: NDArray[np.int64] = np.diff(self._counts.indptr).astype(np.int64)
         n_sets, n_elements = self._counts.shape
         self._owner = np.repeat(np.arange(n_sets), self.sizes)
+        # One order of all elements, from the rarest on; prefixes of two sets can be compared only if both follow it.
         frequency = np.bincount(self._counts.indices, minlength=n_elements)
         rank = np.argsort(np.argsort(frequency, kind="stable"), kind="stable")
         order = np.lexsort((rank[self._counts.indices], self._owner))
         self._rarest_first = self._counts.indices[order]
+        # Place of each entry in its own set: 0 for its rarest element.
         self._place = np.arange(len(order)) - np.repeat(self._counts.indptr[:-1], self.sizes)
 
     def similar(self, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
@@ -56,11 +58,14 @@ class SetFamily:
             Numbers of the sets, ``first < second``.
         similarity : ndarray of float64
         """
+        # Two sets of Jaccard similarity t share at least t of the elements of each, so each has one of the shared ones
+        # in its prefix, and the rarest shared one is in both.
         prefixes = self._prefixes(threshold)
         blocks = []
         for first, second in self._candidates(prefixes, prefixes):
             small = np.minimum(self.sizes[first], self.sizes[second])
             large = np.maximum(self.sizes[first], self.sizes[second])
+            # |A and B| <= |small| and |A or B| >= |large|: sizes that differ too much cannot reach it.
             possible = (first < second) & (small + _SLACK >= threshold * large)
             first, second, shared = self._shared(first[possible], second[possible])
             similarity = shared / (self.sizes[first] + self.sizes[second] - shared)
@@ -85,6 +90,7 @@ class SetFamily:
             Numbers of the sets.
         share : ndarray of float64
         """
+        # Only the smaller set must share t of its elements: its prefix is looked for in whole sets.
         blocks = []
         for small, large in self._candidates(self._prefixes(threshold, minimum), self._counts):
             possible = (small != large) & (self.sizes[small] <= self.sizes[large])
@@ -105,10 +111,12 @@ class SetFamily:
     def _candidates(self, prefixes: csr_matrix, others: csr_matrix) -> Iterator[tuple[Any, Any]]:
         """Pairs that share an element of the first's prefix, block by block."""
         list_length = np.bincount(others.indices, minlength=others.shape[1])
+        # Entries that the product of each row would have, added up: blocks are cut where it passes `_AT_ONCE`.
         cost = np.concatenate([[0], np.cumsum(list_length[prefixes.indices])])[prefixes.indptr]  # (n_sets + 1,)
         others = others.T.tocsr()
         start, n_sets = 0, prefixes.shape[0]
         while start < n_sets:
+            # At least one row, even if it alone costs more than a block may.
             stop = max(start + 1, int(np.searchsorted(cost, cost[start] + _AT_ONCE, side="right")) - 1)
             found = (prefixes[start:stop] @ others).tocoo()
             yield found.row.astype(np.int64) + start, found.col.astype(np.int64)

@@ -54,12 +54,14 @@ class _ThreePartSplit:
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     def _prepare(self, X: Any, groups: Any) -> tuple[dict[str, int], NDArray[np.int64], NDArray[np.int64]]:
-        """Sizes of the parts, the rows in an order that the file has no say in, and their groups in this order."""
+        """Sizes of the parts, the rows in an order that does not depend on the file, and their groups in this order."""
         self.get_n_splits()
         strong = {} if self.strong_size is None else {"strong_size": self.strong_size}
         sizes = part_sizes(row_count(X), weak_size=self.weak_size, **strong, test_size=self.test_size)
         labels = question_groups(X, groups, near_duplicates=self.near_duplicates)
+        # By the hash of the text: a seed then gives the same parts for the same questions in any order.
         rows = np.argsort(fingerprints(X), kind="stable")
+        # Groups are numbered by their first row in this order: of rows of numbers, the numbers so far follow the file.
         _, first, inverse = np.unique(labels[rows], return_index=True, return_inverse=True)
         return sizes, rows, np.argsort(np.argsort(first))[inverse]
 
@@ -74,8 +76,8 @@ class RandomSplit(_ThreePartSplit):
     n_splits : int, default=1
         Number of splits.
     weak_size, strong_size, test_size : float in (0, 1) or int >= 1, default=0.4, 0.4 and 0.2
-        Size of each part: a fraction of the rows, or a number of rows. Rows that no part asks for are left out.
-        ``strong_size=None`` leaves a training and a test part, as `cv` of scikit-learn's searches wants them.
+        Size of each part: a fraction of the rows, or a number of rows. Rows beyond the sizes are left out.
+        ``strong_size=None`` leaves a training and a test part, as `cv` of scikit-learn's searches needs them.
     near_duplicates : float in (0, 1] or None, default=0.6
         Questions are forms of one question from this Jaccard similarity of their sets of neighbouring word pairs on,
         or that of 0.7 of their sets of words, or where nine tenths of the pairs of one are found in the other; the
@@ -237,7 +239,8 @@ def _easy_and_hard(
     """Part of each group and how many of its rows are used; the lowest means are part 0, the highest the others."""
     n_weak, *hard_sizes = sizes
     n_hard = sum(hard_sizes)
-    spare = int(members.sum()) - sum(sizes)
+    spare = int(members.sum()) - sum(sizes)  # rows that may be lost, in all
+    # Shuffled before the stable sort: groups with equal means come in random order.
     order = rng.permutation(len(members))
     order = order[np.argsort(means[order], kind="stable")]
     easy = _take(members, order, n_weak, spare)
@@ -245,6 +248,7 @@ def _easy_and_hard(
     hardest_first = order[::-1][easy[order[::-1]] == 0]
     # Where groups do not go into strong and test without a rest, a few more hard ones give the slack.
     slack = min(spare, 2 * (int(members.max()) - 1))
+    # From few to many, so that no more of the hardest groups are drawn from than are needed.
     for extra in (extra for extra in (0, 1, 2, slack // 2, slack) if extra <= slack):
         hard = _take(members, hardest_first, n_hard + extra, spare - extra, last=True)
         pool = np.flatnonzero(hard)
@@ -262,8 +266,8 @@ def _take(
 ) -> NDArray[np.int64]:
     """Rows used of each group to get `n_rows` in `order`.
 
-    Groups that are too large, by more than `spare` rows, are passed over. What is left over belongs to nobody if this
-    is the `last` part to be filled, so that the first of them then gives what is still needed.
+    Groups that are too large, by more than `spare` rows, are passed over. What is left over belongs to no part if this
+    is the `last` one to be filled, so that the first of them then gives what is still needed.
     """
     taken = np.zeros(len(members), dtype=np.int64)
     passed = []
@@ -288,6 +292,7 @@ def _choose_rows(
     rng: np.random.Generator,
 ) -> list[NDArray[np.int64]]:
     """Rows of the parts, in random order; of a group that is used in part, random rows."""
+    # Rows by group, in random order within each: of a group the first `kept` ones are used.
     order = rng.permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     place_in_group = np.arange(len(labels)) - np.searchsorted(labels[order], labels[order])
