@@ -26,8 +26,8 @@ from ensemw2s import (
     byte_tokenizer,
     word_tokenizer,
 )
+from ensemw2s._inputs.classifier_rows import usable_examples
 from ensemw2s._inputs.questions import usable_questions
-from ensemw2s._inputs.usable_rows import usable_examples
 from ensemw2s._validation import is_blank
 from ensemw2s._validation.row_filter import RowFilter
 

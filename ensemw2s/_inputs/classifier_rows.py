@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.utils import assert_all_finite, column_or_1d, get_tags
+from sklearn.utils import _safe_indexing, assert_all_finite, column_or_1d, get_tags
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import _num_samples, validate_data
 
-from ensemw2s._inputs.usable_rows import UsableRows, check_finite, usable_examples
-from ensemw2s._validation import as_texts, check_same_length, check_vector, check_weight
-from ensemw2s._validation.row_filter import check_labels as label_check
-from ensemw2s._validation.row_filter import holds_texts, label_column
+from ensemw2s._inputs.usable_rows import LengthCheck, UsableRows
+from ensemw2s._validation import (
+    as_column,
+    as_texts,
+    check_same_length,
+    check_text,
+    check_vector,
+    check_weight,
+    of_kind,
+    shorten,
+)
+from ensemw2s._validation.class_labels import label_check, label_column
+from ensemw2s._validation.row_filter import RowCheck, RowFilter
 
 __all__ = [
     "check_labels",
@@ -24,8 +36,131 @@ __all__ = [
     "reads_finite",
     "reads_texts",
     "take_rows",
+    "usable_examples",
     "usable_rows",
 ]
+
+
+def usable_examples(
+    X: Any,
+    y: Any = None,
+    *,
+    texts: bool | None = None,
+    table: bool = False,
+    finite: bool = False,
+    on_bad_row: str = "raise",
+    lengths: Sequence[Callable[[], LengthCheck]] = (),
+    names: tuple[str, str] = ("X", "y"),
+) -> UsableRows:
+    """Find the rows that a classifier can use.
+
+    Parameters
+    ----------
+    X : sequence of str, array-like, sparse matrix or DataFrame, n rows
+        What a classifier reads.
+    y : array-like of shape (n,), optional
+        Labels. Columns of probabilities are not looked at.
+    texts : bool, optional
+        Whether the rows are texts; judged by the rows themselves if None.
+    table : bool, default=False
+        Whether lists have to be rows of one length.
+    finite : bool, default=False
+        Whether numbers have to be finite.
+    on_bad_row, names
+        As in `usable_questions` of `_inputs`.
+    lengths : sequence of functions that return a LengthCheck
+        Called last, when the columns have passed: they may load a tokenizer. For texts alone.
+
+    Returns
+    -------
+    UsableRows
+
+    Raises
+    ------
+    TypeError, ValueError
+        Names parameter and row.
+    """
+    texts = holds_texts(X) if texts is None else texts
+    sparse = hasattr(X, "toarray")  # those that keep their entries in a dict are mappings, too
+    if (isinstance(X, Set | Mapping) and not sparse) or not (
+        texts or hasattr(X, "__len__") or hasattr(X, "shape") or hasattr(X, "__array__")
+    ):
+        raise TypeError(f"{names[0]} must be a sequence of rows. Got {shorten(X)} instead; pass a list or an array.")
+    column = as_column(X, names[0]) if texts else X
+    X = X if hasattr(X, "__len__") else column  # an iterator has been read now
+    y = label_column(y, names[1])
+    n_rows = _num_samples(column)
+    if not n_rows:
+        raise ValueError(f"{names[0]} must not be empty. Found {names[0]} with 0 sample(s); pass at least one row.")
+    if hasattr(y, "__len__"):
+        check_same_length(range(n_rows), y, *names)
+    rows = RowFilter(n_rows, on_bad_row)
+    if texts:
+        rows.apply(lambda numbers: _check_texts(column, numbers, names[0]))
+    elif table and isinstance(X, list | tuple):
+        rows.apply(_check_widths(X, names[0]))
+    if finite and not texts:
+        rows.apply(lambda numbers: check_finite(X, numbers, names[0]))
+    if y is not None:
+        rows.apply(label_check(y, names[1]))
+    if rows.skipped:
+        X, y = _safe_indexing(column, rows.kept), None if y is None else _safe_indexing(y, rows.kept)
+    return UsableRows(X, y, rows.kept, rows.skipped).drop_long(lengths if texts else (), on_bad_row, names[0])
+
+
+def check_finite(X: Any, numbers: NDArray[np.int64] | None = None, name: str = "X") -> None:
+    """Refuse rows of a table of numbers that hold NaN or an infinity; a learner knows better of all other kinds."""
+    if hasattr(X, "iloc") or hasattr(X, "toarray") or not hasattr(X, "__len__"):
+        return
+    numbers = np.arange(len(X)) if numbers is None else numbers
+    values = np.asarray(X)[numbers] if hasattr(X, "dtype") else _table([X[row] for row in numbers.tolist()])
+    if values.dtype.kind != "f" or values.ndim != 2:
+        return
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        place = int(np.argmax(bad))
+        error = ValueError(
+            f"{name} must hold finite numbers, no NaN and no infinity. Got {name}[{numbers[place]}] = "
+            f"{shorten(values[place].tolist())} instead; fill or drop the row."
+        )
+        raise of_kind(error, "numbers that are not finite")
+
+
+def _check_texts(X: Sequence[Any], numbers: NDArray[np.int64], name: str) -> None:
+    for row in numbers.tolist():
+        check_text(X[row], name, row)
+
+
+def _check_widths(X: Sequence[Any], name: str) -> RowCheck:
+    widths = [len(row) if isinstance(row, list | tuple) else None for row in X]
+    usual = Counter(widths).most_common(1)[0][0]
+
+    def check(numbers: NDArray[np.int64]) -> None:
+        for row in numbers.tolist():
+            if widths[row] != usual:
+                error = ValueError(
+                    f"{name} must hold rows of one length, {usual} as most have. Got {name}[{row}] = {shorten(X[row])} "
+                    f"instead; fill or drop the row."
+                )
+                raise of_kind(error, "a row of another length")
+
+    return check
+
+
+def _table(X: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(X)
+    except ValueError:  # ragged
+        return np.empty(0)
+
+
+def holds_texts(X: Any) -> bool:
+    """Whether rows are texts, judged by the first text among them."""
+    if isinstance(X, str) or getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__") or not hasattr(X, "__getitem__"):
+        return False
+    if hasattr(X, "keys") and not hasattr(X, "iloc"):  # a mapping
+        return False
+    return any(isinstance(row, str) for row in X)
 
 
 def input_tags(estimator: Any) -> Any:

@@ -1,21 +1,19 @@
-"""What was passed without the rows that cannot be used, and the search for them in a classifier's rows."""
+"""What was passed without the rows that cannot be used."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _num_samples
 
-from ensemw2s._validation import as_column, check_same_length, check_text, of_kind, shorten
-from ensemw2s._validation.row_filter import RowCheck, RowFilter, check_labels, holds_texts, label_column
+from ensemw2s._validation import check_same_length, of_kind
+from ensemw2s._validation.row_filter import RowCheck, RowFilter
 
-__all__ = ["LengthCheck", "UsableRows", "check_finite", "usable_examples"]
+__all__ = ["LengthCheck", "UsableRows"]
 
 # Raises an error that names a row which does not fit into a model; the numbers are what to call the rows.
 LengthCheck: TypeAlias = Callable[[Any, NDArray[np.int64]], object]
@@ -84,116 +82,3 @@ class UsableRows:
         for name, column in hashes.items():
             placed[name][self.kept] = column
         return placed
-
-
-def usable_examples(
-    X: Any,
-    y: Any = None,
-    *,
-    texts: bool | None = None,
-    table: bool = False,
-    finite: bool = False,
-    on_bad_row: str = "raise",
-    lengths: Sequence[Callable[[], LengthCheck]] = (),
-    names: tuple[str, str] = ("X", "y"),
-) -> UsableRows:
-    """Find the rows that a classifier can use.
-
-    Parameters
-    ----------
-    X : sequence of str, array-like, sparse matrix or DataFrame, n rows
-        What a classifier reads.
-    y : array-like of shape (n,), optional
-        Labels. Columns of probabilities are not looked at.
-    texts : bool, optional
-        Whether the rows are texts; judged by the rows themselves if None.
-    table : bool, default=False
-        Whether lists have to be rows of one length.
-    finite : bool, default=False
-        Whether numbers have to be finite.
-    on_bad_row, names
-        As in `usable_questions` of `_inputs`.
-    lengths : sequence of functions that return a LengthCheck
-        Called last, when the columns have passed: they may load a tokenizer. For texts alone.
-
-    Returns
-    -------
-    UsableRows
-
-    Raises
-    ------
-    TypeError, ValueError
-        Names parameter and row.
-    """
-    texts = holds_texts(X) if texts is None else texts
-    sparse = hasattr(X, "toarray")  # those that keep their entries in a dict are mappings, too
-    if (isinstance(X, Set | Mapping) and not sparse) or not (
-        texts or hasattr(X, "__len__") or hasattr(X, "shape") or hasattr(X, "__array__")
-    ):
-        raise TypeError(f"{names[0]} must be a sequence of rows. Got {shorten(X)} instead; pass a list or an array.")
-    column = as_column(X, names[0]) if texts else X
-    X = X if hasattr(X, "__len__") else column  # an iterator has been read now
-    y = label_column(y, names[1])
-    n_rows = _num_samples(column)
-    if not n_rows:
-        raise ValueError(f"{names[0]} must not be empty. Found {names[0]} with 0 sample(s); pass at least one row.")
-    if hasattr(y, "__len__"):
-        check_same_length(range(n_rows), y, *names)
-    rows = RowFilter(n_rows, on_bad_row)
-    if texts:
-        rows.apply(lambda numbers: _check_texts(column, numbers, names[0]))
-    elif table and isinstance(X, list | tuple):
-        rows.apply(_check_widths(X, names[0]))
-    if finite and not texts:
-        rows.apply(lambda numbers: check_finite(X, numbers, names[0]))
-    if y is not None:
-        rows.apply(check_labels(y, names[1]))
-    if rows.skipped:
-        X, y = _safe_indexing(column, rows.kept), None if y is None else _safe_indexing(y, rows.kept)
-    return UsableRows(X, y, rows.kept, rows.skipped).drop_long(lengths if texts else (), on_bad_row, names[0])
-
-
-def check_finite(X: Any, numbers: NDArray[np.int64] | None = None, name: str = "X") -> None:
-    """Refuse rows of a table of numbers that hold NaN or an infinity; a learner knows better of all other kinds."""
-    if hasattr(X, "iloc") or hasattr(X, "toarray") or not hasattr(X, "__len__"):
-        return
-    numbers = np.arange(len(X)) if numbers is None else numbers
-    values = np.asarray(X)[numbers] if hasattr(X, "dtype") else _table([X[row] for row in numbers.tolist()])
-    if values.dtype.kind != "f" or values.ndim != 2:
-        return
-    bad = ~np.isfinite(values).all(axis=1)
-    if bad.any():
-        place = int(np.argmax(bad))
-        error = ValueError(
-            f"{name} must hold finite numbers, no NaN and no infinity. Got {name}[{numbers[place]}] = "
-            f"{shorten(values[place].tolist())} instead; fill or drop the row."
-        )
-        raise of_kind(error, "numbers that are not finite")
-
-
-def _check_texts(X: Sequence[Any], numbers: NDArray[np.int64], name: str) -> None:
-    for row in numbers.tolist():
-        check_text(X[row], name, row)
-
-
-def _check_widths(X: Sequence[Any], name: str) -> RowCheck:
-    widths = [len(row) if isinstance(row, list | tuple) else None for row in X]
-    usual = Counter(widths).most_common(1)[0][0]
-
-    def check(numbers: NDArray[np.int64]) -> None:
-        for row in numbers.tolist():
-            if widths[row] != usual:
-                error = ValueError(
-                    f"{name} must hold rows of one length, {usual} as most have. Got {name}[{row}] = {shorten(X[row])} "
-                    f"instead; fill or drop the row."
-                )
-                raise of_kind(error, "a row of another length")
-
-    return check
-
-
-def _table(X: Any) -> NDArray[Any]:
-    try:
-        return np.asarray(X)
-    except ValueError:  # ragged
-        return np.empty(0)

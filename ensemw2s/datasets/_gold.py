@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ensemw2s._validation import is_number, shorten
-from ensemw2s._validation.row_filter import is_missing
+from ensemw2s._validation.class_labels import is_missing
 
 
 def gold_positions(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemw2s._validation import is_blank
-from ensemw2s._validation.row_filter import is_missing
+from ensemw2s._validation.class_labels import is_missing
 from ensemw2s.datasets._gold import gold_positions
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from sklearn.utils import _safe_indexing
 
+from ensemw2s._inputs.classifier_rows import usable_examples
 from ensemw2s._inputs.questions import check_questions, require_answers
-from ensemw2s._inputs.usable_rows import usable_examples
 from ensemw2s._progress import progress_bar
 from ensemw2s._validation import RandomState, as_generator, check_integer, check_same_length
 from ensemw2s.difficulty._ratings import DifficultyRatings

@@ -15,7 +15,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from ensemw2s._inputs.classifier_rows import check_rows, input_tags
 from ensemw2s._inputs.usable_rows import LengthCheck
 from ensemw2s._validation import as_id, check_option
-from ensemw2s._validation.row_filter import check_labels, label_column
+from ensemw2s._validation.class_labels import label_check, label_column
 from ensemw2s.ensemble._ensemble import BaseEnsemble
 from ensemw2s.ensemble._votes import VOTINGS, Voting, running_mean
 from ensemw2s.metrics import class_credit
@@ -188,7 +188,7 @@ class BaseVotingClassifier(ClassifierMixin, BaseEnsemble):
         float in [0, 1]
         """
         y = label_column(y)
-        check_labels(y)(np.arange(_num_samples(y)))
+        label_check(y)(np.arange(_num_samples(y)))
         return (float(accuracy_score(y, labels, sample_weight=sample_weight)) for labels in self.staged_predict(X))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -208,7 +208,7 @@ class BaseVotingClassifier(ClassifierMixin, BaseEnsemble):
         float in [0, 1]
         """
         y = label_column(y)
-        check_labels(y)(np.arange(_num_samples(y)))
+        label_check(y)(np.arange(_num_samples(y)))
         return float(super().score(X, y, sample_weight))
 
     def credit(self, X: Any, y: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from ensemw2s._validation import shorten
-from ensemw2s._validation.row_filter import check_labels, label_column
+from ensemw2s._validation.class_labels import label_check, label_column
 
 __all__ = ["class_targets"]
 
@@ -49,7 +49,7 @@ def class_targets(y: Any, classes: Sequence[Any] | None) -> tuple[np.ndarray, np
             )
         return known, targets
     y = label_column(y)
-    check_labels(y)(np.arange(len(y) if hasattr(y, "__len__") else 0))
+    label_check(y)(np.arange(len(y) if hasattr(y, "__len__") else 0))
     labels = column_or_1d(y, warn=True)
     assert_all_finite(labels, input_name="y")
     check_classification_targets(labels)

@@ -21,7 +21,7 @@ from ensemw2s._launch.processes import current_launch
 from ensemw2s._launch.rng import isolated_rng
 from ensemw2s._loading.models import folder_stamp, load_config, load_model, load_tokenizer
 from ensemw2s._validation import as_id, as_texts, check_option, check_same_length, check_weight, dtype_name, shorten
-from ensemw2s._validation.row_filter import check_labels, label_column
+from ensemw2s._validation.class_labels import label_check, label_column
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._heads import HEADS, Head
 from ensemw2s.learners._hf_learner import HFLearner
@@ -298,7 +298,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         texts = as_texts(X, "X")
         y = label_column(y)
         check_same_length(texts, y, "X", "y")
-        check_labels(y)(np.arange(len(texts)))
+        label_check(y)(np.arange(len(texts)))
         return super().score(texts, y, sample_weight)
 
     def credit(self, X: Any, y: Any) -> np.ndarray:

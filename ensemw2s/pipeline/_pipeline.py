@@ -15,9 +15,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._fingerprint import row_digests
 from ensemw2s._html.stages import PipelineHTML
-from ensemw2s._inputs.classifier_rows import input_tags
+from ensemw2s._inputs.classifier_rows import input_tags, usable_examples
 from ensemw2s._inputs.questions import check_questions, require_answers, usable_questions
-from ensemw2s._inputs.usable_rows import UsableRows, usable_examples
+from ensemw2s._inputs.usable_rows import UsableRows
 from ensemw2s._launch.modes import own_modes
 from ensemw2s._progress import progress_bar
 from ensemw2s._validation import CheckedTexts, check_bool, is_overridden, shorten

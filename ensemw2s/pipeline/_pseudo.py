@@ -13,8 +13,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.validation import _num_samples
 
+from ensemw2s._inputs.classifier_rows import usable_examples
 from ensemw2s._inputs.questions import usable_questions
-from ensemw2s._inputs.usable_rows import UsableRows, usable_examples
+from ensemw2s._inputs.usable_rows import UsableRows
 from ensemw2s._validation import CheckedTexts, as_texts, check_integer, check_option, check_real, is_blank, shorten
 from ensemw2s._validation.row_filter import RowFilter, without_texts
 from ensemw2s.datasets import QADataset, of_checked_columns

@@ -13,7 +13,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from ensemw2s._validation import as_texts, check_real, check_same_length, shorten
-from ensemw2s._validation.row_filter import is_missing
+from ensemw2s._validation.class_labels import is_missing
 from ensemw2s.datasets import QADataset
 from ensemw2s.splits._similar_sets import SetFamily
 from ensemw2s.splits._words import words
