@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemw2s._launch.processes import current_launch, n_processes
 from ensemw2s.contracts import PrefixCache
-from ensemw2s.learners._hf_learner import HFLearner
+from ensemw2s.learners._causal_base import CausalBase
 from ensemw2s.tokens import TokenBatch, positions_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["CausalForward"]
 
 
-class CausalForward(HFLearner):
+class CausalForward(CausalBase):
     """The forward passes of a learner whose weights, adapters and cue a subclass sets."""
 
     def token_logits(self, input_ids: Any, attention_mask: Any) -> torch.Tensor:

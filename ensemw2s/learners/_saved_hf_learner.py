@@ -53,6 +53,9 @@ class SavedHFLearner(SavedLearner):
 
     _derived = ("tokenizer_", "model_", "adapter_", "_shared_host", "_base_tensors", "_head", "_trains_all_weights")
 
+    _base_kind = ""
+    """Name that classes have in common whose bases are the same weights; by default each class is by itself."""
+
     model: Any
     tokenizer: Any
     peft_config: Any
@@ -119,7 +122,9 @@ class SavedHFLearner(SavedLearner):
     def _base_key(self) -> tuple:
         """What tells the base from others."""
         place = tuple(as_id(getattr(self, name, None)) for name in BASE_PARAMETERS)
-        kind = next(base.__name__ for base in type(self).__mro__ if base.__module__.startswith("ensemw2s."))
+        kind = self._base_kind or next(
+            base.__name__ for base in type(self).__mro__ if base.__module__.startswith("ensemw2s.")
+        )
         return (*place, kind, *(repr(dtype_name(getattr(self, name, None))) for name in _READ_AS))
 
     def _written_base(self, writer: LearnerWriter) -> int:

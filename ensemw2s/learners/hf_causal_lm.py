@@ -11,14 +11,11 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._adapters.host import AdapterHost, default_lora
-from ensemw2s._adapters.model_cache import shared_host
 from ensemw2s._launch.modes import own_modes
 from ensemw2s._launch.processes import current_launch
 from ensemw2s._launch.rng import isolated_rng
 from ensemw2s._loading.generation_ends import generation_ends
-from ensemw2s._loading.models import folder_stamp, load_config, load_model, load_tokenizer
-from ensemw2s._validation import as_id, dtype_name
+from ensemw2s._loading.models import load_tokenizer
 from ensemw2s.learners._causal_forward import CausalForward
 from ensemw2s.learners._fit_checks import check_fit_input, check_tokens
 from ensemw2s.learners._parameters import check_parameters
@@ -344,44 +341,12 @@ class HFCausalLM(CausalForward):
             )
         self.cue_head_ids_ = encode_cue_head(frame, self.tokenizer_, self.cue_ids_)
 
-    def _read_config(self) -> Any:
-        if not isinstance(as_id(self.model), str) or self.gguf_file is not None:
-            with self.lend_model() as model:
-                return model.config
-        return load_config(as_id(self.model), self.revision)
-
-    def _adapter_config(self) -> Any:
-        return default_lora() if isinstance(self.peft_config, str) else self.peft_config
-
-    def _find_host(self) -> AdapterHost:
-        config = self._adapter_config()
-        base = (
-            as_id(self.model), folder_stamp(self.model), self.revision, self.gguf_file, dtype_name(self.dtype),
-            self._device(),
-        )  # fmt: skip
-        return shared_host(base, lambda: AdapterHost(self._load_base(config), config), config)
-
-    def _load_untrained(self) -> tuple[Any, list[str]]:
-        """The untrained model, on the CPU; all its modules have trained weights."""
-        model = load_model(
-            self.model, auto_class="AutoModelForCausalLM", dtype=self.dtype, revision=self.revision,
-            gguf_file=self.gguf_file, verbose=self.verbose and current_launch(self._device()).rank == 0,
-        )  # fmt: skip
-        return model, []
-
     def _revive(self) -> None:
         """Remember what was trained."""
         self._trains_all_weights = self.peft_config is None
         if self._cue and not hasattr(self, "cue_head_ids_"):  # saved by an earlier version
             frame = frame_of(self.prompt_template, self.tokenizer_)
             self.cue_head_ids_ = encode_cue_head(frame, self.tokenizer_, self._cue)
-
-    def _load_base(self, peft_config: PeftConfig | None = None) -> Any:
-        launch = current_launch(self._device())  # before the weights are read, which not every process may have to
-        launch.check_adapters(peft_config)
-        model, _ = self._load_untrained()
-        saved = getattr(peft_config, "modules_to_save", None) or ()
-        return launch.place(model, device=self._device(), whole=saved, as_base=peft_config is not None)
 
     def _train(self, model: Any, tokens: TokenDataset, weight: np.ndarray, seed: int) -> None:
         from ensemw2s._training.trainer import train_weighted
@@ -404,8 +369,3 @@ class HFCausalLM(CausalForward):
         """How many ids may occur: those of the tokenizer for which the model has an embedding."""
         known = n_ids(self.tokenizer_)
         return known if self.n_embeddings_ is None else min(known, self.n_embeddings_)
-
-    def _length_limit(self, config: Any) -> int | None:
-        limits = [self.max_length, getattr(config.get_text_config(), "max_position_embeddings", None)]
-        known = [limit for limit in limits if limit is not None and limit > 0]  # -1 is none, too
-        return min(known) if known else None
