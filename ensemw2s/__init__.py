@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from ensemw2s.boosting import training_error_bound as training_error_bound
     from ensemw2s.boosting import weighted_error as weighted_error
     from ensemw2s.boosting import window_error as window_error
+    from ensemw2s.contracts import OptionLearner as OptionLearner
     from ensemw2s.contracts import TokenLearner as TokenLearner
     from ensemw2s.contracts import VotingEnsemble as VotingEnsemble
+    from ensemw2s.contracts import check_option_learner as check_option_learner
     from ensemw2s.contracts import check_weak_learner as check_weak_learner
     from ensemw2s.costs import LearnerCost as LearnerCost
     from ensemw2s.costs import ModelCost as ModelCost
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from ensemw2s.learners import CrossEntropyLoss as CrossEntropyLoss
     from ensemw2s.learners import HFCausalLM as HFCausalLM
     from ensemw2s.learners import HFClassifier as HFClassifier
+    from ensemw2s.learners import HFVerifier as HFVerifier
     from ensemw2s.learners import LogConfLoss as LogConfLoss
     from ensemw2s.learners import PretrainedMixin as PretrainedMixin
     from ensemw2s.learners import ProductLoss as ProductLoss
@@ -157,8 +160,11 @@ _PUBLIC: dict[str, str] = {
     "BigramLearner": "learners",
     "HFCausalLM": "learners",
     "HFClassifier": "learners",
+    "HFVerifier": "learners",
+    "OptionLearner": "contracts",
     "PretrainedMixin": "learners",
     "TokenLearner": "contracts",
+    "check_option_learner": "contracts",
     "check_weak_learner": "contracts",
     "clear_model_cache": "learners",
     # losses of a student

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from ensemw2s._adapters.config import spelling_of
+from ensemw2s._forward.feature_cache import KEPT
 from ensemw2s._launch.locks import ThreadLock
 from ensemw2s._launch.rng import isolated_rng
 from ensemw2s._loading.models import forget_tokenizers
@@ -85,7 +86,8 @@ def clear_model_cache() -> None:
 
     What ``HFCausalLM(adapt="answer")`` keeps of prompts is freed as well: up to 1 GB a base in memory, on the model's
     device, and 4 GB in unnamed files of the folder for temporary files. The environment variables
-    ``ENSEMW2S_PROMPT_CACHE`` and ``ENSEMW2S_PROMPT_CACHE_DISK`` set other sizes, such as ``500MB``; 0 keeps none.
+    ``ENSEMW2S_PROMPT_CACHE`` and ``ENSEMW2S_PROMPT_CACHE_DISK`` set other sizes, such as ``500MB``; 0 keeps none. So
+    are the features of `HFVerifier`, up to 1 GB in memory, or ``ENSEMW2S_FEATURE_CACHE``.
 
     Examples
     --------
@@ -98,6 +100,7 @@ def clear_model_cache() -> None:
     for host in hosts:
         host.forget_prompts()
     del hosts
+    KEPT.clear()
     forget_tokenizers()
     gc.collect()
     torch = sys.modules.get("torch")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ensemw2s.contracts._option_learner import OptionLearner, check_option_learner, checked_scores
 from ensemw2s.contracts._token_learner import (
     PrefixCache,
     TokenLearner,
@@ -13,13 +14,16 @@ from ensemw2s.contracts._token_learner import (
 from ensemw2s.contracts._voting import VotingEnsemble, check_voting, has_members
 
 __all__ = [
+    "OptionLearner",
     "PrefixCache",
     "TokenLearner",
     "VotingEnsemble",
     "answer_logits",
+    "check_option_learner",
     "check_voting",
     "check_weak_learner",
     "checked_logits",
+    "checked_scores",
     "checked_step",
     "has_members",
 ]

@@ -7,6 +7,7 @@ from ensemw2s.learners._saved_hf_learner import base_digest
 from ensemw2s.learners.bigram import BigramLearner
 from ensemw2s.learners.hf_causal_lm import HFCausalLM
 from ensemw2s.learners.hf_classifier import HFClassifier
+from ensemw2s.learners.hf_verifier import HFVerifier
 from ensemw2s.learners.losses import CrossEntropyLoss, LogConfLoss, ProductLoss
 from ensemw2s.storage import PretrainedMixin
 
@@ -15,6 +16,7 @@ __all__ = [
     "CrossEntropyLoss",
     "HFCausalLM",
     "HFClassifier",
+    "HFVerifier",
     "LogConfLoss",
     "PretrainedMixin",
     "ProductLoss",

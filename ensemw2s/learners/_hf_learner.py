@@ -87,8 +87,9 @@ class HFLearner(ModelHTML, SavedHFLearner, BaseEstimator):
         state = {name: value for name, value in super().__getstate__().items() if name != "_shared_host"}
         if callable(self.model):
             state["_factory_token"] = factory_token(self.model)
-        if state.get("adapter_") is not None:
+        if self._rests_on_base():
             state["_base_tensors"] = self._known_base()
+        if state.get("adapter_") is not None:
             state["adapter_"] = {name: tensor.cpu() for name, tensor in state["adapter_"].items()}
         source = TokenizerSource.of(state.get("tokenizer_"))
         # A model with all its weights can be used where the folder that it comes from does not exist.
@@ -117,14 +118,18 @@ class HFLearner(ModelHTML, SavedHFLearner, BaseEstimator):
             expected = self._known_base()
             with own_modes():
                 host = self._find_host()
-            # Where the base comes from may have been overwritten since the adapter was trained on it.
-            if getattr(self, "adapter_", None) is not None and expected not in (None, _base_tensors(host)):
+            # Where the base comes from may have been overwritten since training.
+            if self._rests_on_base() and expected not in (None, _base_tensors(host)):
                 raise CheckpointError(
                     f"{shorten(self.model)} is not the base model that this {type(self).__name__} was trained on: its "
                     f"weights differ. Put that model back, or fit again."
                 )
             self._shared_host = host
         return host
+
+    def _rests_on_base(self) -> bool:
+        """Whether what was trained is of use on this base alone."""
+        return getattr(self, "adapter_", None) is not None
 
     def _known_base(self) -> str | None:
         """Hash of the base that this learner has, or had before it travelled here."""

@@ -1,0 +1,104 @@
+"""`transformers.Trainer` for an adapter below a linear score of options, one weight per question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ensemw2s._forward.hidden_features import EncodedQuestion, FeaturePart, option_states
+from ensemw2s._forward.trees import longest_tree
+from ensemw2s._training.trainer import WeightedTrainer, fill_rows, run_training
+
+__all__ = ["train_options"]
+
+# Adam's steps do not depend on how large a gradient is: a score of this many times the head's output learns as fast as
+# one with a learning rate that is as many times larger. The head starts from nothing, the adapter from a good model.
+_HEAD_SCALE = 4.0
+
+
+class _Collator:
+    def __init__(self, questions: Sequence[EncodedQuestion], labels: np.ndarray, weight: np.ndarray) -> None:
+        self.questions, self.labels, self.weight = questions, labels, weight
+
+    def __call__(self, rows: list[int]) -> dict[str, Any]:
+        chosen, is_real = fill_rows(rows)
+        return {
+            "questions": [self.questions[row] for row in chosen],
+            "labels": torch.from_numpy(self.labels[chosen]),
+            "weight": torch.from_numpy(np.where(is_real, self.weight[chosen], 0.0)).float(),
+        }
+
+
+class _OptionTrainer(WeightedTrainer):
+    def __init__(self, *args: Any, parts: Sequence[FeaturePart], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.parts = parts
+
+    def weighted_loss(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        questions, labels, weight = inputs["questions"], inputs["labels"], inputs["weight"]
+        states = option_states(model, questions, self.parts)  # (n_options, F)
+        scores = _HEAD_SCALE * model.option_head(states.float())[:, 0]
+        several = scores.split([len(options) for _, options in questions])
+        losses = torch.stack([row.logsumexp(0) - row[label] for row, label in zip(several, labels, strict=True)])
+        return (losses * weight).sum(), scores
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not counted: Trainer looks for padded rows, and would warn that it finds none."""
+        return 0
+
+
+def train_options(
+    model: Any,
+    questions: Sequence[EncodedQuestion],
+    labels: np.ndarray,
+    weight: np.ndarray,
+    parts: Sequence[FeaturePart],
+    **settings: Any,
+) -> tuple[np.ndarray, list[dict[str, float]]]:
+    """Minimise the weighted cross-entropy of the softmax over the options of a question.
+
+    Parameters
+    ----------
+    model : peft.PeftModel
+        With a fresh adapter, which is trained in place, and a linear score of hidden states beside it.
+    questions : sequence of EncodedQuestion
+        What is trained on.
+    labels : ndarray of shape (n,)
+        Places of the right options.
+    weight : ndarray of shape (n,)
+        Of the questions; those without weight are left out of the epoch.
+    parts : sequence of FeaturePart
+        The hidden states.
+    **settings
+        As in `run_training`.
+
+    Returns
+    -------
+    coef : ndarray of shape (F,), float64
+        Of the score.
+    history : list of dict
+        Trainer's log.
+
+    Raises
+    ------
+    WeakLearnerError
+        If the loss is not finite.
+    """
+    rows = np.flatnonzero(weight > 0)
+    n_states = model.get_base_model().config.get_text_config().hidden_size
+    longest_tree(model)  # tried out now, while no dropout is on
+    head = torch.nn.Linear(n_states * len(parts), 1, bias=False).to(model.device)
+    torch.nn.init.zeros_(head.weight)
+    model.add_module("option_head", head)
+    try:
+        history = run_training(
+            _OptionTrainer, model, rows, _Collator(questions, labels, weight * (len(weight) / weight.sum())),
+            lengths=np.array([len(prompt) + sum(map(len, options)) for prompt, options in questions])[rows],
+            total_weight=float(len(weight)), parts=parts, **settings,
+        )  # fmt: skip
+    finally:
+        del model.option_head  # other members share the base
+    return _HEAD_SCALE * head.weight.detach()[0].double().cpu().numpy(), history
