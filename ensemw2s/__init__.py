@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ensemw2s.difficulty import cross_val_difficulty as cross_val_difficulty
     from ensemw2s.ensemble import FineTunedGenerator as FineTunedGenerator
     from ensemw2s.ensemble import LLMAdaBoostClassifier as LLMAdaBoostClassifier
+    from ensemw2s.ensemble import OpinionPool as OpinionPool
     from ensemw2s.ensemble import TokenAdaBoostGenerator as TokenAdaBoostGenerator
     from ensemw2s.exceptions import BackendUnavailableError as BackendUnavailableError
     from ensemw2s.exceptions import CheckpointError as CheckpointError
@@ -176,6 +177,7 @@ _PUBLIC: dict[str, str] = {
     # ensemble
     "FineTunedGenerator": "ensemble",
     "LLMAdaBoostClassifier": "ensemble",
+    "OpinionPool": "ensemble",
     "TokenAdaBoostGenerator": "ensemble",
     "VotingEnsemble": "contracts",
     # pseudo

@@ -44,7 +44,7 @@ _WITHOUT_EFFECT = ("n_jobs", "verbose", "backend", "checkpoint_dir", "on_locked"
 # Settings of `transformers.TrainingArguments` that do not.
 _REPORTS = ("report_to", "output_dir", "run_name", "project")
 # Parameters that came later, with what was done before them: there they leave fingerprints of old results alone.
-_CAME_LATER = {"adapt": repr("all"), "estimators": repr(None), "pick": repr("cycle")}
+_CAME_LATER = {"adapt": repr("all"), "estimators": repr(None), "pick": repr("cycle"), "zero_shot": repr(False)}
 
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "transformers", "peft", "accelerate")
 

@@ -18,6 +18,7 @@ PAGES = [
     "guide/easy_to_hard",
     "guide/token_boosting",
     "guide/mixture",
+    "guide/experts",
     "guide/pseudo_labels",
     "guide/pgr",
     "howto_own_data",

@@ -9,11 +9,13 @@ from ensemw2s.ensemble._settings import describe_estimator, seed_parameters
 from ensemw2s.ensemble._weak_learners import as_token_learner
 from ensemw2s.ensemble.classifier_boosting import LLMAdaBoostClassifier
 from ensemw2s.ensemble.fine_tuned import FineTunedGenerator
+from ensemw2s.ensemble.opinion_pool import OpinionPool
 from ensemw2s.ensemble.token_boosting import TokenAdaBoostGenerator
 
 __all__ = [
     "FineTunedGenerator",
     "LLMAdaBoostClassifier",
+    "OpinionPool",
     "TokenAdaBoostGenerator",
     "as_booster",
     "as_student",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ensemw2s._inputs.questions import check_can_be_written, check_sample_weight, require_answers, tokenize_answers
+from ensemw2s._validation import check_bool
 from ensemw2s.ensemble._generator import BaseTokenGenerator
 from ensemw2s.tokens import tokenized_once
 
@@ -33,6 +34,8 @@ class FineTunedGenerator(BaseTokenGenerator):
     on_bad_row : {"raise", "skip"}, default="raise"
         What `fit` does with rows that cannot be used, such as a blank answer or a question longer than the model's
         limit: raise an error that names the first, or leave them out.
+    zero_shot : bool, default=False
+        Whether the learner stays as it is before training: `fit` then reads the data for ``max_new_tokens_`` alone.
 
     Attributes
     ----------
@@ -59,12 +62,14 @@ class FineTunedGenerator(BaseTokenGenerator):
         normalize: str = "sum",
         backend: str = "auto",
         on_bad_row: str = "raise",
+        zero_shot: bool = False,
     ) -> None:
         self.estimator = estimator
         self.choose = choose
         self.normalize = normalize
         self.backend = backend
         self.on_bad_row = on_bad_row
+        self.zero_shot = zero_shot
 
     def fit(
         self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence[Sequence[str]] | None = None
@@ -89,6 +94,7 @@ class FineTunedGenerator(BaseTokenGenerator):
         """
         self._check_given()
         self._check_answering()
+        check_bool(self.zero_shot, "zero_shot")
         with tokenized_once():
             usable = self._usable(X, y, choices)
             require_answers(usable.X)
@@ -97,7 +103,8 @@ class FineTunedGenerator(BaseTokenGenerator):
             tokens = tokenize_answers(learner, usable.X)
             check_can_be_written(learner, usable.X)
             try:
-                learner.fit(tokens, token_weight=tokens.spread(weight * len(weight)))
+                if not self.zero_shot:
+                    learner.fit(tokens, token_weight=tokens.spread(weight * len(weight)))
             except KeyboardInterrupt as interrupt:
                 interrupt.args = (f"{interrupt} The FineTunedGenerator is as it was before fit.".strip(),)
                 raise

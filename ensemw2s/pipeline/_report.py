@@ -306,7 +306,8 @@ class W2SReport:
                 remarks.append(reason)
         if len(self.votes):
             votes = ", ".join(f"{vote:.2f}" for vote in self.votes)
-            remarks.append(f"votes: {votes}; boosting ended with {self.stop_reason!r}.")
+            ended = f"; boosting ended with {self.stop_reason!r}" if self.stop_reason else ""
+            remarks.append(f"votes: {votes}{ended}.")
         return remarks
 
 

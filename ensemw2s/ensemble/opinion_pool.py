@@ -1,0 +1,631 @@
+"""Experts of different kinds, pooled by weights that fit questions none of them was trained on."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from ensemw2s._html.fitted import FittedHTML, learner_name, skipped
+from ensemw2s._html.pieces import facts, panel, share_bar, table
+from ensemw2s._inputs.questions import (
+    check_questions,
+    check_sample_weight,
+    require_answers,
+    require_choices,
+    usable_questions,
+)
+from ensemw2s._inputs.usable_rows import LengthCheck
+from ensemw2s._progress import progress_bar
+from ensemw2s._validation import (
+    as_id,
+    check_bool,
+    check_integer,
+    check_open_unit,
+    check_option,
+    check_seed,
+    check_weight,
+    shorten,
+)
+from ensemw2s.contracts import checked_scores
+from ensemw2s.datasets import QADataset
+from ensemw2s.ensemble._generator import BaseTokenGenerator
+from ensemw2s.ensemble._pool_weights import (
+    centred,
+    fit_linear,
+    fit_logarithmic,
+    pooled_log_proba,
+    score_scales,
+)
+from ensemw2s.ensemble._settings import seed_parameters
+from ensemw2s.ensemble.fine_tuned import FineTunedGenerator
+from ensemw2s.exceptions import WeakLearnerError
+from ensemw2s.metrics import draw_option, error_correlation, option_credit, option_proba, tied_best
+from ensemw2s.storage import PretrainedMixin
+
+__all__ = ["OpinionPool"]
+
+_POOLS, _WEIGHTS = ("logarithmic", "linear"), ("held-out", "even")
+
+
+class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator):
+    r"""An ensemble of experts of different kinds that choose among options.
+
+    Members of one base that are trained by one loss err alike, and an ensemble of them gains little. Experts of
+    different kinds, such as a generator and a verifier of one base, or models of different bases, err more
+    independently. The logarithmic pool (Genest and Zidek, 1986) is
+
+    .. math:: \log p(o \mid x) = \sum_g w_g \, s_g(x, o) / c_g - \log Z(x), \qquad w_g \ge 0,
+
+    with :math:`s_g` the score of expert `g`, its log-likelihood or a verifier's score, and :math:`c_g` its standard
+    deviation over the options of a question. The linear pool is :math:`\sum_g w_g \operatorname{softmax}(s_g)` with
+    weights that sum to 1.
+
+    The weights minimise the log loss of held-out questions, which no expert was trained on, plus
+    :math:`10^{-3} \lVert w \rVert^2` for the logarithmic pool: a convex problem of milliseconds. The training error
+    would give all weight to whichever expert knows its training questions by heart.
+
+    Parameters
+    ----------
+    experts : list of estimators, learners and model ids
+        `FineTunedGenerator`, boosters, `HFVerifier`, any `OptionLearner`, or an estimator with ``fit(questions, None)``
+        and ``predict_proba(questions)`` for a `QADataset`. A `TokenLearner` or model id is fine-tuned by a
+        `FineTunedGenerator`. Put first the one that the pool is to be compared with, see `W2SPipeline`. An expert in
+        scikit-learn's ``FrozenEstimator`` is not trained; ``FineTunedGenerator(model, zero_shot=True)`` is a model as
+        it comes.
+    pool : {"logarithmic", "linear"}, default="logarithmic"
+        Whether logarithms of probabilities are averaged, or probabilities.
+    weights : {"held-out", "even"} or array-like of shape (n_experts,), default="held-out"
+        Fitted on held-out questions; one weight for all experts, of which a logarithmic pool fits how large it is; or
+        given ones, not negative.
+    cv : int, optional
+        Number of folds: each question is scored by experts that were trained on the other folds, and the experts
+        that remain are trained on all questions. If None, `validation_fraction` of the questions is held out, and the
+        experts are trained on the others alone.
+    validation_fraction : float in (0, 1), default=0.2
+        Share of the questions that is held out; equal questions go together. Without `cv` only.
+    prefit : bool, default=False
+        Whether the experts are fitted already. They are then used as they are, and the weights are fitted on all
+        questions that `fit` is given, which must be none that an expert was trained on.
+    on_bad_row : {"raise", "skip"}, default="raise"
+        What `fit` does with rows that cannot be used, such as a question that is too long for an expert: raise an error
+        that names the first, or leave them out.
+    random_state : int, RandomState or None, default=None
+        Seeds the choice of held-out questions, and the experts whose own ``random_state`` is None; and which of tied
+        options is named, where it is an integer.
+    verbose : bool, default=False
+        Show a progress bar over the experts' trainings.
+
+    Attributes
+    ----------
+    experts_ : list of estimators
+        Fitted.
+    weights_ : ndarray of shape (n_experts,)
+        An expert whose weight is 0 is not asked.
+    scales_ : ndarray of shape (n_experts,)
+        :math:`c_g`, measured on the held-out questions.
+    error_correlation_ : ndarray of shape (n_experts, n_experts)
+        Correlation of the experts' mistakes on the held-out questions, see `error_correlation`.
+    estimator_errors_ : ndarray of shape (n_experts,)
+        Share of the held-out questions that each expert answers wrongly.
+    held_out_log_loss_ : float
+        Mean log loss of the pool on the held-out questions, in nats. With fitted weights it is a little too low, as
+        these have been chosen for it.
+    held_out_rows_ : ndarray of int
+        Numbers of the held-out questions in what `fit` was given.
+    skipped_rows_ : list of (int, str)
+        Number and reason of each row that was left out.
+
+    References
+    ----------
+    Genest, C. and Zidek, J. V. (1986). Combining probability distributions: a critique and an annotated bibliography.
+    Statistical Science 1, 114-135.
+
+    Examples
+    --------
+    >>> from sklearn.base import BaseEstimator
+    >>> from ensemw2s import BigramLearner, OpinionPool, QADataset
+    >>> class Longest(BaseEstimator):
+    ...     def fit(self, questions, *, question_weight):
+    ...         return self
+    ...     def option_scores(self, prompts, choices):
+    ...         return [[len(option) for option in options] for options in choices]
+    >>> colours = QADataset([f"Colour {n}?" for n in range(40)], choices=[["azure", "red", "blue"]] * 40,
+    ...                     labels=[0, 2, 0, 2, 0] * 8)
+    >>> pool = OpinionPool([BigramLearner(), Longest()], random_state=0).fit(colours)
+    >>> pool.predict(colours[:2])
+    array(['azure', 'azure'], dtype=object)
+    >>> pool.weights_.shape, pool.error_correlation_.shape
+    ((2,), (2, 2))
+    """
+
+    def __init__(
+        self,
+        experts: Sequence[Any],
+        *,
+        pool: str = "logarithmic",
+        weights: Any = "held-out",
+        cv: int | None = None,
+        validation_fraction: float = 0.2,
+        prefit: bool = False,
+        on_bad_row: str = "raise",
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.experts = experts
+        self.pool = pool
+        self.weights = weights
+        self.cv = cv
+        self.validation_fraction = validation_fraction
+        self.prefit = prefit
+        self.on_bad_row = on_bad_row
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence | None = None) -> OpinionPool:
+        """Train the experts, and fit their weights on questions that they have not seen.
+
+        Parameters
+        ----------
+        X : sequence of str or QADataset, shape (n,)
+            Questions.
+        y : sequence of str, optional
+            Answers, each one of its question's options; those of the `QADataset` if None.
+        sample_weight : array-like of shape (n,), optional
+            Weight of each question, for experts and weights.
+        choices : sequence of sequences of str, optional
+            Options; those of the `QADataset` if None.
+
+        Returns
+        -------
+        OpinionPool
+            The fitted pool itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter or a row is out of order; checked before anything is trained.
+        WeakLearnerError
+            If an expert's scores are no finite numbers, or as its training raises it.
+        """
+        self._check_parameters()
+        untrained = self._untrained()
+        checks = self._length_checks(untrained) if self.on_bad_row == "skip" else []
+        usable = usable_questions(X, y, choices, on_bad_row=self.on_bad_row, lengths=checks)
+        questions: QADataset = usable.X
+        require_answers(questions)
+        require_choices(questions)
+        weight = check_sample_weight(usable.take(sample_weight, "sample_weight"), len(questions))
+        if sample_weight is not None:
+            for place, expert in enumerate(untrained):
+                if not (_takes(expert, "sample_weight") or _takes(expert, "question_weight")):
+                    raise TypeError(
+                        f"sample_weight must be None where an expert cannot be trained with weights. Got some, and "
+                        f"experts[{place}], a {type(expert).__name__}, has no sample_weight in fit."
+                    )
+        folds = self._folds(questions, check_random_state(self.random_state))
+        # Of mean 1, so that a penalty keeps its meaning.
+        given = None if sample_weight is None else weight * len(weight)
+        refits = self.cv is not None
+        n_trainings = 0 if self.prefit else len(untrained) * (len(folds) + refits)
+        with progress_bar(
+            total=n_trainings, desc="experts", unit="expert", visible=self.verbose and not self.prefit
+        ) as bar:
+
+            def trained(rows: np.ndarray) -> list[Any]:
+                if self.prefit:
+                    return untrained
+                found = []
+                for expert in untrained:
+                    bar.set_postfix_str(type(expert).__name__)
+                    found.append(_train(clone(expert), questions[rows], None if given is None else given[rows]))
+                    bar.update()
+                return found
+
+            scores = np.full((len(untrained), *_existing(questions).shape), -np.inf)
+            for rows in folds:
+                experts = trained(np.setdiff1d(np.arange(len(questions)), rows))
+                part = questions[rows]
+                for place, expert in enumerate(experts):
+                    found = _expert_scores(expert, part)
+                    scores[place, rows, : found.shape[1]] = found
+            experts = trained(np.arange(len(questions))) if refits else experts
+        held_out = np.sort(np.concatenate(folds))
+        self.experts_: list[Any] = experts
+        self.skipped_rows_ = usable.skipped
+        self.held_out_rows_ = usable.kept[held_out]
+        self._weigh(scores[:, held_out], questions[held_out], weight[held_out])
+        return self
+
+    def predict(self, X: Any, choices: Sequence | None = None) -> np.ndarray:
+        """The option of each question that is most probable under the pool.
+
+        Of options that the pool cannot tell apart one is drawn, by `random_state` where that is an integer and by the
+        texts of question and options; their order has no say. `score` counts such a tie of m options as 1/m.
+
+        Parameters
+        ----------
+        X : sequence of str or QADataset, shape (n,)
+            Questions.
+        choices : sequence of sequences of str, optional
+            Options; required unless `X` is a `QADataset` that has them.
+
+        Returns
+        -------
+        ndarray of shape (n,), object
+            Texts.
+        """
+        return self.predict_under([self._own_weights()], X, choices)[0]
+
+    def predict_proba(self, X: Any, choices: Sequence | None = None) -> np.ndarray:
+        """Probability of each option under the pool.
+
+        Parameters
+        ----------
+        X, choices
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            K is the largest number of options; 0 where a question has fewer.
+        """
+        questions, nll = self._nll([self._own_weights()], X, None, choices)
+        return option_proba(nll[0], questions.n_choices)
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence | None = None) -> float:
+        """Share of questions whose most probable option is the right one; a tie of m options counts 1/m.
+
+        Parameters
+        ----------
+        X : sequence of str or QADataset, shape (n,)
+            Questions.
+        y : sequence of str, optional
+            Answers; those of the `QADataset` if None.
+        sample_weight : array-like of shape (n,), optional
+            Weight of each question.
+        choices : sequence of sequences of str, optional
+            Options.
+
+        Returns
+        -------
+        float in [0, 1]
+        """
+        credit = self.credit(X, y, choices=choices)
+        return float(np.average(credit, weights=check_sample_weight(sample_weight, len(credit))))
+
+    def credit(self, X: Any, y: Any = None, *, choices: Sequence | None = None) -> np.ndarray:
+        """What each question earns: 1 if it is answered right, 0 if not, 1/m for a right option tied with m - 1 others.
+
+        Parameters
+        ----------
+        X, y, choices
+            As in `score`.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Its mean is the accuracy.
+        """
+        return self.judge_under([self._own_weights()], X, y, choices)[1][0]
+
+    def predict_under(self, votes: Any, X: Any, choices: Sequence | None = None) -> list[np.ndarray]:
+        """`predict` under several weight vectors, each expert being asked once.
+
+        Parameters
+        ----------
+        votes : array-like of shape (S, n_experts)
+            Weight vectors in place of ``weights_``, to whose sum they are scaled; 0 leaves an expert out.
+        X, choices
+            As in `predict`.
+
+        Returns
+        -------
+        list of S ndarrays of shape (n,), object
+        """
+        questions, nll = self._nll(votes, X, None, choices)
+        return [self._chosen(stage, questions) for stage in nll]
+
+    def judge_under(
+        self, votes: Any, X: Any, y: Any = None, choices: Sequence | None = None
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """`predict_under` and what the answers earn, see `credit`.
+
+        Parameters
+        ----------
+        votes : array-like of shape (S, n_experts)
+            Weight vectors in place of ``weights_``, to whose sum they are scaled; 0 leaves an expert out.
+        X, y, choices
+            As in `credit`.
+
+        Returns
+        -------
+        predicted : list of S ndarrays of shape (n,), object
+        credit : ndarray of shape (S, n)
+        """
+        questions, nll = self._nll(votes, X, y, choices)
+        require_answers(questions)
+        return [self._chosen(stage, questions) for stage in nll], option_credit(
+            nll, questions.labels, questions.n_choices
+        )
+
+    def with_votes(self, votes: Any) -> OpinionPool:
+        """The first experts with other weights.
+
+        Parameters
+        ----------
+        votes : array-like of shape (n_first,), n_first <= n_experts
+            Weights of the first experts, not negative. Only their ratios matter: they are scaled to the sum of
+            ``weights_``, which says how sure the pool is.
+
+        Returns
+        -------
+        OpinionPool
+            A fitted shallow copy; the experts are shared, and what is known of each goes with it.
+        """
+        check_is_fitted(self, "experts_")
+        vector = np.atleast_1d(np.asarray(votes, dtype=np.float64))
+        if len(vector) > len(self.experts_):
+            raise ValueError(f"votes must have at most {len(self.experts_)} entries. Got {len(vector)} instead.")
+        n_first, other = len(vector), copy.copy(self)
+        other.experts_ = self.experts_[:n_first]
+        other.weights_ = other._scaled_votes(vector)[0]
+        for name in ("scales_", "estimator_errors_"):
+            setattr(other, name, getattr(self, name)[:n_first])
+        other.error_correlation_ = self.error_correlation_[:n_first, :n_first]
+        del other.held_out_log_loss_  # of other weights
+        return other
+
+    @property
+    def estimator_weights_(self) -> np.ndarray:
+        """``weights_`` as votes, which are positive: next to nothing in place of 0."""
+        weights = self._own_weights()
+        return np.maximum(weights, 1e-9 * weights.max())
+
+    def _length_check(self) -> LengthCheck:
+        """Whether questions fit into all experts."""
+        return self._all_of("_length_check")
+
+    def _writing_check(self) -> LengthCheck:
+        """Whether some expert would refuse an answer in `fit`."""
+        return self._all_of("_writing_check")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "weights_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        return tags
+
+    def _scaled_votes(self, votes: Any) -> np.ndarray:
+        """Weight vectors (S, n_experts) with the sum of the fitted weights, which says how sure the pool is."""
+        rows, n_experts = np.atleast_2d(np.asarray(votes, dtype=np.float64)), len(self.experts_)
+        sums = rows.sum(axis=-1, keepdims=True)
+        if rows.shape[1:] != (n_experts,) or not np.isfinite(sums).all() or (rows < 0).any() or not (sums > 0).all():
+            raise ValueError(
+                f"votes must hold {n_experts} finite numbers in each vector, none negative and one positive. Got "
+                f"{shorten(votes)} instead."
+            )
+        return rows * (self.weights_.sum() / sums)
+
+    def _fitted_html(self) -> str:
+        if not hasattr(self, "weights_"):
+            return ""
+        columns = ["expert", "weight", "held-out error", "share of the weights"]
+        measured = zip(self.experts_, self.weights_, self.estimator_errors_, strict=True)
+        rows: list[list[str | None]] = [
+            [_name(expert), f"{weight:.3f}", f"{error:.3f}", share_bar(weight / self.weights_.sum())]
+            for expert, weight, error in measured
+        ]
+        loss = getattr(self, "held_out_log_loss_", None)
+        return panel(
+            f"{self.pool} pool of {len(rows)} experts",
+            table(columns, rows, numeric={"weight", "held-out error"}),
+            facts(
+                [
+                    ("held-out questions", str(len(self.held_out_rows_))),
+                    ("log loss on them", None if loss is None else f"{loss:.4g}"),
+                    ("rows left out", skipped(self.skipped_rows_)),
+                ]
+            ),
+        )
+
+    def _own_weights(self) -> np.ndarray:
+        check_is_fitted(self, "weights_")
+        return self.weights_
+
+    def _all_of(self, name: str) -> LengthCheck:
+        experts = self.experts_ if hasattr(self, "experts_") else self._untrained()
+        checks = [getattr(expert, name)() for expert in experts if hasattr(expert, name)]
+
+        def check(questions: QADataset, numbers: np.ndarray) -> None:
+            for one in checks:
+                one(questions, numbers)
+
+        return check
+
+    @staticmethod
+    def _length_checks(experts: Sequence[Any]) -> list[Callable[[], LengthCheck]]:
+        names = ("_length_check", "_writing_check")
+        return [getattr(expert, name) for expert in experts for name in names if hasattr(expert, name)]
+
+    def _check_parameters(self) -> None:
+        check_option(self.pool, "pool", _POOLS)
+        if isinstance(self.weights, str) or not hasattr(self.weights, "__len__"):
+            check_option(self.weights, "weights", _WEIGHTS)
+        if self.cv is not None:
+            check_integer(self.cv, "cv", minimum=2)
+        check_open_unit(self.validation_fraction, "validation_fraction")
+        check_bool(self.prefit, "prefit")
+        if self.prefit and self.cv is not None:
+            raise ValueError(f"cv must be None where prefit=True: nothing is trained. Got {self.cv!r} instead.")
+        check_option(self.on_bad_row, "on_bad_row", ("raise", "skip"))
+        check_seed(self.random_state, "random_state")
+        check_bool(self.verbose, "verbose")
+        if not isinstance(self.experts, list | tuple) or not self.experts:
+            raise TypeError(f"experts must be a list of at least one expert. Got {shorten(self.experts)} instead.")
+        for place, expert in enumerate(self.experts):
+            _check_expert(expert, f"experts[{place}]")
+        if not isinstance(self.weights, str):
+            check_weight(self.weights, "weights", length=len(self.experts), per="expert")
+
+    def _untrained(self) -> list[Any]:
+        """Clones of the experts, or, if they are fitted, themselves."""
+        if self.prefit:
+            for expert in self.experts:
+                check_is_fitted(expert)
+            return list(self.experts)
+        experts = [_as_expert(expert) for expert in self.experts]
+        if self.random_state is None:
+            return experts
+        seeds = check_random_state(self.random_state).randint(2**31 - 1, size=len(experts))
+        for expert, seed in zip(experts, seeds.tolist(), strict=True):
+            values = expert.get_params(deep=True)
+            expert.set_params(**{name: seed for name in seed_parameters(expert) if values[name] is None})
+        return experts
+
+    def _folds(self, questions: QADataset, random: np.random.RandomState) -> list[np.ndarray]:
+        """Rows that are held out together; equal questions, such as those of soft labels, are never parted."""
+        if self.prefit:
+            return [np.arange(len(questions))]
+        keys = list(zip(questions.prompts, require_choices(questions), strict=True))
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        group = np.array([numbers[key] for key in keys])
+        n_groups = len(numbers)
+        n_folds = 2 if self.cv is None else int(self.cv)
+        if n_groups < n_folds:
+            raise ValueError(
+                f"X must hold at least {n_folds} different questions, to train on some and hold out others. Got "
+                f"{n_groups}; pass more, or fitted experts with prefit=True."
+            )
+        order = random.permutation(n_groups)
+        if self.cv is None:
+            n_held_out = min(max(round(self.validation_fraction * n_groups), 1), n_groups - 1)
+            parts = [order[:n_held_out]]
+        else:
+            parts = np.array_split(order, n_folds)
+        return [np.flatnonzero(np.isin(group, part)) for part in parts]
+
+    def _weigh(self, scores: np.ndarray, questions: QADataset, weight: np.ndarray) -> None:
+        """Set weights and scales by the experts' scores (G, n, K) of the held-out questions."""
+        exists, labels = _existing(questions), np.asarray(questions.labels)
+        if not weight.sum() > 0:
+            raise ValueError("sample_weight must be positive for some held-out question. Got 0 for all of them.")
+        scores = centred(scores[..., : exists.shape[1]], exists)
+        self.scales_ = score_scales(scores, exists, weight)
+        scores = self._scaled(scores)
+        n_experts, logarithmic = len(scores), self.pool == "logarithmic"
+        even = np.full(n_experts, 1.0 / n_experts)
+        if not isinstance(self.weights, str):
+            fitted = np.array(self.weights, dtype=np.float64)
+        elif not logarithmic:
+            fitted = even if self.weights == "even" else fit_linear(scores, exists, labels, weight)
+        elif self.weights == "even":
+            fitted = even * fit_logarithmic(np.mean(scores, axis=0)[None], exists, labels, weight)
+        else:
+            fitted = fit_logarithmic(scores, exists, labels, weight)
+        if fitted.max() < 1e-6:
+            warnings.warn(
+                "No expert tells the right options of the held-out questions from the others: all weights would be 0, "
+                "and even ones are taken. Train the experts longer, or on more questions.",
+                stacklevel=3,
+            )  # fmt: skip
+            fitted = even
+        self.weights_ = fitted
+        nll = -pooled_log_proba(scores, exists, fitted[None], logarithmic=logarithmic)[0]
+        self.held_out_log_loss_ = float(np.average(nll[np.arange(len(labels)), labels], weights=weight))
+        said = np.where(exists, scores, -np.inf).argmax(axis=-1)
+        self.error_correlation_ = error_correlation(said, labels)
+        alone = -np.where(exists, scores, -np.inf)
+        earned = option_credit(alone, labels, questions.n_choices)  # (G, n)
+        self.estimator_errors_ = 1.0 - np.average(earned, axis=1, weights=weight)
+
+    def _scaled(self, scores: np.ndarray) -> np.ndarray:
+        """Scores as the pool joins them: probabilities are averaged as the experts give them."""
+        return scores / self.scales_[:, None, None] if self.pool == "logarithmic" else scores
+
+    def _nll(self, votes: Any, X: Any, y: Any, choices: Sequence | None) -> tuple[QADataset, np.ndarray]:
+        """Questions, and minus the logarithm of each option's probability under each weight vector, (S, n, K)."""
+        check_is_fitted(self, "weights_")
+        questions = check_questions(X, y, choices)
+        require_choices(questions)
+        rows, exists = self._scaled_votes(votes), _existing(questions)
+        scores = np.zeros((len(self.experts_), *exists.shape))
+        for place in np.flatnonzero(rows.any(axis=0)).tolist():
+            scores[place] = centred(_expert_scores(self.experts_[place], questions), exists)
+        return questions, -pooled_log_proba(self._scaled(scores), exists, rows, logarithmic=self.pool == "logarithmic")
+
+    def _chosen(self, nll: np.ndarray, questions: QADataset) -> np.ndarray:
+        options, state = require_choices(questions), self.random_state
+        seed = int(state) if isinstance(state, int | np.integer) else 0  # a generator would draw anew in each call
+        places = draw_option(tied_best(nll, questions.n_choices), questions.prompts, options, seed)
+        texts = np.empty(len(options), dtype=object)
+        texts[:] = [several[place] for several, place in zip(options, places, strict=True)]
+        return texts
+
+
+def _name(expert: Any) -> str:
+    """The class of an expert, and the model that it or its single member starts from."""
+    members = expert.estimators_ if isinstance(expert, FineTunedGenerator) else ()
+    return ", ".join(map(learner_name, [expert, *members]))
+
+
+def _check_expert(expert: Any, name: str) -> None:
+    if isinstance(as_id(expert), str):
+        return
+    scores = any(hasattr(expert, method) for method in ("option_scores", "token_logits", "predict_proba"))
+    if isinstance(expert, type) or not scores or is_classifier(expert):
+        raise TypeError(
+            f"{name} must be a generator, a verifier, another OptionLearner, a TokenLearner or a model id. Got "
+            f"{shorten(expert)} instead; a classifier of texts has no questions with options to choose from."
+        )
+
+
+def _as_expert(expert: Any) -> Any:
+    """An unfitted clone; learners and model ids are fine-tuned."""
+    is_learner = isinstance(as_id(expert), str) or hasattr(expert, "token_logits")
+    return FineTunedGenerator(expert) if is_learner else clone(expert)
+
+
+def _takes(expert: Any, name: str) -> bool:
+    parameters = inspect.signature(expert.fit).parameters
+    return name in parameters or any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
+
+
+def _train(expert: Any, questions: QADataset, weight: np.ndarray | None) -> Any:
+    if "question_weight" in inspect.signature(expert.fit).parameters:
+        return expert.fit(questions, question_weight=np.ones(len(questions)) if weight is None else weight)
+    return expert.fit(questions, None, **({} if weight is None else {"sample_weight": weight}))
+
+
+def _expert_scores(expert: Any, questions: QADataset) -> np.ndarray:
+    """Scores of all options, (n, K), on a logarithmic scale; ``-inf`` for what is excluded, or not there."""
+    n_choices = np.asarray(questions.n_choices)
+    if isinstance(expert, BaseTokenGenerator):
+        return -expert._option_nll(questions)[-1]
+    if hasattr(expert, "option_scores"):
+        found = expert.option_scores(questions.prompts, require_choices(questions))
+        return checked_scores(found, expert, n_choices)
+    proba = np.asarray(expert.predict_proba(questions), dtype=np.float64)
+    expected = (len(questions), int(n_choices.max()))
+    if proba.shape != expected or not np.isfinite(proba).all() or (proba < 0).any():
+        raise WeakLearnerError(
+            f"{type(expert).__name__}.predict_proba must return probabilities of shape {expected}, one for each "
+            f"option. Got an array of shape {proba.shape}."
+        )
+    with np.errstate(divide="ignore"):
+        return np.log(proba)
+
+
+def _existing(questions: QADataset) -> np.ndarray:
+    n_choices = np.asarray(questions.n_choices)
+    return np.arange(int(n_choices.max())) < n_choices[:, None]
