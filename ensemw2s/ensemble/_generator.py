@@ -37,6 +37,7 @@ from ensemw2s.mixture import (
     join_members,
     n_new_tokens,
     normalized_votes,
+    reads_tokens,
     staged_votes,
     texts_of,
     with_length,
@@ -445,7 +446,8 @@ class BaseTokenGenerator(BaseEnsemble):
 
     def _untrained(self) -> list[TokenLearner]:
         """The weak learners before training, with their tokenizers."""
-        return [learner.initialize() for learner in self._base_estimators()]
+        learners = self._base_estimators()
+        return [learner.initialize() if reads_tokens(learner) else learner for learner in learners]
 
     def _join(self) -> TokenMixture | AnswerVote:
         """What lets the fitted members answer together."""
@@ -473,7 +475,10 @@ class BaseTokenGenerator(BaseEnsemble):
 
     def _length_check(self) -> LengthCheck:
         """The same as a function of questions and the numbers by which messages call them; of the fitted model."""
-        return fit_check(self._join().readers if hasattr(self, "estimators_") else self._untrained())
+        if not hasattr(self, "estimators_"):
+            return fit_check(self._untrained())
+        joined = self._join()
+        return fit_check([*joined.readers, *(joined.scorers if isinstance(joined, AnswerVote) else ())])
 
     def _writing_check(self) -> LengthCheck:
         """Whether `fit` would refuse an answer, which comes back as another text from its tokens or ends within."""
@@ -492,7 +497,7 @@ class BaseTokenGenerator(BaseEnsemble):
         """
         learners = self.estimators_ if hasattr(self, "estimators_") else self._untrained()
         groups = group_alike(learners)
-        if len(groups) > 1:
+        if len(groups) > 1 or not reads_tokens(learners[0]):
             raise ValueError(f"{apart(learners, groups)}. So no token is right or wrong for all.")
 
     def _write(self, X: Any, generation_kwargs: dict[str, Any]) -> list[list[Written]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from ensemw2s._inputs.usable_rows import LengthCheck
 from ensemw2s._validation import CheckedTexts
 from ensemw2s.contracts import TokenLearner
 from ensemw2s.datasets import QADataset
-from ensemw2s.mixture import encode_with_room
+from ensemw2s.mixture import encode_with_room, reads_tokens
 from ensemw2s.tokens import TokenDataset
 
 __all__ = ["fit_check", "room_check", "training_check", "writing_check"]
@@ -22,7 +23,10 @@ def fit_check(learners: Sequence[TokenLearner]) -> LengthCheck:
 
     def check(questions: QADataset, numbers: np.ndarray) -> None:
         for learner in learners:
-            _check_fit_into(learner, questions, numbers)
+            if reads_tokens(learner):
+                _check_fit_into(learner, questions, numbers)
+            else:
+                _check_scorable(learner, questions, numbers)
 
     return check
 
@@ -32,8 +36,11 @@ def training_check(learners: Sequence[TokenLearner]) -> LengthCheck:
 
     def check(questions: QADataset, numbers: np.ndarray) -> None:
         for learner in learners:
-            tokenize_answers(learner, questions, numbers)
-            check_can_be_written(learner, questions, numbers)
+            if reads_tokens(learner):
+                tokenize_answers(learner, questions, numbers)
+                check_can_be_written(learner, questions, numbers)
+            else:
+                _check_scorable(learner, questions, numbers)
 
     return check
 
@@ -42,7 +49,7 @@ def writing_check(learners: Sequence[TokenLearner]) -> LengthCheck:
     """Whether answers come back from their tokens as the same texts, and do not end within them."""
 
     def check(questions: QADataset, numbers: np.ndarray) -> None:
-        for learner in learners:
+        for learner in filter(reads_tokens, learners):
             check_can_be_written(learner, questions, numbers)
 
     return check
@@ -56,6 +63,12 @@ def room_check(learners: Sequence[TokenLearner], n_new: int) -> LengthCheck:
             encode_with_room(learner, questions.prompts, n_new, numbers)
 
     return check
+
+
+def _check_scorable(learner: Any, questions: QADataset, numbers: np.ndarray) -> None:
+    """What an `OptionLearner` says of its own accord; one need not have limits."""
+    if hasattr(learner, "_length_check"):
+        learner._length_check()(questions, numbers)
 
 
 def _check_fit_into(learner: TokenLearner, questions: QADataset, numbers: np.ndarray) -> None:

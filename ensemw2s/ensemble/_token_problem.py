@@ -99,7 +99,7 @@ class TokenProblem:
             if draw is None:  # one for all: they are to differ in what they are
                 draw = draw_tokens(weight, sampling=self._booster.sampling, random_state=rng)
             try:
-                learner = learner.fit(unit.tokens, token_weight=unit.spread(draw))
+                learner = unit.fit(learner, draw)
                 trained = Trained(learner, unit.errors(learner), pick)
             except WeakLearnerError as failure:
                 failures.append(failure)
@@ -132,7 +132,7 @@ class TokenProblem:
         if self._sample_weight is not None:
             columns["sample_weight"] = np.asarray(self._sample_weight, dtype=np.float64)
         for place, unit in enumerate(self.units):
-            if not any(unit is other for other in self.units[:place]):
+            if unit.tokens is not None and not any(unit is other for other in self.units[:place]):
                 name = f"tokens of estimators[{place}]" if place else "tokens"
                 columns[name] = [[ids.tolist() for ids in unit.tokens.row_ids(row)] for row in range(len(unit.tokens))]
         return self._usable.in_place({name: row_digests(column) for name, column in columns.items()})
@@ -142,7 +142,9 @@ class TokenProblem:
         return digests[0] if len(digests) == 1 else digests
 
     def _untrained_errors(self) -> np.ndarray:
-        return np.stack([unit.errors(learner) for unit, learner in zip(self.units, self._untrained, strict=True)])
+        return np.stack(
+            [unit.untrained_errors(learner) for unit, learner in zip(self.units, self._untrained, strict=True)]
+        )
 
     def _check_prior(self, prior: float) -> None:
         """Raise a WeakLearnerError where no vote can be measured against the untrained model's error."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -11,9 +12,10 @@ import numpy as np
 from ensemw2s._inputs.questions import require_choices, tokenize_answers
 from ensemw2s._validation import CheckedTexts, check_option, shorten
 from ensemw2s.boosting import window_error
+from ensemw2s.contracts import checked_scores
 from ensemw2s.datasets import QADataset
 from ensemw2s.metrics import chance_level, option_credit
-from ensemw2s.mixture import difference, group_alike, narrowest, option_nll, score_answers
+from ensemw2s.mixture import difference, group_alike, narrowest, option_nll, reads_tokens, score_answers
 from ensemw2s.tokens import TokenDataset
 
 __all__ = [
@@ -33,7 +35,8 @@ _WINDOWS = ("tiling", "sliding")
 class BoostingUnit(Protocol):
     """How errors are counted and weights are spread over answer tokens."""
 
-    tokens: TokenDataset
+    tokens: TokenDataset | None
+    """The answers; None where learners have no tokens."""
     n_units: int
     chance_error: float
     all_wrong: str
@@ -47,8 +50,16 @@ class BoostingUnit(Protocol):
         """Error of each unit under one learner, in [0, 1], of shape (n_units,)."""
         ...
 
+    def untrained_errors(self, learner: Any) -> np.ndarray:
+        """`errors` of a learner that has not been trained."""
+        ...
+
     def spread(self, weight: np.ndarray) -> np.ndarray:
         """Weight of each answer token, (n_units,) -> (n_tokens,)."""
+        ...
+
+    def fit(self, learner: Any, draw: np.ndarray) -> Any:
+        """Train a learner on what was drawn, (n_units,), and return it."""
         ...
 
 
@@ -95,6 +106,12 @@ def make_units(
     ValueError
         If tokens are to have weights, and the learners do not read alike.
     """
+    scorers = [place for place, learner in enumerate(learners) if not reads_tokens(learner)]
+    if scorers and not needs_options(unit):
+        raise ValueError(
+            f"unit must be 'option' where a weak learner scores options as a whole. Got {unit!r}, and learner "
+            f"{scorers[0]} is a {type(learners[scorers[0]]).__name__}."
+        )
     groups = group_alike(learners)
     if len(groups) > 1 and not (isinstance(unit, str) and UNITS[unit].is_whole):
         first, other = groups[0][0], groups[1][0]
@@ -106,6 +123,9 @@ def make_units(
         )
     units: dict[int, BoostingUnit] = {}
     for group in groups:
+        if not reads_tokens(learners[group[0]]):
+            units[group[0]] = _ScoreUnit(questions)
+            continue
         reader = narrowest([learners[place] for place in group])
         tokens = tokenize_answers(reader, questions)
         made = make_unit(unit, reader, tokens, questions, normalize=normalize, window=window)
@@ -139,7 +159,25 @@ def _token_mistakes(learner: Any, tokens: TokenDataset, batch_size: int) -> np.n
     return mistakes
 
 
-class _TokenUnit:
+class _OfTokens(ABC):
+    """A unit of what a `TokenLearner` is trained on."""
+
+    tokens: TokenDataset
+
+    @abstractmethod
+    def errors(self, learner: Any) -> np.ndarray: ...
+
+    @abstractmethod
+    def spread(self, weight: np.ndarray) -> np.ndarray: ...
+
+    def untrained_errors(self, learner: Any) -> np.ndarray:
+        return self.errors(learner)
+
+    def fit(self, learner: Any, draw: np.ndarray) -> Any:
+        return learner.fit(self.tokens, token_weight=self.spread(draw))
+
+
+class _TokenUnit(_OfTokens):
     """One weight per answer token; with a window, a token's error is the mean over its window."""
 
     all_wrong = (
@@ -164,7 +202,7 @@ class _TokenUnit:
         return weight
 
 
-class _SampleUnit:
+class _SampleUnit(_OfTokens):
     """One weight per answer, which is wrong as soon as one of its tokens is, or by the share of those that are."""
 
     def __init__(self, given: _Given, *, by_share: bool = False) -> None:
@@ -191,7 +229,7 @@ _NO_ANSWER_RIGHT = (
 )
 
 
-class _OptionUnit:
+class _OptionUnit(_OfTokens):
     """One weight per question, which is wrong when the gold option has not the lowest NLL, and in part in a tie."""
 
     all_wrong = (
@@ -221,6 +259,38 @@ class _OptionUnit:
 
     def spread(self, weight: np.ndarray) -> np.ndarray:
         return self.tokens.spread(weight)
+
+
+class _ScoreUnit:
+    """One weight per question, whose options a learner scores as a whole; untrained, it can but guess."""
+
+    tokens = None
+    all_wrong = _OptionUnit.all_wrong
+
+    def __init__(self, questions: QADataset) -> None:
+        self.questions, self.n_units = questions, len(questions)
+        self.n_choices = np.asarray(questions.n_choices)
+        self.chance_error = 1.0 - chance_level(self.n_choices)
+
+    def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
+        return row_weight / row_weight.sum()
+
+    def errors(self, learner: Any) -> np.ndarray:
+        scores = learner.option_scores(self.questions.prompts, require_choices(self.questions))
+        nll = -checked_scores(scores, learner, self.n_choices)
+        return 1.0 - option_credit(nll, self.questions.labels, self.n_choices)
+
+    def untrained_errors(self, learner: Any) -> np.ndarray:
+        return 1.0 - 1.0 / self.n_choices
+
+    def spread(self, weight: np.ndarray) -> np.ndarray:
+        return weight
+
+    def fit(self, learner: Any, draw: np.ndarray) -> Any:
+        # Of mean 1, so that a penalty keeps its meaning.
+        return learner.fit(
+            self.questions, question_weight=np.asarray(draw, dtype=np.float64) * (len(draw) / draw.sum())
+        )
 
 
 class NamedUnit(NamedTuple):

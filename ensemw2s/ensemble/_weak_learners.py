@@ -15,7 +15,7 @@ __all__ = ["as_token_learner", "check_backend", "check_one", "check_one_or_sever
 
 
 def as_token_learner(given: TokenLearner | str) -> TokenLearner:
-    """A clone of a weak learner; a model id becomes an `HFCausalLM`."""
+    """A clone of a weak learner, of either kind; a model id becomes an `HFCausalLM`."""
     if isinstance(as_id(given), str):
         from ensemw2s.learners import HFCausalLM
 
@@ -25,8 +25,11 @@ def as_token_learner(given: TokenLearner | str) -> TokenLearner:
 
 
 def check_one(estimator: Any, *, or_several: bool = False) -> None:
-    """Raise a TypeError unless `estimator` is a weak learner; `or_several` if ``estimators`` is a parameter too."""
-    if not _is_learner(estimator):
+    """Raise a TypeError unless `estimator` is a weak learner.
+
+    `or_several` if ``estimators`` is a parameter too: of a booster, whose learners may score options as a whole.
+    """
+    if not (_is_learner(estimator) or (or_several and _is_scorer(estimator))):
         raise TypeError(
             f"estimator must be a token learner or a model id. Got {shorten(estimator)} instead"
             f"{_remedy(estimator, or_several)}."
@@ -49,7 +52,7 @@ def check_one_or_several(estimator: Any, estimators: Any) -> None:
             f"single learner as estimator."
         )
     for place, given in enumerate(estimators):
-        if not _is_learner(given):
+        if not (_is_learner(given) or _is_scorer(given)):
             raise TypeError(
                 f"estimators must hold token learners or model ids. Got estimators[{place}] = {shorten(given)} instead."
             )
@@ -85,11 +88,17 @@ def _is_learner(given: Any) -> bool:
     return isinstance(as_id(given), str) or (hasattr(given, "token_logits") and not isinstance(given, type))
 
 
+def _is_scorer(given: Any) -> bool:
+    return hasattr(given, "option_scores") and not isinstance(given, type)
+
+
 def _remedy(given: Any, or_several: bool) -> str:
     if isinstance(given, list | tuple):
         if or_several:
             return "; pass a list as estimators="
         return "; boost a list with TokenAdaBoostGenerator(estimators=...)"
+    if _is_scorer(given):
+        return "; an OptionLearner is fitted by itself, or joined with others by OpinionPool"
     if hasattr(given, "predict_proba") and not hasattr(given, "generate"):
         return "; boost a classifier with LLMAdaBoostClassifier"
     return ""

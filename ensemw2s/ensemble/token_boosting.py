@@ -23,6 +23,7 @@ from ensemw2s.ensemble._settings import check_loop_parameters
 from ensemw2s.ensemble._token_problem import PICKS, PRIORS, TokenProblem
 from ensemw2s.ensemble._units import check_unit, make_units, needs_options, spread_together
 from ensemw2s.ensemble._weak_learners import check_one_or_several
+from ensemw2s.mixture import reads_tokens
 from ensemw2s.tokens import tokenized_once
 
 __all__ = ["TokenAdaBoostGenerator"]
@@ -45,12 +46,13 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
 
     Parameters
     ----------
-    estimator : TokenLearner or str, optional
-        Weak learner, cloned every round; a model id or folder stands for ``HFCausalLM(id)``.
-    estimators : list of TokenLearner or str, optional
+    estimator : TokenLearner, OptionLearner or str, optional
+        Weak learner, cloned every round; a model id or folder stands for ``HFCausalLM(id)``. With ``unit="option"`` it
+        may be an `OptionLearner`, such as `HFVerifier`.
+    estimators : list of TokenLearner, OptionLearner or str, optional
         Different weak learners, in place of `estimator`. Those that read alike (tokenizer, template, adapt) mix by
         Eq. 1; others vote on whole answers, and need ``unit="sample"``, ``"sample-mean"`` or ``"option"``, see the
-        notes.
+        notes. Beside an `OptionLearner` it is ``"option"``.
         `get_params` does not reach into the list, so that there is no ``estimators__0__lr``; a search takes whole
         lists, ``{"estimators": [[small, large], [small, other]]}``.
     pick : {"cycle", "best"}, default="cycle"
@@ -239,7 +241,8 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
             untrained = self._untrained()
             units = make_units(self.unit, untrained, usable.X, normalize=self.normalize, window=self.window)
             for learner in {id(unit): learner for unit, learner in zip(units, untrained, strict=True)}.values():
-                check_can_be_written(learner, usable.X)
+                if reads_tokens(learner):
+                    check_can_be_written(learner, usable.X)
             problem = TokenProblem(self, untrained, units, usable, usable.take(sample_weight, "sample_weight"))
             rounds = Rounds(units[0].initial_weight(row_weight))
 
@@ -248,7 +251,8 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
                 self.pretrained_error_ = float(problem.pretrained_errors.max())
                 self.picks_ = np.array(rounds.picks)
                 self.token_weight_ = spread_together([units[pick] for pick in rounds.picks], rounds.weight)
-                self.max_new_tokens_ = max(int(unit.tokens.answer_lengths.max()) for unit in units)
+                lengths = [int(unit.tokens.answer_lengths.max()) for unit in units if unit.tokens is not None]
+                self.max_new_tokens_ = max(lengths, default=1)
                 self.skipped_rows_ = usable.skipped
 
             fit_rounds(self, problem, rounds, finish)

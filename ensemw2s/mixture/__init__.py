@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ensemw2s.mixture._alike import apart, difference, group_alike, narrowest
+from ensemw2s.mixture._alike import apart, difference, group_alike, narrowest, reads_tokens
 from ensemw2s.mixture._answer_vote import AnswerVote, join_members
 from ensemw2s.mixture._decoding import Written, encode_with_room, n_new_tokens, texts_of, with_length
 from ensemw2s.mixture._mixing import COMBINATIONS, normalized_votes, staged_votes
@@ -31,6 +31,7 @@ __all__ = [
     "narrowest",
     "normalized_votes",
     "option_nll",
+    "reads_tokens",
     "score_answers",
     "staged_votes",
     "texts_of",

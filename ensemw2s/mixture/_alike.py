@@ -8,10 +8,11 @@ from typing import Any
 
 from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, digest_tokenizer, is_chat
 
-__all__ = ["apart", "difference", "group_alike", "narrowest", "same_tokenizer"]
+__all__ = ["apart", "difference", "group_alike", "narrowest", "reads_tokens", "same_tokenizer"]
 
 # What is said of learners between which there is a `difference`.
 _APART = {
+    "kind": "are not both asked token by token: one scores options as a whole",
     "tokenizer": "have different tokenizers: they have no tokens in common",
     "prompt_template": "put questions into different templates (prompt_template): they are not asked the same",
     "chat template": "have tokenizers with different chat templates: they are not asked the same",
@@ -35,12 +36,20 @@ def same_tokenizer(one: Any, other: Any) -> bool:
     return one is other or digest_tokenizer(one).texts == digest_tokenizer(other).texts
 
 
+def reads_tokens(learner: Any) -> bool:
+    """Whether it is a `TokenLearner`, and no `OptionLearner`, which scores options as a whole."""
+    return hasattr(learner, "token_logits")
+
+
 def difference(one: Any, other: Any) -> str:
     """What lets two initialised learners read a question and its answer differently; "" if nothing does.
 
-    It is the tokenizer, ``prompt_template``, the chat template where that is used, or ``adapt``. Not ``truncation``: it
-    cuts no row that fits, and `narrowest` heeds the strictest where one does not.
+    It is the kind of learner, where one has no tokens; the tokenizer, ``prompt_template``, the chat template where that
+    is used, or ``adapt``. Not ``truncation``: it cuts no row that fits, and `narrowest` heeds the strictest where one
+    does not.
     """
+    if not (reads_tokens(one) and reads_tokens(other)):
+        return "kind"
     if not same_tokenizer(one.tokenizer_, other.tokenizer_):
         return "tokenizer"
     templates = [getattr(each, "prompt_template", DEFAULT_PROMPT_TEMPLATE) for each in (one, other)]
@@ -74,6 +83,8 @@ def group_alike(learners: Sequence[Any]) -> list[list[int]]:
 
 def apart(learners: Sequence[Any], groups: Sequence[Sequence[int]]) -> str:
     """Why learners of several groups cannot be asked token by token, such as "Members 0 and 1 have …"."""
+    if len(groups) == 1:
+        return f"Member {groups[0][0]} scores options as a whole, and has no tokens"
     first, second = groups[0][0], groups[1][0]
     return f"Members {first} and {second} {_APART[difference(learners[first], learners[second])]}"
 

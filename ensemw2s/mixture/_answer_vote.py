@@ -10,9 +10,10 @@ import numpy as np
 from ensemw2s._validation import is_blank
 from ensemw2s.datasets import QADataset
 from ensemw2s.metrics import option_log_proba
-from ensemw2s.mixture._alike import apart, group_alike
+from ensemw2s.mixture._alike import apart, group_alike, reads_tokens
 from ensemw2s.mixture._decoding import Written
 from ensemw2s.mixture._mixing import normalized_votes
+from ensemw2s.mixture._option_voice import OptionVoice
 from ensemw2s.mixture._token_mixture import TokenMixture
 from ensemw2s.tokens import hold_end
 
@@ -31,13 +32,15 @@ def join_members(members: list[Any], **settings: str) -> TokenMixture | AnswerVo
 
     Parameters
     ----------
-    members : list of TokenLearner
+    members : list of TokenLearner or OptionLearner
         Fitted.
     **settings : str
         ``combine``, ``backend``, ``choose`` and ``normalize`` of the ensemble.
     """
     groups = group_alike(members)
-    return TokenMixture(members, **settings) if len(groups) == 1 else AnswerVote(members, groups, settings)
+    if len(groups) == 1 and reads_tokens(members[0]):
+        return TokenMixture(members, **settings)
+    return AnswerVote(members, groups, settings)
 
 
 class AnswerVote:
@@ -50,11 +53,12 @@ class AnswerVote:
     .. math:: p(o) = \sum_g \beta_g \operatorname{softmax}_o(-s_g(o)),
 
     where :math:`s_g(o)` is the option's negative log-likelihood under voice `g`, normalised as `normalize` says.
-    Without options each voice proposes an answer, and the proposals are the options.
+    Without options each voice proposes an answer, and the proposals are the options. An `OptionLearner` is a voice of
+    its own, whose scores take the place of log-likelihoods, and proposes none.
 
     Parameters
     ----------
-    members : list of TokenLearner
+    members : list of TokenLearner or OptionLearner
         Fitted.
     groups : list of list of int
         Their places by voice, from `group_alike`.
@@ -64,12 +68,22 @@ class AnswerVote:
 
     def __init__(self, members: list[Any], groups: list[list[int]], settings: dict[str, str]) -> None:
         self._members, self._groups, self._normalize = members, groups, settings["normalize"]
-        self._voices = [TokenMixture([members[place] for place in group], **settings) for group in groups]
+        self._voices = [
+            TokenMixture([members[place] for place in group], **settings)
+            if reads_tokens(members[group[0]])
+            else OptionVoice(members[group[0]])
+            for group in groups
+        ]
 
     @property
     def readers(self) -> list[Any]:
         """A member for each way to cut a text."""
         return [reader for voice in self._voices for reader in voice.readers]
+
+    @property
+    def scorers(self) -> list[Any]:
+        """The members that score options as a whole."""
+        return [voice.member for voice in self._voices if isinstance(voice, OptionVoice)]
 
     @property
     def reason(self) -> str:
@@ -101,7 +115,7 @@ class AnswerVote:
             raise ValueError(
                 f"num_return_sequences must be 1 unless do_sample=True. Got {n_sequences} instead. {self.reason}."
             )
-        proposals = [voice.write(own[0], prompts, settings) for voice, own, _, _ in self._turns(votes)]
+        proposals = [voice.write(own[0], prompts, settings) for voice, own, _ in self._writers(votes)]
         finished: list[dict[str, bool]] = [
             {} for _ in prompts
         ]  # of each text that is proposed, whether by one at least
@@ -136,6 +150,8 @@ class AnswerVote:
 
     def answer_nll(self, votes: Any, prompts: Sequence[str], answers: Sequence[str], normalize: str) -> np.ndarray:
         r""":math:`-\log \sum_g \beta_g e^{-s_g}` of one answer to each question, (S, n)."""
+        if self.scorers:
+            raise ValueError(f"{self.reason}, and an answer alone has no likelihood; pass choices, to choose from.")
         return self._mix(votes, lambda voice, own: -voice.answer_nll(own, prompts, answers, normalize))
 
     def token_mistakes(self, votes: Any, questions: QADataset) -> Any:
@@ -152,12 +168,12 @@ class AnswerVote:
         self,
         votes: Any,
         choices: Sequence[Sequence[str]],
-        scores: Callable[[TokenMixture, np.ndarray], np.ndarray],
+        scores: Callable[[Any, np.ndarray], np.ndarray],
     ) -> np.ndarray:
         n_choices = [len(options) for options in choices]
         return self._mix(votes, lambda voice, own: option_log_proba(scores(voice, own), n_choices))
 
-    def _mix(self, votes: Any, log_proba: Callable[[TokenMixture, np.ndarray], np.ndarray]) -> np.ndarray:
+    def _mix(self, votes: Any, log_proba: Callable[[Any, np.ndarray], np.ndarray]) -> np.ndarray:
         """Negative logarithm of the voices' probabilities, mixed by their shares, (S, …)."""
         parts = [(log_proba(voice, own), share, speaks) for voice, own, share, speaks in self._turns(votes)]
         values, _, speaks = parts[0]
@@ -167,7 +183,14 @@ class AnswerVote:
             mixed[speaks] = np.logaddexp(mixed[speaks], log_share + values)
         return -mixed
 
-    def _turns(self, votes: Any) -> Iterator[tuple[TokenMixture, np.ndarray, np.ndarray, np.ndarray]]:
+    def _writers(self, votes: Any) -> list[tuple[TokenMixture, np.ndarray, np.ndarray]]:
+        """The voices that can propose an answer, with their members' votes and their shares."""
+        turns = [(voice, own, share) for voice, own, share, _ in self._turns(votes) if voice.writes]
+        if not turns:
+            raise ValueError(f"choices must hold options: {self.reason}, and no member writes answers of its own.")
+        return turns
+
+    def _turns(self, votes: Any) -> Iterator[tuple[Any, np.ndarray, np.ndarray, np.ndarray]]:
         """Each voice with its members' votes (S', G), its shares (S',), and the vote vectors where it has one, (S,)."""
         rows = normalized_votes(votes, len(self._members))
         for group, voice in zip(self._groups, self._voices, strict=True):
@@ -182,12 +205,12 @@ class AnswerVote:
     ) -> list[list[Written]]:
         import torch
 
-        turns = list(self._turns(votes))
-        shares = torch.tensor([float(share[0]) for _, _, share, _ in turns], dtype=torch.float64)
+        turns = self._writers(votes)
+        shares = torch.tensor([float(share[0]) for _, _, share in turns], dtype=torch.float64)
         # One voice for a whole answer: a text begun in one vocabulary need not have a next token in another.
         drawn = torch.multinomial(shares, len(prompts) * n_sequences, replacement=True).numpy()
         answers: list[list[Written]] = [[] for _ in drawn]
-        for number, (voice, own, _, _) in enumerate(turns):
+        for number, (voice, own, _) in enumerate(turns):
             rows = np.flatnonzero(drawn == number)
             if len(rows):
                 asked = [prompts[row // n_sequences] for row in rows.tolist()]

@@ -39,6 +39,7 @@ class TokenMixture:
     backend: str
     choose: str
     normalize: str
+    writes = True
 
     @property
     def readers(self) -> list[Any]:
