@@ -47,6 +47,7 @@ POOL = make_qa(150, difficulty=(3, 6), random_state=0)
 WEAK, STRONG = ("weak", BigramLearner()), ("strong", BigramLearner(smoothing=0.05))
 SMALL = POOL[:60]  # where the numbers do not matter
 SETTINGS = {"dataset": POOL, "n_estimators": 3, "booster_params": {"prior": "uniform", "sampling": "count"}}
+FEW = {**SETTINGS, "dataset": SMALL, "n_estimators": 1}
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +321,7 @@ def test_a_unit_that_raises_is_named_and_the_others_finish(tmp_path, n_jobs):
             splits=["random"],
             out_dir=tmp_path,
             n_jobs=n_jobs,
-            **SETTINGS,
+            **FEW,
         )
     assert [record["seed"] for record in caught.value.result.records] == [0, 2]
     assert "no luck" in caught.value.failures[0].traceback
@@ -332,10 +333,10 @@ def test_a_killed_worker_loses_its_unit_and_a_second_call_completes(tmp_path):
     flag.touch()
     pairs = [(WEAK, ("strong", DyingBigram(flag=str(flag), fails_at=3)))]
     with pytest.raises(SweepError, match=r"was cut off: \d of 4 units are finished.* TerminatedWorkerError"):
-        run_sweep(pairs, seeds=4, splits=["random"], out_dir=tmp_path, n_jobs=2, **SETTINGS)
+        run_sweep(pairs, seeds=4, splits=["random"], out_dir=tmp_path, n_jobs=2, **FEW)
     kept = files(tmp_path / "unit")
     flag.unlink()
-    assert len(run_sweep(pairs, seeds=4, splits=["random"], out_dir=tmp_path, **SETTINGS)) == 4
+    assert len(run_sweep(pairs, seeds=4, splits=["random"], out_dir=tmp_path, **FEW)) == 4
     assert kept.items() <= files(tmp_path / "unit").items()
 
 
@@ -459,7 +460,10 @@ def test_a_collapsed_teacher_is_a_result(tmp_path):
 
 
 def test_soft_labels_reach_the_students():
-    hard, soft = (quick(seeds=[1], labeler=PseudoLabeler(labels=labels)) for labels in ("hard", "soft"))
+    hard, soft = (
+        run_sweep([(WEAK, STRONG)], seeds=[1], splits=["random"], labeler=PseudoLabeler(labels=labels), **SETTINGS)
+        for labels in ("hard", "soft")
+    )
     weak, student = ({str(r.records[0]["correct"][name]) for r in (hard, soft)} for name in ("weak", "student"))
     assert len(weak) == 1
     assert len(student) == 2
