@@ -18,11 +18,21 @@ __all__ = [
     "describe_function",
     "describe_table",
     "held_beside_entries",
+    "module_of",
     "name_of",
     "plain_container",
 ]
 
 Describe: TypeAlias = Callable[[Any, str], Any]
+
+# Results are kept under a hash of the names below: what has moved since is known by the module where it stood before.
+_STOOD_IN = {
+    "ensemw2s.pipeline._pseudo": "ensemw2s.pseudo",
+    "ensemw2s.tokens._dataset": "ensemw2s.tokens",
+    "ensemw2s.tokens._tokenizers": "ensemw2s.tokenizers",
+    **dict.fromkeys((f"ensemw2s.metrics.{name}" for name in ("_accuracy", "_intervals", "_pgr")), "ensemw2s.metrics"),
+    "ensemw2s.metrics._diversity": "ensemw2s.diversity",
+}
 
 _JSON_KINDS = "biufU"
 _CONTAINERS = (dict, list, tuple, set, frozenset)
@@ -30,8 +40,14 @@ _CONTAINERS = (dict, list, tuple, set, frozenset)
 
 def name_of(value: Any) -> str:
     """Module and name of a class or function; "" if it has none that another process could know it by."""
-    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
+    module, name = module_of(value), getattr(value, "__qualname__", "")
     return f"{module}.{name}" if module and name and "<" not in name else ""
+
+
+def module_of(value: Any) -> Any:
+    """The module of a class or function, or where it stood before it moved; None without one."""
+    module = getattr(value, "__module__", None)
+    return _STOOD_IN.get(module, module)
 
 
 def describe_array(value: np.ndarray, name: str, describe: Describe) -> Any:

@@ -19,6 +19,7 @@ from ensemw2s._contents import (
     describe_function,
     describe_table,
     held_beside_entries,
+    module_of,
     name_of,
     plain_container,
 )
@@ -231,7 +232,7 @@ def _describe_estimator(value: Any, name: str, inner: Callable[[Any, str], Any])
         described["model"] = describe_model(parameters["model"], f"{name}.model")
     if "tokenizer" in parameters:
         described["tokenizer"] = _describe_given_tokenizer(parameters["tokenizer"], value, f"{name}.tokenizer")
-    return {"class": f"{type(value).__module__}.{type(value).__qualname__}", "parameters": described}
+    return {"class": f"{module_of(type(value))}.{type(value).__qualname__}", "parameters": described}
 
 
 def _is_tokenizer(value: Any) -> bool:
