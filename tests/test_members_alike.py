@@ -29,7 +29,7 @@ from ensemw2s._fingerprint import describe
 from ensemw2s.ensemble import describe_estimator
 from ensemw2s.mixture._alike import apart, difference, group_alike, narrowest, same_tokenizer
 from ensemw2s.mixture._scoring import option_nll, score_answers
-from ensemw2s.storage import LearnerWriter
+from ensemw2s.storage import Writer
 from ensemw2s.tokens._digest import digest_tokenizer
 
 COLOURS = word_tokenizer(["red green blue"])
@@ -132,7 +132,7 @@ def test_how_a_tokenizer_was_used_and_stored_makes_no_other_one_of_it(make, tmp_
     loaded = AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
     assert digest_tokenizer(used) == digest_tokenizer(plain) == digest_tokenizer(loaded)
     assert describe(HFCausalLM("m", tokenizer=used), "x") == describe(HFCausalLM("m", tokenizer=plain), "x")
-    writer = LearnerWriter(tmp_path / "ensemble", include_base=False)
+    writer = Writer(tmp_path / "ensemble", include_base=False)
     for tokenizer in (plain, used, loaded):
         writer.estimator(BigramLearner(tokenizer), "estimator")
     assert writer.shared()["tokenizers"] == ["tokenizer"]

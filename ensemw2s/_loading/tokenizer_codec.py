@@ -7,7 +7,7 @@ from typing import Any
 from ensemw2s._loading.model_folder import compare_files
 from ensemw2s._loading.models import load_tokenizer
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.storage import Codec, writing
+from ensemw2s.storage import Codec, Reader, Writer, writing
 from ensemw2s.tokens import digest_tokenizer
 
 __all__ = ["TokenizerCodec", "read_tokenizer", "write_tokenizer"]
@@ -21,14 +21,14 @@ class TokenizerCodec(Codec):
     def knows(self, value: Any) -> bool:
         return hasattr(value, "save_vocabulary") and hasattr(value, "eos_token_id")
 
-    def write(self, value: Any, name: str, writer: Any) -> int:
+    def write(self, value: Any, name: str, writer: Writer) -> int:
         return write_tokenizer(writer, value)
 
-    def read(self, content: Any, reader: Any) -> Any:
+    def read(self, content: Any, reader: Reader) -> Any:
         return read_tokenizer(reader, content)
 
 
-def write_tokenizer(writer: Any, tokenizer: Any, folder: str | None = None) -> int:
+def write_tokenizer(writer: Writer, tokenizer: Any, folder: str | None = None) -> int:
     """Number of a tokenizer, written if it is new, and into a base's folder where it is looked for there."""
     names = [name for _, name in writer.tokenizers]
     if folder is not None and folder in names:
@@ -43,7 +43,7 @@ def write_tokenizer(writer: Any, tokenizer: Any, folder: str | None = None) -> i
     return len(names)
 
 
-def read_tokenizer(reader: Any, number: int) -> Any:
+def read_tokenizer(reader: Reader, number: int) -> Any:
     """The tokenizer of `write_tokenizer`, the same object for the same number."""
     if number not in reader.tokenizers:
         name = reader.shared["tokenizers"][number]

@@ -23,10 +23,10 @@ from ensemw2s.exceptions import CheckpointError
 from ensemw2s.mixture import normalized_votes
 from ensemw2s.storage import (
     MALFORMED,
-    LearnerReader,
-    LearnerWriter,
-    SavedObject,
+    Pretrained,
+    Reader,
     StoredFolder,
+    Writer,
     check_can_be_written,
     decode,
     encode,
@@ -49,7 +49,7 @@ __all__ = [
 _WEIGHT, _FITTED = "token_weight.safetensors", "fitted.json"
 
 
-class SavedEnsemble(SavedObject):
+class SavedEnsemble(Pretrained):
     """An ensemble that can be saved and loaded; its learners are the parameters ``estimator`` or ``estimators``."""
 
     _record = "ensemble.json"
@@ -70,7 +70,7 @@ class SavedEnsemble(SavedObject):
             state["skipped_rows_"] = without_texts(state["skipped_rows_"])
         return state
 
-    def _write_part(self, writer: LearnerWriter) -> dict[str, Any]:
+    def _write_part(self, writer: Writer) -> dict[str, Any]:
         members, parameters = self._write_members(writer.folder, writer.member), self._kept_parameters()
         return {
             "parameters": {name: _encoded(writer, name, value) for name, value in parameters.items()},
@@ -80,7 +80,7 @@ class SavedEnsemble(SavedObject):
         }
 
     @classmethod
-    def _read_part(cls, reader: LearnerReader, content: dict[str, Any]) -> Any:
+    def _read_part(cls, reader: Reader, content: dict[str, Any]) -> Any:
         ensemble = cls(**reader.decode_all(content["parameters"]))
         ensemble._restore_state(reader.decode_all(content["fitted"]))
         if not content["members"]:  # a parameter of another estimator, which had not been fitted
@@ -116,7 +116,7 @@ class SavedEnsemble(SavedObject):
         yield "\n".join(table_lines(columns, rows))
 
 
-def _encoded(writer: LearnerWriter, name: str, value: Any) -> Any:
+def _encoded(writer: Writer, name: str, value: Any) -> Any:
     if name == "estimator" and value is not None:
         return writer.estimator(value, name)
     if name == "estimators" and value is not None:

@@ -24,9 +24,9 @@ from ensemw2s.learners._saved_learner import SavedLearner
 from ensemw2s.storage import (
     BASE_PARAMETERS,
     Codec,
-    LearnerReader,
-    LearnerWriter,
+    Reader,
     StoredFolder,
+    Writer,
     device_here,
     set_attention,
     writing,
@@ -88,7 +88,7 @@ class SavedHFLearner(SavedLearner):
         start = {name: getattr(self, name, None) for name in ("revision", "gguf_file")}
         return load_tokenizer(self.tokenizer, self.model, **start)
 
-    def _described(self, writer: LearnerWriter, name: str, *, trained: bool) -> tuple[int | None, dict[str, Any]]:
+    def _described(self, writer: Writer, name: str, *, trained: bool) -> tuple[int | None, dict[str, Any]]:
         base = writer.base(self._base_key(), f"{writer.owner}{name}.model")
         _, parameters = super()._described(writer, name, trained=trained)
         parameters = {key: value for key, value in parameters.items() if key not in BASE_PARAMETERS}
@@ -105,12 +105,12 @@ class SavedHFLearner(SavedLearner):
         return base, parameters
 
     @classmethod
-    def _decoded(cls, reader: LearnerReader, content: dict[str, Any]) -> Any:
+    def _decoded(cls, reader: Reader, content: dict[str, Any]) -> Any:
         learner = super()._decoded(reader, content)
         learner.device = device_here(learner.device)
         return learner
 
-    def _as_member(self, writer: LearnerWriter, place: str) -> dict[str, Any]:
+    def _as_member(self, writer: Writer, place: str) -> dict[str, Any]:
         included = writer.bases[self._written_base(writer)][1]["included"]
         given = included if self.tokenizer is None else None
         tokenizer = write_tokenizer(writer, self.tokenizer_, given or None)
@@ -127,7 +127,7 @@ class SavedHFLearner(SavedLearner):
         )
         return (*place, kind, *(repr(dtype_name(getattr(self, name, None))) for name in _READ_AS))
 
-    def _written_base(self, writer: LearnerWriter) -> int:
+    def _written_base(self, writer: Writer) -> int:
         """Number of the base, which is looked at, and written if it is to be."""
         key = self._base_key()
         number = writer.known_base(key)
@@ -168,7 +168,7 @@ class SavedHFLearner(SavedLearner):
         with writing(path), loading_bar(self.verbose):
             model.save_pretrained(path, state_dict=kept)
 
-    def _check_base(self, reader: LearnerReader, number: Any) -> None:
+    def _check_base(self, reader: Reader, number: Any) -> None:
         if number in reader.checked:
             return
         record = reader.shared["bases"][number]
@@ -285,10 +285,10 @@ class _PeftCodec(Codec):
     def knows(self, value: Any) -> bool:
         return hasattr(value, "peft_type")
 
-    def write(self, value: Any, name: str, writer: Any) -> Any:
+    def write(self, value: Any, name: str, writer: Writer) -> Any:
         return encode_peft_config(value, name)
 
-    def read(self, content: Any, reader: Any) -> Any:
+    def read(self, content: Any, reader: Reader) -> Any:
         return build_peft_config(content)
 
 

@@ -14,9 +14,9 @@ from ensemw2s._validation import shorten
 from ensemw2s.storage import (
     BASE_PARAMETERS,
     Checkpointed,
-    LearnerReader,
-    LearnerWriter,
+    Reader,
     StoredFolder,
+    Writer,
     class_name,
     decode,
     encode,
@@ -65,10 +65,10 @@ class SavedLearner(Checkpointed):
             Makes an attribute of JSON.
         """
 
-    def _check_base(self, reader: LearnerReader, number: Any) -> None:
+    def _check_base(self, reader: Reader, number: Any) -> None:
         """Compare the base with that which the members were trained on."""
 
-    def _described(self, writer: LearnerWriter, name: str, *, trained: bool) -> tuple[int | None, dict[str, Any]]:
+    def _described(self, writer: Writer, name: str, *, trained: bool) -> tuple[int | None, dict[str, Any]]:
         """Number of the base, and the parameters beside it.
 
         Parameters
@@ -78,29 +78,29 @@ class SavedLearner(Checkpointed):
         """
         return None, self.get_params(deep=False)  # type: ignore[attr-defined]
 
-    def _write_part(self, writer: LearnerWriter) -> dict[str, Any]:
+    def _write_part(self, writer: Writer) -> dict[str, Any]:
         check_is_fitted(self, "tokenizer_")
         self._refuse_callbacks(writer, "")
         return {"member": self._as_member(writer, _MEMBER)}
 
     @classmethod
-    def _read_part(cls, reader: LearnerReader, content: dict[str, Any]) -> Any:
+    def _read_part(cls, reader: Reader, content: dict[str, Any]) -> Any:
         return cls._read_member(reader, content["member"], _MEMBER)
 
-    def _encoded(self, writer: LearnerWriter, name: str) -> dict[str, Any]:
+    def _encoded(self, writer: Writer, name: str) -> dict[str, Any]:
         if not hasattr(self, "tokenizer_"):
             return self._as_estimator(writer, name)
         place = writer.new_place()
         return {"$member": {"place": place, **self._as_member(writer, place)}}
 
-    def _as_estimator(self, writer: LearnerWriter, name: str, *, trained: bool = False) -> dict[str, Any]:
+    def _as_estimator(self, writer: Writer, name: str, *, trained: bool = False) -> dict[str, Any]:
         require_known(self, f"{writer.owner}{name}")
         base, parameters = self._described(writer, name, trained=trained)
         encoded = writer.encode_all(parameters, name)
         return {"$learner": {"class": class_name(type(self)), "base": base, "parameters": encoded}}
 
     @classmethod
-    def _decoded(cls, reader: LearnerReader, content: dict[str, Any]) -> Any:
+    def _decoded(cls, reader: Reader, content: dict[str, Any]) -> Any:
         parameters = reader.decode_all(content["parameters"])
         if not set(parameters).isdisjoint(BASE_PARAMETERS):
             raise ValueError(f"the base of {content['class']} is named twice")
@@ -112,7 +112,7 @@ class SavedLearner(Checkpointed):
                 setattr(learner, name, value)
         return learner
 
-    def _as_member(self, writer: LearnerWriter, place: str) -> dict[str, Any]:
+    def _as_member(self, writer: Writer, place: str) -> dict[str, Any]:
         return {
             "learner": self._as_estimator(writer, "estimator", trained=True),
             "tokenizer": write_tokenizer(writer, self.tokenizer_),
@@ -120,7 +120,7 @@ class SavedLearner(Checkpointed):
         }
 
     @classmethod
-    def _read_member(cls, reader: LearnerReader, record: dict[str, Any], place: str) -> Any:
+    def _read_member(cls, reader: Reader, record: dict[str, Any], place: str) -> Any:
         described = record["learner"]["$learner"]
         learner = cls._decoded(reader, described)
         learner.tokenizer_ = read_tokenizer(reader, record["tokenizer"])
@@ -129,7 +129,7 @@ class SavedLearner(Checkpointed):
         )
         return learner
 
-    def _refuse_callbacks(self, writer: LearnerWriter, name: str) -> None:
+    def _refuse_callbacks(self, writer: Writer, name: str) -> None:
         """Raise a TypeError where a learner that is to be trained again has callbacks."""
         callbacks = getattr(self, "callbacks", ())
         if len(callbacks) == 0:

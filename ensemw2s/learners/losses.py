@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from ensemw2s._validation import check_integer, check_positive, check_real, shorten
-from ensemw2s.storage import Codec, Registered, decode, encode
+from ensemw2s.storage import Codec, Reader, Registered, Writer, decode, encode
 
 if TYPE_CHECKING:
     import torch
@@ -232,10 +232,10 @@ class _LossCodec(Codec):
     def knows(self, value: Any) -> bool:
         return type(value) in self.kinds.values()
 
-    def write(self, value: Any, name: str, writer: Any) -> Any:
+    def write(self, value: Any, name: str, writer: Writer) -> Any:
         return {"class": type(value).__name__, "parameters": encode(value.get_params(), name)}
 
-    def read(self, content: Any, reader: Any) -> Any:
+    def read(self, content: Any, reader: Reader) -> Any:
         if content["class"] not in self.kinds:
             raise ValueError(f"{shorten(content['class'])} is none of {', '.join(self.kinds)}")
         return self.kinds[content["class"]](**decode(content["parameters"]))

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage import (
     MALFORMED,
-    LearnerReader,
-    LearnerWriter,
     Pretrained,
-    SavedObject,
+    Reader,
     StoredFolder,
+    Writer,
     decode,
     encode,
 )
@@ -22,7 +21,7 @@ from ensemw2s.storage import (
 __all__ = ["SavedMixture"]
 
 
-class SavedMixture(SavedObject):
+class SavedMixture(Pretrained):
     """A model of members that can be saved and loaded; subclasses have ``members``, ``votes`` and ``from_members``."""
 
     _record = "ensemble.json"
@@ -50,7 +49,7 @@ class SavedMixture(SavedObject):
             )
         return self._ensemble
 
-    def _write_part(self, writer: LearnerWriter) -> dict[str, Any]:
+    def _write_part(self, writer: Writer) -> dict[str, Any]:
         return {
             "parameters": {"combine": self.config.combine, "backend": self._backend_asked_for},
             "fitted": {"estimator_weights_": encode(self._votes_given, "votes")},
@@ -59,7 +58,7 @@ class SavedMixture(SavedObject):
         }
 
     @classmethod
-    def _read_part(cls, reader: LearnerReader, content: dict[str, Any]) -> Any:
+    def _read_part(cls, reader: Reader, content: dict[str, Any]) -> Any:
         members = [reader.member(record, f"members/{row}") for row, record in enumerate(content["members"])]
         if not all(hasattr(member, "token_logits") for member in members):
             raise ValueError(f"it is a {reader.stored.kind}, whose members write no answers")
@@ -79,7 +78,7 @@ class SavedMixture(SavedObject):
             raise CheckpointError(f"{stored.path} holds a {stored.kind}, not an ensemble that writes answers.")
         path, content = stored.file(cls._record), stored.json(cls._record)
         try:
-            return cls._read_part(LearnerReader(stored, content, base=base), content)
+            return cls._read_part(Reader(stored, content, base=base), content)
         except MALFORMED as error:
             raise CheckpointError(
                 f"{path} holds no mixture that this version of ensemw2s can read ({error})."

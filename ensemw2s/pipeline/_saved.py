@@ -12,12 +12,11 @@ from ensemw2s._validation import shorten
 from ensemw2s._validation.row_filter import without_texts
 from ensemw2s.pipeline._pseudo import PseudoLabeler
 from ensemw2s.storage import (
-    LearnerReader,
-    LearnerWriter,
     Pretrained,
+    Reader,
     Registered,
-    SavedObject,
     StoredFolder,
+    Writer,
     decode,
     encode,
     find_class,
@@ -32,7 +31,7 @@ _PARTS = ("weak", "student", "baseline", "oracle")
 _RECORDS = ("ensemble.json", "learner.json", "object.json", "pipeline.json")
 
 
-class SavedPipeline(SavedObject):
+class SavedPipeline(Pretrained):
     """Saves the models, but no questions and no labels: ``pseudo_labels_`` is None in what is loaded."""
 
     _record = "pipeline.json"
@@ -45,7 +44,7 @@ class SavedPipeline(SavedObject):
     baseline_labels_: Any
     skipped_rows_: Any
 
-    def _write_part(self, writer: LearnerWriter) -> dict[str, Any]:
+    def _write_part(self, writer: Writer) -> dict[str, Any]:
         check_is_fitted(self, "student_")
         parameters = self._kept_parameters()
         labeler = parameters.pop("labeler")
@@ -78,7 +77,7 @@ class SavedPipeline(SavedObject):
         return super()._read_files(stored, base or {})
 
     @classmethod
-    def _read_part(cls, reader: LearnerReader, content: dict[str, Any]) -> Any:
+    def _read_part(cls, reader: Reader, content: dict[str, Any]) -> Any:
         parts = content["parts"]
         bases = reader.other_base if isinstance(reader.other_base, dict) else {}
         models = {
@@ -103,14 +102,14 @@ class SavedPipeline(SavedObject):
             yield from self.weak_._card_lines()
 
 
-def _write_model(model: Any, writer: LearnerWriter, name: str) -> None:
-    if isinstance(model, SavedObject):
+def _write_model(model: Any, writer: Writer, name: str) -> None:
+    if isinstance(model, Pretrained):
         write_json(writer.folder / model._record, writer.content(model, f"{name}_"))
     else:
         writer.scikit_learn(model, "", _SKOPS)
 
 
-def _read_model(reader: LearnerReader, name: str, kind: Any, base: Any) -> Any:
+def _read_model(reader: Reader, name: str, kind: Any, base: Any) -> Any:
     if kind is None or kind == "student":
         return None
     inner = reader.within(name, base=base)
@@ -118,9 +117,9 @@ def _read_model(reader: LearnerReader, name: str, kind: Any, base: Any) -> Any:
     if record is None:
         return read_scikit_learn(inner.stored, _SKOPS)
     content = inner.stored.json(record)
-    found = find_class(content.get("class", kind), SavedObject)
+    found = find_class(content.get("class", kind), Pretrained)
     if "bases" in content:  # an earlier version gave each part its own
-        inner = LearnerReader(inner.stored, content, base=base)
+        inner = Reader(inner.stored, content, base=base)
     return found._read_part(inner, content)
 
 
@@ -130,7 +129,7 @@ def _base_of(bases: dict[str, Any], name: str, has_oracle: bool) -> Any:
     return bases.get(name, bases.get("student") if name in copies else None)
 
 
-def _encode_labeler(labeler: Any, writer: LearnerWriter) -> Any:
+def _encode_labeler(labeler: Any, writer: Writer) -> Any:
     if labeler is None:
         return None
     if type(labeler) is PseudoLabeler:
@@ -144,7 +143,7 @@ def _encode_labeler(labeler: Any, writer: LearnerWriter) -> Any:
     return writer.encode(labeler, "labeler")
 
 
-def _decode_labeler(encoded: Any, reader: LearnerReader) -> Any:
+def _decode_labeler(encoded: Any, reader: Reader) -> Any:
     if encoded is None or any(key.startswith("$") for key in encoded):
         return reader.decode(encoded)
     return PseudoLabeler(**reader.decode(encoded))

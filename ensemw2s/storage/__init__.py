@@ -11,8 +11,8 @@ from ensemw2s.storage._json import MALFORMED, find_code, parse_json
 from ensemw2s.storage._manifest import StoredFolder, open_folder, write_json
 from ensemw2s.storage._placement import PlacementError, check_placement, device_here, placed, set_attention
 from ensemw2s.storage._pretrained import Pretrained
-from ensemw2s.storage._pretrained_mixin import Checkpointed, PretrainedMixin
-from ensemw2s.storage._reader import BASE_PARAMETERS, LearnerReader
+from ensemw2s.storage._pretrained_mixin import PretrainedMixin
+from ensemw2s.storage._reader import BASE_PARAMETERS, Reader
 from ensemw2s.storage._record import check_record, commit_record, read_json, read_record
 from ensemw2s.storage._registry import (
     Registered,
@@ -25,13 +25,12 @@ from ensemw2s.storage._registry import (
     require_known,
     restore_attributes,
 )
-from ensemw2s.storage._saved_object import SavedObject
 from ensemw2s.storage._skops import read_scikit_learn
-from ensemw2s.storage._state import check_can_be_written, read_state, write_state
+from ensemw2s.storage._state import Checkpointed, check_can_be_written, read_state, write_state
 from ensemw2s.storage._temporary import temporary_folder
 from ensemw2s.storage._tensors import read_tensors, write_arrays, write_tensors
 from ensemw2s.storage._values import decode, encode
-from ensemw2s.storage._writer import LearnerWriter
+from ensemw2s.storage._writer import Writer
 
 __all__ = [
     "BASE_PARAMETERS",
@@ -39,17 +38,16 @@ __all__ = [
     "Checkpointed",
     "Codec",
     "Journal",
-    "LearnerReader",
-    "LearnerWriter",
     "MALFORMED",
     "PlacementError",
     "Pretrained",
     "PretrainedMixin",
+    "Reader",
     "Registered",
-    "SavedObject",
     "Steps",
     "StoredFolder",
     "UnknownClassError",
+    "Writer",
     "check_can_be_written",
     "check_placement",
     "check_record",

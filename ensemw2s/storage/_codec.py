@@ -28,11 +28,11 @@ class Codec(ABC):
 
     @abstractmethod
     def write(self, value: Any, name: str, writer: Any) -> Any:
-        """The value as JSON; `writer`, a `LearnerWriter`, encodes what it holds, and `name` is said in an error."""
+        """The value as JSON; `writer`, a `Writer`, encodes what it holds, and `name` is said in an error."""
 
     @abstractmethod
     def read(self, content: Any, reader: Any) -> Any:
-        """The value from the JSON of `write`; `reader`, a `LearnerReader`, decodes what it holds."""
+        """The value from the JSON of `write`; `reader`, a `Reader`, decodes what it holds."""
 
 
 class _SliceCodec(Codec):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,22 +10,31 @@ from typing import TYPE_CHECKING, Any
 from sklearn.base import is_classifier
 
 from ensemw2s._version import __version__
+from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage._commit import commit_folder
 from ensemw2s.storage._hub import model_card, open_pretrained, upload_folder
-from ensemw2s.storage._manifest import StoredFolder
+from ensemw2s.storage._json import MALFORMED
+from ensemw2s.storage._manifest import StoredFolder, write_json
 from ensemw2s.storage._placement import placed
-from ensemw2s.storage._registry import Registered
+from ensemw2s.storage._reader import Reader
+from ensemw2s.storage._registry import Registered, UnknownClassError, class_name
 from ensemw2s.storage._temporary import temporary_folder
+from ensemw2s.storage._writer import Writer
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["Pretrained"]
 
+_OF_THIS_MACHINE = ("checkpoint_dir", "on_locked")
+
 
 class Pretrained(Registered):
-    """An estimator that can be saved and loaded."""
+    """An estimator that is one JSON record and the files of its learners, by itself or as a part of another."""
 
+    _stored_under = "$part"
+    _record = "object.json"
+    """Name of the file with the record."""
     _reads_any_kind = False
     """Whether `from_pretrained` opens what another class has saved."""
 
@@ -177,14 +185,61 @@ class Pretrained(Registered):
         """What is saved in the place of an object that is a part of it."""
         return self
 
-    @abstractmethod
-    def _write_files(self, folder: Path, include_base: bool) -> list[dict[str, Any]]:
-        """Write all but the manifest, and return the records of the base models."""
+    def _write_part(self, writer: Writer) -> dict[str, Any]:
+        """Write the learners, and return all else as JSON; bases and tokenizers are the writer's."""
+        # First what was trained: it has the bases that parameters refer to.
+        state = writer.encode_all(self._saved_state())
+        return {"parameters": writer.encode_all(self._kept_parameters()), "state": state}
 
     @classmethod
-    @abstractmethod
+    def _read_part(cls, reader: Reader, content: dict[str, Any]) -> Any:
+        """The estimator from what `_write_part` returned."""
+        return super()._decoded(reader, content)
+
+    def _kept_parameters(self) -> dict[str, Any]:
+        """The constructor's parameters, but for those that speak of this machine."""
+        parameters = self.get_params(deep=False) if hasattr(self, "get_params") else {}
+        return {name: value for name, value in parameters.items() if name not in _OF_THIS_MACHINE}
+
+    def _encoded(self, writer: Writer, name: str) -> dict[str, Any]:
+        return writer.part(self, writer.new_place(), name)
+
+    @classmethod
+    def _decoded(cls, reader: Reader, content: dict[str, Any]) -> Any:
+        return cls._read_part(reader.within(content["place"]), content)
+
+    def _as_estimator(self, writer: Writer, name: str) -> dict[str, Any]:
+        return writer.part(self, name, name)
+
+    def _as_member(self, writer: Writer, place: str) -> dict[str, Any]:
+        return {"learner": writer.part(self, place, place)}
+
+    def _write_files(self, folder: Path, include_base: bool) -> list[dict[str, Any]]:
+        """Write all but the manifest, and return the records of the base models."""
+        writer = Writer(folder, include_base=include_base)
+        content = writer.content(self, type(self).__name__)
+        shared = writer.shared()
+        write_json(folder / self._record, {**content, **shared})
+        return shared["bases"]
+
+    @classmethod
     def _read_files(cls, stored: StoredFolder, base: Any) -> Any:
         """The fitted estimator from verified files."""
+        path, content = stored.file(cls._record), stored.json(cls._record)
+        try:
+            named = content.get("class", cls.__name__)
+            if not _is_called(cls, named):
+                raise CheckpointError(
+                    f"{path} holds a {named}, not a {class_name(cls)}. Open it with from_pretrained of that class."
+                )
+            return cls._read_part(Reader(stored, content, base=base), content)
+        except UnknownClassError as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from error
+        except MALFORMED as error:
+            raise CheckpointError(
+                f"{path} is no {cls.__name__} that this version of ensemw2s can read ({error}). Save it again, with "
+                f"this version."
+            ) from error
 
     def _card_lines(self) -> Iterator[str]:
         """What a model card says of what was learned, as Markdown."""
@@ -213,3 +268,11 @@ def _module_of(kind: type) -> str:
     """Where a class is imported from."""
     root = kind.__module__.partition(".")[0]
     return root if root == "ensemw2s" else kind.__module__
+
+
+def _is_called(kind: type, name: str) -> bool:
+    """Whether a file means this class; one of a script is found again in the module that it has moved to."""
+    if name in (class_name(kind), kind.__name__):  # without its module it was saved by an earlier version
+        return True
+    moved = "__main__." in (name[:9], class_name(kind)[:9])
+    return moved and name.rpartition(".")[2] == kind.__name__

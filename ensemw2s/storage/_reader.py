@@ -1,4 +1,4 @@
-"""Objects from the files of `LearnerWriter`."""
+"""Objects from the files of `Writer`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ensemw2s.storage._registry import Registered, find_stored
 from ensemw2s.storage._skops import read_scikit_learn
 from ensemw2s.storage._values import decode
 
-__all__ = ["BASE_PARAMETERS", "LearnerReader"]
+__all__ = ["BASE_PARAMETERS", "Reader"]
 
 # Parameters that say which base a learner starts from; they are replaced where a base is included in what is saved.
 BASE_PARAMETERS = ("model", "revision", "gguf_file")
 
 
-class LearnerReader:
+class Reader:
     """Reads an object with all that it holds.
 
     Parameters
@@ -31,7 +31,7 @@ class LearnerReader:
     stored : StoredFolder
         Of the whole, verified.
     shared : dict
-        From `LearnerWriter.shared`.
+        From `Writer.shared`.
     base : str or dict of str to str, optional
         Folder or hub id to use in place of the base that was referred to; by the latter where there are several.
 
@@ -56,23 +56,23 @@ class LearnerReader:
         self.tokenizers: dict[int, Any] = {}
         self.checked: set[int] = set()
 
-    def within(self, place: str, *, base: Any = None) -> LearnerReader:
-        """A reader of a folder of this one that was written by `LearnerWriter.within`."""
+    def within(self, place: str, *, base: Any = None) -> Reader:
+        """A reader of a folder of this one that was written by `Writer.within`."""
         inner = copy.copy(self)
         inner.stored = self.stored.part(place) if self._has(place) else _nothing(self.stored, place)
         inner.other_base = self.other_base if base is None else base
         return inner
 
     def decode(self, encoded: Any) -> Any:
-        """A value from the JSON of `LearnerWriter.encode`."""
+        """A value from the JSON of `Writer.encode`."""
         return decode(encoded, self._special)
 
     def decode_all(self, encoded: Mapping[str, Any]) -> dict[str, Any]:
-        """Values by their names, of `LearnerWriter.encode_all`."""
+        """Values by their names, of `Writer.encode_all`."""
         return {name: self.decode(value) for name, value in encoded.items()}
 
     def member(self, record: dict[str, Any], place: str) -> Any:
-        """A fitted member from its record, of `LearnerWriter.member`, and the folder `place`."""
+        """A fitted member from its record, of `Writer.member`, and the folder `place`."""
         encoded = record["learner"]
         if list(encoded) == ["$learner"]:
             return find_stored("$learner", encoded["$learner"])._read_member(self, record, place)

@@ -64,7 +64,7 @@ class Registered:
         restore_attributes(self, state)
 
     def _encoded(self, writer: Any, name: str) -> dict[str, Any]:
-        """This object as JSON; `writer`, a `LearnerWriter`, encodes what it holds."""
+        """This object as JSON; `writer`, a `Writer`, encodes what it holds."""
         require_known(self, f"{writer.owner}{name}")
         parameters, state = self.get_params(deep=False), self._saved_state()  # type: ignore[attr-defined]
         return {
@@ -77,7 +77,7 @@ class Registered:
 
     @classmethod
     def _decoded(cls, reader: Any, content: dict[str, Any]) -> Any:
-        """The object from the JSON of `_encoded`; `reader` is a `LearnerReader`."""
+        """The object from the JSON of `_encoded`; `reader` is a `Reader`."""
         made = cls(**reader.decode_all(content["parameters"]))
         made._restore_state(reader.decode_all(content["state"]))
         return made

@@ -2,19 +2,69 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 from sklearn.base import clone
 
 from ensemw2s.storage._manifest import StoredFolder
-from ensemw2s.storage._pretrained_mixin import Checkpointed
+from ensemw2s.storage._pretrained import Pretrained
+from ensemw2s.storage._reader import Reader
 from ensemw2s.storage._registry import Registered
 from ensemw2s.storage._skops import check_scikit_learn, check_skops, read_scikit_learn, write_scikit_learn
+from ensemw2s.storage._temporary import temporary_folder
+from ensemw2s.storage._writer import Writer
 
-__all__ = ["check_can_be_written", "read_state", "write_state"]
+__all__ = ["Checkpointed", "check_can_be_written", "read_state", "write_state"]
 
-_SKOPS = "estimator.skops"
+_SKOPS, _BY_SKOPS = "estimator.skops", "by skops"
+
+
+class Checkpointed(Pretrained):
+    """One that a checkpoint keeps without its parameters, which are known there; others are kept by skops."""
+
+    def _check_can_be_written(self, name: str) -> None:
+        """Raise a TypeError before training where `_write_state` would raise it afterwards."""
+        # A token learner holds before its training what it holds after it, such as its tokenizer.
+        if hasattr(self, "initialize") and hasattr(self, "token_logits"):
+            with temporary_folder("estimator") as folder:
+                clone(self).initialize()._write_learned(Path(folder), name)
+
+    def _write_state(self, folder: Path, name: str) -> dict[str, Any]:
+        """Write what training made of it into an empty folder, and return its record; `name` is said in an error."""
+        try:
+            return self._write_learned(folder, name)
+        except TypeError as error:  # an attribute that only training has shown
+            unwritten = error
+        shutil.rmtree(folder)
+        folder.mkdir()
+        try:
+            check_skops(self, name)
+            write_scikit_learn(self, folder / _SKOPS, name, like=clone(self))
+        except TypeError:
+            raise unwritten from None
+        return {_BY_SKOPS: True}
+
+    def _write_learned(self, folder: Path, name: str) -> dict[str, Any]:
+        """Write what was learned, without the parameters but those that hold fitted estimators; return its record."""
+        writer = Writer(folder, include_base=False, include_functions=True, owner=f"{name}.")
+        fitted = {key: value for key, value in self._kept_parameters().items() if _holds_fitted(value)}
+        return {
+            "parameters": writer.encode_all(fitted),  # as a Pipeline's steps do
+            "state": writer.encode_all(self._saved_state()),
+            **writer.shared(),
+        }
+
+    def _read_state(self, record: dict[str, Any], stored: StoredFolder, place: str) -> Any:
+        """The fitted estimator of `_write_state`, which this one becomes, from the folder `place`."""
+        if record.get(_BY_SKOPS):
+            return read_scikit_learn(stored, f"{place}/{_SKOPS}", like=self)
+        reader = Reader(Reader(stored, record).within(place).stored, record)
+        for key, value in reader.decode_all(record["parameters"]).items():
+            setattr(self, key, value)
+        self._restore_state(reader.decode_all(record["state"]))
+        return self
 
 
 def check_can_be_written(estimator: Any, name: str) -> None:
@@ -76,3 +126,14 @@ def read_state(estimator: Any, record: dict[str, Any], stored: StoredFolder, nam
     if isinstance(estimator, Checkpointed):
         return estimator._read_state(record, stored, name)
     return read_scikit_learn(stored, f"{name}/{_SKOPS}", like=estimator)
+
+
+def _holds_fitted(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_holds_fitted, value))
+    if isinstance(value, dict):
+        return any(map(_holds_fitted, value.values()))
+    if not hasattr(value, "get_params") or isinstance(value, type):
+        return False
+    has_learned = any(name.endswith("_") and not name.startswith("_") for name in vars(value))
+    return has_learned or any(map(_holds_fitted, value.get_params(deep=False).values()))

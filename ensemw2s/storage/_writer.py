@@ -18,10 +18,10 @@ from ensemw2s.storage._registry import Registered, class_name, require_known
 from ensemw2s.storage._skops import write_scikit_learn
 from ensemw2s.storage._values import encode
 
-__all__ = ["LearnerWriter"]
+__all__ = ["Writer"]
 
 
-class LearnerWriter:
+class Writer:
     """Writes an object with all that it holds: the members of an ensemble, or all parts of a pipeline.
 
     Parameters
@@ -60,7 +60,7 @@ class LearnerWriter:
         self.tokenizers: list[tuple[Any, str]] = []
         self._numbers = count()  # of files that no parameter names
 
-    def within(self, place: str, owner: str) -> LearnerWriter:
+    def within(self, place: str, owner: str) -> Writer:
         """A writer into a folder of this one, which shares bases and tokenizers."""
         inner = copy.copy(self)
         inner.folder, inner.owner, inner._numbers = self.folder / place, f"{self.owner}{owner}.", count()
