@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -268,8 +269,8 @@ class W2SReport:
                 [title, strip(low, accuracy, high, chance), f"{accuracy:.3f}", f"{low:.3f} to {high:.3f}",
                  *("–" if np.isnan(row[name]) else f"{row[name]:.3f}" for name in frame.columns[3:])]
             )  # fmt: skip
-        names = {"token_error": "token error", "pgr": "PGR"}
-        numbers = ["accuracy", f"{self.confidence_level:.0%} interval", *(names[name] for name in frame.columns[3:])]
+        measures = [_MEASURES[name].title for name in frame.columns[3:]]
+        numbers = ["accuracy", f"{self.confidence_level:.0%} interval", *measures]
         columns = ["model", "0 to 1" if chance is None else "0 to 1, chance dashed", *numbers]
         return panel("W2SReport", table(columns, rows, numeric=numbers), lines(self._remarks()))
 
@@ -280,8 +281,7 @@ class W2SReport:
             "accuracy": float(correct.mean()),
             "low": low,
             "high": high,
-            "token_error": self.token_errors.get(name, float("nan")),
-            "pgr": self.performance_gap_recovered(name)[0] if name in ("baseline", "student") else float("nan"),
+            **{column: measure.value(self, name, correct) for column, measure in _MEASURES.items()},
         }
 
     def _title(self, name: str) -> str:
@@ -309,6 +309,25 @@ class W2SReport:
             ended = f"; boosting ended with {self.stop_reason!r}" if self.stop_reason else ""
             remarks.append(f"votes: {votes}{ended}.")
         return remarks
+
+
+class _Measure(NamedTuple):
+    """A column of the table behind the accuracy and its interval."""
+
+    title: str
+    value: Callable[[W2SReport, str, np.ndarray], float]
+    """Of a report, the name of a model, "" for a part of the ensemble, and what each item earns it; nan for none."""
+
+
+_MEASURES = {
+    "token_error": _Measure("token error", lambda report, name, _: report.token_errors.get(name, float("nan"))),
+    "pgr": _Measure(
+        "PGR",
+        lambda report, name, _: (
+            report.performance_gap_recovered(name)[0] if name in ("baseline", "student") else float("nan")
+        ),
+    ),
+}
 
 
 def _check_credit(name: str, row: Any, n: int, first: str) -> np.ndarray:
