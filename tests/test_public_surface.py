@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
 from collections.abc import Iterator
@@ -205,3 +206,30 @@ def test_documentation_and_examples_use_public_names_only(path):
     for names in re.findall(r"from ensemw2s import (\([^)]*\)|[^\n]*)", text):
         used += re.findall(r"\w+", names.split("#")[0])
     assert set(used) <= {*ensemw2s.__all__, "paper"}
+
+
+# Option of a class or function -> the table in which each name stands for what it does.
+TABLES = {
+    ("TokenAdaBoostGenerator", "combine"): "mixture._mixing.COMBINATIONS",
+    ("TokenAdaBoostGenerator", "pick"): "ensemble._token_problem.PICKS",
+    ("TokenAdaBoostGenerator", "prior"): "ensemble._token_problem.PRIORS",
+    ("TokenAdaBoostGenerator", "sampling"): "boosting.SAMPLINGS",
+    ("TokenAdaBoostGenerator", "unit"): "ensemble._units.UNITS",
+    ("FineTunedGenerator", "choose"): "mixture._token_mixture.CHOOSINGS",
+    ("FineTunedGenerator", "normalize"): "mixture._scoring.NORMALIZATIONS",
+    ("LLMAdaBoostClassifier", "sampling"): "ensemble._row_problem.ROW_SAMPLINGS",
+    ("LLMAdaBoostClassifier", "voting"): "ensemble._votes.VOTINGS",
+    ("HFClassifier", "head"): "learners._heads.HEADS",
+    ("Workload", "task"): "costs._workload._TASKS",
+    ("draw_tokens", "sampling"): "boosting.SAMPLINGS",
+    ("run_sweep", "splits"): "experiments._spec.SPLITS",
+    ("run_sweep", "student_rounds"): "experiments._spec.STUDENT_ROUNDS",
+}
+
+
+@pytest.mark.parametrize(("where", "option"), TABLES)
+def test_documentation_of_an_option_names_what_its_table_holds(where, option):
+    module, _, name = TABLES[where, option].rpartition(".")
+    table = getattr(importlib.import_module(f"ensemw2s.{module}"), name)
+    [named] = re.findall(rf"^\s+{option} : [^{{\n]*\{{(.*)\}}", getattr(ensemw2s, where).__doc__, re.MULTILINE)
+    assert named == ", ".join(f'"{key}"' for key in table)

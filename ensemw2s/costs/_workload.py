@@ -164,8 +164,8 @@ class Workload:
         Rounds of boosting, T.
     n_folds : int, default=5
         Folds of the difficulty rating, K; 0 without one.
-    sampling : {"binary", "count", "weight"}, default="binary"
-        Draws leave some answers without a token; an epoch skips them.
+    sampling : str, default="binary"
+        That of `TokenAdaBoostGenerator`. Draws leave some answers without a token; an epoch skips them.
     unit : {"token", "option"}, default="token"
         Whether a round's errors are those of answer tokens or of chosen options; other units cost as tokens do.
     oracle : bool, default=True

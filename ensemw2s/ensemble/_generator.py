@@ -223,8 +223,8 @@ class BaseTokenGenerator(BaseEnsemble):
             Questions.
         y : sequence of str, optional
             Answers; those of the `QADataset` if None.
-        normalize : {"sum", "token", "char"}, default="sum"
-            What the sum over tokens is divided by.
+        normalize : str, default="sum"
+            What the sum over tokens is divided by, see `FineTunedGenerator`.
 
         Returns
         -------

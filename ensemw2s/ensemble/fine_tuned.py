@@ -28,7 +28,8 @@ class FineTunedGenerator(BaseTokenGenerator):
         How an option is chosen: by its own likelihood, or by the likelihood of its tokens under the steps of the
         greedy answer.
     normalize : {"sum", "token", "char"}, default="sum"
-        What an option's negative log-likelihood is divided by.
+        What an option's negative log-likelihood is divided by: nothing, the number of its tokens (end of answer
+        included), or of its characters.
     backend : str, default="auto"
         What mixes and draws, see `get_backend`; checked before anything is trained.
     on_bad_row : {"raise", "skip"}, default="raise"

@@ -84,10 +84,10 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         Boost. False is bagging, the control with the same learners, seeds and number of rounds: :math:`D_t` stays
         :math:`D_1`, every member is kept with vote 1, however large its error, and `learning_rate`, `prior` and
         `on_failure` decide nothing. What differs between members is the draw and their seed. Round 1 is boosting's.
-    choose : {"likelihood", "match"}, default="likelihood"
+    choose : str, default="likelihood"
         How an option is chosen, see `FineTunedGenerator`.
-    normalize : {"sum", "token", "char"}, default="sum"
-        What an option's negative log-likelihood is divided by.
+    normalize : str, default="sum"
+        What an option's negative log-likelihood is divided by, see `FineTunedGenerator`.
     on_failure : {"raise", "keep"}, default="raise"
         What to do when the first round is no better than the prior: raise, or keep that learner and warn.
     backend : str, default="auto"

@@ -36,8 +36,8 @@ class MixtureConfig(PreTrainedConfig):
     ----------
     vocab_size : int
         Width of the logits.
-    combine : {"probabilities", "logits"}
-        What is averaged.
+    combine : str
+        What is averaged, see `TokenAdaBoostGenerator`.
     use_cache : bool, default=True
         Whether a pass returns a cache where its ``use_cache`` is None.
     max_position_embeddings : int, optional
@@ -158,8 +158,8 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
             Fitted, with one tokenizer.
         votes : array-like of shape (T,)
             Votes >= 0.
-        combine : {"probabilities", "logits"}, default="probabilities"
-            What is averaged.
+        combine : str, default="probabilities"
+            What is averaged, see `TokenAdaBoostGenerator`.
         backend : str, default="auto"
             What mixes and draws at each step of `generate`: "auto" takes Triton's kernels on a GPU where Triton is
             installed, else torch; a backend asked for by name is used or refused.
