@@ -46,7 +46,7 @@ def name_of(value: Any) -> str:
 
 def module_of(value: Any) -> Any:
     """The module of a class or function, or where it stood before it moved; None without one."""
-    module = getattr(value, "__module__", None)
+    module: Any = getattr(value, "__module__", None)
     return _STOOD_IN.get(module, module)
 
 

@@ -17,7 +17,7 @@ from tiny_models import TEMPLATE, fit, tiny_learner, tiny_llama, tiny_qwen2, unt
 
 from ensemw2s import CheckpointError, HFCausalLM, MixtureForCausalLM, byte_tokenizer
 from ensemw2s._adapters.config import ADAPTERS
-from ensemw2s._adapters.module_patterns import complaint_about_pattern
+from ensemw2s._adapters.module_patterns import pattern_fault
 from ensemw2s._adapters.peft_settings import _FIELDS
 from ensemw2s.mixture._groups import group_members
 
@@ -310,7 +310,7 @@ def test_every_kind_of_adapter_that_is_read_has_all_its_settings_checked():
     ],
 )  # fmt: skip
 def test_expressions_are_read_where_they_are_soon_done_with(pattern, accepted):
-    assert (complaint_about_pattern(pattern) == "") is accepted
+    assert (pattern_fault(pattern) == "") is accepted
 
 
 def test_what_is_exported_is_opened_by_pefts_auto_class(tmp_path):

@@ -378,7 +378,7 @@ def elsewhere(kind, folder):
 @pytest.mark.skipif(torch.cuda.device_count() > 5, reason="the device is here")
 @pytest.mark.parametrize("kind", ["tokens-lora", "tuned-full-base", "classes-lora"])
 def test_what_another_machine_has_saved_is_put_on_what_is_here_and_says_so_once(kind, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(_placement, "_TOLD", set())
+    monkeypatch.setattr(_placement, "_WARNED", set())
     folder = elsewhere(kind, tmp_path / "there")
     assert sayings(open_ensemble(kind, folder)) == sayings(fitted(kind))
     open_ensemble(kind, folder)

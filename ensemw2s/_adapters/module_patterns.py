@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-__all__ = ["complaint_about_pattern", "is_plain_name"]
+__all__ = ["pattern_fault", "is_plain_name"]
 
 _LONGEST = 1000  # characters
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,255}")
@@ -19,7 +19,7 @@ def is_plain_name(name: Any) -> bool:
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
-def complaint_about_pattern(pattern: Any) -> str:
+def pattern_fault(pattern: Any) -> str:
     """What is wrong with a regular expression for names of modules; "" if nothing is.
 
     `re` tries one way after another to match a name: their number must be small. So nothing that has choices may be

@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from ensemw2s._adapters.config import ADAPTERS, spelling_of
-from ensemw2s._adapters.module_patterns import complaint_about_pattern, is_plain_name
+from ensemw2s._adapters.module_patterns import is_plain_name, pattern_fault
 from ensemw2s._validation import shorten
 from ensemw2s.storage import decode, encode
 
@@ -68,15 +68,15 @@ def build_peft_config(settings: Any) -> Any:
         if field.init
     }
     for name, value in settings.items():
-        complaint = _complaint(name, value, defaults)
-        if complaint:
-            raise ValueError(f"peft_config.{shorten(name)} {complaint}. Got {shorten(value)} in the file.")
+        fault = _fault(name, value, defaults)
+        if fault:
+            raise ValueError(f"peft_config.{shorten(name)} {fault}. Got {shorten(value)} in the file.")
     known = {name: value for name, value in settings.items() if name in defaults}
     # A module that PEFT would import when somebody opens with it what is saved here.
     return kind(**{**known, "auto_mapping": None})
 
 
-def _complaint(name: Any, value: Any, defaults: dict[str, Any]) -> str:
+def _fault(name: Any, value: Any, defaults: dict[str, Any]) -> str:
     """What is wrong with a setting; "" if nothing is."""
     if value is None or value is False or (isinstance(value, dict | list | tuple | set) and not value):
         return ""
@@ -161,7 +161,7 @@ def _names(value: Any) -> str:
 
 
 def _names_or_pattern(value: Any) -> str:
-    return complaint_about_pattern(value) if isinstance(value, str) else _names(value)
+    return pattern_fault(value) if isinstance(value, str) else _names(value)
 
 
 def _by_pattern(value: Any, check: Callable[[Any], str]) -> str:
@@ -169,9 +169,9 @@ def _by_pattern(value: Any, check: Callable[[Any], str]) -> str:
         return f"must give numbers to names of modules, at most {_MOST_PATTERNS:,}"
     for pattern, number in value.items():
         # As PEFT compares it.
-        complaint = complaint_about_pattern(pattern) or complaint_about_pattern(rf"(.*\.)?({pattern})$")
-        if complaint and not is_plain_name(pattern):
-            return f"has a pattern that {complaint}"
+        fault = pattern_fault(pattern) or pattern_fault(rf"(.*\.)?({pattern})$")
+        if fault and not is_plain_name(pattern):
+            return f"has a pattern that {fault}"
         flags = isinstance(number, list) and len(number) <= _LARGEST_RANK and not any(map(_flag, number))  # of AdaLoRA
         if not flags and check(number):
             return f"has a number that {check(number)}"

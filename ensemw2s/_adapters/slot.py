@@ -82,7 +82,7 @@ class SlotOwner(Protocol):
     family: Any
 
 
-_TOLD: WeakSet[SlotOwner] = WeakSet()  # those of which it has been said
+_WARNED: WeakSet[SlotOwner] = WeakSet()  # those of which it has been said
 
 
 def say_why_apart(hosts: Iterable[SlotOwner]) -> None:
@@ -97,9 +97,9 @@ def say_why_apart(hosts: Iterable[SlotOwner]) -> None:
 def _say_of_family(hosts: Sequence[SlotOwner]) -> None:
     first = hosts[0]
     differences = [reason for host in hosts[1:] if (reason := first.slot.difference(host.slot))]
-    if not differences or all(host in _TOLD for host in hosts):
+    if not differences or all(host in _WARNED for host in hosts):
         return
-    _TOLD.update(hosts)
+    _WARNED.update(hosts)
     logger.warning(
         "Members of one base run as %d batches, not as one, since their adapters differ: %s.",
         len(hosts),

@@ -45,7 +45,7 @@ class _Header:
     def check(self) -> None:
         if self._file.read(4) != b"GGUF":
             raise ValueError("it does not begin with GGUF")
-        version, n_tensors, n_values = self._read("<IQQ")
+        version, n_tensors, n_values = self._read_numbers("<IQQ")
         if version not in (2, 3):
             raise ValueError(f"it has version {version}")
         self._require(n_values * 13 + n_tensors * 33)  # the least that they take
@@ -53,20 +53,20 @@ class _Header:
             raise ValueError("it holds no weights")
         for _ in range(n_values):
             name = self._read_text()
-            (kind,) = self._read("<I")
+            (kind,) = self._read_numbers("<I")
             if name.endswith(b".block_count") and kind in _INTEGERS:
-                (n_blocks,) = self._read(_INTEGERS[kind])
+                (n_blocks,) = self._read_numbers(_INTEGERS[kind])
                 if n_blocks > n_tensors:
                     raise ValueError(f"it says that {n_tensors:,} tensors make {n_blocks:,} layers")
             else:
                 self._skip_value(kind)
         for _ in range(n_tensors):
             self._skip_text()
-            (n_dimensions,) = self._read("<I")
+            (n_dimensions,) = self._read_numbers("<I")
             if n_dimensions > _MOST_DIMENSIONS:
                 raise ValueError(f"a tensor of it has {n_dimensions} dimensions")
             self._skip(n_dimensions * 8 + 4)
-            (offset,) = self._read("<Q")
+            (offset,) = self._read_numbers("<Q")
             if offset > self._size:
                 raise ValueError("a tensor of it lies behind its end")
 
@@ -76,7 +76,7 @@ class _Header:
         elif kind == _TEXT:
             self._skip_text()
         elif kind == _ARRAY and depth == 0:
-            inner, length = self._read("<IQ")
+            inner, length = self._read_numbers("<IQ")
             if inner in _SIZES:
                 self._skip(length * _SIZES[inner])
                 return
@@ -87,14 +87,14 @@ class _Header:
             raise ValueError(f"a value of it is of the unknown type {kind}")
 
     def _read_text(self) -> bytes:
-        (length,) = self._read("<Q")
+        (length,) = self._read_numbers("<Q")
         self._require(length)
         return self._file.read(length)
 
     def _skip_text(self) -> None:
-        self._skip(*self._read("<Q"))
+        self._skip(*self._read_numbers("<Q"))
 
-    def _read(self, form: str) -> tuple[int, ...]:
+    def _read_numbers(self, form: str) -> tuple[int, ...]:
         return struct.unpack(form, self._file.read(struct.calcsize(form)))
 
     def _skip(self, n_bytes: int) -> None:

@@ -53,6 +53,7 @@ def commit_folder(path: str | os.PathLike[str], *, kind: str) -> Iterator[Path]:
             yield beside
             write_manifest(beside, kind=kind)
             mode = stat.S_IMODE((beside / MANIFEST).stat().st_mode)
+            # From the leaves up: a crash must not leave a folder whose entries are on the disk and their contents not.
             for folder, _, names in os.walk(beside, topdown=False):
                 for name in names:
                     os.chmod(os.path.join(folder, name), mode)  # safetensors lets nobody but the owner read its files

@@ -166,6 +166,7 @@ class Journal:
             with commit_folder(path, kind="checkpoint") as beside:
                 write_json(beside / "settings.json", {"settings": given, "drawn": drawn})
                 write_arrays(beside / "rows.safetensors", dict(rows))
+        # Read back even where it was written a moment ago: what is compared below is what the next call will compare.
         stored = open_folder(path, kind="checkpoint")
         content, known = stored.json("settings.json"), stored.arrays("rows.safetensors")
         different = [*_differences(content["settings"], given, ""), *_different_rows(known, rows)]
@@ -204,7 +205,7 @@ class Journal:
         self.require_writable()
         with self._steps.commit(name, self._previous) as folder:
             yield folder
-        self._previous = hash_file(self.folder / name / MANIFEST)
+        self._previous = hash_file(self.folder / name / MANIFEST)  # all of the step's hashes are in it
 
     def independent(self, name: str) -> Steps:
         """A folder for steps that follow the last one, but not each other."""

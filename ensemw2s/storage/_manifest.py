@@ -195,6 +195,7 @@ def open_folder(path: str | os.PathLike[str], *, kind: str | None, links_into: P
     if kind not in (None, body["kind"]):
         raise CheckpointError(f"{folder} holds a {body['kind']}, not a {kind}; open it with {body['kind']}.")
     files = body["files"]
+    # Names first: none of them leads out of the folder. Then sizes: nothing is hashed that is larger than it says.
     for name in files:
         fault = _fault_of_name(name)
         if fault or name in _UNLISTED:

@@ -19,7 +19,7 @@ logger = logging.getLogger("ensemw2s")
 _OF_TORCH = {"eager", "sdpa", "flex_attention"}
 _FLASH = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
 
-_TOLD: set[str] = set()  # what has been said
+_WARNED: set[str] = set()  # what has been said
 
 
 class PlacementError(ValueError):
@@ -43,6 +43,8 @@ class Placement:
 
 
 _NOTHING = Placement()
+# Of the context, not an argument: `from_pretrained` reaches a model by way of every class that holds one, and two
+# threads may read at a time.
 _CURRENT: ContextVar[Placement] = ContextVar("placement", default=_NOTHING)
 
 
@@ -80,7 +82,7 @@ def device_here(saved: str | None) -> str | None:
         return asked
     if _is_there(saved):
         return saved
-    _say(
+    _warn_once(
         f"The device {saved!r} of a saved model is not here: it is put on the best one that is. Pass device= to choose."
     )
     return None
@@ -110,7 +112,7 @@ def set_attention(model: Any, saved: Any) -> None:
                 f"attn_implementation must be an attention that can be had here, such as 'sdpa' or 'eager'. Got "
                 f"{asked!r} instead ({error})."
             ) from error
-        _say(
+        _warn_once(
             f"The attention {saved!r} of a saved model cannot be had here: {before!r} takes its place, equal up to "
             f"rounding. Pass attn_implementation= to choose."
         )
@@ -136,7 +138,7 @@ def _is_there(device: str) -> bool:
     return torch.device(device).type != "meta"
 
 
-def _say(message: str) -> None:
-    if message not in _TOLD:
-        _TOLD.add(message)
+def _warn_once(message: str) -> None:
+    if message not in _WARNED:
+        _WARNED.add(message)
         logger.warning("%s", message)

@@ -54,7 +54,7 @@ def write_scikit_learn(estimator: Any, path: Path, name: str, *, like: Any = Non
     content = _dump(skops, estimator, name)
     foreign = _foreign(skops.get_untrusted_types(data=content), _own_types(skops, like, name))
     if foreign:
-        raise TypeError(f"{name} cannot be saved: a {type(estimator).__name__} {_complaint(foreign, estimator)}")
+        raise TypeError(f"{name} cannot be saved: a {type(estimator).__name__} {_reason(foreign, estimator)}")
     with writing(path):
         path.write_bytes(content)
 
@@ -129,7 +129,7 @@ def _dump(skops: Any, estimator: Any, name: str) -> bytes:
         raise _unreadable(estimator, name, error) from error
 
 
-def _complaint(foreign: list[str], estimator: Any) -> str:
+def _reason(foreign: list[str], estimator: Any) -> str:
     if any(kind.startswith("sklearn.") and "tree" in kind.lower() for kind in foreign):
         return (
             f"holds trees ({', '.join(foreign)}), which are not read from a folder: a forged one could crash the "
