@@ -54,6 +54,7 @@ class ActivatedStack:
             return torch.stack([logits for logits, _ in steps]), steps[0][1]
         if alike is not None:
             prompts, begin = alike
+            # Before the cue all members are the base: one reading of the prompts, (B, begin), serves all of them.
             n_rows, n_members = len(input_ids), len(self._members)
             with self._host.held() as model:
                 rows = self._host.prompts.read(model, prompts, width=begin, keep=False).cache()

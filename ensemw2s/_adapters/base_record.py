@@ -60,6 +60,7 @@ class BaseRecord:
 
     def difference(self, later: BaseRecord) -> str | None:
         """What a model has become other in, in words; None if in nothing."""
+        # In this order: another module explains other weights, and is what the message should name.
         parts = [
             ("module", self.modules, later.modules),
             ("weights", self.tensors, later.tensors),
@@ -112,6 +113,8 @@ class SharedBase:
         now = BaseRecord.of(model)
         changed = self._record.difference(now)
         if changed is not None:
+            # `model` has modules of its own: what it lacks or adds is refused, but leaves the base whole. Only other
+            # numbers in the tensors that it shares spoil the base for the other hosts.
             self.is_changed = any(now.tensors.get(name, same) != same for name, same in self._record.tensors.items())
             raise self.refusal(changed, peft_config)
 
@@ -156,6 +159,7 @@ def lasting_buffers(module: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """Names and buffers of a module itself, but for those that a forward pass sets by the length of its rows."""
     kinds = getattr(module, "rope_type", None)
     kinds = list(kinds.values()) if isinstance(kinds, dict) else [kinds]
+    # Dynamic and LongRoPE scaling: a longer row writes other frequencies, and nothing is wrong with the base.
     follows = any(isinstance(kind, str) and ("dynamic" in kind or kind == "longrope") for kind in kinds)
     for name, buffer in module._buffers.items():
         if buffer is not None and not (follows and name.endswith("inv_freq") and "original" not in name):
@@ -167,6 +171,7 @@ def _without_adapters(module: Any, name: str) -> Iterator[tuple[str, Any]]:
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper
 
+    # PEFT's wrappers stand in the layer's place; the walk goes on with the layer, under the name that it had.
     if isinstance(module, BaseTunerLayer):
         module = module.get_base_layer()
     elif isinstance(module, AuxiliaryTrainingWrapper):
@@ -187,4 +192,5 @@ def _digest(tensor: torch.Tensor) -> str:
     what = f"{tensor.dtype} {tuple(tensor.shape)}"
     if part.is_meta:
         return what
+    # xxh3 finds accidents, at the speed of memory; it is no defence against someone who forges weights.
     return f"{what} {xxh3_128_hexdigest(part.cpu().contiguous().flatten().view(torch.uint8).numpy())}"

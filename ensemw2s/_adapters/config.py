@@ -10,7 +10,7 @@ from ensemw2s._validation import shorten
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-__all__ = ["ADAPTERS", "ORIGIN", "AdapterMisfitError", "check_adapter_config", "settings_of", "spelling_of"]
+__all__ = ["ADAPTERS", "ORIGIN", "AdapterMisfitError", "check_adapter_config", "config_key", "settings_of"]
 
 # Kinds of adapters that are numbers beside layers. PEFT has others that load a model or a tokenizer which the
 # configuration names (SHADOW, CPT, XLORA), or that replace weights of the base (OSF).
@@ -34,7 +34,7 @@ class AdapterMisfitError(ValueError):
     """PEFT cannot put adapters of a configuration on a base."""
 
 
-def spelling_of(config: PeftConfig) -> str:
+def config_key(config: PeftConfig) -> str:
     """All that a configuration says but where it comes from; equal for equal ones."""
     return repr(settings_of(config, ORIGIN))
 
@@ -42,10 +42,10 @@ def spelling_of(config: PeftConfig) -> str:
 def settings_of(config: PeftConfig, without: Set[str]) -> dict[str, str]:
     """The kind of a configuration and its settings but some, as texts."""
     values = {name: value for name, value in vars(config).items() if name not in without}
-    return {"kind": type(config).__name__, **{name: _text(values[name]) for name in sorted(values)}}
+    return {"kind": type(config).__name__, **{name: _canonical(values[name]) for name in sorted(values)}}
 
 
-def _text(value: Any) -> str:
+def _canonical(value: Any) -> str:
     if isinstance(value, set):  # its order differs from set to set
         value = sorted(value)
     return repr(value) if value not in ([], {}) else repr(None)

@@ -50,6 +50,7 @@ class HeadHost(AdapterHost):
     def _complete(self, peft_config: PeftConfig, model: Any) -> PeftConfig:
         config = super()._complete(peft_config, model)
         saved = {*(getattr(config, "modules_to_save", None) or ()), *self._untrained}
+        # With `modules_to_save` PEFT gives each adapter its own copy of the head, trains it, swaps it and saves it.
         if self._untrained:
             config.modules_to_save = sorted(saved)
         if getattr(config, "target_modules", None) == "all-linear" and not isinstance(config.exclude_modules, str):
@@ -92,6 +93,8 @@ def load_with_head(
         without_pickles(model),
     ):  # fmt: skip
         refuse_adapter(folder)
+        # A head of another size is drawn anew; that nothing but the head differs in shape is checked in
+        # `_resized_head`.
         loaded, info = AutoModelForSequenceClassification.from_pretrained(
             folder.path, num_labels=n_classes, dtype=getattr(torch, dtype), revision=revision, trust_remote_code=False,
             use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True,
@@ -154,6 +157,8 @@ def untrained_modules(model: Any, missing: Sequence[str]) -> list[str]:
     found = set()
     for name in missing:
         module = name.rpartition(".")[0]
+        # Upwards as long as the whole parent is missing: one "classifier", not its three layers. A name is enough for
+        # PEFT's modules_to_save, and a parent is drawn with whatever it holds.
         while is_untrained(module.rpartition(".")[0]):
             module = module.rpartition(".")[0]
         if is_untrained(module):  # not so where a checkpoint lacks a bias alone
@@ -181,5 +186,6 @@ def reinitialize(model: Any, modules: Sequence[str], seed: int) -> None:
             module = base.get_submodule(name)
             if isinstance(module, ModulesToSaveWrapper):
                 module = module.modules_to_save["default"]
+            # The architecture's initialiser for one module; `init_weights()` would go over the whole model.
             for part in module.modules():
                 base._init_weights(part)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s._adapters.base_record import SharedBase, base_modules, lasting_buffers
-from ensemw2s._adapters.config import AdapterMisfitError, check_adapter_config, spelling_of
+from ensemw2s._adapters.config import AdapterMisfitError, check_adapter_config, config_key
 from ensemw2s._adapters.slot import AdapterSlot
 from ensemw2s._launch.locks import ThreadLock
 from ensemw2s._launch.rng import isolated_rng
@@ -72,17 +72,20 @@ class AdapterHost:
         # A child that is forked meanwhile has a base with half an adapter on it: it loads another.
         self._lock = ThreadLock(partial(setattr, self.family, "is_changed", True))
         self._config = self._complete(peft_config, model)
+        # Of this first adapter only names and shapes matter: each training begins with one of its own, see `reset`.
         self._wrap(model, 0, self._config)
         self.family.check(self.model, peft_config)  # before anything is trained
         self.slot = AdapterSlot.of(self.model)
         resolved = copy.deepcopy(self.model.peft_config["default"])
-        # Configurations with this slot, by their spelling: to train with, and, with PEFT's choices made, to be saved.
-        self._configs = {spelling_of(peft_config): (self._config, resolved)}
+        # Configurations with this slot, by `config_key`: to train with, and, with PEFT's choices made, to be saved.
+        self._configs = {config_key(peft_config): (self._config, resolved)}
         self._resolved = resolved
 
     def beside(self, peft_config: PeftConfig) -> AdapterHost:
         """Another host of this base, for adapters of another configuration; both share the base's weights."""
         with self._lock:
+            # deepcopy's memo: each tensor stands for itself. So the modules are copied and the weights are shared, and
+            # the adapter that is deleted below is taken off the copy alone.
             shared = {id(tensor): tensor for tensor in (*self.model.parameters(), *self.model.buffers())}
             model = copy.deepcopy(self.model, shared)
         model.delete_adapter("default")
@@ -119,15 +122,18 @@ class AdapterHost:
             # PEFT reads an attribute that transformers has renamed; nothing a user could do.
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
             try:
+                # PEFT writes what it resolves, such as the names behind "all-linear", into the configuration: a copy,
+                # since the next wrapping must begin with what was asked for.
                 self.model: PeftModel = get_peft_model(base, copy.deepcopy(config)).eval()
             except (RuntimeError, *MALFORMED) as error:
                 raise AdapterMisfitError(f"peft_config does not fit the base: {error}") from error
         self.model.set_adapter("default")  # trainable even if the configuration was loaded for inference
-        self._slots = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        # PEFT has frozen the base: what can still be trained is exactly what a member has of its own.
+        self._adapter_parameters = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
 
     def reset(self, seed: int, peft_config: PeftConfig | None = None) -> None:
         """Put a freshly initialised adapter into the slot, of a configuration that was asked for, or the first one."""
-        config = self._config if peft_config is None else self._configs[spelling_of(peft_config)][0]
+        config = self._config if peft_config is None else self._configs[config_key(peft_config)][0]
         with self._lock:
             # Deleted first, or a trained module to save would stay in the base; unwrapped, since PEFT refuses to add an
             # adapter where it has deleted such a module.
@@ -167,11 +173,11 @@ class AdapterHost:
 
     def state(self) -> AdapterState:
         """Copy of the slot's parameters, by name."""
-        return {name: parameter.detach().clone() for name, parameter in self._slots}
+        return {name: parameter.detach().clone() for name, parameter in self._adapter_parameters}
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """The slot's parameters, whose data are those of the member that was last active."""
-        return [parameter for _, parameter in self._slots]
+        return [parameter for _, parameter in self._adapter_parameters]
 
     @contextmanager
     def active(self, state: AdapterState | None) -> Iterator[PeftModel]:
@@ -189,7 +195,9 @@ class AdapterHost:
                 with self.model.disable_adapter():
                     yield self.model
                 return
-            for name, parameter in self._slots:
+            # Not undone at the end: between two calls the slot means nothing, and each caller puts its own adapter in.
+            # What trains the lent model in place therefore trains the member's tensors.
+            for name, parameter in self._adapter_parameters:
                 if state[name].device != parameter.device:  # it comes from another process, on the CPU
                     with torch.inference_mode(mode=False):  # or it could not be swapped for another later
                         state[name] = state[name].to(parameter.device)
@@ -231,8 +239,8 @@ class AdapterHost:
         from peft import get_peft_model_state_dict
 
         with self.active(state) as model:
-            spelling = "" if peft_config is None else spelling_of(peft_config)
-            _, resolved = self._configs.get(spelling, (None, self._resolved))
+            key = "" if peft_config is None else config_key(peft_config)
+            _, resolved = self._configs.get(key, (None, self._resolved))
             config = copy.deepcopy(resolved)
             base = model.get_base_model()
             config.base_model_name_or_path = base.name_or_path or None
@@ -271,6 +279,7 @@ class AdapterHost:
 
         with isolated_rng(0), torch.inference_mode(mode=False), self._lock:
             self.reset(0)  # or they would be written into the adapter of whichever member was used last
+            # Names in PEFT's files lack the adapter's own ("default"): both directions go through PEFT's functions.
             own = get_peft_model_state_dict(self.model, save_embedding_layers=False)
             if any_precision:
                 tensors = {
@@ -297,8 +306,9 @@ class AdapterHost:
         buffers : bool, default=False
             Whether buffers are hashed with them, which are the same to the bit on one machine and with one version.
         """
-        members = {name for name, _ in self._slots}
+        members = {name for name, _ in self._adapter_parameters}
         base = [
+            # PEFT keeps a wrapped layer's weights one level further down; the hash is that of the bare model.
             (name.replace(".base_layer", ""), parameter)
             for name, parameter in self.model.named_parameters()
             # Of a module that members have their own copy of, the base's is never used.
@@ -322,6 +332,7 @@ def weights_digest(parameters: Iterable[tuple[str, torch.Tensor]]) -> str | None
     for name, parameter in sorted(parameters, key=lambda entry: entry[0]):
         if isinstance(parameter, DTensor):
             return None
+        # One tensor at a time: the copy on the CPU is never that of the whole base.
         tensor = parameter.detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy())

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from ensemw2s._adapters.config import spelling_of
+from ensemw2s._adapters.config import config_key
 from ensemw2s._forward.feature_cache import KEPT
 from ensemw2s._launch.locks import ThreadLock
 from ensemw2s._launch.rng import isolated_rng
@@ -29,7 +29,7 @@ _LIMIT = "ENSEMW2S_MODEL_CACHE"
 _DEFAULT_LIMIT = 2  # a weak and a strong model
 
 _LOCK = ThreadLock()
-# All hosts that anybody holds, by base and by each spelling of their configurations.
+# All hosts that anybody holds, by base and by the `config_key` of each configuration.
 _HOSTS: WeakValueDictionary[tuple, AdapterHost] = WeakValueDictionary()
 # Those that nobody else needs to hold, the least recently asked for first.
 _KEPT: OrderedDict[AdapterHost, None] = OrderedDict()
@@ -55,8 +55,9 @@ def shared_host(base: tuple, build: Callable[[], AdapterHost], peft_config: Peft
     """
     import torch
 
+    # A factory may be an unhashable object; it is then a key by its identity.
     base = tuple(part if _is_hashable(part) else _SameObject(part) for part in base)
-    key = (base, "" if peft_config is None else spelling_of(peft_config))
+    key = (base, "" if peft_config is None else config_key(peft_config))
     limit = _limit()
     host = _find(key, limit)
     if host is not None:
@@ -69,6 +70,8 @@ def shared_host(base: tuple, build: Callable[[], AdapterHost], peft_config: Peft
         if host is None:
             with _LOCK:
                 _shrink(limit - 1)  # before the next one is loaded: memory never holds one more than the limit
+            # `isolated_rng` keeps two threads from loading it twice. `_LOCK` is free meanwhile, for those whose base is
+            # there.
             host = build()
         with _LOCK:
             _HOSTS[key] = host

@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-__all__ = ["pattern_fault", "is_plain_name"]
+__all__ = ["is_plain_name", "pattern_fault"]
 
 _LONGEST = 1000  # characters
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,255}")
@@ -38,6 +38,7 @@ def pattern_fault(pattern: Any) -> str:
         return f"is no regular expression ({error})"
     except _TooManyWaysError as error:
         return f"could take for ever to compare with a name: {error}"
+    # Choices in sequence multiply. For repetitions it is the number of sets of places where they can end:
     # Repetitions in a row divide the same characters among each other.
     if ways * _PLACES**repeats // math.factorial(repeats) > _MOST_WAYS:
         return "could take for ever to compare with a name: it has too many repetitions and alternatives"
@@ -61,6 +62,7 @@ def _ways(items: Any) -> tuple[int, int]:
     ways, repeats = 1, 0
     for kind, content in items:
         name = str(kind)
+        # One character, or a position: either it fits or it does not, there is nothing to try.
         if name in ("LITERAL", "NOT_LITERAL", "ANY", "IN", "AT"):
             continue
         if name == "SUBPATTERN":
@@ -78,7 +80,7 @@ def _ways(items: Any) -> tuple[int, int]:
 def _ways_of_branches(branches: Any) -> tuple[int, int]:
     counted = [_ways(branch) for branch in branches]
     repeats = max(longer for _, longer in counted)
-    texts = [_text(branch) for branch in branches]
+    texts = [_literal(branch) for branch in branches]
     if None not in texts and not any(
         one is not other and str(one).startswith(str(other)) for one in texts for other in texts
     ):
@@ -86,16 +88,19 @@ def _ways_of_branches(branches: Any) -> tuple[int, int]:
     return sum(more for more, _ in counted), repeats
 
 
-def _text(items: Any) -> str | None:
+def _literal(items: Any) -> str | None:
     """The text that a sequence stands for, if it is one."""
     found = [chr(content) for kind, content in items if str(kind) == "LITERAL"]
     return "".join(found) if len(found) == len(items) else None
 
 
 def _ways_of_repeat(fewest: int, most: Any, items: Any) -> tuple[int, int]:
+    # (ways, repetitions) of x{3}: one way. Of x* or x{1,5}: the place of its end varies, which is counted by the
+    # caller. Of x?: with the character or without it.
     single = len(items) == 1 and str(items[0][0]) in ("LITERAL", "NOT_LITERAL", "ANY", "IN")
     if single:
         return (1, 0) if fewest == most else (1, 1) if int(most) - fewest > 1 else (2, 0)
+    # (...)? is the group or nothing. A group that repeats is where matching takes exponential time: refused below.
     if (fewest, most) in ((0, 1), (1, 1)):
         more, longer = _ways(items)
         return more + 1, longer

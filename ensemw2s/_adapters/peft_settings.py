@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields
 from typing import Any
 
-from ensemw2s._adapters.config import ADAPTERS, spelling_of
+from ensemw2s._adapters.config import ADAPTERS, config_key
 from ensemw2s._adapters.module_patterns import is_plain_name, pattern_fault
 from ensemw2s._validation import shorten
 from ensemw2s.storage import decode, encode
@@ -29,7 +29,7 @@ def encode_peft_config(config: Any, name: str) -> Any:
     """
     settings = encode(config.to_dict(), name)
     try:
-        same = spelling_of(build_peft_config(settings)) == spelling_of(config)
+        same = config_key(build_peft_config(settings)) == config_key(config)
     except ValueError as error:
         raise TypeError(f"{name} cannot be saved, since it would not be read again: {error}") from error
     if not same:
@@ -78,6 +78,7 @@ def build_peft_config(settings: Any) -> Any:
 
 def _fault(name: Any, value: Any, defaults: dict[str, Any]) -> str:
     """What is wrong with a setting; "" if nothing is."""
+    # Off, in every kind of adapter: so versions of peft may write settings that the installed one does not have.
     if value is None or value is False or (isinstance(value, dict | list | tuple | set) and not value):
         return ""
     check = _FIELDS.get(name)

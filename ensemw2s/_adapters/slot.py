@@ -18,7 +18,7 @@ __all__ = ["AdapterSlot", "say_why_apart"]
 logger = logging.getLogger("ensemw2s")
 
 # Which layers are adapted; the slot knows their names.
-_PLACES = {"exclude_modules", "layers_pattern", "layers_to_transform", "target_modules", "task_type"}
+_WHICH_LAYERS = {"exclude_modules", "layers_pattern", "layers_to_transform", "target_modules", "task_type"}
 # Of LoRA, how large its matrices are and what they are multiplied by, which the slot knows, and how they are trained.
 _LORA = {"alpha_pattern", "init_lora_weights", "lora_alpha", "lora_dropout", "r", "rank_pattern", "use_rslora"}
 
@@ -48,8 +48,10 @@ class AdapterSlot:
         from peft.tuners.tuners_utils import BaseTunerLayer
 
         config = model.peft_config["default"]
-        hidden = ORIGIN | _PLACES | (_LORA if type(config) is LoraConfig else set())
+        hidden = ORIGIN | _WHICH_LAYERS | (_LORA if type(config) is LoraConfig else set())
         layers = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
+        # No shape shows it, yet two members with different lora_alpha are no batch: a stack multiplies the updates of
+        # all members by one number.
         scaling = {name: getattr(layer, "scaling", None) for name, layer in layers.items()}
         return cls(
             settings_of(config, hidden),
@@ -82,11 +84,12 @@ class SlotOwner(Protocol):
     family: Any
 
 
-_WARNED: WeakSet[SlotOwner] = WeakSet()  # those of which it has been said
+_WARNED: WeakSet[SlotOwner] = WeakSet()  # those whose differences are in the log
 
 
 def say_why_apart(hosts: Iterable[SlotOwner]) -> None:
     """Log, once, why members of one base do not run as one batch, where that is so."""
+    # Members of different bases are never one batch: only within one base is a difference worth a message.
     families: dict[int, list[SlotOwner]] = {}
     for host in hosts:
         families.setdefault(id(host.family), []).append(host)

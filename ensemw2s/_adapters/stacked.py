@@ -25,7 +25,7 @@ __all__ = ["StackedAdapters", "why_not_stacked"]
 
 logger = logging.getLogger("ensemw2s")
 
-_REFUSED: WeakSet[AdapterHost] = WeakSet()  # those of which it has been said
+_WARNED: WeakSet[AdapterHost] = WeakSet()  # those whose reason is in the log
 
 
 def why_not_stacked(model: PeftModel) -> str | None:
@@ -40,9 +40,12 @@ def why_not_stacked(model: PeftModel) -> str | None:
         if layer.lora_variant:
             variants = ", ".join(type(variant).__name__ for variant in layer.lora_variant.values())
             return f"{name} is LoRA of another kind ({variants})"
+        # Exact types, since a subclass (quantised, parallel) computes otherwise; a `forward` of the instance is a hook
+        # of somebody's that the stack would pass by.
         if type(base) not in (nn.Linear, Conv1D) or "forward" in vars(base) or "forward" in vars(layer):
             return f"{name} ({kind}) does not hold a plain linear layer"
-        names -= {_slot(name, "A"), _slot(name, "B")}
+        names -= {_weight_name(name, "A"), _weight_name(name, "B")}
+    # What is left over is trained and not covered: embeddings, biases, modules that are trained as a whole.
     return f"{min(names)} is no weight of LoRA on a linear layer" if names else None
 
 
@@ -78,8 +81,8 @@ class StackedAdapters:
             reason = why_not_stacked(model)
         if reason is None:
             return cls(host, states, backend)
-        if host not in _REFUSED:
-            _REFUSED.add(host)
+        if host not in _WARNED:
+            _WARNED.add(host)
             logger.warning("The members run one after another, not as one batch: %s.", reason)
         return None
 
@@ -114,6 +117,7 @@ class StackedAdapters:
         n_rows = len(input_ids)
         with self._host.held() as wrapped, replaced_forwards(self._layers(wrapped)):
             model = wrapped.get_base_model()
+            # All rows of the first member, then all of the second, ...: (G*B, L). For the base it is one large batch.
             output = model(
                 input_ids=input_ids.to(model.device).repeat(self._n_members, 1),
                 attention_mask=attention_mask.to(model.device).repeat(self._n_members, 1),
@@ -135,6 +139,8 @@ class StackedAdapters:
         if self._model is not model:
             adapted = _lora_layers(model)
             bases = {layer.base_layer for layer in adapted.values()}
+            # The other linear layers of the base are replaced, too: `linear_forward` reads the weights of a step with
+            # few rows faster than nn.Linear.
             others = [
                 module
                 for module in model.get_base_model().modules()
@@ -152,12 +158,13 @@ class StackedAdapters:
         stacked_lora = (get_backend("torch") if backend is None else backend).stacked_lora
         base = layer.base_layer
         base_forward = linear_forward(base, any_order=backend is None) if is_plain(base) else base.forward
-        a = self._stack(_slot(name, "A"), layer)  # (G, r, in)
-        b = self._stack(_slot(name, "B"), layer)  # (G, out, r)
+        a = self._stack(_weight_name(name, "A"), layer)  # (G, r, in)
+        b = self._stack(_weight_name(name, "B"), layer)  # (G, out, r)
         down, up = a.mT, b.mT
 
         def forward(x: torch.Tensor) -> torch.Tensor:
             y = base_forward(x)  # (G*B, L, out)
+            # Members are the leading axis, so that one batched product applies each adapter to its own rows.
             rows = x.reshape(n_members, -1, x.shape[-1]).to(a.dtype)  # (G, B*L, in)
             if backend is None and y.dtype == b.dtype:
                 stack = y.view(n_members, -1, y.shape[-1])  # (G, B*L, out)
@@ -174,6 +181,8 @@ class StackedAdapters:
     def _stack(self, name: str, layer: LoraLinear) -> torch.Tensor:
         if name not in self._stacks:
             device = layer.weight.device
+            # Made when the layer is first reached, on that layer's own device; kept by name, since a new wrapper has
+            # the same.
             self._stacks[name] = torch.stack([state[name].to(device) for state in self._states])
         return self._stacks[name]
 
@@ -195,6 +204,7 @@ class StackedCache:
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         """Let each row of each member continue from the row that it stems from."""
+        # `beam_idx`, (B',), is about the rows of one member: all members decode the same rows and continue alike.
         first = torch.arange(self._n_members, device=beam_idx.device) * self._n_rows  # (G,)
         self.rows.reorder_cache((first[:, None] + beam_idx).flatten())
         self._n_rows = len(beam_idx)
@@ -213,5 +223,5 @@ def _lora_layers(model: PeftModel) -> dict[str, LoraLinear]:
     return {name: module for name, module in model.named_modules() if type(module) is LoraLinear}
 
 
-def _slot(layer: str, matrix: str) -> str:
+def _weight_name(layer: str, matrix: str) -> str:
     return f"{layer}.lora_{matrix}.default.weight"
