@@ -20,6 +20,8 @@ __all__ = ["check_loop_parameters", "describe_estimator", "describe_parameters",
 _WITHOUT_EFFECT = ("backend", "checkpoint_dir", "on_locked", "n_jobs", "verbose")
 # What says where base and tokenizer are: these may move, as long as they stay what they are.
 _PLACES = ("model", "revision", "gguf_file", "tokenizer")
+# Parameters that came when checkpoints had been written, with what was done before: these are still gone on with.
+_CAME_LATER = {"zero_shot": repr(False)}
 
 
 def check_loop_parameters(booster: Any) -> None:
@@ -118,5 +120,5 @@ def _describe(parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {
         key: describe(without_reports(value) if key == "training_args" else value, f"{name}.{key}")
         for key, value in parameters.items()
-        if key not in _WITHOUT_EFFECT
+        if key not in _WITHOUT_EFFECT and _CAME_LATER.get(key) != repr(value)
     }
