@@ -124,6 +124,11 @@ def test_a_booster_offers_what_a_user_calls_and_none_of_what_the_pipeline_asks_b
     assert members == {"fit", "check_parameters", *asked, *staged, *under, *public_saving()}
 
 
+def test_what_a_mixture_alone_asks_of_a_learner_is_not_public():
+    members = {name.partition(".")[2] for name in public_members("HFCausalLM")}
+    assert not members & {"say_why_apart", "stack_key", "kept_prompts", "length_check"}
+
+
 def public_saving() -> set[str]:
     return {name.partition(".")[2] for name in public_members("PretrainedMixin")}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ensemw2s.contracts._option_learner import OptionLearner, check_option_learner, checked_scores
+from ensemw2s.contracts._optional import Branching, Cached, KeepsPrompts, LendsModel, Stackable, eval_batch_size
 from ensemw2s.contracts._token_learner import (
     PrefixCache,
     TokenLearner,
@@ -14,8 +15,13 @@ from ensemw2s.contracts._token_learner import (
 from ensemw2s.contracts._voting import VotingEnsemble, check_voting, has_members
 
 __all__ = [
+    "Branching",
+    "Cached",
+    "KeepsPrompts",
+    "LendsModel",
     "OptionLearner",
     "PrefixCache",
+    "Stackable",
     "TokenLearner",
     "VotingEnsemble",
     "answer_logits",
@@ -25,5 +31,6 @@ __all__ = [
     "checked_logits",
     "checked_scores",
     "checked_step",
+    "eval_batch_size",
     "has_members",
 ]

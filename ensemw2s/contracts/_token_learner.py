@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from ensemw2s.contracts._optional import Cached
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.tokens import TokenBatch, TokenDataset, n_ids, padding_id
 
@@ -278,12 +279,12 @@ def _logits_problems(learner: Any, tokens: TokenDataset, before: np.ndarray) -> 
                 "answer_logits(batch) must return what token_logits gives at the positions that predict an answer "
                 "token, row by row, in an array of shape (batch.is_answer.sum(), V)"
             )
-    if hasattr(learner, "decode_step") and not _decodes_alike(learner, batch, before):
+    if isinstance(learner, Cached) and not _decodes_alike(learner, batch, before):
         problems.append("decode_step must give the logits of token_logits, with its cache and after reorder_cache")
     return problems
 
 
-def _decodes_alike(untrained: Any, batch: TokenBatch, before: np.ndarray) -> bool:
+def _decodes_alike(untrained: Cached, batch: TokenBatch, before: np.ndarray) -> bool:
     """Whether reading all but the last token, and then the last in another order of rows, gives the same logits."""
     import torch
 

@@ -12,7 +12,7 @@ import numpy as np
 from ensemw2s._inputs.questions import require_choices, tokenize_answers
 from ensemw2s._validation import CheckedTexts, check_option, shorten
 from ensemw2s.boosting import window_error
-from ensemw2s.contracts import checked_scores
+from ensemw2s.contracts import TokenLearner, checked_scores, eval_batch_size
 from ensemw2s.datasets import QADataset
 from ensemw2s.metrics import chance_level, option_credit
 from ensemw2s.mixture import difference, group_alike, narrowest, option_nll, reads_tokens, score_answers
@@ -46,7 +46,7 @@ class BoostingUnit(Protocol):
         """D_1 from one weight per answer, (n_rows,) -> (n_units,), summing to 1."""
         ...
 
-    def errors(self, learner: Any) -> np.ndarray:
+    def errors(self, learner: TokenLearner) -> np.ndarray:
         """Error of each unit under one learner, in [0, 1], of shape (n_units,)."""
         ...
 
@@ -78,10 +78,10 @@ def check_unit(unit: Any, window: Any) -> None:
 
 
 def make_unit(
-    unit: Any, learner: Any, tokens: TokenDataset, questions: QADataset, *, normalize: str, window: str
+    unit: Any, learner: TokenLearner, tokens: TokenDataset, questions: QADataset, *, normalize: str, window: str
 ) -> BoostingUnit:
     """The unit that the parameters ``unit`` and ``window`` name, for learners like the given one."""
-    given = _Given(tokens, questions, normalize, len(learner.tokenizer_), int(getattr(learner, "eval_batch_size", 64)))
+    given = _Given(tokens, questions, normalize, len(learner.tokenizer_), eval_batch_size(learner))
     if isinstance(unit, str):
         return UNITS[unit].make(given)
     return _TokenUnit(given, int(unit), sliding=window == "sliding")
@@ -94,7 +94,7 @@ def needs_options(unit: Any) -> bool:
 
 
 def make_units(
-    unit: Any, learners: Sequence[Any], questions: QADataset, *, normalize: str, window: str
+    unit: Any, learners: Sequence[TokenLearner], questions: QADataset, *, normalize: str, window: str
 ) -> list[BoostingUnit]:
     """The unit that the parameter ``unit`` names as each learner reads it, one object for those that read alike.
 
@@ -153,7 +153,7 @@ def _shares(weight: np.ndarray) -> np.ndarray:
     return shares
 
 
-def _token_mistakes(learner: Any, tokens: TokenDataset, batch_size: int) -> np.ndarray:
+def _token_mistakes(learner: TokenLearner, tokens: TokenDataset, batch_size: int) -> np.ndarray:
     predicted = score_answers([learner], [1.0], tokens, batch_size=batch_size).predicted[0]
     mistakes: np.ndarray = predicted != tokens.labels
     return mistakes
@@ -192,7 +192,7 @@ class _TokenUnit(_OfTokens):
     def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
         return _shares(self.tokens.spread(row_weight))
 
-    def errors(self, learner: Any) -> np.ndarray:
+    def errors(self, learner: TokenLearner) -> np.ndarray:
         mistakes = _token_mistakes(learner, self.tokens, self.batch_size)
         if self.window == 1:
             return mistakes
@@ -213,7 +213,7 @@ class _SampleUnit(_OfTokens):
     def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
         return _shares(row_weight)
 
-    def errors(self, learner: Any) -> np.ndarray:
+    def errors(self, learner: TokenLearner) -> np.ndarray:
         mistakes = _token_mistakes(learner, self.tokens, self.batch_size)
         n_wrong = self.tokens.sum_rows(mistakes)
         return n_wrong / self.tokens.answer_lengths if self.by_share else n_wrong > 0
@@ -246,7 +246,7 @@ class _OptionUnit(_OfTokens):
     def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
         return _shares(row_weight)
 
-    def errors(self, learner: Any) -> np.ndarray:
+    def errors(self, learner: TokenLearner) -> np.ndarray:
         nll = option_nll(
             [learner],
             [1.0],

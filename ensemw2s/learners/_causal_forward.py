@@ -90,7 +90,7 @@ class CausalForward(CausalBase):
         position_ids : torch.Tensor of shape (B, L)
             Places of the tokens in their rows.
         cache : transformers.Cache or PrefixCache, optional
-            What the last step returned; None at the start, or `kept_prompts`.
+            What the last step returned; None at the start.
         n_last : int, default=1
             Positions that go through the head.
         use_cache : bool, default=False
@@ -214,13 +214,8 @@ class CausalForward(CausalBase):
                 return None
         return self._host() if self._cue is None else self._host().prompts
 
-    def stack_key(self) -> object:
-        """What tells whether a stack with this member can still be used: it is equal as long as nothing has changed.
-
-        Returns
-        -------
-        object
-        """
+    def _stack_key(self) -> object:
+        """What tells whether a stack with this member can still be used: it is equal as long as nothing has changed."""
         from ensemw2s._adapters.unchanged import UnchangedTensors
 
         base = self.stack_base()
@@ -260,26 +255,16 @@ class CausalForward(CausalBase):
         return ActivatedStack(stack, host, members) if alike and all(member._cue for member in members) else None
 
     @staticmethod
-    def say_why_apart(members: Sequence[CausalForward]) -> None:
-        """Log, once, why members with different `stack_base` are not one batch although they start from one base.
-
-        Parameters
-        ----------
-        members : sequence of HFCausalLM
-            Fitted.
-        """
+    def _say_why_apart(members: Sequence[CausalForward]) -> None:
+        """Log, once, why members with different `stack_base` are not one batch although they start from one base."""
         from ensemw2s._adapters.slot import say_why_apart
 
         say_why_apart(member._host() for member in members)
 
-    def kept_prompts(self) -> Any:
+    def _kept_prompts(self) -> Any:
         """What to begin `decode_step` with, as its cache, where other steps will begin with the same prompts.
 
         With ``adapt="answer"`` they are then kept; in any other case this is None.
-
-        Returns
-        -------
-        object or None
         """
         if self._cue is None:
             return None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
+from ensemw2s.contracts import TokenLearner
 from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, digest_tokenizer, is_chat
 
 __all__ = ["apart", "difference", "group_alike", "narrowest", "reads_tokens", "same_tokenizer"]
@@ -41,7 +42,7 @@ def reads_tokens(learner: Any) -> bool:
     return hasattr(learner, "token_logits")
 
 
-def difference(one: Any, other: Any) -> str:
+def difference(one: TokenLearner, other: TokenLearner) -> str:
     """What lets two initialised learners read a question and its answer differently; "" if nothing does.
 
     It is the kind of learner, where one has no tokens; the tokenizer, ``prompt_template``, the chat template where that
@@ -62,7 +63,7 @@ def difference(one: Any, other: Any) -> str:
     return "" if cues[0] == cues[1] else "adapt"
 
 
-def group_alike(learners: Sequence[Any]) -> list[list[int]]:
+def group_alike(learners: Sequence[TokenLearner]) -> list[list[int]]:
     """Places of learners that read alike, by group, in the order of the first of each.
 
     Parameters
@@ -81,7 +82,7 @@ def group_alike(learners: Sequence[Any]) -> list[list[int]]:
     return groups
 
 
-def apart(learners: Sequence[Any], groups: Sequence[Sequence[int]]) -> str:
+def apart(learners: Sequence[TokenLearner], groups: Sequence[Sequence[int]]) -> str:
     """Why learners of several groups cannot be asked token by token, such as "Members 0 and 1 have …"."""
     if len(groups) == 1:
         return f"Member {groups[0][0]} scores options as a whole, and has no tokens"
@@ -89,7 +90,7 @@ def apart(learners: Sequence[Any], groups: Sequence[Sequence[int]]) -> str:
     return f"Members {first} and {second} {_APART[difference(learners[first], learners[second])]}"
 
 
-def narrowest(learners: Sequence[Any]) -> Any:
+def narrowest(learners: Sequence[TokenLearner]) -> TokenLearner:
     """The learner that takes the shortest rows, by which those of all of them have to be read.
 
     Where any of them refuses longer rows, it is a copy that does: no learner is to read what it would not cut itself.
@@ -97,5 +98,5 @@ def narrowest(learners: Sequence[Any]) -> Any:
     reader = min(learners, key=lambda learner: getattr(learner, "max_length_", None) or float("inf"))
     if len({getattr(learner, "truncation", "error") for learner in learners}) > 1:
         reader = copy.copy(reader)
-        reader.truncation = "error"
+        cast(Any, reader).truncation = "error"
     return reader

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ensemw2s._validation import is_blank
+from ensemw2s.contracts import TokenLearner
 from ensemw2s.datasets import QADataset
 from ensemw2s.metrics import option_log_proba
 from ensemw2s.mixture._alike import apart, group_alike, reads_tokens
@@ -27,7 +28,7 @@ _OF_ONE_TOKENIZER = (
 )  # fmt: skip
 
 
-def join_members(members: list[Any], **settings: str) -> TokenMixture | AnswerVote:
+def join_members(members: list[TokenLearner], **settings: str) -> TokenMixture | AnswerVote:
     """What lets fitted members answer together: Eq. 1 where they all read alike, else a vote on whole answers.
 
     Parameters
@@ -66,7 +67,7 @@ class AnswerVote:
         ``combine``, ``backend``, ``choose`` and ``normalize``.
     """
 
-    def __init__(self, members: list[Any], groups: list[list[int]], settings: dict[str, str]) -> None:
+    def __init__(self, members: list[TokenLearner], groups: list[list[int]], settings: dict[str, str]) -> None:
         self._members, self._groups, self._normalize = members, groups, settings["normalize"]
         self._voices = [
             TokenMixture([members[place] for place in group], **settings)
@@ -76,7 +77,7 @@ class AnswerVote:
         ]
 
     @property
-    def readers(self) -> list[Any]:
+    def readers(self) -> list[TokenLearner]:
         """A member for each way to cut a text."""
         return [reader for voice in self._voices for reader in voice.readers]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ensemw2s.contracts import checked_step
+from ensemw2s.contracts import Branching, Cached, KeepsPrompts, checked_step
 from ensemw2s.tokens import TokenDataset, pad_left, padding_id, positions_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def share_prompts(tokens: TokenDataset, n_choices: np.ndarray) -> np.ndarray:
     return np.logical_and.reduceat(same, starts)
 
 
-def tree_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, batch_size: int) -> np.ndarray:
+def tree_log_proba(member: Branching, tokens: TokenDataset, n_choices: np.ndarray, batch_size: int) -> np.ndarray:
     """Log-probability of every answer token under one member, with all options of a question in one row.
 
     Behind a prompt stand the answers of all its options, each without its last token, from which nothing is predicted.
@@ -42,7 +42,7 @@ def tree_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, bat
     Parameters
     ----------
     member : TokenLearner
-        With ``branch_logits``; no row is longer than its ``longest_tree``.
+        No row is longer than its ``longest_tree``.
     tokens : TokenDataset
         One row per option, with shared prompts, see `share_prompts`.
     n_choices : ndarray of shape (n_questions,)
@@ -71,13 +71,12 @@ def tree_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, bat
     return result
 
 
-def cached_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, batch_size: int) -> np.ndarray:
+def cached_log_proba(member: Cached, tokens: TokenDataset, n_choices: np.ndarray, batch_size: int) -> np.ndarray:
     """`tree_log_proba` for models that read no trees: the options are rows behind the prompt's key-value cache.
 
     Parameters
     ----------
     member : TokenLearner
-        With ``decode_step``.
     tokens, n_choices, batch_size
         As in `tree_log_proba`.
 
@@ -99,7 +98,7 @@ def cached_log_proba(member: Any, tokens: TokenDataset, n_choices: np.ndarray, b
         prompt_mask, lengths = torch.from_numpy(mask), torch.from_numpy(mask.sum(axis=1))
         positions = positions_of(prompt_mask)
         # The other members, and the next round, are asked about the same prompts.
-        start = member.kept_prompts() if hasattr(member, "kept_prompts") else None
+        start = member._kept_prompts() if isinstance(member, KeepsPrompts) else None
         rows = np.concatenate([np.arange(starts[q], starts[q] + n_choices[q]) for q in questions])  # (R,)
         answers = [tokens.row_ids(int(row))[1] for row in rows]
         question_of_row = torch.from_numpy(np.repeat(np.arange(len(questions)), n_choices[questions]))
@@ -145,4 +144,5 @@ def _pick(logits: torch.Tensor, rows: np.ndarray, labels: np.ndarray) -> np.ndar
 
     logits = logits.float()
     row, wanted = (torch.from_numpy(array).to(logits.device) for array in (rows, labels))
-    return (logits[row, wanted] - logits.logsumexp(dim=-1)[row]).double().cpu().numpy()
+    picked: np.ndarray = (logits[row, wanted] - logits.logsumexp(dim=-1)[row]).double().cpu().numpy()
+    return picked

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ensemw2s._validation import CheckedTexts, check_integer, of_kind
+from ensemw2s.contracts import TokenLearner, eval_batch_size
 from ensemw2s.mixture._scoring import normalized
 from ensemw2s.tokens import TokenDataset, decode_answers, encode_for_learner, frame_of_learner, pad_left, padding_id
 
@@ -40,7 +41,9 @@ class Written:
     finished: bool
 
 
-def write_answers(mixture: Any, learner: Any, prompts: Sequence[str], settings: dict[str, Any]) -> list[list[Written]]:
+def write_answers(
+    mixture: Any, learner: TokenLearner, prompts: Sequence[str], settings: dict[str, Any]
+) -> list[list[Written]]:
     """Answers of a mixture to questions, in the questions' order.
 
     Parameters
@@ -75,7 +78,7 @@ def write_answers(mixture: Any, learner: Any, prompts: Sequence[str], settings: 
     return answers
 
 
-def generate_texts(mixture: Any, learner: Any, prompts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
+def generate_texts(mixture: Any, learner: TokenLearner, prompts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
     """`write_answers` as texts: list of str, or list of list of str with ``num_return_sequences > 1``."""
     return texts_of(write_answers(mixture, learner, prompts, settings))
 
@@ -133,7 +136,7 @@ def with_length(settings: dict[str, Any], max_new_tokens: int) -> dict[str, Any]
 
 
 def match_nll(
-    mixture: Any, learner: Any, prompts: Sequence[str], choices: Sequence[Sequence[str]], *, normalize: str
+    mixture: Any, learner: TokenLearner, prompts: Sequence[str], choices: Sequence[Sequence[str]], *, normalize: str
 ) -> np.ndarray:
     r"""Negative log-likelihood of each option under the steps of the greedy answer (the paper's second reading).
 
@@ -178,7 +181,7 @@ def match_nll(
 
 
 def encode_with_room(
-    learner: Any, prompts: Sequence[str], n_new: int, numbers: Sequence[int] | np.ndarray | None = None
+    learner: TokenLearner, prompts: Sequence[str], n_new: int, numbers: Sequence[int] | np.ndarray | None = None
 ) -> list[list[int]]:
     """Tokens of prompts that leave room for `n_new` more.
 
@@ -200,7 +203,7 @@ def encode_with_room(
     return encoded
 
 
-def _prompt_batches(learner: Any, prompts: Sequence[str], n_new: int) -> Iterator[tuple[np.ndarray, Any, Any]]:
+def _prompt_batches(learner: TokenLearner, prompts: Sequence[str], n_new: int) -> Iterator[tuple[np.ndarray, Any, Any]]:
     """Rows, token ids and masks, left-padded, in batches of prompts of like length."""
     import torch
 
@@ -208,7 +211,7 @@ def _prompt_batches(learner: Any, prompts: Sequence[str], n_new: int) -> Iterato
     lengths = np.array([len(ids) for ids in encoded])
     pad = padding_id(learner)
     order = np.argsort(-lengths, kind="stable")
-    batch_size = int(getattr(learner, "eval_batch_size", 64))
+    batch_size = eval_batch_size(learner)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         ids, mask = pad_left([encoded[row] for row in rows], pad)  # (B, L)

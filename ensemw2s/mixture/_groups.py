@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ensemw2s.contracts import PrefixCache, checked_logits, checked_step
+from ensemw2s.contracts import Cached, PrefixCache, Stackable, TokenLearner, checked_logits, checked_step
 
 if TYPE_CHECKING:
     import torch
@@ -53,15 +53,14 @@ class MemberGroup(Protocol):
 
 
 def group_members(
-    members: Sequence[Any], *, together: bool = True, backend: KernelBackend | None = None
+    members: Sequence[TokenLearner], *, together: bool = True, backend: KernelBackend | None = None
 ) -> list[MemberGroup]:
     """Sort members into groups, in the order of their first places.
 
     Parameters
     ----------
     members : sequence of TokenLearner
-        Fitted or initialised. Those that offer ``stack_base``, ``stack`` and ``stack_key``, as `HFCausalLM` does, may
-        be run as one batch.
+        Fitted or initialised. Those that are `Stackable` may be run as one batch.
     together : bool, default=True
         False makes each member a group of its own.
     backend : KernelBackend, optional
@@ -72,19 +71,19 @@ def group_members(
     list of MemberGroup
         Every member is in exactly one.
     """
-    places: dict[Any, list[int]] = {}
-    stackable: dict[Any, Any] = {}  # one member of each base
+    places: dict[int, list[int]] = {}  # by base; a member that runs alone, by its own place
+    stackable: dict[int, Stackable] = {}  # one member of each base
     for place, member in enumerate(members):
-        base = member.stack_base() if together and hasattr(member, "stack_base") else None
+        base = member.stack_base() if together and isinstance(member, Stackable) else None
         places.setdefault(place if base is None else id(base), []).append(place)
-        if hasattr(member, "say_why_apart") and base is not None:
+        if isinstance(member, Stackable) and base is not None:
             stackable.setdefault(id(base), member)
     if len(stackable) > 1:
         several_bases = list(stackable.values())
-        several_bases[0].say_why_apart(several_bases)
+        several_bases[0]._say_why_apart(several_bases)
     groups: list[MemberGroup] = []
-    for several in places.values():
-        stack = members[several[0]].stack([members[place] for place in several], backend) if len(several) > 1 else None
+    for base_id, several in places.items():
+        stack = stackable[base_id].stack([members[place] for place in several], backend) if len(several) > 1 else None
         groups += [_Single(members[place], place) for place in several] if stack is None else [_Stack(stack, several)]
     return sorted(groups, key=lambda group: group.places)
 
@@ -98,9 +97,9 @@ class KeptGroups:
     def __reduce__(self) -> tuple[Any, ...]:
         return KeptGroups, ()  # copies make their own, of their own members
 
-    def of(self, members: Sequence[Any], backend: KernelBackend) -> list[MemberGroup]:
+    def of(self, members: Sequence[TokenLearner], backend: KernelBackend) -> list[MemberGroup]:
         """What `group_members` gives, made anew only where a member or what is copied of it is another one."""
-        parts = (member.stack_key() if hasattr(member, "stack_key") else None for member in members)
+        parts = (member._stack_key() if isinstance(member, Stackable) else None for member in members)
         key = [backend, *zip(members, parts, strict=True)]
         known, groups = self._kept  # as one, since another thread may put others in their place
         if key != known:
@@ -122,7 +121,7 @@ class _Stack:
 class _Single:
     """A group of one."""
 
-    def __init__(self, member: Any, place: int) -> None:
+    def __init__(self, member: TokenLearner, place: int) -> None:
         self.places: tuple[int, ...] = (place,)
         self._member = member
 
@@ -131,7 +130,7 @@ class _Single:
     ) -> tuple[torch.Tensor, Any]:
         import torch
 
-        if hasattr(self._member, "decode_step"):
+        if isinstance(self._member, Cached):
             step = self._member.decode_step(
                 input_ids, attention_mask, position_ids, cache=cache, n_last=n_last, use_cache=use_cache
             )

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
+from ensemw2s.contracts import Cached, LendsModel, TokenLearner
 from ensemw2s.kernels import KernelBackend
 from ensemw2s.mixture._draws import draw
 from ensemw2s.mixture._readers import PackedReader, PrefixReader, reads_packed
@@ -48,12 +49,12 @@ def lazy_readers(mixture: Any, groups: Sequence[Any], mask: torch.Tensor, max_le
     # Processes that hold parts of one model must run the same passes in the same order.
     if not left_padded or _several_processes():
         return None
-    members = [mixture.members[place] for place in mixture.voters]
+    members: list[TokenLearner] = [mixture.members[place] for place in mixture.voters]
     readers: list[Reader] = []
     for member in members:
-        if not hasattr(member, "decode_step"):
+        if not isinstance(member, Cached):
             readers.append(PrefixReader(member))
-        elif reads_packed(member, max_length):
+        elif isinstance(member, LendsModel) and reads_packed(member, max_length):
             readers.append(PackedReader(member))
         else:
             return None
@@ -139,4 +140,5 @@ class LazyMembers:
 
 def _several_processes() -> bool:
     distributed = torch.distributed
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+    several: bool = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+    return several

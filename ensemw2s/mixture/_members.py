@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
+from ensemw2s.contracts import LendsModel, TokenLearner
 from ensemw2s.mixture._alike import same_tokenizer
 from ensemw2s.mixture._mixing import normalized_votes
 from ensemw2s.tokens import n_ids
@@ -16,16 +17,17 @@ from ensemw2s.tokens import n_ids
 __all__ = ["check_one_tokenizer", "device_of", "may_forget", "n_logits", "n_positions", "one_vote_vector"]
 
 
-def one_vote_vector(votes: Any, members: Sequence[Any]) -> np.ndarray:
+def one_vote_vector(votes: Any, members: Sequence[TokenLearner]) -> np.ndarray:
     rows = normalized_votes(votes, len(members))
     if np.ndim(votes) != 1:
         raise ValueError(
             f"votes must have shape ({len(members)},), one per member. Got shape {np.shape(votes)} instead."
         )
-    return rows[0]
+    row: np.ndarray = rows[0]
+    return row
 
 
-def check_one_tokenizer(members: Sequence[Any]) -> None:
+def check_one_tokenizer(members: Sequence[TokenLearner]) -> None:
     tokenizers = [member.tokenizer_ for member in members]
     for place, tokenizer in enumerate(tokenizers):
         if not same_tokenizer(tokenizers[0], tokenizer):
@@ -36,33 +38,33 @@ def check_one_tokenizer(members: Sequence[Any]) -> None:
             )
 
 
-def n_logits(member: Any) -> int:
+def n_logits(member: TokenLearner) -> int:
     """Width of a member's logits; a model may have more embeddings than its tokenizer has tokens."""
-    if not hasattr(member, "lend_model"):
+    if not isinstance(member, LendsModel):
         return n_ids(member.tokenizer_)
     with member.lend_model() as model:
         return int(model.config.get_text_config().vocab_size)
 
 
-def n_positions(member: Any) -> int | None:
+def n_positions(member: TokenLearner) -> int | None:
     """Longest row that a member's model can read; None where it does not say."""
-    if not hasattr(member, "lend_model"):
+    if not isinstance(member, LendsModel):
         return None
     with member.lend_model() as model:
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return limit if isinstance(limit, int) and limit > 0 else None
 
 
-def device_of(member: Any) -> torch.device:
-    if not hasattr(member, "lend_model"):
+def device_of(member: TokenLearner) -> torch.device:
+    if not isinstance(member, LendsModel):
         return torch.device("cpu")
     with member.lend_model() as model:
         return model.device
 
 
-def may_forget(member: Any) -> bool:
+def may_forget(member: TokenLearner) -> bool:
     """Whether a member keeps the last tokens only, so that others cannot be taken back."""
-    if getattr(member, "cue_ids_", None) is not None or not hasattr(member, "lend_model"):
+    if getattr(member, "cue_ids_", None) is not None or not isinstance(member, LendsModel):
         return False  # what is kept of prompts before a cue is whole
     with member.lend_model() as model:
         layers = DynamicCache(config=model.config).layers  # of sliding windows, and others that keep the last tokens

@@ -89,12 +89,14 @@ def normalized_votes(votes: ArrayLike, n_members: int) -> np.ndarray:
         raise ValueError(
             f"votes must be finite and >= 0, with a positive one in each row. Got {shorten(votes)} instead."
         )
-    return rows / rows.sum(axis=1, keepdims=True)
+    shares: np.ndarray = rows / rows.sum(axis=1, keepdims=True)
+    return shares
 
 
 def staged_votes(votes: ArrayLike) -> np.ndarray:
     """Vote vectors of the first 1, 2, ..., T members, (T,) -> (T, T)."""
-    return np.tril(np.ones((len(np.atleast_1d(votes)), 1)) * votes)
+    row = np.atleast_1d(np.asarray(votes, dtype=np.float64))
+    return np.tril(np.ones((len(row), 1)) * row)
 
 
 class RunningMixture:

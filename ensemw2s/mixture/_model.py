@@ -13,6 +13,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
 
 from ensemw2s._validation import check_option
+from ensemw2s.contracts import TokenLearner
 from ensemw2s.kernels import get_backend
 from ensemw2s.mixture._arguments import check_inputs, check_past, is_one, kept_positions, refuse_keywords
 from ensemw2s.mixture._cache import MixtureCache
@@ -131,7 +132,9 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
     main_input_name = "input_ids"
     _supports_sdpa = True
 
-    def __init__(self, config: MixtureConfig, members: Sequence[Any], votes: Any, *, backend: str = "auto") -> None:
+    def __init__(
+        self, config: MixtureConfig, members: Sequence[TokenLearner], votes: Any, *, backend: str = "auto"
+    ) -> None:
         super().__init__(config)
         weights = one_vote_vector(votes, members)
         check_option(config.combine, "combine", COMBINATIONS)
@@ -148,7 +151,7 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
 
     @classmethod
     def from_members(
-        cls, members: Sequence[Any], votes: Any, *, combine: str = "probabilities", backend: str = "auto"
+        cls, members: Sequence[TokenLearner], votes: Any, *, combine: str = "probabilities", backend: str = "auto"
     ) -> MixtureForCausalLM:
         """Join fitted learners.
 
@@ -192,7 +195,9 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
             eos_token_id=ends if len(ends) > 1 else tokenizer.eos_token_id,
             pad_token_id=pad,
         )
-        return cls(config, members, votes, backend=backend).eval()
+        mixture = cls(config, members, votes, backend=backend)
+        mixture.eval()
+        return mixture
 
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from transformers import GenerationMixin, PreTrainedModel
 
+from ensemw2s.contracts import LendsModel, TokenLearner
 from ensemw2s.mixture._arguments import OF_ONE_MODEL, check_past, refuse_keywords
 
 __all__ = ["ModelOfMembers", "refuse_backward"]
@@ -94,7 +95,7 @@ class ModelOfMembers(PreTrainedModel, GenerationMixin):
         -------
         dict of str to torch.Tensor
         """
-        state = super().state_dict(*args, **kwargs)
+        state: dict[str, Any] = super().state_dict(*args, **kwargs)
         state.update(
             {name: weight.data for name, weight in self.named_parameters(kwargs.get("prefix", "").rstrip("."))}
         )
@@ -260,9 +261,9 @@ def _refuse_cast(dtype: Any) -> Any:
     raise NotImplementedError(f"MixtureForCausalLM has no {dtype}: {_CASTS}.")
 
 
-def _weights_of(member: Any) -> Iterator[tuple[str, object, torch.Tensor]]:
+def _weights_of(member: TokenLearner) -> Iterator[tuple[str, object, torch.Tensor]]:
     """Name, owner and values of each weight; weights that members share have one owner."""
-    if not hasattr(member, "lend_model"):
+    if not isinstance(member, LendsModel):
         for name, value in vars(member).items():
             if name.endswith("_") and isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating):
                 yield name, value, torch.from_numpy(value if value.flags.writeable else value.copy())

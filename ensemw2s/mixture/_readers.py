@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from ensemw2s.contracts import checked_logits
+from ensemw2s.contracts import Branching, LendsModel, TokenLearner, checked_logits
 from ensemw2s.tokens import pad_left, positions_of
 
 __all__ = ["PackedReader", "PrefixReader", "reads_packed"]
@@ -23,7 +23,7 @@ class PrefixReader:
         The learner.
     """
 
-    def __init__(self, member: Any) -> None:
+    def __init__(self, member: TokenLearner) -> None:
         self._member = member
 
     def is_fresh(self, row: int) -> bool:
@@ -50,7 +50,7 @@ class PackedReader:
         The learner, see `reads_packed`.
     """
 
-    def __init__(self, member: Any) -> None:
+    def __init__(self, member: LendsModel) -> None:
         self._member = member
         self._n_read: dict[int, int] = {}
         self._closed: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}  # row -> keys, values of each layer
@@ -142,7 +142,7 @@ class PackedReader:
         self._position = torch.cat([torch.arange(length) for length in lengths])
 
 
-def reads_packed(member: Any, max_length: int) -> bool:
+def reads_packed(member: TokenLearner, max_length: int) -> bool:
     """Whether a learner has a model of its own that can read packed rows.
 
     Parameters
@@ -154,4 +154,4 @@ def reads_packed(member: Any, max_length: int) -> bool:
     """
     # An adapter is not read by itself: with adapt="answer" it must not act on prompts.
     has_adapter = getattr(member, "cue_ids_", None) is not None or getattr(member, "adapter_", None) is not None
-    return not has_adapter and hasattr(member, "longest_tree") and max_length <= member.longest_tree()
+    return not has_adapter and isinstance(member, Branching) and max_length <= member.longest_tree()

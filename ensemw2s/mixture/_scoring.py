@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
 from ensemw2s._validation import CheckedTexts, as_texts, check_option, check_same_length
-from ensemw2s.contracts import answer_logits
+from ensemw2s.contracts import Branching, Cached, TokenLearner, answer_logits
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.metrics import TOLERANCE
 from ensemw2s.mixture._alike import narrowest
@@ -125,7 +125,7 @@ def score_answers(
                 if row[place] > 0:
                     mixed[stage] = add_member(mixed[stage], terms, float(row[place]), rule)
         for stage, values in enumerate(mixed):
-            log_proba = rule.log_proba(values)  # type: ignore[arg-type]
+            log_proba = rule.log_proba(values)
             nll[stage, index] = -_pick(log_proba, labels)
             best = values.argmax(dim=-1)  # type: ignore[union-attr]
             predicted[stage, index] = best.cpu().numpy()
@@ -241,16 +241,17 @@ def _token_nll(
 
 
 def _log_proba(
-    member: Any, tokens: TokenDataset, n_choices: np.ndarray, shared: np.ndarray, batch_size: int
+    member: TokenLearner, tokens: TokenDataset, n_choices: np.ndarray, shared: np.ndarray, batch_size: int
 ) -> np.ndarray:
     """Log-probability of the options' tokens, (n_tokens,), each question scored in the fastest way that it allows."""
     longest = np.maximum.reduceat(tokens.lengths, np.cumsum(n_choices) - n_choices)  # (n_questions,)
-    by_tree = shared & (longest <= (member.longest_tree() if hasattr(member, "branch_logits") else 0))
-    by_cache = shared & ~by_tree & hasattr(member, "decode_step")
-    result = np.empty(tokens.n_tokens)
-    for way, questions in (
+    by_tree = shared & (longest <= (member.longest_tree() if isinstance(member, Branching) else 0))
+    by_cache = shared & ~by_tree & isinstance(member, Cached)
+    ways: tuple[tuple[Callable[[Any, TokenDataset, np.ndarray, int], np.ndarray], np.ndarray], ...] = (
         (tree_log_proba, by_tree), (cached_log_proba, by_cache), (_row_log_proba, ~by_tree & ~by_cache)
-    ):  # fmt: skip
+    )  # fmt: skip
+    result = np.empty(tokens.n_tokens)
+    for way, questions in ways:
         if questions.any():
             rows = np.repeat(questions, n_choices)
             part = tokens if rows.all() else tokens.take(rows)
@@ -258,8 +259,9 @@ def _log_proba(
     return result
 
 
-def _row_log_proba(member: Any, tokens: TokenDataset, _: np.ndarray, batch_size: int) -> np.ndarray:
-    return -score_answers([member], [1.0], tokens, batch_size=batch_size).nll[0]
+def _row_log_proba(member: TokenLearner, tokens: TokenDataset, _: np.ndarray, batch_size: int) -> np.ndarray:
+    log_proba: np.ndarray = -score_answers([member], [1.0], tokens, batch_size=batch_size).nll[0]
+    return log_proba
 
 
 def _batches(
@@ -303,4 +305,5 @@ def _share_missed(log_proba: Any, best: Any, labels: torch.Tensor) -> np.ndarray
 
 def _pick(log_proba: Any, labels: torch.Tensor) -> np.ndarray:
     chosen = log_proba.gather(1, labels.to(log_proba.device)[:, None])[:, 0]  # (R,)
-    return chosen.double().cpu().numpy()
+    values: np.ndarray = chosen.double().cpu().numpy()
+    return values

@@ -10,6 +10,7 @@ import numpy as np
 
 from ensemw2s._inputs.questions import require_answers
 from ensemw2s._validation import CheckedTexts, check_option
+from ensemw2s.contracts import TokenLearner, eval_batch_size
 from ensemw2s.datasets import QADataset
 from ensemw2s.mixture._alike import narrowest
 from ensemw2s.mixture._decoding import Written, match_nll, write_answers
@@ -34,7 +35,7 @@ class TokenMixture:
         Parameters of the ensemble.
     """
 
-    members: list[Any]
+    members: list[TokenLearner]
     combine: str
     backend: str
     choose: str
@@ -42,7 +43,7 @@ class TokenMixture:
     writes = True
 
     @property
-    def readers(self) -> list[Any]:
+    def readers(self) -> list[TokenLearner]:
         """A member for each way to cut a text: the one that takes the shortest rows."""
         return [narrowest(self.members)]
 
@@ -71,7 +72,7 @@ class TokenMixture:
             choices,
             combine=self.combine,
             normalize=normalize,
-            batch_size=self._batch_size(),
+            batch_size=eval_batch_size(self.members[0]),
         )
 
     def answer_nll(self, votes: Any, prompts: Sequence[str], answers: Sequence[str], normalize: str) -> np.ndarray:
@@ -83,12 +84,14 @@ class TokenMixture:
         prompts, answers = CheckedTexts(questions.prompts), CheckedTexts(require_answers(questions))
         tokens = TokenDataset.for_learner(self.readers[0], prompts, answers)
         scores = score_answers(
-            self.members, votes, tokens, combine=self.combine, batch_size=self._batch_size(), with_error=True
+            self.members,
+            votes,
+            tokens,
+            combine=self.combine,
+            batch_size=eval_batch_size(self.members[0]),
+            with_error=True,
         )
         return tokens, scores.error
-
-    def _batch_size(self) -> int:
-        return int(getattr(self.members[0], "eval_batch_size", 64))
 
 
 def _by_likelihood(
