@@ -100,11 +100,12 @@ def fit_linear(scores: Floats, exists: Bools, labels: NDArray[np.int64], weight:
         return float(weights.sum() - share @ np.log(mixed)), 1.0 - gold @ (share / mixed)
 
     start = np.full(len(gold), 1.0 / len(gold))
-    found = minimize(
+    found: Floats = minimize(
         loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(gold),
         options={"maxiter": 2000, "ftol": 1e-14, "gtol": 1e-9},
     ).x  # fmt: skip
-    return found / found.sum()
+    shares: Floats = found / found.sum()
+    return shares
 
 
 def pooled_log_proba(scores: Floats, exists: Bools, weights: Floats, *, logarithmic: bool) -> Floats:
@@ -126,8 +127,10 @@ def pooled_log_proba(scores: Floats, exists: Bools, weights: Floats, *, logarith
     ndarray of shape (S, n, K)
         ``-inf`` where there is no option.
     """
+    log_proba: Floats
     if logarithmic:
-        return log_softmax(np.where(exists, np.tensordot(weights, scores, axes=1), -np.inf), axis=-1)
+        log_proba = log_softmax(np.where(exists, np.tensordot(weights, scores, axes=1), -np.inf), axis=-1)
+        return log_proba
     log_proba = log_softmax(np.where(exists, scores, -np.inf), axis=-1)
     shares = weights / weights.sum(axis=1, keepdims=True)
     return np.stack([logsumexp(log_proba, axis=0, b=row[:, None, None]) for row in shares])

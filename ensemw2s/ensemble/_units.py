@@ -35,18 +35,21 @@ _WINDOWS = ("tiling", "sliding")
 class BoostingUnit(Protocol):
     """How errors are counted and weights are spread over answer tokens."""
 
-    tokens: TokenDataset | None
-    """The answers; None where learners have no tokens."""
     n_units: int
     chance_error: float
     all_wrong: str
     """What an error of 1 under every weight says of the untrained model, and what to do."""
 
+    @property
+    def tokens(self) -> TokenDataset | None:
+        """The answers; None where learners have no tokens."""
+        ...
+
     def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
         """D_1 from one weight per answer, (n_rows,) -> (n_units,), summing to 1."""
         ...
 
-    def errors(self, learner: TokenLearner) -> np.ndarray:
+    def errors(self, learner: Any) -> np.ndarray:
         """Error of each unit under one learner, in [0, 1], of shape (n_units,)."""
         ...
 
@@ -273,7 +276,7 @@ class _ScoreUnit:
         self.chance_error = 1.0 - chance_level(self.n_choices)
 
     def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
-        return row_weight / row_weight.sum()
+        return _shares(row_weight)
 
     def errors(self, learner: Any) -> np.ndarray:
         scores = learner.option_scores(self.questions.prompts, require_choices(self.questions))
@@ -281,7 +284,8 @@ class _ScoreUnit:
         return 1.0 - option_credit(nll, self.questions.labels, self.n_choices)
 
     def untrained_errors(self, learner: Any) -> np.ndarray:
-        return 1.0 - 1.0 / self.n_choices
+        error: np.ndarray = 1.0 - 1.0 / self.n_choices
+        return error
 
     def spread(self, weight: np.ndarray) -> np.ndarray:
         return weight

@@ -169,7 +169,9 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence | None = None) -> OpinionPool:
+    def fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence[Sequence[str]] | None = None
+    ) -> OpinionPool:
         """Train the experts, and fit their weights on questions that they have not seen.
 
         Parameters
@@ -244,7 +246,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         self._weigh(scores[:, held_out], questions[held_out], weight[held_out])
         return self
 
-    def predict(self, X: Any, choices: Sequence | None = None) -> np.ndarray:
+    def predict(self, X: Any, choices: Sequence[Sequence[str]] | None = None) -> np.ndarray:
         """The option of each question that is most probable under the pool.
 
         Of options that the pool cannot tell apart one is drawn, by `random_state` where that is an integer and by the
@@ -264,7 +266,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         """
         return self.predict_under([self._own_weights()], X, choices)[0]
 
-    def predict_proba(self, X: Any, choices: Sequence | None = None) -> np.ndarray:
+    def predict_proba(self, X: Any, choices: Sequence[Sequence[str]] | None = None) -> np.ndarray:
         """Probability of each option under the pool.
 
         Parameters
@@ -280,7 +282,9 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         questions, nll = self._nll([self._own_weights()], X, None, choices)
         return option_proba(nll[0], questions.n_choices)
 
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence | None = None) -> float:
+    def score(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence[Sequence[str]] | None = None
+    ) -> float:
         """Share of questions whose most probable option is the right one; a tie of m options counts 1/m.
 
         Parameters
@@ -301,7 +305,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         credit = self.credit(X, y, choices=choices)
         return float(np.average(credit, weights=check_sample_weight(sample_weight, len(credit))))
 
-    def credit(self, X: Any, y: Any = None, *, choices: Sequence | None = None) -> np.ndarray:
+    def credit(self, X: Any, y: Any = None, *, choices: Sequence[Sequence[str]] | None = None) -> np.ndarray:
         """What each question earns: 1 if it is answered right, 0 if not, 1/m for a right option tied with m - 1 others.
 
         Parameters
@@ -314,9 +318,10 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         ndarray of shape (n,)
             Its mean is the accuracy.
         """
-        return self.judge_under([self._own_weights()], X, y, choices)[1][0]
+        earned: np.ndarray = self.judge_under([self._own_weights()], X, y, choices)[1][0]
+        return earned
 
-    def predict_under(self, votes: Any, X: Any, choices: Sequence | None = None) -> list[np.ndarray]:
+    def predict_under(self, votes: Any, X: Any, choices: Sequence[Sequence[str]] | None = None) -> list[np.ndarray]:
         """`predict` under several weight vectors, each expert being asked once.
 
         Parameters
@@ -334,7 +339,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         return [self._chosen(stage, questions) for stage in nll]
 
     def judge_under(
-        self, votes: Any, X: Any, y: Any = None, choices: Sequence | None = None
+        self, votes: Any, X: Any, y: Any = None, choices: Sequence[Sequence[str]] | None = None
     ) -> tuple[list[np.ndarray], np.ndarray]:
         """`predict_under` and what the answers earn, see `credit`.
 
@@ -387,7 +392,8 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
     def estimator_weights_(self) -> np.ndarray:
         """``weights_`` as votes, which are positive: next to nothing in place of 0."""
         weights = self._own_weights()
-        return np.maximum(weights, 1e-9 * weights.max())
+        votes: np.ndarray = np.maximum(weights, 1e-9 * weights.max())
+        return votes
 
     def _length_check(self) -> LengthCheck:
         """Whether questions fit into all experts."""
@@ -415,7 +421,8 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
                 f"votes must hold {n_experts} finite numbers in each vector, none negative and one positive. Got "
                 f"{shorten(votes)} instead."
             )
-        return rows * (self.weights_.sum() / sums)
+        scaled: np.ndarray = rows * (self.weights_.sum() / sums)
+        return scaled
 
     def _fitted_html(self) -> str:
         if not hasattr(self, "weights_"):
@@ -553,7 +560,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         """Scores as the pool joins them: probabilities are averaged as the experts give them."""
         return scores / self.scales_[:, None, None] if self.pool == "logarithmic" else scores
 
-    def _nll(self, votes: Any, X: Any, y: Any, choices: Sequence | None) -> tuple[QADataset, np.ndarray]:
+    def _nll(self, votes: Any, X: Any, y: Any, choices: Sequence[Sequence[str]] | None) -> tuple[QADataset, np.ndarray]:
         """Questions, and minus the logarithm of each option's probability under each weight vector, (S, n, K)."""
         check_is_fitted(self, "weights_")
         questions = check_questions(X, y, choices)
@@ -611,7 +618,8 @@ def _expert_scores(expert: Any, questions: QADataset) -> np.ndarray:
     """Scores of all options, (n, K), on a logarithmic scale; ``-inf`` for what is excluded, or not there."""
     n_choices = np.asarray(questions.n_choices)
     if isinstance(expert, BaseTokenGenerator):
-        return -expert._option_nll(questions)[-1]
+        log_likelihood: np.ndarray = -expert._option_nll(questions)[-1]
+        return log_likelihood
     if hasattr(expert, "option_scores"):
         found = expert.option_scores(questions.prompts, require_choices(questions))
         return checked_scores(found, expert, n_choices)
