@@ -180,7 +180,7 @@ def test_the_header_of_a_gguf_file_is_gone_through(tmp_path):
 def test_weights_that_are_cut_while_they_are_read_do_not_end_the_process(base):
     """transformers maps them into memory, where a file that has been cut is a bus error."""
     expected = load(base).state_dict()
-    with _model_folder.looked_through(str(base)) as folder:
+    with _model_folder.checked_folder(str(base)) as folder:
         os.truncate(base / "model.safetensors", 100)
         found = AutoModelForCausalLM.from_pretrained(folder.path).state_dict()
     for name, tensor in expected.items():

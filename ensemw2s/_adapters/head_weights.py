@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemw2s._adapters.host import AdapterHost
 from ensemw2s._launch.rng import isolated_rng
-from ensemw2s._loading.model_folder import check_on_hub, looked_through, refuse_adapter
+from ensemw2s._loading.model_folder import check_on_hub, checked_folder, refuse_adapter
 from ensemw2s._loading.models import loading_bar, own_memory, without_pickles
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def load_with_head(
     if not os.path.isdir(model):
         check_on_hub(model, revision, None)
     with (
-        isolated_rng(0), loading_bar(verbose), _without_load_report(), looked_through(model) as folder,
+        isolated_rng(0), loading_bar(verbose), _without_load_report(), checked_folder(model) as folder,
         without_pickles(model),
     ):  # fmt: skip
         refuse_adapter(folder)
@@ -100,7 +100,7 @@ def load_with_head(
             use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True,
         )  # fmt: skip
     own_memory(loaded)
-    folder.sign(loaded)
+    folder.record_source(loaded)
     resized = _resized_head(model, n_classes, info["mismatched_keys"])
     return loaded.eval(), untrained_modules(loaded, [*info["missing_keys"], *resized])
 

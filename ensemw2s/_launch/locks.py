@@ -40,6 +40,8 @@ class ThreadLock:
     def __enter__(self) -> None:
         if not self._lock.acquire(blocking=False):
             self._wait()
+        # A thread that looks between these two lines finds no owner, and waits. No circle is missed: whichever thread
+        # asks last finds all the others in place.
         self._owner = get_ident()
         self._depth += 1
 
@@ -52,6 +54,8 @@ class ThreadLock:
     def _wait(self) -> None:
         own = get_ident()
         with _GRAPH:
+            # Check and entry are one step under _GRAPH: of two threads that close a circle at once, one comes second
+            # and sees the other's entry.
             if self._waits_for(own):
                 raise RuntimeError(
                     "Two threads would wait for each other for ever: each holds a model that the other one asks for, "
@@ -72,6 +76,7 @@ class ThreadLock:
             if owner == thread:
                 return True
             following = None if owner is None else _WAITING.get(owner)
+            # Seen before: a circle of other threads, of which one gets the error.
             if following is None or following in seen:
                 return False
             lock = following

@@ -178,6 +178,7 @@ class Launch:
                 by_dtype.setdefault(parameter.grad.dtype, []).append(parameter.grad)
         for gradients in by_dtype.values():
             flat = torch.cat([gradient.flatten() for gradient in gradients])  # one message, not one per parameter
+            # FSDP has averaged the shards already, and what is not sharded is left to us, see `own_training`.
             dist.all_reduce(flat)
             flat /= self.n_processes
             parts = flat.split([gradient.numel() for gradient in gradients])
@@ -238,6 +239,7 @@ class Launch:
             return
         before = os.environ.get("ACCELERATE_USE_FSDP")
         os.environ["ACCELERATE_USE_FSDP"] = "false"
+        # accelerate's own mark of a model that it has wrapped: it then adds no DistributedDataParallel around it.
         model._is_accelerate_prepared = True
         try:
             yield

@@ -50,6 +50,7 @@ def shard(model: Any, device_type: str, *, whole: Iterable[str] = (), as_base: b
     from_first = _flag("FSDP_CPU_RAM_EFFICIENT_LOADING")
     if from_first:
         _allocate(model)
+    # Noted before fully_shard, which puts shards in the place of the parameters.
     loaded = dict(model.named_parameters()) if from_first and dist.get_rank() == 0 else {}
     loaded = {name: parameter.detach() for name, parameter in loaded.items()}
     ends = tuple("." + name for name in whole)
@@ -62,6 +63,7 @@ def shard(model: Any, device_type: str, *, whole: Iterable[str] = (), as_base: b
     }
     if kept:
         settings["ignored_params"] = set(kept)
+    # From the inside out, as fully_shard asks: the last call takes what belongs to no layer.
     for layer in layers:
         fully_shard(layer, **settings)
     fully_shard(model, **settings)
@@ -119,6 +121,8 @@ def _allocate(model: nn.Module) -> None:
 def _send_from_first(model: nn.Module, loaded: dict[str, torch.Tensor], device: torch.device) -> None:
     for name, parameter in model.named_parameters():
         if dist.get_rank() == 0:
+            # One at a time, in an order that all processes share; popped, so that the first one's memory shrinks as it
+            # goes.
             full = loaded.pop(name).to(device)
         else:
             full = torch.empty(parameter.shape, dtype=parameter.dtype, device=device)

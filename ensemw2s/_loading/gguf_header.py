@@ -13,6 +13,7 @@ from ensemw2s.storage import open_plain
 __all__ = ["check_gguf"]
 
 # Bytes of a value, by its type; 8 is a text, 9 an array.
+# Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little-endian.
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _INTEGERS = {4: "<I", 5: "<i", 10: "<Q", 11: "<q"}
 _TEXT, _ARRAY = 8, 9
@@ -48,12 +49,16 @@ class _Header:
         version, n_tensors, n_values = self._read_numbers("<IQQ")
         if version not in (2, 3):
             raise ValueError(f"it has version {version}")
+        # Before the loops, whose length a short file could set to 2**64. A value takes 8 bytes for the length of its
+        # name, 4 for its type and 1; a tensor 8, 4 for the number of its dimensions, 8 for one, 4, 8 for the offset,
+        # and a letter.
         self._require(n_values * 13 + n_tensors * 33)  # the least that they take
         if n_tensors == 0:  # transformers would draw all weights of the largest sizes that it has for defaults
             raise ValueError("it holds no weights")
         for _ in range(n_values):
             name = self._read_text()
             (kind,) = self._read_numbers("<I")
+            # transformers builds as many layers as this says, and each has at least one tensor.
             if name.endswith(b".block_count") and kind in _INTEGERS:
                 (n_blocks,) = self._read_numbers(_INTEGERS[kind])
                 if n_blocks > n_tensors:
@@ -75,11 +80,13 @@ class _Header:
             self._skip(_SIZES[kind])
         elif kind == _TEXT:
             self._skip_text()
+        # An array of arrays is refused, which bounds the depth.
         elif kind == _ARRAY and depth == 0:
             inner, length = self._read_numbers("<IQ")
             if inner in _SIZES:
                 self._skip(length * _SIZES[inner])
                 return
+            # Texts take 8 bytes each at least: this bounds the loop.
             self._require(length * 8)
             for _ in range(length):
                 self._skip_value(inner, depth + 1)

@@ -23,7 +23,7 @@ __all__ = [
     "ModelFolder",
     "check_on_hub",
     "compare_files",
-    "looked_through",
+    "checked_folder",
     "refuse_adapter",
 ]
 
@@ -59,10 +59,10 @@ class ModelFolder:
     path: str
     hashes: dict[str, str] = field(default_factory=dict)
 
-    def sign(self, loaded: Any) -> Any:
+    def record_source(self, loaded: Any) -> Any:
         """Tell a model, configuration or tokenizer where it is from, and what was read; returns it."""
         if self.path != self.source:
-            _rename(loaded, self.path, self.source)
+            _replace_path(loaded, self.path, self.source)
             loaded._ensemw2s_files = self.hashes
         return loaded
 
@@ -81,7 +81,7 @@ def compare_files(stored: StoredFolder, name: str, loaded: Any) -> None:
 
 
 @contextmanager
-def looked_through(model: str, gguf_file: str | None = None, *, weights: bool = True) -> Iterator[ModelFolder]:
+def checked_folder(model: str, gguf_file: str | None = None, *, weights: bool = True) -> Iterator[ModelFolder]:
     """Lend what transformers is to open in place of a folder; a hub id stays one.
 
     What transformers parses is what was looked at: sizes and counts that no model has, and names that lead out of the
@@ -108,14 +108,16 @@ def looked_through(model: str, gguf_file: str | None = None, *, weights: bool = 
     if not os.path.isdir(model):
         yield ModelFolder(model, model)
         return
+    # Copies, since a file could be replaced between the check and the reading. For a configuration or a tokenizer no
+    # weights are copied: they become links.
     with temporary_folder("model") as place:
         hashes = _fill(Path(place), Path(os.path.abspath(model)), gguf_file, _LARGEST_COPY if weights else 0)
-        with _naming(model, place):
+        with _errors_name(model, place):
             yield ModelFolder(model, place, hashes)
 
 
 @contextmanager
-def _naming(model: str, place: str) -> Iterator[None]:
+def _errors_name(model: str, place: str) -> Iterator[None]:
     """Name the folder, and not the private one, in whatever transformers raises."""
     try:
         yield
@@ -151,6 +153,7 @@ def check_on_hub(model: str, revision: str | None, gguf_file: str | None) -> Non
     from transformers.utils import cached_file
 
     try:
+        # This downloads one file. The weights that an index names are fetched later, when it has been checked.
         path = cached_file(model, gguf_file or "model" + _INDEX, revision=revision)
     except OSError:  # there is none, or what stands in the way of this stands in the way of the rest
         return
@@ -167,11 +170,14 @@ def _fill(place: Path, source: Path, gguf_file: str | None, largest_copy: int) -
     names = sorted(entry.name for entry in os.scandir(source) if Path(entry.name).suffix in _CONTENT)
     if (source / _TEMPLATES).is_dir():
         names += sorted(f"{_TEMPLATES}/{entry.name}" for entry in os.scandir(source / _TEMPLATES))
+    # Small files come first, since an index may name more weights; configurations are judged last, by the number of
+    # tensors in the weights beside them.
     configurations = {}
     for name in names:
         path = source / name
         content = read_file(path, _LARGEST_CONFIG if name.endswith("config.json") else _LARGEST_JSON, links)
         hashes[name] = hashlib.sha256(content).hexdigest()
+        # Other JSON, such as a vocabulary, is bounded by its size alone, and parsed by `tokenizers`.
         if name.endswith(("config.json", _INDEX)):
             parsed = parse_json(content, path, own=False)
             if name.endswith(_INDEX):
@@ -190,6 +196,7 @@ def _fill(place: Path, source: Path, gguf_file: str | None, largest_copy: int) -
             check_gguf(source / gguf_file, links)
     root = source.resolve()
     for name in weights:
+        # The folder of a file with weights. The file itself may be a link, into the cache of the hub, see `links_of`.
         if not (source / name).parent.resolve().is_relative_to(root):
             raise CheckpointError(f"{source / name} lies outside its folder, behind a link. Do not use it.")
         (place / name).parent.mkdir(parents=True, exist_ok=True)
@@ -258,6 +265,7 @@ def _check_configuration(configuration: Any, path: Path, place: Path) -> None:
     named = configuration.get("transformers_weights")
     if named is not None:
         _inside(str(named), path)
+    # A stack instead of recursion: JSON may nest deeper than Python recurses.
     waiting: list[Any] = [configuration]
     while waiting:
         entry = waiting.pop()
@@ -269,6 +277,8 @@ def _check_configuration(configuration: Any, path: Path, place: Path) -> None:
                 raise CheckpointError(f"{path} asks for code to be run ({key!r}). Do not use it.")
             if not isinstance(value, int) or isinstance(value, bool):
                 continue
+            # num_hidden_layers costs ten bytes in the file and a module for each when the model is built: more than
+            # _MOST_PARTS must be backed by as many tensors.
             limit = _LARGEST_OF.get(key, _LARGEST_NUMBER)
             is_count = _COUNTS.search(key) is not None and key.startswith("n")
             if is_count and value > _MOST_PARTS:
@@ -285,13 +295,15 @@ def _n_tensors(place: Path) -> int:
     for path in place.rglob("*.safetensors"):
         with open(path, "rb") as file:
             start = file.read(8)
+            # safetensors begins with the length of its header, then JSON with one "data_offsets" for each tensor:
+            # counting the word takes no parser.
             size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             if size <= 10**8:
                 found += file.read(size).count(b"data_offsets")
     return found
 
 
-def _rename(loaded: Any, before: str, after: str) -> None:
+def _replace_path(loaded: Any, before: str, after: str) -> None:
     """Replace the private folder in whatever an object says of itself."""
     for values in (vars(loaded), getattr(loaded, "init_kwargs", {})):
         for name, value in values.items():
@@ -299,4 +311,4 @@ def _rename(loaded: Any, before: str, after: str) -> None:
                 values[name] = after + value[len(before) :]
     config = getattr(loaded, "config", None)
     if config is not None:
-        _rename(config, before, after)
+        _replace_path(config, before, after)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
 from ensemw2s._launch.rng import isolated_rng
-from ensemw2s._loading.model_folder import check_on_hub, looked_through, refuse_adapter
+from ensemw2s._loading.model_folder import check_on_hub, checked_folder, refuse_adapter
 from ensemw2s._progress import redrawn
 from ensemw2s._validation import as_id, dtype_name
 from ensemw2s.exceptions import CheckpointError
@@ -103,10 +103,12 @@ def load_model(
             _scale_once(loaded)
             read_head_once(loaded)
             return loaded.eval()
+        # Of a repository only its index of weights, or the header of a GGUF file, is looked at; transformers reads the
+        # rest.
         name = os.fspath(model)
         if not os.path.isdir(name):
             check_on_hub(name, revision, gguf_file)
-        with loading_bar(verbose), looked_through(name, gguf_file) as folder, without_pickles(name):
+        with loading_bar(verbose), checked_folder(name, gguf_file) as folder, without_pickles(name):
             refuse_adapter(folder)
             loaded, info = getattr(transformers, auto_class).from_pretrained(
                 folder.path, dtype=torch_dtype, revision=revision, gguf_file=gguf_file, trust_remote_code=False,
@@ -116,7 +118,7 @@ def load_model(
     if gguf_file is not None:
         loaded = _without_quantization(loaded)
     own_memory(loaded)
-    folder.sign(loaded)
+    folder.record_source(loaded)
     _scale_once(loaded)
     read_head_once(loaded)
     return loaded.eval()
@@ -140,6 +142,7 @@ def own_memory(model: Any) -> None:
 
     with torch.inference_mode(mode=False), torch.no_grad():  # or it could not be trained later
         for parameter in model.parameters():
+            # What lies on another device is a copy already.
             if parameter.device.type == "cpu":
                 parameter.data = parameter.data.clone()
         for module in model.modules():
@@ -160,8 +163,8 @@ def load_config(model: str, revision: str | None = None) -> Any:
     """
     from transformers import AutoConfig
 
-    with looked_through(model, weights=False) as folder:
-        return folder.sign(AutoConfig.from_pretrained(folder.path, revision=revision, trust_remote_code=False))
+    with checked_folder(model, weights=False) as folder:
+        return folder.record_source(AutoConfig.from_pretrained(folder.path, revision=revision, trust_remote_code=False))
 
 
 def load_generation_config(model: str, revision: str | None = None) -> Any:
@@ -174,7 +177,7 @@ def load_generation_config(model: str, revision: str | None = None) -> Any:
     """
     from transformers import GenerationConfig
 
-    with looked_through(model, weights=False) as folder:
+    with checked_folder(model, weights=False) as folder:
         if Path(folder.path).is_dir() and not (Path(folder.path) / "generation_config.json").exists():
             return None
         try:
@@ -206,6 +209,8 @@ def _in_dtype(made: Any, dtype: torch.dtype) -> Any:
     tensors = [*made.parameters(), *made.buffers()]
     if all(tensor.dtype == dtype == torch.float32 for tensor in tensors if tensor.is_floating_point()):
         return made
+    # Preferred: the same weights once more through `from_pretrained`, which decides for each architecture what stays in
+    # float32. None if the configuration does not describe this model.
     again = None if getattr(made, "is_quantized", False) else _as_loaded(made, dtype)
     if again is not None:
         if hasattr(made, "generation_config"):  # encoders have none
@@ -233,6 +238,7 @@ def _as_loaded(made: Any, dtype: torch.dtype) -> Any:
         return None
     if _structure(loaded) != _structure(made):
         return None
+    # Buffers are computed from the configuration. If they do not agree, the model was not made from it.
     near = {"rtol": 0.02, "atol": 1e-4, "equal_nan": True}  # its maker may have rounded them already
     pairs = zip(loaded.buffers(), made.buffers(), strict=True)
     return (
@@ -271,6 +277,7 @@ def without_pickles(model: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # transformers has no error class of its own for this: its wording is all there is to go by.
         missing = any(words in str(error) for words in ("no file named", "not appear to have a file named"))
         if not (missing and "safetensors" in str(error)):
             raise
@@ -325,6 +332,7 @@ class TokenizerSource(NamedTuple):
     @classmethod
     def of(cls, tokenizer: Any) -> TokenizerSource | None:
         """The source of a tokenizer of `load_tokenizer`; None for one that the user has made."""
+        # By identity, since tokenizers that are equal may have come from different files.
         return next((source for known, source in list(_SOURCES.items()) if known is tokenizer), None)
 
     def read(self) -> Any:
@@ -339,8 +347,10 @@ _SOURCES: WeakKeyDictionary[Any, TokenizerSource] = WeakKeyDictionary()
 def _read_tokenizer(source: TokenizerSource, stamp: tuple) -> Any:
     from transformers import AutoTokenizer
 
-    with looked_through(source.name, source.gguf_file, weights=source.gguf_file is not None) as folder:
-        tokenizer = folder.sign(
+    # `stamp` is not read: it is part of the cache's key, so that a folder that was written anew is read anew. A GGUF
+    # file holds the tokenizer beside the weights.
+    with checked_folder(source.name, source.gguf_file, weights=source.gguf_file is not None) as folder:
+        tokenizer = folder.record_source(
             AutoTokenizer.from_pretrained(
                 folder.path, revision=source.revision, gguf_file=source.gguf_file, trust_remote_code=False
             )

@@ -40,10 +40,14 @@ class _Collator:
         weight = np.where(batch.is_answer, self.token_weight[batch.token_index], 0.0)  # (B, K)
         weight[~is_real] = 0.0
         predicts = cued.predicts(batch.is_answer.sum(axis=1))  # (B, S)
+        # Cut rows are right-padded and batches left-padded, but both masks list the same tokens row by row, in one
+        # order: the k-th place that predicts belongs to the k-th answer token.
         labels, weights = np.full(predicts.shape, -100, dtype=np.int64), np.zeros(predicts.shape)
         labels[predicts], weights[predicts] = batch.labels[batch.is_answer], weight[batch.is_answer]
         lengths = np.array([len(prompt) for prompt in cued.prompts])
         return {
+            # Prompts differ in length. Trainer moves tensors between devices, so they travel as one flat tensor with
+            # lengths.
             "prompt_ids": torch.from_numpy(np.concatenate(cued.prompts)),
             "prompt_lengths": torch.from_numpy(lengths),
             "input_ids": torch.from_numpy(cued.input_ids),

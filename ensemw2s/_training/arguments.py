@@ -181,6 +181,7 @@ def refuse_idle(training_args: Mapping[str, Any], arguments: TrainingArguments, 
     ValueError
         Names the setting.
     """
+    # Trainer itself is asked: an argument is idle if the optimiser and its settings are the same without it.
     defaults = {field.name: field.default for field in fields(type(arguments))}
     for name in _OF_AN_OPTIMISER:
         if training_args.get(name) in (None, defaults[name]):
@@ -211,6 +212,7 @@ def _check_names(training_args: Mapping[str, Any]) -> None:
         if name not in ACTING:
             remedy = REFUSED.get(name, "it is newer than this version of ensemw2s")
             raise ValueError(f"training_args must not hold {name!r}: {remedy}. Got {shorten(value)}.")
+        # None would silently mean something else than leaving it out.
         if value is None and defaults[name] is not None:
             raise ValueError(
                 f"{_spell(name)} must not be None; leave it out for transformers' default, {defaults[name]!r}. "
@@ -264,6 +266,7 @@ def _check_combinations(given: Mapping[str, Any]) -> None:
     if given.get("fp16") and given.get("bf16"):
         raise ValueError(f"{_spell('fp16')} must be False with bf16=True. Got True instead.")
     for name, other in _NEEDS.items():
+        # All ways to switch the other one off, or to leave it out.
         if given.get(name) and given.get(other, "none") in ("none", [], ["none"], False, 0):
             raise ValueError(
                 f"{_spell(name)} must come with {other}, without which it does nothing. Got {shorten(given[name])} "

@@ -57,6 +57,7 @@ class _Rows(Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> int:
+        # A filler is no index. It is passed on to the collator, which gives the row no weight.
         return FILLER if index == FILLER else int(self.rows[index])
 
 
@@ -117,6 +118,7 @@ class WeightedTrainer(Trainer, ABC):
     def get_train_dataloader(self) -> DataLoader:
         """Trainer's batches, whose number says how much weight a step sees."""
         batches = super().get_train_dataloader()
+        # `batches` are those of this process. All processes have as many, since each batch is shared out among them.
         self.mean_step_weight = self.total_weight / math.ceil(len(batches) / self.args.gradient_accumulation_steps)
         loader = getattr(batches, "base_dataloader", batches)  # accelerate's wraps another
         start = loader._get_iterator
@@ -133,6 +135,7 @@ class WeightedTrainer(Trainer, ABC):
         generator = torch.Generator().manual_seed(self.args.seed)
         size = self.args.train_batch_size * self.launch.n_processes
         # The same order in all processes, and as with a single one.
+        # Grouped over all batches that one optimiser step accumulates: they are of like length, too.
         grouped = LengthGroupedSampler(
             size * self.args.gradient_accumulation_steps, lengths=self.lengths, generator=generator
         )
@@ -206,6 +209,7 @@ def fill_rows(rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers with some row in place of the fillers, and which are none; both of shape (B,)."""
     numbers = np.array(rows)
     is_real = numbers != FILLER
+    # Which row stands in does not matter, since its weight becomes 0; one of this batch pads nothing further.
     numbers[~is_real] = numbers[is_real][0] if is_real.any() else 0
     return numbers, is_real
 
@@ -343,6 +347,7 @@ def run_training(
         reporting(training_args, writes=launch.rank == 0) as (report_settings, reporters),
     ):
         settings: dict[str, Any] = {
+            # Later entries win: over these stands what the user passes, and over that where reports go.
             "output_dir": folder,
             "learning_rate": lr,
             "num_train_epochs": epochs,
@@ -376,6 +381,7 @@ def run_training(
                 interrupts=interrupts,
                 **trainer_kwargs,
             )
+            # disable_tqdm makes Trainer add it; it prints every entry of the log.
             trainer.remove_callback(PrinterCallback)
             for reporter in reporters:
                 trainer.add_callback(reporter)
@@ -395,6 +401,7 @@ def _own_model(model: Any) -> Iterator[None]:
     places += [(vars(model.config), "use_cache")]
     places += [(vars(m), "gradient_checkpointing") for m in model.modules() if hasattr(m, "gradient_checkpointing")]
     before = [(attributes, name, attributes.get(name, _ABSENT)) for attributes, name in places]
+    # The base outlives this training, and so would any hook that is left on it.
     embeddings = model.get_input_embeddings()
     hooks = list(embeddings._forward_hooks)
     try:
