@@ -36,7 +36,7 @@ from ensemw2s import (
     W2SPipeline,
     word_tokenizer,
 )
-from ensemw2s._fingerprint import versions
+from ensemw2s.storage import versions
 
 WORDS = word_tokenizer(["what is 0 1 2 3 4 5 6 7 8 9 + - ? Question: Answer: = odd even zero"])
 N_QUESTIONS = 24

@@ -39,7 +39,7 @@ from ensemw2s import (
     run_sweep,
     word_tokenizer,
 )
-from ensemw2s._fingerprint import versions
+from ensemw2s.storage import versions
 
 SAVED_BY = Path(__file__).parent / "saved_by"
 

@@ -23,11 +23,11 @@ from ensemw2s import (
     check_weak_learner,
     clear_model_cache,
 )
-from ensemw2s._fingerprint import describe
 from ensemw2s._forward.activated import answers_of_batch
 from ensemw2s.mixture._groups import group_members
 from ensemw2s.mixture._readers import reads_packed
 from ensemw2s.mixture._scoring import option_nll, score_answers
+from ensemw2s.storage import describe
 from ensemw2s.tokens._dataset import pad_left
 from ensemw2s.tokens._prompts import encode_for_learner
 

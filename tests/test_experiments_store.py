@@ -25,9 +25,9 @@ from sklearn.model_selection import KFold
 from sweep_learners import ask_for_one_result
 
 from ensemw2s import BigramLearner, CheckpointError, HFCausalLM, PseudoLabeler, QADataset, byte_tokenizer
-from ensemw2s._fingerprint import describe, describe_model, digest, versions
 from ensemw2s.experiments._record import pack_bits, unpack_bits
 from ensemw2s.experiments._store import ResultStore
+from ensemw2s.storage import describe, describe_model, digest, versions
 
 
 def test_a_result_is_computed_once(tmp_path):

@@ -40,8 +40,8 @@ from ensemw2s import (
     to_binary,
     word_tokenizer,
 )
-from ensemw2s._fingerprint import digest, versions
 from ensemw2s.experiments._store import ResultStore
+from ensemw2s.storage import digest, versions
 
 POOL = make_qa(150, difficulty=(3, 6), random_state=0)
 WEAK, STRONG = ("weak", BigramLearner()), ("strong", BigramLearner(smoothing=0.05))

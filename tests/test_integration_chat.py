@@ -29,11 +29,11 @@ from ensemw2s import (
     TokenDataset,
     byte_tokenizer,
 )
-from ensemw2s._fingerprint import describe, digest
 from ensemw2s._validation import is_blank
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.mixture._alike import group_alike
 from ensemw2s.mixture._scoring import option_nll, score_answers
+from ensemw2s.storage import describe, digest
 from ensemw2s.tokens._prompts import encode_for_learner
 from ensemw2s.tokens._template import answer_ends
 

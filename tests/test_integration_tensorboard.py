@@ -12,7 +12,7 @@ from tiny_classifiers import OPINIONS, SENTENCES, bert_classifier
 from tiny_models import ANSWERS, PROMPTS, tiny_learner
 
 from ensemw2s import HFClassifier, TokenAdaBoostGenerator
-from ensemw2s._fingerprint import describe
+from ensemw2s.storage import describe
 
 
 def reporting_to(folder: Path | None, **others: Any) -> dict[str, Any]:

@@ -15,7 +15,6 @@ PACKAGE = Path(ensemw2s.__file__).parent
 
 # Room -> floor. A room is a module, or a folder with all that no longer entry names. Add a new module here.
 FLOORS = {
-    "_contents": 0,
     "_launch": 0,
     "_markdown": 0,
     "_progress": 0,
@@ -30,7 +29,6 @@ FLOORS = {
     "costs": 2,
     "datasets": 2,
     "tokens": 2,
-    "_fingerprint": 3,
     "_inputs": 3,
     "contracts": 3,
     "splits": 3,

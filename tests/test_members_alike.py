@@ -25,11 +25,10 @@ from ensemw2s import (
     byte_tokenizer,
     word_tokenizer,
 )
-from ensemw2s._fingerprint import describe
 from ensemw2s.ensemble import describe_estimator
 from ensemw2s.mixture._alike import apart, difference, group_alike, narrowest, same_tokenizer
 from ensemw2s.mixture._scoring import option_nll, score_answers
-from ensemw2s.storage import Writer
+from ensemw2s.storage import Writer, describe
 from ensemw2s.tokens._digest import digest_tokenizer
 
 COLOURS = word_tokenizer(["red green blue"])

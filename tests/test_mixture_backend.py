@@ -17,8 +17,8 @@ from ensemw2s import (
     get_backend,
     register_backend,
 )
-from ensemw2s._fingerprint import describe
 from ensemw2s.kernels import _registry
+from ensemw2s.storage import describe
 from ensemw2s.tokens._dataset import pad_left
 
 VOTES = [1.0, 3.0]

@@ -31,8 +31,8 @@ from ensemw2s import (
     TokenAdaBoostGenerator,
     W2SPipeline,
 )
-from ensemw2s._fingerprint import describe, describe_model
 from ensemw2s.experiments._store import ResultStore
+from ensemw2s.storage import describe, describe_model
 
 DATA, HARD = questions(0), questions(3)
 

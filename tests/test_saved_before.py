@@ -11,7 +11,7 @@ import pytest
 from saved_kinds import MODELS, RUNS, SAVED_BY, computer, plain
 
 from ensemw2s import BigramLearner, CheckpointError
-from ensemw2s._fingerprint import versions
+from ensemw2s.storage import versions
 
 WRITTEN = {
     folder.name: json.loads((folder / "answers.json").read_text(encoding="utf-8")) for folder in SAVED_BY.iterdir()

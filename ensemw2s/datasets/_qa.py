@@ -23,6 +23,7 @@ from ensemw2s.datasets._example import QAExample
 from ensemw2s.datasets._forms import OtherForms
 from ensemw2s.datasets._repr import as_html, as_text
 from ensemw2s.metrics import text_hash
+from ensemw2s.storage import digest
 
 
 class QADataset(OtherForms):
@@ -218,6 +219,10 @@ class QADataset(OtherForms):
         if ours.difficulty is None or theirs.difficulty is None:
             return ours.difficulty is theirs.difficulty
         return bool(np.array_equal(ours.difficulty, theirs.difficulty))
+
+    def _fingerprint(self) -> dict[str, str]:
+        """Hash of prompts, options and answers, in their order, which tells data sets apart."""
+        return {"questions": digest([self.prompts, self.choices, self.answers])}
 
     def __repr__(self) -> str:
         return as_text(self._columns, self._name)

@@ -10,7 +10,6 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from ensemw2s._fingerprint import versions
 from ensemw2s._launch.processes import n_processes
 from ensemw2s._validation import check_option, shorten
 from ensemw2s.ensemble._rounds import Rounds
@@ -24,6 +23,7 @@ from ensemw2s.storage import (
     class_name,
     decode,
     encode,
+    versions,
     write_arrays,
     write_json,
 )

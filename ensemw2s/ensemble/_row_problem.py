@@ -11,7 +11,6 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-from ensemw2s._fingerprint import row_digests
 from ensemw2s._inputs.classifier_rows import take_rows
 from ensemw2s._inputs.usable_rows import UsableRows
 from ensemw2s.boosting import draw_tokens
@@ -19,6 +18,7 @@ from ensemw2s.ensemble._boosting_loop import Trained
 from ensemw2s.ensemble._checkpoint import Checkpoint
 from ensemw2s.ensemble._settings import set_seeds
 from ensemw2s.ensemble._votes import class_columns
+from ensemw2s.storage import row_digests
 
 __all__ = ["ROW_SAMPLINGS", "RowProblem", "RowSampling", "resample_rows", "training_weight", "weight_keyword"]
 

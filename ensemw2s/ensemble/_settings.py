@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from ensemw2s._fingerprint import describe, describe_model, describe_tokenizer, without_reports
 from ensemw2s._loading.models import load_generation_config
 from ensemw2s._validation import as_id, check_bool, check_integer, check_option, check_positive, check_seed
 from ensemw2s.learners import BigramLearner, HFCausalLM, HFClassifier
-from ensemw2s.storage import class_name, parameter_names
+from ensemw2s.storage import class_name, describe, describe_model, parameter_names, without_reports
+from ensemw2s.tokens import describe_tokenizer
 
 __all__ = ["check_loop_parameters", "describe_estimator", "describe_parameters", "seed_parameters", "set_seeds"]
 

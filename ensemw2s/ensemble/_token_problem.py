@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ensemw2s._fingerprint import row_digests
 from ensemw2s._inputs.questions import require_answers
 from ensemw2s._inputs.usable_rows import UsableRows
 from ensemw2s.boosting import draw_tokens, weighted_error
@@ -20,6 +19,7 @@ from ensemw2s.ensemble._units import BoostingUnit
 from ensemw2s.ensemble._weak_learners import as_token_learner
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners import base_digest
+from ensemw2s.storage import row_digests
 
 __all__ = ["PICKS", "PRIORS", "Prior", "TokenProblem"]
 

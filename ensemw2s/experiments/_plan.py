@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ensemw2s._fingerprint import digest
 from ensemw2s._progress import progress_bar
 from ensemw2s.exceptions import CheckpointError, SweepError
 from ensemw2s.experiments._parts import difficulty_ratings
@@ -20,7 +19,7 @@ from ensemw2s.experiments._result import SweepResult
 from ensemw2s.experiments._run import RunFailure, describe_run, run_record, try_run
 from ensemw2s.experiments._spec import Run, Settings
 from ensemw2s.experiments._store import OTHER_VERSIONS, ResultStore, other_versions
-from ensemw2s.storage import temporary_folder
+from ensemw2s.storage import digest, temporary_folder
 
 if TYPE_CHECKING:
     import pandas

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s._fingerprint import digest
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.experiments._store import ResultStore
-from ensemw2s.storage import MALFORMED
+from ensemw2s.storage import MALFORMED, digest
 
 __all__ = ["accuracy", "brief_settings", "load_record", "pack_bits", "pack_credit", "unpack_bits", "unpack_credit"]
 

@@ -13,7 +13,6 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.dummy import DummyClassifier
 
-from ensemw2s._fingerprint import digest
 from ensemw2s.experiments._parts import find_parts
 from ensemw2s.experiments._record import load_record, pack_bits, pack_credit, unpack_bits
 from ensemw2s.experiments._spec import TIES, Run, Settings, mixed_precision
@@ -22,6 +21,7 @@ from ensemw2s.experiments._tasks import Part
 from ensemw2s.metrics import credit
 from ensemw2s.mixture import staged_votes
 from ensemw2s.pipeline import PseudoLabels
+from ensemw2s.storage import digest
 
 __all__ = ["RunFailure", "describe_run", "run_record", "try_run"]
 

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from sklearn.base import clone
 
-from ensemw2s._fingerprint import describe, describe_model, fingerprint_questions, mixed_precision
 from ensemw2s._validation import as_id, check_integer, shorten
 from ensemw2s.experiments._tasks import Task
 from ensemw2s.pipeline import PseudoLabeler
 from ensemw2s.splits import EasyHardSplit, RandomSplit
+from ensemw2s.storage import describe, describe_model, mixed_precision
 
 __all__ = [
     "SPLITS",
@@ -201,7 +201,7 @@ class Settings:
 
     def describe_questions(self) -> dict[str, Any]:
         """The pool, what is made of it, and what in the environment changes all training, as JSON."""
-        described = {"task": self.task.name, "questions": fingerprint_questions(self.task.questions)}
+        described = {"task": self.task.name, **self.task.questions._fingerprint()}
         if self.mixed_precision != "no":  # where it is, results have the names that they always had
             described["mixed_precision"] = self.mixed_precision
         return described

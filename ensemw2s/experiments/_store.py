@@ -11,10 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ensemw2s._fingerprint import digest, versions
 from ensemw2s._version import __version__
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.storage import MALFORMED, commit_text, read_file
+from ensemw2s.storage import MALFORMED, commit_text, digest, read_file, versions
 
 __all__ = ["OTHER_VERSIONS", "ResultStore", "other_versions"]
 

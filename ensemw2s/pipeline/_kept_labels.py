@@ -9,10 +9,9 @@ import numpy as np
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
-from ensemw2s._fingerprint import row_digests
 from ensemw2s._validation.row_filter import without_texts
 from ensemw2s.datasets import QADataset
-from ensemw2s.storage import decode, encode
+from ensemw2s.storage import decode, encode, row_digests
 
 __all__ = ["pack_labels", "unpack_labels"]
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s._fingerprint import row_digests
 from ensemw2s._progress import progress_bar
 from ensemw2s._validation import is_blank, is_overridden, shorten
 from ensemw2s.exceptions import CheckpointError, WeakLearnerError
 from ensemw2s.metrics import draw_option, tied_best
-from ensemw2s.storage import MALFORMED, Steps, decode, encode, write_json
+from ensemw2s.storage import MALFORMED, Steps, decode, encode, row_digests, write_json
 
 __all__ = ["NO_OPTION", "Labels", "label_shard"]
 

@@ -13,7 +13,6 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._fingerprint import row_digests
 from ensemw2s._html.stages import PipelineHTML
 from ensemw2s._inputs.classifier_rows import input_tags, usable_examples
 from ensemw2s._inputs.questions import check_questions, require_answers, usable_questions
@@ -30,6 +29,7 @@ from ensemw2s.pipeline._pseudo import PseudoLabeler, PseudoLabels
 from ensemw2s.pipeline._report import W2SReport
 from ensemw2s.pipeline._saved import SavedPipeline
 from ensemw2s.pipeline._stages import Stages, check_folders, interrupted_with, open_stages
+from ensemw2s.storage import row_digests
 from ensemw2s.tokens import tokenized_once
 
 __all__ = ["W2SPipeline"]

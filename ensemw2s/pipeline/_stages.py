@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.pipeline._kept_labels import pack_labels, unpack_labels
-from ensemw2s.storage import Journal, StoredFolder, hash_file, write_json
+from ensemw2s.storage import Journal, StoredFolder, describe, hash_file, versions, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,7 +127,6 @@ class Stages:
         """
         if self._journal is None:
             return drawn
-        from ensemw2s._fingerprint import describe, versions
         from ensemw2s.ensemble import check_fitted_can_be_written, describe_estimator
 
         for name, model in models.items():

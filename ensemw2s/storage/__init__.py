@@ -5,6 +5,16 @@ from __future__ import annotations
 from ensemw2s.storage._codec import CODECS, Codec
 from ensemw2s.storage._commit import commit_folder, commit_text
 from ensemw2s.storage._files import hash_file, links_of, open_plain, read_file, writing
+from ensemw2s.storage._fingerprint import (
+    describe,
+    describe_by,
+    describe_model,
+    digest,
+    mixed_precision,
+    row_digests,
+    versions,
+    without_reports,
+)
 from ensemw2s.storage._hub import download_folder, open_pretrained
 from ensemw2s.storage._journal import Journal, Steps
 from ensemw2s.storage._json import MALFORMED, find_code, parse_json
@@ -56,7 +66,11 @@ __all__ = [
     "commit_record",
     "commit_text",
     "decode",
+    "describe",
+    "describe_by",
+    "describe_model",
     "device_here",
+    "digest",
     "download_folder",
     "encode",
     "find_class",
@@ -65,6 +79,7 @@ __all__ = [
     "fitted_attributes",
     "hash_file",
     "links_of",
+    "mixed_precision",
     "open_folder",
     "open_plain",
     "open_pretrained",
@@ -79,8 +94,11 @@ __all__ = [
     "read_tensors",
     "require_known",
     "restore_attributes",
+    "row_digests",
     "set_attention",
     "temporary_folder",
+    "versions",
+    "without_reports",
     "write_arrays",
     "write_json",
     "write_state",

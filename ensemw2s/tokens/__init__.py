@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ensemw2s.tokens._answers import decode_answers, hold_end, refuse_ends, refuse_other_texts
 from ensemw2s.tokens._dataset import DEFAULT_PROMPT_TEMPLATE, TokenBatch, TokenDataset, pad_left, positions_of
-from ensemw2s.tokens._digest import digest_tokenizer
+from ensemw2s.tokens._digest import describe_tokenizer, digest_tokenizer
 from ensemw2s.tokens._frame import Frame
 from ensemw2s.tokens._ids import encode, n_ids, padding_id, refuse_unknown, tokenize
 from ensemw2s.tokens._known import tokenized_once
@@ -32,6 +32,7 @@ __all__ = [
     "check_template",
     "cut_prompt",
     "decode_answers",
+    "describe_tokenizer",
     "digest_tokenizer",
     "encode",
     "encode_alone",

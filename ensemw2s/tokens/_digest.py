@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from ensemw2s.storage import temporary_folder
+from ensemw2s.storage import describe_by, temporary_folder
+from ensemw2s.tokens._template import is_chat
 
-__all__ = ["TokenizerDigest", "digest_tokenizer"]
+__all__ = ["TokenizerDigest", "describe_tokenizer", "digest_tokenizer"]
 
 
 class TokenizerDigest(NamedTuple):
@@ -134,3 +135,26 @@ def _vocabulary_files(tokenizer: Any) -> list[str]:
 
 def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def describe_tokenizer(tokenizer: Any, learner: Any = None) -> dict[str, str]:
+    """What a tokenizer is, as far as a learner that has it makes use of it.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Its hashes, see `digest_tokenizer`, are what is described.
+    learner : estimator, optional
+        The chat template counts where its ``prompt_template`` is one; how rows are filled and cut counts for a
+        classifier.
+    """
+    found = digest_tokenizer(tokenizer)
+    described = {"tokenizer": found.texts}
+    if is_chat(getattr(learner, "prompt_template", "")):
+        described["chat template"] = found.chats
+    if hasattr(learner, "predict_proba"):
+        described["padding and truncation"] = found.rows
+    return described
+
+
+describe_by(lambda value: hasattr(value, "get_vocab") and hasattr(value, "eos_token_id"), describe_tokenizer)

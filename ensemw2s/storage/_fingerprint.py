@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s._contents import (
+from ensemw2s._validation import as_id, dtype_name, shorten
+from ensemw2s._version import __version__
+from ensemw2s.storage._contents import (
     describe_array,
     describe_contents,
     describe_function,
@@ -23,17 +25,12 @@ from ensemw2s._contents import (
     name_of,
     plain_container,
 )
-from ensemw2s._validation import as_id, dtype_name, shorten
-from ensemw2s._version import __version__
-from ensemw2s.datasets import QADataset
-from ensemw2s.tokens import digest_tokenizer, is_chat
 
 __all__ = [
     "describe",
+    "describe_by",
     "describe_model",
-    "describe_tokenizer",
     "digest",
-    "fingerprint_questions",
     "mixed_precision",
     "row_digests",
     "versions",
@@ -54,11 +51,6 @@ def digest(description: Any) -> str:
     """SHA-256 of a JSON value, 16 hexadecimal digits: enough to tell millions of results apart."""
     text = json.dumps(description, sort_keys=True, ensure_ascii=True, allow_nan=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def fingerprint_questions(questions: QADataset) -> str:
-    """Hash of prompts, options and answers, in their order."""
-    return digest([questions.prompts, questions.choices, questions.answers])
 
 
 def versions() -> dict[str, str]:
@@ -122,24 +114,27 @@ def describe_model(model: Any, name: str = "model") -> Any:
     return describe(model, name)
 
 
-def describe_tokenizer(tokenizer: Any, learner: Any = None) -> dict[str, str]:
-    """What a tokenizer is, as far as a learner that has it makes use of it.
+def describe_by(knows: Callable[[Any], bool], describe: Callable[[Any, Any], Any]) -> None:
+    """Have values of a type of another package described by a function.
 
     Parameters
     ----------
-    tokenizer : transformers.PreTrainedTokenizerBase
-        Its hashes, see `digest_tokenizer`, are what is described.
-    learner : estimator, optional
-        The chat template counts where its ``prompt_template`` is one; how rows are filled and cut counts for a
-        classifier.
+    knows : callable
+        Whether a value is of this type.
+    describe : callable
+        Gets the value, and the estimator whose parameter it is, or None; returns JSON.
     """
-    found = digest_tokenizer(tokenizer)
-    described = {"tokenizer": found.texts}
-    if is_chat(getattr(learner, "prompt_template", "")):
-        described["chat template"] = found.chats
-    if hasattr(learner, "predict_proba"):
-        described["padding and truncation"] = found.rows
-    return described
+    _DESCRIBERS.append((knows, describe))
+
+
+_DESCRIBERS: list[tuple[Callable[[Any], bool], Callable[[Any, Any], Any]]] = []
+
+
+def _describe_other(value: Any, owner: Any = None) -> Any:
+    """A value of a type of `describe_by`; None if it is none."""
+    if isinstance(value, type):
+        return None
+    return next((describe(value, owner) for knows, describe in _DESCRIBERS if knows(value)), None)
 
 
 def describe(value: Any, name: str) -> Any:
@@ -149,7 +144,7 @@ def describe(value: Any, name: str) -> Any:
     ----------
     value : object
         Numbers, texts, containers, arrays, tables, estimators, tokenizers, PEFT configurations, functions of a module,
-        and objects that hold these.
+        objects whose class says what tells them apart (``_fingerprint()``), and objects that hold these.
     name : str
         What to call it in an error.
 
@@ -195,14 +190,15 @@ def _describe(value: Any, name: str, around: tuple[int, ...]) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         entries = [inner(entry, f"{name}[{row}]") for row, entry in enumerate(value)]
         return sorted(entries, key=repr) if isinstance(value, set | frozenset) else entries
-    if isinstance(value, QADataset):
-        return {"questions": fingerprint_questions(value)}
+    if hasattr(type(value), "_fingerprint"):
+        return value._fingerprint()
     if isinstance(value, np.random.RandomState):
         return {"random state": digest(inner(value.get_state(legacy=False), name))}
     if hasattr(value, "get_params") and not isinstance(value, type):
         return _describe_estimator(value, name, inner)
-    if _is_tokenizer(value):
-        return describe_tokenizer(value)
+    other = _describe_other(value)
+    if other is not None:
+        return other
     if hasattr(value, "to_dict") and not isinstance(value, type):  # PEFT's and transformers' configurations
         return {"class": type(value).__qualname__, "settings": inner(value.to_dict(), name)}
     try:
@@ -231,17 +227,9 @@ def _describe_estimator(value: Any, name: str, inner: Callable[[Any, str], Any])
     if "model" in parameters:
         described["model"] = describe_model(parameters["model"], f"{name}.model")
     if "tokenizer" in parameters:
-        described["tokenizer"] = _describe_given_tokenizer(parameters["tokenizer"], value, f"{name}.tokenizer")
+        tokenizer = parameters["tokenizer"]  # an object by what it holds, a folder by its files
+        described["tokenizer"] = _describe_other(tokenizer, value) or describe_model(tokenizer, f"{name}.tokenizer")
     return {"class": f"{module_of(type(value))}.{type(value).__qualname__}", "parameters": described}
-
-
-def _is_tokenizer(value: Any) -> bool:
-    return not isinstance(value, type) and hasattr(value, "get_vocab") and hasattr(value, "eos_token_id")
-
-
-def _describe_given_tokenizer(tokenizer: Any, learner: Any, name: str) -> Any:
-    """A learner's parameter ``tokenizer``: an object by what it holds, a folder by its files."""
-    return describe_tokenizer(tokenizer, learner) if _is_tokenizer(tokenizer) else describe_model(tokenizer, name)
 
 
 def without_reports(training_args: Any) -> Any:
