@@ -36,7 +36,8 @@ PAIRS = QADataset(
 
 
 def verifier(model=tiny_llama, **parameters):
-    settings = {"tokenizer": byte_tokenizer(), "prompt_template": TEMPLATE, "C": 1.0, "lr": 5e-3, "random_state": 0}
+    settings = {"tokenizer": byte_tokenizer(), "prompt_template": TEMPLATE, "pooling": "last", "C": 1.0}
+    settings |= {"lr": 5e-3, "random_state": 0}
     return HFVerifier(model, **{**settings, **parameters})
 
 
@@ -88,6 +89,13 @@ def test_scores_are_those_of_a_plain_padded_forward(name):
     np.testing.assert_allclose(
         flat(fitted.decision_function(QUESTIONS)), features @ fitted.coef_ + fitted.intercept_, atol=1e-4
     )
+
+
+@pytest.mark.parametrize(("features", "layers", "n_features"), [("frozen", (1,), 64), ("adapted", (2,), 32)])
+def test_what_is_looked_at_by_default(features, layers, n_features):
+    fitted = verifier(features=features, pooling=None).fit(QUESTIONS)
+    assert fitted.layers_ == layers
+    assert fitted.coef_.shape == (n_features,)
 
 
 def test_a_model_that_reads_no_trees_is_read_in_padded_rows(monkeypatch):
@@ -231,7 +239,7 @@ def test_features_are_read_once_for_all_verifiers_of_a_base(monkeypatch):
 def test_features_beyond_the_limit_are_read_again(monkeypatch):
     clear_model_cache()
     monkeypatch.setenv("ENSEMW2S_FEATURE_CACHE", "1KB")
-    fitted = verifier(layers=-1).fit(QUESTIONS)
+    fitted = verifier(layers=-1, pooling="last").fit(QUESTIONS)
     passes = count_passes(monkeypatch)
     fitted.predict(QUESTIONS)
     assert len(passes) == 1  # of nine options with 32 float32 each, the first two have made room

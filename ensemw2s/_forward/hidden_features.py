@@ -116,7 +116,8 @@ def adapted_features(
     -------
     ndarray of shape (n_options, n_parts * H), float32
     """
-    launch, found = current_launch(model.device.type), {}
+    launch = current_launch(model.device.type)
+    found: dict[int, NDArray[np.float32]] = {}
     with launch.no_grad():
         for batch in _batches(range(len(questions)), questions, batch_size, alone=False):
             states = launch.tensor_from_first(option_states(model, [questions[row] for row in batch], parts))
@@ -204,7 +205,7 @@ def _tree_cells(
     )  # fmt: skip
     lengths = [len(option) for _, options in questions for option in options]
     sizes = [1 + sum(map(len, options)) for _, options in questions]
-    ends = np.cumsum(sizes) - sizes  # of the prompts, whose last token is not an option's
+    ends = (np.cumsum(sizes) - sizes).astype(np.int64)  # of the prompts, whose last token is not an option's
     cells = np.delete(trees.cells, ends)
     return states.flatten(0, 1).index_select(0, _tensor(cells, model)), lengths
 

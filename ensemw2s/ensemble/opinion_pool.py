@@ -49,6 +49,7 @@ from ensemw2s.ensemble.fine_tuned import FineTunedGenerator
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.metrics import draw_option, error_correlation, option_credit, option_proba, tied_best
 from ensemw2s.storage import PretrainedMixin
+from ensemw2s.tokens import tokenized_once
 
 __all__ = ["OpinionPool"]
 
@@ -169,6 +170,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         self.random_state = random_state
         self.verbose = verbose
 
+    @tokenized_once()
     def fit(
         self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence[Sequence[str]] | None = None
     ) -> OpinionPool:

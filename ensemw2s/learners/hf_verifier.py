@@ -29,7 +29,15 @@ from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._causal_base import CausalBase
 from ensemw2s.learners._parameters import check_parameters
 from ensemw2s.metrics import draw_option, option_credit, option_proba, tied_best
-from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, Frame, PromptTemplate, TokenDataset, cut_prompt, frame_of
+from ensemw2s.tokens import (
+    DEFAULT_PROMPT_TEMPLATE,
+    Frame,
+    PromptTemplate,
+    TokenDataset,
+    cut_prompt,
+    frame_of,
+    tokenized_once,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -40,8 +48,9 @@ if TYPE_CHECKING:
 __all__ = ["HFVerifier"]
 
 _FEATURES, _POOLINGS = ("frozen", "adapted"), ("last", "mean")
-# Where the layers are left to us: upper ones, which know what an answer means and are not yet bent on the next word.
-_LAYERS = {"frozen": (0.5, 0.75, 1.0), "adapted": (1.0,)}
+# What is looked at where it is left to us. Of a frozen base a layer that knows what an answer means and is not yet bent
+# on the next word: the blocks above it need not be run. An adapter makes of the last one what it needs.
+_LAYERS, _POOLED = {"frozen": 0.6, "adapted": 1.0}, {"frozen": ("last", "mean"), "adapted": ("last",)}
 
 
 class HFVerifier(CausalBase):
@@ -70,10 +79,12 @@ class HFVerifier(CausalBase):
         Whether only :math:`v` is trained, or with it an adapter on the base.
     layers : int, float, or sequence of these, optional
         Which hidden states are joined: the output of a block by its number, 0 for the embeddings, negative numbers from
-        the last one; or by its depth, a float in (0, 1]. ``(0.5, 0.75, 1.0)`` if None, or 1.0 with an adapter.
-    pooling : {"last", "mean"} or sequence of these, default="last"
-        The state of an option's last token, or the mean over its tokens; of several all are joined.
-    C : float, default=0.01
+        the last one; or by its depth, a float in (0, 1]. 0.6 if None, or 1.0 with an adapter. Blocks above the highest
+        are not run, where the architecture allows it.
+    pooling : {"last", "mean"} or sequence of these, optional
+        The state of an option's last token, or the mean over its tokens; of several all are joined. Both if None, or
+        ``"last"`` with an adapter.
+    C : float, default=0.005
         Inverse strength of the penalty :math:`\lVert v \rVert^2 / 2` on standardised frozen features, as in
         scikit-learn's ``LogisticRegression``: the sum of the questions' losses is multiplied by it.
     peft_config : "default" or peft.PeftConfig, default="default"
@@ -158,8 +169,8 @@ class HFVerifier(CausalBase):
         tokenizer: Any = None,
         features: str = "frozen",
         layers: Any = None,
-        pooling: str | Sequence[str] = "last",
-        C: float = 0.01,
+        pooling: str | Sequence[str] | None = None,
+        C: float = 0.005,
         peft_config: str | PeftConfig = "default",
         lr: float = 5e-4,
         epochs: float = 2,
@@ -203,13 +214,14 @@ class HFVerifier(CausalBase):
         self.verbose = verbose
 
     @own_modes()
+    @tokenized_once()
     def fit(
         self,
         X: Any,
         y: Any = None,
         sample_weight: Any = None,
         *,
-        choices: Sequence | None = None,
+        choices: Sequence[Sequence[str]] | None = None,
         question_weight: Any = None,
     ) -> HFVerifier:
         """Train on questions with their options and right answers.
@@ -263,7 +275,7 @@ class HFVerifier(CausalBase):
         self.skipped_rows_ = usable.skipped
         return self
 
-    def decision_function(self, X: Any, choices: Sequence | None = None) -> np.ndarray:
+    def decision_function(self, X: Any, choices: Sequence[Sequence[str]] | None = None) -> np.ndarray:
         """Scores of all options, the higher the better.
 
         Parameters
@@ -305,7 +317,7 @@ class HFVerifier(CausalBase):
         """
         return self.decision_function(prompts, choices)
 
-    def predict(self, X: Any, choices: Sequence | None = None) -> np.ndarray:
+    def predict(self, X: Any, choices: Sequence[Sequence[str]] | None = None) -> np.ndarray:
         """The best option of each question.
 
         Of options with the same score one is drawn, by `random_state` where that is an integer and by the texts of
@@ -329,7 +341,7 @@ class HFVerifier(CausalBase):
         texts[:] = [several[place] for several, place in zip(options, places, strict=True)]
         return texts
 
-    def predict_proba(self, X: Any, choices: Sequence | None = None) -> np.ndarray:
+    def predict_proba(self, X: Any, choices: Sequence[Sequence[str]] | None = None) -> np.ndarray:
         """Probability of each option: the softmax of the scores over the options of a question.
 
         Parameters
@@ -345,7 +357,9 @@ class HFVerifier(CausalBase):
         questions, nll = self._nll(X, choices)
         return option_proba(nll, questions.n_choices)
 
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence | None = None) -> float:
+    def score(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence[Sequence[str]] | None = None
+    ) -> float:
         """Share of questions whose best option is the right one; a tie of m options counts 1/m.
 
         Parameters
@@ -366,7 +380,7 @@ class HFVerifier(CausalBase):
         credit = self.credit(X, y, choices=choices)
         return float(np.average(credit, weights=check_sample_weight(sample_weight, len(credit))))
 
-    def credit(self, X: Any, y: Any = None, *, choices: Sequence | None = None) -> np.ndarray:
+    def credit(self, X: Any, y: Any = None, *, choices: Sequence[Sequence[str]] | None = None) -> np.ndarray:
         """What each question earns: 1 if it is answered right, 0 if not, 1/m for a right option tied with m - 1 others.
 
         Parameters
@@ -435,6 +449,8 @@ class HFVerifier(CausalBase):
             _layer_numbers(self.layers, None)
 
     def _poolings(self) -> tuple[Any, ...]:
+        if self.pooling is None:
+            return _POOLED[self.features]
         return (self.pooling,) if isinstance(self.pooling, str) else tuple(self.pooling) or ("",)
 
     def _parts(self) -> list[FeaturePart]:
@@ -542,7 +558,7 @@ class HFVerifier(CausalBase):
         with self.lend_model() as model:
             return adapted_features(model, encoded, self._parts(), batch_size=self.eval_batch_size)
 
-    def _nll(self, X: Any, choices: Sequence | None = None) -> tuple[QADataset, np.ndarray]:
+    def _nll(self, X: Any, choices: Sequence[Sequence[str]] | None = None) -> tuple[QADataset, np.ndarray]:
         """Questions, and minus the logarithm of each option's probability, (n, K); inf where there is no option."""
         questions = check_questions(X, choices=choices)
         return questions, -log_softmax(self.decision_function(questions), axis=1)
