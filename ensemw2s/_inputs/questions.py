@@ -89,9 +89,9 @@ def usable_questions(
                 check_same_length(prompts, values, names[0], name)
         rows = RowFilter(len(prompts), on_bad_row, skipped=() if known is None else known.skipped)
         rows.apply(_check_columns(prompts, answers, options, names, checked))
-        questions = of_checked_columns(
-            *(None if values is None else _safe_indexing(values, rows.kept) for values in (prompts, answers, options))
-        )
+        columns: Any = (prompts, answers, options)
+        columns = (None if values is None else _safe_indexing(values, rows.kept) for values in columns)
+        questions = of_checked_columns(*columns)
     if len(rows.kept) < len(questions):
         questions = questions[rows.kept]
     return UsableRows(questions, None, rows.kept, rows.skipped).drop_long(lengths, on_bad_row, names[0])
