@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
+from transformers import PreTrainedTokenizerBase
 
 from ensemw2s import (
     BigramLearner,
@@ -560,3 +562,16 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, place):
 def test_a_missing_file_is_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         DifficultyRatings.load(tmp_path / "ratings.json")
+
+
+def test_a_question_is_tokenised_once_for_all_folds(monkeypatch):
+    counts, call = Counter(), PreTrainedTokenizerBase.__call__
+
+    def counted(self, texts, *args, **kwargs):
+        counts.update([texts] if isinstance(texts, str) else texts)
+        return call(self, texts, *args, **kwargs)
+
+    monkeypatch.setattr(PreTrainedTokenizerBase, "__call__", counted)
+    questions = QADataset([f"question {row}?" for row in range(6)], [f"answer {row}" for row in range(6)])
+    cross_val_difficulty(BigramLearner(), questions, cv=3, random_state=0, near_duplicates=None)
+    assert {count for text, count in counts.items() if "question" in text} == {1}

@@ -21,10 +21,12 @@ from ensemw2s._validation import RandomState, as_generator, check_integer, check
 from ensemw2s.difficulty._ratings import DifficultyRatings
 from ensemw2s.ensemble import as_student
 from ensemw2s.splits import NEAR_DUPLICATES, fingerprints, question_groups
+from ensemw2s.tokens import tokenized_once
 
 logger = logging.getLogger("ensemw2s")
 
 
+@tokenized_once()
 def cross_val_difficulty(
     estimator: Any,
     X: Any,
