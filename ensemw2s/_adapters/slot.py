@@ -17,9 +17,9 @@ __all__ = ["AdapterSlot", "say_why_apart"]
 
 logger = logging.getLogger("ensemw2s")
 
-# Which layers are adapted; the slot knows their names.
+# Which layers are adapted: they are in the slot by name.
 _WHICH_LAYERS = {"exclude_modules", "layers_pattern", "layers_to_transform", "target_modules", "task_type"}
-# Of LoRA, how large its matrices are and what they are multiplied by, which the slot knows, and how they are trained.
+# Of LoRA: size and scaling, which are in the slot as such, and how it is trained.
 _LORA = {"alpha_pattern", "init_lora_weights", "lora_alpha", "lora_dropout", "r", "rank_pattern", "use_rslora"}
 
 

@@ -299,7 +299,7 @@ def _check_combinations(given: Mapping[str, Any]) -> None:
 
 
 def _check_schedule(given: Mapping[str, Any]) -> None:
-    """Make the schedule once, of one number: it knows its arguments best."""
+    """Make the schedule once, for one number: its constructor alone can check its arguments."""
     arguments = given.get("lr_scheduler_kwargs", {})
     if "lr_scheduler_type" not in given and not arguments:
         return

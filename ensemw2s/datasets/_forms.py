@@ -95,7 +95,7 @@ class OtherForms:
             Name of the data set.
         random_state : int, default=0
             Seed of the order of the options, >= 0. It is drawn, as by `shuffle_options`, where the table's order may
-            tell the answer: where the gold option is told by its text, in `answer` or `label`, as in tables with
+            tell the answer: where the gold option is given by its text, in `answer` or `label`, as in tables with
             columns for right and wrong options; and where it has one place in all rows, that is one column, or in
             lists of options the same position in ten or more. Else, and where beside lists of options both `answer`
             and `label` are there, as `to_pandas` and `to_dataset` write them, the options stay in the table's order.

@@ -278,13 +278,13 @@ def _assemble(
 ) -> QADataset:
     """The data set; each passage that there is stands before its question, on a line of its own."""
     if passages is not None:
-        told = [text.strip() if isinstance(text, str) else "" for text in passages]
+        texts = [text.strip() if isinstance(text, str) else "" for text in passages]
         parsed = [
             (id, f"{text}\n{question}" if text else question, options, answer)
-            for text, (id, question, options, answer) in zip(told, parsed, strict=True)
+            for text, (id, question, options, answer) in zip(texts, parsed, strict=True)
         ]
-        if n_without := told.count(""):
-            logger.warning("%s: %d of %d questions have no passage and stand alone.", name, n_without, len(told))
+        if n_without := texts.count(""):
+            logger.warning("%s: %d of %d questions have no passage and stand alone.", name, n_without, len(texts))
     ids, prompts, choices, answers = [], [], [], []
     n_merged, n_skipped = 0, 0
     for id, prompt, options, answer in parsed:

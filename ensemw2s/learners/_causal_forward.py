@@ -106,10 +106,13 @@ class CausalForward(CausalBase):
         from ensemw2s._forward.activated import KeptPrompts, activated_step
         from ensemw2s._forward.ways_to_read import read_alone, way_to_read
 
+        # KeptPrompts holds nothing: it announces that other steps will begin with the same prompts.
         starts, keep = None, isinstance(cache, KeptPrompts)
         if keep:
             cache = None
         if isinstance(cache, PrefixCache):
+            # A model without a cache reads all tokens again at each step, at positions that count from the first real
+            # one.
             input_ids = torch.cat([cache.input_ids, input_ids.to(cache.input_ids.device)], dim=1)
             position_ids = positions_of(attention_mask)
             starts, cache = getattr(cache, "starts", None), None
@@ -122,6 +125,7 @@ class CausalForward(CausalBase):
                 )  # fmt: skip
                 return launch.tensor_from_first(logits), cache
             way = way_to_read(model)
+            # Row by row, without padding, for models that padding would disturb. A batch of one row has none.
             if way.alone or (cache is None and len(input_ids) > 1 and way.apart(input_ids.shape[1])):
                 rows = read_alone(model, input_ids, attention_mask, lambda _, row: row[-n_last:])
                 return launch.tensor_from_first(torch.stack(rows)), PrefixCache(input_ids) if use_cache else None
@@ -146,7 +150,7 @@ class CausalForward(CausalBase):
         Returns
         -------
         int
-            0 where the model does not heed a mask over pairs of tokens, which is tried out once for each architecture
+            0 where the model ignores a mask over pairs of tokens, which is tried out once for each architecture
             and configuration; the window of a model that looks back over one only.
         """
         from ensemw2s._forward.trees import longest_tree
@@ -187,6 +191,7 @@ class CausalForward(CausalBase):
         # What the base makes of a prompt before the cue is known, or read for itself.
         lengths = [len(prompt) if cue is None else len(prompt) - start_of_cue(prompt, cue) for prompt in prompts]
         sizes = [length + sum(map(len, several)) for length, several in zip(lengths, branches, strict=True)]
+        # `batch_size` counts branches, a pass holds prompts: as many as have so many branches together.
         n_questions = max(1, batch_size // max(1, max(map(len, branches), default=1)))
         for rows in fill_passes(sizes, n_questions, alone=cue is not None):
             with launch.no_grad(), self.lend_model() as model:
@@ -251,6 +256,7 @@ class CausalForward(CausalBase):
             return stack
         from ensemw2s._adapters.activated_stack import ActivatedStack
 
+        # One cut of the rows serves all members: they must begin to act at the same token.
         alike = all(member._cue == cue and member._cue.head == cue.head for member in members if member._cue)
         return ActivatedStack(stack, host, members) if alike and all(member._cue for member in members) else None
 

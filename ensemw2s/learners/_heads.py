@@ -117,6 +117,7 @@ class SequenceHead:
         import torch
 
         # On the right, where encoders with absolute positions expect it.
+        # Left-padding of reversed rows, reversed again.
         reversed_ids, reversed_mask = pad_left([row[::-1] for row in ids], self.pad_token_id)
         return {
             "input_ids": torch.from_numpy(reversed_ids[:, ::-1].copy()),
@@ -143,11 +144,14 @@ class VerbalizerHead:
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         self.pad_token_id = 0 if pad is None else int(pad)  # hidden by mask and positions
         separator = frame_of(prompt_template, tokenizer).separator
+        # As the model would write them behind the cue: with the blank that the template leaves to it.
         texts = [separator + word.strip() for word in label_words]
         words = tokenize(texts, tokenizer, add_special_tokens=False) if texts else []
         self.common = _common_prefix(words)
         firsts = [word[len(self.common) :][:1] for word in words]
         for k, first in enumerate(firsts):
+            # The first class with the same token, which is itself unless an earlier one has it; empty if the word is a
+            # beginning of all.
             twin = firsts.index(first)
             if twin < k or not first:
                 raise ValueError(
@@ -184,6 +188,7 @@ class VerbalizerHead:
             return rows
         if truncation == "error":
             _refuse_long(rows, max_length, numbers)
+        # A chat's cue has to stay whole, and what all label words begin with belongs to it.
         cue_ids = [*frame.cue_ids, *self.common] if frame.keeps_head else []
         return [cut_prompt(row, max_length, frame, cue_ids) for row in rows]
 

@@ -47,9 +47,9 @@ class HFCausalLM(CausalForward):
 
     Members of one ensemble that were trained with PEFT share one base model in memory.
 
-    Each architecture and configuration is tried out on a few tokens before its first use. A decoder that does not heed
-    left padding, such as BART's, RWKV or RecurrentGemma, is read row by row, which is slower; a model that sees later
-    tokens, such as BERT as it is, is refused.
+    Each architecture and configuration is tried out on a few tokens before its first use. A decoder that gives
+    left-padded rows other logits, such as BART's, RWKV or RecurrentGemma, is read row by row, which is slower; a model
+    that sees later tokens, such as BERT as it is, is refused.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class HFCausalLM(CausalForward):
         template puts before the question: a question that holds the cue is cut there, and an answer that does changes
         nothing. (PEFT takes the last one in what it is given.)
     lr : float, default=5e-4
-        Learning rate of the optimiser. Full fine-tuning usually wants a smaller one.
+        Learning rate of the optimiser. Full fine-tuning usually needs a smaller one.
     epochs : float, default=3
         Passes over the answers that hold a weighted token.
     batch_size : int, default=16

@@ -72,7 +72,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
     classes : sequence, optional
         Classes in the order of the columns. By default the sorted labels, or 0, ..., K-1 for soft labels.
     lr : float, default=5e-4
-        Learning rate of the optimiser. Full fine-tuning usually wants a smaller one.
+        Learning rate of the optimiser. Full fine-tuning usually needs a smaller one.
     epochs : float, default=3
         Passes over the rows that have a positive weight.
     batch_size : int, default=16

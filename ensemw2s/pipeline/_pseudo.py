@@ -129,7 +129,7 @@ class PseudoLabels:
             return self._with_classes(student).fit(X, proba)
         question, option = np.nonzero(proba > 0)
         answers = [X.choices[q][k] for q, k in zip(question, option, strict=True)]
-        # With its options, where the student heeds them: what is chosen from them need not be written.
+        # With its options, for a student that uses them: what is chosen from them need not be written.
         asked = X[question] if hasattr(student, "_writing_check") else [X.prompts[q] for q in question]
         return student.fit(asked, answers, sample_weight=proba[question, option])
 
@@ -201,7 +201,7 @@ class PseudoLabeler(Registered, BaseEstimator):
         every batch is drawn with a seed of its own.
     random_state : int, default=0
         Seed of sampled free text, and of which is taken of options or classes that the teacher cannot tell apart, not
-        negative. Their order has no say, where a classifier's ``predict`` takes the first.
+        negative. The draw does not depend on their order; a classifier's ``predict`` takes the first.
     n_jobs : int, optional
         Number of workers that label contiguous parts of the questions, whole batches each; all processors if -1. None
         means 1, unless within ``joblib.parallel_config``, where any backend can be chosen. The labels are the same

@@ -34,6 +34,8 @@ def decode_answers(rows: Sequence[Sequence[int]], tokenizer: Any, frame: Frame) 
     -------
     list of str
     """
+    # Token by token a text is not the concatenation of its parts: blanks and bytes of one character are shared out
+    # among tokens. So whole rows are decoded, and the known beginning is taken off.
     before = ANY_TEXT + frame.cue
     ids = encode([before], tokenizer, add_special_tokens=frame.adds_special_tokens)[0]
     start = _decode([ids], tokenizer)[0]

@@ -92,11 +92,14 @@ def _environment() -> Any:
     """That of transformers, in which loops, calls and operations are counted before they are carried out."""
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
+    # transformers' own sandbox, with its filters and tags. An overlay is ours to change; as an object that exists
+    # already, it is given another class.
     environment = _compile_jinja_template("{{ messages }}").environment.overlay()
     environment.__class__ = _bounded_class(type(environment))
     environment.filters = {name: _guarded(name, function) for name, function in environment.filters.items()}
     environment.tests = {name: _guarded(name, function) for name, function in environment.tests.items()}
     environment.filters.update(_counted=_counted, _written=_written, _measured=_measured)
+    # `lipsum` writes as many paragraphs as it is asked to.
     environment.globals = {name: value for name, value in environment.globals.items() if name != "lipsum"}
     return environment
 
@@ -118,6 +121,7 @@ def _bounded_class(kind: Any) -> Any:
             _check_operation(operator, left, right)
             return super().call_binop(context, operator, left, right)
 
+        # Parameters named as in jinja2, since a template may pass keywords such as `self` and `context`.
         def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
             method = getattr(__obj, "__wrapped__", __obj)  # the sandbox wraps `format`
             owner = getattr(method, "__self__", None)
@@ -149,9 +153,11 @@ def _instrumented(tree: Any) -> Any:
             node.nodes = [through("_written", part) for part in node.nodes]
             return node
 
+        # Text between tags: a constant, so that it can go through `_written` like any other output.
         def visit_TemplateData(self, node: Any) -> Any:
             return nodes.Const(node.data, lineno=node.lineno)
 
+        # a ~ b cannot be intercepted. As a sum of texts it is an operation that is checked before it is carried out.
         def visit_Concat(self, node: Any) -> Any:
             parts: list[Any] = getattr(self.generic_visit(node), "nodes")  # noqa: B009
             first, *rest = [through("string", through("_measured", part)) for part in parts]
@@ -159,6 +165,7 @@ def _instrumented(tree: Any) -> Any:
                 first = nodes.Add(first, part, lineno=node.lineno)
             return first
 
+        # To compare, look up or hash a value, Python walks through all of it, however often it holds one list.
         def visit_Compare(self, node: Any) -> Any:
             node = self.generic_visit(node)
             node.expr = through("_measured", node.expr)
@@ -206,6 +213,7 @@ class _Counting:
             yield item
 
 
+# With a length if the value has one: `loop.length` would otherwise make a list of all items.
 class _SizedCounting(_Counting):
     def __len__(self) -> int:
         return len(self._items)  # type: ignore[arg-type]
@@ -286,13 +294,14 @@ def _check_arguments(owner: Any, args: Iterable[Any], kwargs: Mapping[str, Any])
             sizes.append(abs(value))
         elif isinstance(value, _SIZED):
             sizes.append(_size(value))
+    # Numbers count as sizes, too: a text may be filled up to a width, or repeated.
     several = sorted(sizes)[-2:]
     if len(several) == 2 and several[0] * several[1] > 10 * _MAX_TEXT:  # one put into the other at every place
         raise _exceeded("it replaces, joins or fills up more than it could hold")
 
 
 def _settled(value: Any) -> Any:
-    """A list in place of what is worked out item by item, whose length nobody knows."""
+    """A list in place of an iterator, whose length is unknown."""
     if not hasattr(value, "__next__") or type(value).__module__.startswith("jinja2"):  # such as `loop`
         return value
     items = list(islice(_Counting(value), _MAX_ITEMS + 1))

@@ -68,7 +68,7 @@ class ChatFrame(Frame):
         All text behind an answer.
     """
 
-    tokenizer: Any = field(repr=False)  # what is around it is told by the texts
+    tokenizer: Any = field(repr=False)  # two frames differ by their texts
     messages: Messages
     opening: str
     tail: str
@@ -88,19 +88,21 @@ class ChatFrame(Frame):
                 f"template. Got {_name(messages)} instead; pass a text, take an instruction-tuned model, or set "
                 f"tokenizer.chat_template."
             )
-        asked = _render(tokenizer, messages, _QUESTION)
-        told = _render(tokenizer, messages, _QUESTION, _ANSWER)
-        before, _, tail = told.partition(_ANSWER)
-        if told.count(_ANSWER) != 1 or asked.count(_QUESTION) != 1 or not before.startswith(asked):
+        prompt = _render(tokenizer, messages, _QUESTION)
+        whole = _render(tokenizer, messages, _QUESTION, _ANSWER)
+        before, _, tail = whole.partition(_ANSWER)
+        # The text that generation starts from must be how the whole conversation goes on, or a model would be trained
+        # on another text than it is asked with.
+        if whole.count(_ANSWER) != 1 or prompt.count(_QUESTION) != 1 or not before.startswith(prompt):
             raise ValueError(
                 f"prompt_template must be a text where the tokenizer's chat template does not go on from its own "
-                f"generation prompt: that ends with {shorten(asked[-40:])}, and what stands before an answer with "
+                f"generation prompt: that ends with {shorten(prompt[-40:])}, and what stands before an answer with "
                 f"{shorten(before[-40:])}. Got {_name(messages)} instead; pass a text, or set tokenizer.chat_template."
             )
-        between = before[len(asked) :]
+        between = before[len(prompt) :]
         # A blank is the model's to write; an empty thought or a header is there for it.
         separator, opening = (between, "") if not between.strip() else ("", between)
-        head, _, cue = (asked + opening).partition(_QUESTION)
+        head, _, cue = (prompt + opening).partition(_QUESTION)
         closing, end_id = _end_of_turn(tail, tokenizer)
         head_ids, cue_ids = encode([head, cue], tokenizer, add_special_tokens=False)
         return cls(
@@ -125,9 +127,9 @@ class ChatFrame(Frame):
         return prompt[: len(prompt) - len(self.cue)]
 
     def answer(self, question: str, answer: str, prompt: str, number: int) -> str:
-        told = _render(self.tokenizer, self.messages, question, answer)
-        _check_between(prompt + self.separator, answer, self.tail, told, f"The answer of row {number}")
-        return told[len(prompt) : len(told) - len(self.tail)]
+        whole = _render(self.tokenizer, self.messages, question, answer)
+        _check_between(prompt + self.separator, answer, self.tail, whole, f"The answer of row {number}")
+        return whole[len(prompt) : len(whole) - len(self.tail)]
 
     def wrap(self, answer: str) -> str:
         return self.separator + answer + self._last_blank
@@ -146,6 +148,7 @@ def _end_of_turn(tail: str, tokenizer: Any) -> tuple[str, int | None]:
     visible = tail.lstrip()
     if not visible:
         return "", tokenizer.eos_token_id
+    # The first token of the tail must be the end of the turn as a whole, and special, so that no answer can contain it.
     end_id = encode([visible], tokenizer, add_special_tokens=False)[0][0]
     token = tokenizer.convert_ids_to_tokens(end_id)
     if not visible.startswith(token) or tokenizer.decode([end_id], skip_special_tokens=True):

@@ -183,6 +183,7 @@ class TokenDataset:
             end_of_answer=end_of_answer, row_numbers=row_numbers, cue_ids=cue_ids,
         )  # fmt: skip
         ends = {end for end in (frame.end_id, tokenizer.eos_token_id, *end_ids) if end is not None}
+        # Without the end that was appended just now: inside an answer there must be no other.
         said = [row[:-1] for row in rows[1]] if end_of_answer else rows[1]
         refuse_ends(said, answers, range(len(said)) if row_numbers is None else row_numbers, ends, tokenizer)
         for part in rows:
@@ -199,7 +200,7 @@ class TokenDataset:
         end_of_answer: bool = True,
         row_numbers: Sequence[int] | None = None,
     ) -> TokenDataset:
-        """Tokenise as an initialised `TokenLearner` wants it: its tokenizer, template and length limit.
+        """Tokenise for an initialised `TokenLearner`: its tokenizer, template and length limit.
 
         Parameters
         ----------
@@ -303,6 +304,8 @@ class TokenDataset:
         ndarray of shape (n_rows,)
         """
         self._check_length(values, self.n_tokens, "answer token")
+        # No row is empty (`__post_init__`): for an empty one reduceat would give the first value of the next row, not
+        # 0.
         return np.add.reduceat(np.asarray(values), self.indptr[:-1])
 
     def _check_length(self, values: Any, length: int, per: str) -> None:
@@ -366,6 +369,7 @@ class TokenDataset:
         pairs = [self.row_ids(row) for row in rows]
         input_ids, mask = pad_left([np.concatenate([prompt, answer[:-1]]) for prompt, answer in pairs], pad_token_id)
         n_last = int(self.answer_lengths[rows].max())
+        # Right-aligned, like the K last positions: the last position predicts the last token of every row's answer.
         labels = np.full((len(pairs), n_last), -100, dtype=np.int64)  # (B, K)
         token_index = np.full((len(pairs), n_last), -1, dtype=np.int64)
         for place, (row, (_, answer)) in enumerate(zip(rows, pairs, strict=True)):

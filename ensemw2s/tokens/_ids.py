@@ -12,8 +12,8 @@ __all__ = ["ANY_TEXT", "encode", "n_ids", "padding_id", "refuse_unknown", "token
 
 ANY_TEXT = "a"  # stands before a cue, since many tokenizers treat the start of a text in a way of its own
 
-# A fast tokenizer keeps what it was last told about truncation and padding, so that a call in one thread would be cut,
-# or not cut, as another one asks for.
+# A fast tokenizer keeps the truncation and padding of its last call: a call in one thread would be cut, or not cut, by
+# the settings of another.
 _LOCK = ThreadLock()
 
 

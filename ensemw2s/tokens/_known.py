@@ -48,6 +48,7 @@ class KnownTexts:
             rows.append(found[key])
         for key, ids in made.items():
             size = len(ids) + _IDS_OF_ENTRY
+            # The room is shared by all ways of reading of a block; what does not fit is tokenised again, never wrong.
             if size <= self._room[0]:
                 self._room[0] -= size
                 self._ids[key] = array("i", ids)
@@ -88,7 +89,7 @@ def known_texts(tokenizer: Any, *way: Any) -> KnownTexts:
     tokenizer : transformers.PreTrainedTokenizerBase
         Another object that holds the same reads in the same way.
     *way : object
-        What else has a say, such as a frame; their `repr` tells them apart.
+        What else the tokens depend on, such as a frame; compared by `repr`.
     """
     block = _BLOCK.get()
     if block is None:

@@ -54,7 +54,7 @@ def encode_rows(
         row_of = dict(zip(prompts, prompt_rows, strict=True))
         contexts = [questions[prompt] + frame.cue for prompt, *_ in texts]
         context_rows = [row_of[prompt] for prompt, *_ in texts]
-    else:  # the question must have no say in the tokens behind the cue either
+    else:  # nor may the tokens behind the cue depend on the question
         contexts = [ANY_TEXT + frame.cue] * len(texts)
         context_rows = _encode(contexts[:1], tokenizer, frame) * len(texts)
     made = encode_behind(contexts, context_rows, list(texts.values()), tokenizer, frame)
@@ -100,6 +100,7 @@ def encode_cue(frame: Frame, tokenizer: Any) -> list[int]:
     list of int
         Empty where no text follows the question.
     """
+    # Behind any text: many tokenizers encode the start of a text in another way.
     before, both = _encode([ANY_TEXT, ANY_TEXT + frame.cue], tokenizer, frame)
     if both[: len(before)] == before:
         return both[len(before) :]
@@ -194,6 +195,7 @@ def cut_prompt(prompt: list[int], length: int, frame: Frame, cue_ids: Sequence[i
     length = max(length, n_cue + n_head if frame.keeps_head else n_cue)
     if len(prompt) <= length:
         return prompt
+    # No room for a token of the question beside BOS and cue: BOS goes first.
     if not frame.keeps_head and length <= n_head + n_cue:
         n_head = 0
     return prompt[:n_head] + prompt[len(prompt) - length + n_head :]
