@@ -70,7 +70,7 @@ def assert_resumed(server, whole, run: str, folder: Path, n_kills: int = 1) -> N
 POINTS = ["drawn", "in training", "trained", "error known", "in writing", "written", "before rename", "after rename"]
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 3])  # with no round before it, and with some
 @pytest.mark.parametrize("point", [*POINTS, "power cut"])
 @pytest.mark.parametrize("run", ["tokens", "classes"])
 def test_a_killed_round_is_made_good(server, whole, tmp_path, run, point, number):
@@ -87,7 +87,9 @@ def test_a_run_killed_before_its_first_round_starts(server, whole, tmp_path, ste
     assert_resumed(server, whole, "tokens", tmp_path / "run")
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6])  # batches of the ensemble's labels, then of the first member's
+@pytest.mark.parametrize(
+    "number", [1, 3, 4, 6]
+)  # of three batches of the ensemble's labels, then of the first member's
 def test_labelling_goes_on_after_the_last_batch(server, whole, tmp_path, number):
     assert server.run("pipeline", tmp_path / "run", point="labelling", number=number)["killed"]
     assert_resumed(server, whole, "pipeline", tmp_path / "run")
@@ -112,7 +114,7 @@ def test_adapters_go_on(server, whole, tmp_path, number):
     assert_resumed(server, whole, "adapters", tmp_path / "run")
 
 
-@pytest.mark.parametrize("case", range(20))
+@pytest.mark.parametrize("case", range(8))
 def test_a_run_killed_at_a_random_time_goes_on(server, whole, tmp_path, case):
     run = "pipeline" if case % 2 else "tokens"
     after = random.Random(case).uniform(0, 0.8 * whole(run)["seconds"])

@@ -66,7 +66,7 @@ def test_bigram_learner_passes():
     check_weak_learner(BigramLearner())
 
 
-@pytest.mark.parametrize("name", sorted(FACTORIES))
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3"])  # relative, absolute and windowed positions
 def test_hf_causal_lm_passes_without_a_seed(name):
     check_weak_learner(HFCausalLM(FACTORIES[name], tokenizer=byte_tokenizer(), lr=1e-2, epochs=1))
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from sklearn.base import clone
 from tiny_classifiers import OPINIONS, SENTENCES, bert_classifier
 from tiny_models import ANSWERS, PROMPTS, fit, tiny_learner, tiny_llama, tokens_for, untrained_model
 
@@ -35,16 +36,21 @@ def logits(learner):
     return learner.token_logits(torch.tensor([[97, 98, 99]]), torch.ones(1, 3, dtype=torch.int64)).numpy()
 
 
+@pytest.fixture(scope="module", params=["default", None])
+def without(request):
+    """A learner fitted in no mode, and its logits."""
+    learner = fit(tiny_learner(peft_config=request.param, epochs=2))
+    return learner, logits(learner)
+
+
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("peft_config", ["default", None])
-def test_a_fit_under_a_mode_of_the_caller_is_the_fit_without(mode, peft_config):
-    first = fit(tiny_learner(peft_config=peft_config))
-    expected = logits(first)
+def test_a_fit_under_a_mode_of_the_caller_is_the_fit_without(mode, without):
+    first, expected = without
     with MODES[mode]():
-        under = fit(tiny_learner(peft_config=peft_config))
+        under = fit(clone(first))
     assert_array_equal(logits(under), expected)
     assert_array_equal(logits(first), expected)  # which shares the base
-    assert_array_equal(logits(fit(tiny_learner(peft_config=peft_config))), expected)
+    assert_array_equal(logits(fit(clone(first))), expected)
 
 
 @pytest.mark.parametrize("mode", ["inference", "default dtype"])

@@ -91,16 +91,13 @@ FITTED = {
         .fit(SENTENCES, OPINIONS)
     ),
     "HFClassifier, all weights": lambda _: bert_classifier(epochs=1).fit(SENTENCES, OPINIONS),
-    "FineTunedGenerator": lambda _: FineTunedGenerator(tiny_learner(**QUICK)).fit(QUESTIONS),
     "FineTunedGenerator of a lambda": lambda _: FineTunedGenerator(tiny_learner(lambda: tiny_llama(), **QUICK)).fit(
         QUESTIONS
     ),
-    "TokenAdaBoostGenerator": lambda _: _booster(),
-    "TokenAdaBoostGenerator, all weights": lambda _: _booster(peft_config=None),
     "LLMAdaBoostClassifier": lambda _: LLMAdaBoostClassifier(
         bert_classifier(epochs=8), n_estimators=2, random_state=0
     ).fit(SENTENCES, OPINIONS),
-    "W2SPipeline": lambda _: _pipeline(),
+    "W2SPipeline": lambda _: _pipeline(),  # its parts are a boosted ensemble and single generators
 }
 
 
