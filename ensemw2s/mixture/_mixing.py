@@ -41,6 +41,8 @@ class Combination:
     """The weighed terms of the members so far, and those of one more."""
     log_proba: Callable[[torch.Tensor], torch.Tensor]
     """The distribution that all of them make, as logarithms."""
+    logits: Callable[[torch.Tensor], torch.Tensor] = lambda mixed: mixed
+    """The same as logits, of which the distribution is the softmax, on the members' scale where there is one."""
 
 
 # By the name that the parameter `combine` has.
@@ -115,6 +117,7 @@ class RunningMixture:
 
     def __init__(self, combine: str) -> None:
         self._rule = COMBINATIONS[combine]
+        self._alone: torch.Tensor | None = None
         self._mixed: torch.Tensor | None = None
         self._scale: torch.Tensor | float = 0.0  # (..., 1)
 
@@ -122,7 +125,7 @@ class RunningMixture:
         """Add a member's logits of shape (..., V) with its share of the votes, > 0."""
         if vote == 1.0:  # it is alone
             # Tensors of inference mode cannot be changed in place, as processors of logits do.
-            self._mixed = logits.clone() if logits.is_inference() else logits
+            self._alone = logits.clone() if logits.is_inference() else logits
             return
         terms = self._rule.terms(logits)
         if self._rule.of_probabilities:
@@ -132,9 +135,12 @@ class RunningMixture:
     @property
     def logits(self) -> torch.Tensor:
         """Of shape (..., V), V the largest of the members."""
+        if self._alone is not None:
+            return self._alone
         if self._mixed is None:
             raise ValueError("A mixture must have at least one member. Got none.")
-        return self._mixed if isinstance(self._scale, float) else self._mixed + self._scale
+        mixed = self._rule.logits(self._mixed)
+        return mixed if isinstance(self._scale, float) else mixed + self._scale
 
 
 def add_member(mixed: torch.Tensor | None, terms: torch.Tensor, vote: float, rule: Combination) -> torch.Tensor:
