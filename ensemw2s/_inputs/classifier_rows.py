@@ -14,7 +14,7 @@ from sklearn.utils import _safe_indexing, assert_all_finite, column_or_1d, get_t
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _num_samples, validate_data
 
-from ensemw2s._inputs.usable_rows import LengthCheck, UsableRows
+from ensemw2s._inputs.usable_rows import LengthCheck, UsableRows, length_checks
 from ensemw2s._validation import (
     as_column,
     as_texts,
@@ -233,7 +233,7 @@ def check_rows(owner: Any, estimator: Any, X: Any, *, fitting: bool = False) -> 
 
 def usable_rows(estimator: Any, X: Any, y: Any, *, on_bad_row: str) -> UsableRows:
     """The rows that a weak learner can be trained on, before a model is."""
-    lengths = [clone(estimator)._length_check] if hasattr(estimator, "_length_check") else []  # of what will be trained
+    lengths = length_checks(clone(estimator))  # of what will be trained
     texts, finite = reads_texts(estimator, X), reads_finite(estimator)
     table = input_tags(estimator).two_d_array
     return usable_examples(X, y, texts=texts, table=table, finite=finite, on_bad_row=on_bad_row, lengths=lengths)

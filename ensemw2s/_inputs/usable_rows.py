@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,35 @@ from sklearn.utils import _safe_indexing
 from ensemw2s._validation import check_same_length, of_kind
 from ensemw2s._validation.row_filter import RowCheck, RowFilter
 
-__all__ = ["LengthCheck", "UsableRows"]
+__all__ = ["LengthCheck", "LengthLimited", "UsableRows", "Writer", "length_checks"]
 
 # Raises an error that names a row which does not fit into a model; the numbers are what to call the rows.
 LengthCheck: TypeAlias = Callable[[Any, NDArray[np.int64]], object]
+
+
+@runtime_checkable
+class LengthLimited(Protocol):
+    """An estimator that says of rows, before it is trained or asked, whether they fit into its model."""
+
+    def _length_check(self) -> LengthCheck: ...
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """An estimator that says of answers, before it is trained on them, whether it could write them."""
+
+    def _writing_check(self) -> LengthCheck: ...
+
+
+def length_checks(*models: Any, trained: bool = False) -> list[Callable[[], LengthCheck]]:
+    """What models say of rows; `trained` if they are to be trained on them. Others take all rows."""
+    checks: list[Callable[[], LengthCheck]] = []
+    for model in models:
+        if isinstance(model, LengthLimited):
+            checks.append(model._length_check)
+        if trained and isinstance(model, Writer):
+            checks.append(model._writing_check)
+    return checks
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,10 +16,11 @@ from sklearn.utils import _safe_indexing
 
 from ensemw2s._inputs.classifier_rows import usable_examples
 from ensemw2s._inputs.questions import check_questions, require_answers
+from ensemw2s._inputs.usable_rows import length_checks
 from ensemw2s._progress import progress_bar
 from ensemw2s._validation import RandomState, as_generator, check_integer, check_same_length
 from ensemw2s.difficulty._ratings import DifficultyRatings
-from ensemw2s.ensemble import as_student
+from ensemw2s.ensemble import BaseTokenGenerator, as_student
 from ensemw2s.splits import NEAR_DUPLICATES, fingerprints, question_groups
 from ensemw2s.tokens import tokenized_once
 
@@ -126,9 +127,8 @@ def cross_val_difficulty(
                 f"estimator must be a classifier, a generator with answer_error, a TokenLearner or a model id. "
                 f"Got {type(estimator).__name__} instead."
             )
-        if hasattr(estimator, "_check_common_tokens"):
+        if isinstance(estimator, BaseTokenGenerator):
             _check_common_tokens(estimator)
-        if hasattr(estimator, "_check_lengths"):
             estimator._check_lengths(X)
     labels = question_groups(X, groups, near_duplicates=near_duplicates)
     folds = _folds(cv, X, y, labels, random_state)
@@ -170,7 +170,7 @@ def _score_fold(estimator: Any, X: Any, y: Any, X_scored: Any, y_scored: Any) ->
     return np.clip(1.0 - gold, 0.0, 1.0)  # a float32 softmax may exceed 1 in its last bit
 
 
-def _check_common_tokens(estimator: Any) -> None:
+def _check_common_tokens(estimator: BaseTokenGenerator) -> None:
     try:
         estimator._check_common_tokens()
     except ValueError as error:
@@ -188,8 +188,7 @@ def _check_classes(estimator: Any, X: Any, y: Any) -> NDArray[Any]:
         )
     if y is None:
         raise ValueError("y must hold the classes. Got None.")
-    lengths = [estimator._length_check] if hasattr(estimator, "_length_check") else []
-    usable_examples(X, y, lengths=lengths)
+    usable_examples(X, y, lengths=length_checks(estimator))
     classes = np.asarray(y)
     if classes.ndim != 1:
         raise ValueError(f"y must have one dimension, one class per row. Got shape {classes.shape} instead.")

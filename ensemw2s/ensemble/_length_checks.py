@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ensemw2s._inputs.questions import check_can_be_written, tokenize_answers
-from ensemw2s._inputs.usable_rows import LengthCheck
+from ensemw2s._inputs.usable_rows import LengthCheck, LengthLimited
 from ensemw2s._validation import CheckedTexts
 from ensemw2s.contracts import TokenLearner
 from ensemw2s.datasets import QADataset
@@ -67,7 +67,7 @@ def room_check(learners: Sequence[TokenLearner], n_new: int) -> LengthCheck:
 
 def _check_scorable(learner: Any, questions: QADataset, numbers: np.ndarray) -> None:
     """What an `OptionLearner` says of its own accord; one need not have limits."""
-    if hasattr(learner, "_length_check"):
+    if isinstance(learner, LengthLimited):
         learner._length_check()(questions, numbers)
 
 

@@ -13,7 +13,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ensemw2s._inputs.classifier_rows import check_rows, input_tags
-from ensemw2s._inputs.usable_rows import LengthCheck
+from ensemw2s._inputs.usable_rows import LengthCheck, LengthLimited
 from ensemw2s._validation import as_id, check_option
 from ensemw2s._validation.class_labels import label_check, label_column
 from ensemw2s.ensemble._ensemble import BaseEnsemble
@@ -234,7 +234,7 @@ class BaseVotingClassifier(ClassifierMixin, BaseEnsemble):
         It is that of the fitted members, or of the model that `fit` would train; other learners take all texts.
         """
         learner = self.estimators_[0] if hasattr(self, "estimators_") else self._weak_learner()
-        return learner._length_check() if hasattr(learner, "_length_check") else lambda texts, numbers: None
+        return learner._length_check() if isinstance(learner, LengthLimited) else lambda texts, numbers: None
 
     def predict_under(self, votes: Any, X: Any) -> list[np.ndarray]:
         """`predict` under several vote vectors, for the price of one pass per member.

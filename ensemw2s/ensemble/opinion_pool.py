@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from ensemw2s._inputs.questions import (
     require_choices,
     usable_questions,
 )
-from ensemw2s._inputs.usable_rows import LengthCheck
+from ensemw2s._inputs.usable_rows import LengthCheck, Writer, length_checks
 from ensemw2s._progress import progress_bar
 from ensemw2s._validation import (
     as_id,
@@ -201,7 +201,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         """
         self._check_parameters()
         untrained = self._untrained()
-        checks = self._length_checks(untrained) if self.on_bad_row == "skip" else []
+        checks = length_checks(*untrained, trained=True) if self.on_bad_row == "skip" else []
         usable = usable_questions(X, y, choices, on_bad_row=self.on_bad_row, lengths=checks)
         questions: QADataset = usable.X
         require_answers(questions)
@@ -399,11 +399,11 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
 
     def _length_check(self) -> LengthCheck:
         """Whether questions fit into all experts."""
-        return self._all_of("_length_check")
+        return _all_of([make() for make in length_checks(*self._asked())])
 
     def _writing_check(self) -> LengthCheck:
         """Whether some expert would refuse an answer in `fit`."""
-        return self._all_of("_writing_check")
+        return _all_of([expert._writing_check() for expert in self._asked() if isinstance(expert, Writer)])
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "weights_")
@@ -452,20 +452,9 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         check_is_fitted(self, "weights_")
         return self.weights_
 
-    def _all_of(self, name: str) -> LengthCheck:
-        experts = self.experts_ if hasattr(self, "experts_") else self._untrained()
-        checks = [getattr(expert, name)() for expert in experts if hasattr(expert, name)]
-
-        def check(questions: QADataset, numbers: np.ndarray) -> None:
-            for one in checks:
-                one(questions, numbers)
-
-        return check
-
-    @staticmethod
-    def _length_checks(experts: Sequence[Any]) -> list[Callable[[], LengthCheck]]:
-        names = ("_length_check", "_writing_check")
-        return [getattr(expert, name) for expert in experts for name in names if hasattr(expert, name)]
+    def _asked(self) -> list[Any]:
+        """The fitted experts, or those that `fit` would train."""
+        return self.experts_ if hasattr(self, "experts_") else self._untrained()
 
     def _check_parameters(self) -> None:
         check_option(self.pool, "pool", _POOLS)
@@ -639,3 +628,11 @@ def _expert_scores(expert: Any, questions: QADataset) -> np.ndarray:
 def _existing(questions: QADataset) -> np.ndarray:
     n_choices = np.asarray(questions.n_choices)
     return np.arange(int(n_choices.max())) < n_choices[:, None]
+
+
+def _all_of(checks: Sequence[LengthCheck]) -> LengthCheck:
+    def check(questions: QADataset, numbers: np.ndarray) -> None:
+        for one in checks:
+            one(questions, numbers)
+
+    return check

@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.dummy import DummyClassifier
 
+from ensemw2s.ensemble import BaseTokenGenerator
 from ensemw2s.experiments._parts import find_parts
 from ensemw2s.experiments._record import load_record, pack_bits, pack_credit, unpack_bits
 from ensemw2s.experiments._spec import TIES, Run, Settings, mixed_precision
@@ -128,7 +129,7 @@ def _train_weak(settings: Settings, run: Run, store: ResultStore, rounds: Path |
     validation = task.part(rows.validation) if len(rows.validation) else None
     learner = run.weak.build(task, run.seed, variant.learner)
     booster = task.booster(learner, {**variant.booster, "random_state": run.seed, "checkpoint_dir": rounds})
-    for part in (hard, test) if hasattr(booster, "_check_lengths") else ():
+    for part in (hard, test) if isinstance(booster, BaseTokenGenerator) else ():
         booster._check_lengths(part.X)
     booster.fit(easy.X, easy.y)
     return {
@@ -230,7 +231,7 @@ def _train_student(
     part: Part = task.part(rows.strong if name == "strong" else np.sort(np.concatenate([rows.weak, rows.validation])))
     test = task.part(rows.test)
     student = task.student(run.strong.build(task, run.seed))
-    for questions in (part.X, test.X) if hasattr(student, "_check_lengths") else ():
+    for questions in (part.X, test.X) if isinstance(student, BaseTokenGenerator) else ():
         student._check_lengths(questions)
     collapsed = False
     if labels is None:

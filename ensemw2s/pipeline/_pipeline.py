@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from ensemw2s._html.stages import PipelineHTML
 from ensemw2s._inputs.classifier_rows import input_tags, usable_examples
 from ensemw2s._inputs.questions import check_questions, require_answers, usable_questions
-from ensemw2s._inputs.usable_rows import UsableRows
+from ensemw2s._inputs.usable_rows import UsableRows, length_checks
 from ensemw2s._launch.modes import own_modes
 from ensemw2s._progress import progress_bar
 from ensemw2s._validation import CheckedTexts, check_bool, is_overridden, shorten
@@ -370,8 +370,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
 
     def _drop_long(self, rows: UsableRows, name: str, *models: Any, trained: bool = False) -> UsableRows:
         """The rows that fit into models, which are not trained yet, and whose answers they can be trained to write."""
-        checks = ("_length_check", "_writing_check") if trained else ("_length_check",)
-        lengths = [getattr(clone(model), check) for model in models for check in checks if hasattr(model, check)]
+        lengths = length_checks(*map(clone, models), trained=trained)
         return rows.drop_long(lengths, self.on_bad_row, name)
 
     def _fit_weak(self, weak: Any, train: Callable[[Any], Any], stages: Stages) -> None:

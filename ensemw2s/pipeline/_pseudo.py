@@ -15,10 +15,11 @@ from sklearn.utils.validation import _num_samples
 
 from ensemw2s._inputs.classifier_rows import usable_examples
 from ensemw2s._inputs.questions import usable_questions
-from ensemw2s._inputs.usable_rows import UsableRows
+from ensemw2s._inputs.usable_rows import UsableRows, Writer, length_checks
 from ensemw2s._validation import CheckedTexts, as_texts, check_integer, check_option, check_real, is_blank, shorten
 from ensemw2s._validation.row_filter import RowFilter, without_texts
 from ensemw2s.datasets import QADataset, of_checked_columns
+from ensemw2s.ensemble import BaseTokenGenerator
 from ensemw2s.pipeline._labelling import NO_OPTION, Labels, label_shard
 from ensemw2s.storage import Registered, Steps
 from ensemw2s.tokens import tokenized_once
@@ -130,7 +131,7 @@ class PseudoLabels:
         question, option = np.nonzero(proba > 0)
         answers = [X.choices[q][k] for q, k in zip(question, option, strict=True)]
         # With its options, for a student that uses them: what is chosen from them need not be written.
-        asked = X[question] if hasattr(student, "_writing_check") else [X.prompts[q] for q in question]
+        asked = X[question] if isinstance(student, Writer) else [X.prompts[q] for q in question]
         return student.fit(asked, answers, sample_weight=proba[question, option])
 
     def _fault(self, student: Any) -> str:
@@ -288,14 +289,13 @@ class PseudoLabeler(Registered, BaseEstimator):
         kind = self._kind(teacher, choices is not None)
         self._require_methods(teacher, kind, "teacher")
         if kind == "classes":
-            lengths = [teacher._length_check] if hasattr(teacher, "_length_check") else []
-            usable = usable_examples(X, on_bad_row=self.on_bad_row, lengths=lengths)
+            usable = usable_examples(X, on_bad_row=self.on_bad_row, lengths=length_checks(teacher))
             return self._finish(usable, self._answer(kind, teacher, usable.X, kept), classes=teacher.classes_)
         if kind == "options":
-            lengths = [teacher._length_check] if hasattr(teacher, "_length_check") else []
+            lengths = length_checks(teacher)
         else:
             settings = self.generation_kwargs or {}
-            lengths = [partial(teacher._room_check, **settings)] if hasattr(teacher, "_room_check") else []
+            lengths = [partial(teacher._room_check, **settings)] if isinstance(teacher, BaseTokenGenerator) else []
         usable = usable_questions(X, choices=choices, on_bad_row=self.on_bad_row, lengths=lengths)
         return self._finish(usable, self._answer(kind, teacher, usable.X, kept))
 
@@ -421,7 +421,7 @@ class PseudoLabeler(Registered, BaseEstimator):
 
 def _fit_on_texts(student: Any, X: Any, y: Any) -> Any:
     """Train on what a teacher wrote; what only another tokenizer can write is nothing that the user could mend."""
-    if hasattr(student, "_writing_check"):
+    if isinstance(student, Writer):
         check, rows = student._writing_check(), RowFilter(len(y), "skip")
         rows.apply(lambda places: as_texts(y[places], "answers", what="answer"))
         rows.apply(lambda places: check(of_checked_columns(_take(X.prompts, places), y[places], None), places))
