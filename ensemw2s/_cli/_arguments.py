@@ -70,7 +70,7 @@ def make_request(options: Namespace, preset: Mapping[str, Any]) -> Request:
     if "near_duplicates" in from_flags:
         text = from_flags["near_duplicates"]
         from_flags["near_duplicates"] = None if text.lower() == "none" else _value(text)
-    if len(from_flags.get("seeds", ())) == 1:
+    if len(from_flags.get("seeds", ())) == 1:  # one number says how many, several say which
         from_flags["seeds"] = from_flags["seeds"][0]
     merged = dict(preset)
     for layer in (from_file, from_flags):
@@ -151,14 +151,14 @@ def _pair(pair: Any, row: int) -> tuple[Any, Any]:
 def _model(text: str) -> Any:
     """``name=id`` as a pair, an id or folder as it is."""
     name, equals, model = text.partition("=")
-    return (name, model) if equals and name and not Path(text).exists() else text
+    return (name, model) if equals and name and not Path(text).exists() else text  # a folder's name may hold a "="
 
 
 def _ablations(merged: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     names = merged["ablations"]
     task = merged.get("task", "generation")
     epochs = (merged.get("weak_params") or {}).get("epochs")
-    if epochs is None and "controls" in names:
+    if epochs is None and "controls" in names:  # a control is trained several times as long as the others
         from ensemw2s.learners import HFCausalLM, HFClassifier
 
         learner = HFClassifier if task == "classification" else HFCausalLM

@@ -61,8 +61,9 @@ def _start_cluster(name: str, n_jobs: int | None, threads: int | None, stack: Ex
             ray.init(runtime_env=environment, log_to_driver=False, include_dashboard=False)
             stack.callback(ray.shutdown)
         register_ray()
-    elif dask.config.get("scheduler-address", None):
+    elif dask.config.get("scheduler-address", None):  # of the environment: a cluster that is there already
         stack.enter_context(Client())
     else:
         local = {} if n_jobs is None or n_jobs < 0 else {"n_workers": n_jobs}
+        # Two runs in one process would wait for its generators of random numbers, one after the other.
         stack.enter_context(Client(threads_per_worker=1, dashboard_address=None, **local))

@@ -178,6 +178,7 @@ class _Estimator:
         return {stage.stage: stage for stage in stage_costs(learner, learner, workload)}
 
     def _sizes(self, model: Any) -> tuple[LearnerCost, Workload, float, float]:
+        # By the model's name: the speed of its products is measured, which takes a while.
         if model.name not in self.known:
             learner = model.build(self.settings.task, 0)
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: Namespace) -> int:
     with _explained():
         number, preset, needs = _wanted(options)
-        from ensemw2s._cli._arguments import make_request
+        from ensemw2s._cli._arguments import make_request  # not above: --help shall not wait for what it imports
 
         request = make_request(options, preset)
         _check_before_training(options, preset, request)
@@ -109,6 +109,7 @@ def _wanted(options: Namespace) -> tuple[int | str | None, dict[str, Any], str]:
 
 def _check_before_training(options: Namespace, preset: dict[str, Any], request: Request) -> None:
     """Find out before the training that its results could not be shown or written."""
+    # A table of one split is made from a sweep over both as well, but not from one over the other.
     wanted, chosen = preset.get("splits", []), request.arguments.get("splits", [])
     if len(wanted) == 1 and wanted[0] not in chosen:
         raise ValueError(f"{options.command} {options.number} needs --splits {wanted[0]}. Got {', '.join(chosen)}.")
@@ -171,15 +172,15 @@ def _sweep(plan: SweepPlan, request: Request, kept: bool) -> tuple[SweepResult |
 
 
 def _show(options: Namespace, number: Any, result: SweepResult) -> None:
-    shown: dict[str, Callable[[Namespace, Any, SweepResult], None]] = {
-        "sweep": _show_sweep,
-        "table": _show_table,
-        "figure": _show_figure,
-    }
-    shown[options.command](options, number, result)
+    if options.command == "sweep":
+        _show_sweep(options, result)
+    elif options.command == "table":
+        _show_table(options, number, result)
+    else:
+        _show_figure(options, number, result)
 
 
-def _show_sweep(options: Namespace, number: Any, result: SweepResult) -> None:
+def _show_sweep(options: Namespace, result: SweepResult) -> None:
     sys.stdout.write(f"{result.to_markdown()}\n")
     if options.csv is not None:
         result.frame.to_csv(options.csv, index=False)

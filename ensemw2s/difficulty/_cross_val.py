@@ -206,10 +206,10 @@ def _folds(
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Training and scored rows of each fold, checked."""
     if isinstance(cv, numbers.Integral):
-        n_folds, n_units = check_integer(cv, "cv", minimum=2), int(labels.max()) + 1
-        if n_units < n_folds:
+        n_folds, n_groups = check_integer(cv, "cv", minimum=2), int(labels.max()) + 1
+        if n_groups < n_folds:
             raise ValueError(
-                f"cv={n_folds} folds need at least as many questions. Got {n_units}, counting forms of one question "
+                f"cv={n_folds} folds need at least as many questions. Got {n_groups}, counting forms of one question "
                 f"once; lower cv, or give more questions."
             )
         seed = int(as_generator(random_state).integers(2**31))

@@ -224,7 +224,7 @@ def plan_sweep(pairs: Sequence[tuple[Any, Any]], **arguments: Any) -> SweepPlan:
         for variant in settings.variants
         for weak, strong in models
     ]
-    for run in runs[: len(settings.variants) * len(models)]:
+    for run in runs[: len(settings.variants) * len(models)]:  # of one split and seed, which change no parameter
         _check_run(settings, run)
     return SweepPlan(settings, runs, None if value["out_dir"] is None else os.fspath(value["out_dir"]))
 

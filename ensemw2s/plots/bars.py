@@ -10,7 +10,7 @@ import numpy as np
 from ensemw2s._validation import check_option
 from ensemw2s.plots._axes import draw_chance, groups_width, legend_beside, name_groups, panels, pyplot
 from ensemw2s.plots._checks import check_pairs, number_array
-from ensemw2s.plots._pairs import PairScores, check_models, check_reports, pairs_of_frame, pairs_of_reports
+from ensemw2s.plots._pairs import DRAWN, PairScores, check_models, check_reports, pairs_of_frame, pairs_of_reports
 from ensemw2s.plots._palette import GREY, MODEL_COLORS, MODEL_LABELS
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["W2SBarDisplay"]
 
-_MODELS = ("weak", "ensemble", "baseline", "student", "oracle")
 _TITLES = {"accuracy": "test accuracy", "token_error": "test token error"}
 
 
@@ -96,7 +95,7 @@ class W2SBarDisplay:
         report: W2SReport | Mapping[str, W2SReport],
         *,
         label: str | None = None,
-        models: Sequence[str] = _MODELS,
+        models: Sequence[str] = DRAWN,
         ax: Any = None,
     ) -> W2SBarDisplay:
         """Draw accuracies with their bootstrap intervals.
@@ -138,7 +137,7 @@ class W2SBarDisplay:
         *,
         split: str | None = None,
         variant: str | None = None,
-        models: Sequence[str] = _MODELS,
+        models: Sequence[str] = DRAWN,
         metric: str = "accuracy",
         ax: Any = None,
     ) -> W2SBarDisplay:

@@ -10,7 +10,7 @@ import numpy as np
 from ensemw2s._validation import check_real
 from ensemw2s.plots._axes import dodge, draw_chance, groups_width, legend_beside, name_groups, panels, pyplot
 from ensemw2s.plots._checks import check_columns, check_pairs, number_array
-from ensemw2s.plots._pairs import PairScores, check_reports, pairs_of_frame, pairs_of_reports
+from ensemw2s.plots._pairs import DRAWN, PairScores, check_reports, pairs_of_frame, pairs_of_reports
 from ensemw2s.plots._palette import GREY, MARKERS, MODEL_COLORS, MODEL_LABELS
 from ensemw2s.plots._recovered import ModelScores, recovered_gaps, scores_of_frame, scores_of_report
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PGRDisplay"]
 
-_MODELS = ("weak", "ensemble", "baseline", "student", "oracle")
 _STUDENTS = ("baseline", "student")
 
 
@@ -146,7 +145,7 @@ class PGRDisplay:
         """
         pyplot(f"{cls.__name__}.from_report")
         reports = check_reports(report, label)
-        return cls._from_runs(pairs_of_reports(reports, _MODELS), map(scores_of_report, reports.values())).plot(ax)
+        return cls._from_runs(pairs_of_reports(reports, DRAWN), map(scores_of_report, reports.values())).plot(ax)
 
     @classmethod
     def from_frame(
@@ -187,7 +186,7 @@ class PGRDisplay:
             If a column or value is missing, or runs would be averaged that differ in more than their seed.
         """
         pyplot(f"{cls.__name__}.from_frame")
-        found = pairs_of_frame(frame, _MODELS, split=split, variant=variant)
+        found = pairs_of_frame(frame, DRAWN, split=split, variant=variant)
         return cls._from_runs(found, [scores_of_frame(group, comparison) for group in found.groups]).plot(ax)
 
     @classmethod
