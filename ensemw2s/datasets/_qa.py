@@ -19,14 +19,14 @@ from ensemw2s.datasets._columns import (
     frozen,
     labels_from_answers,
 )
+from ensemw2s.datasets._conversions import TableConversions
 from ensemw2s.datasets._example import QAExample
-from ensemw2s.datasets._forms import OtherForms
 from ensemw2s.datasets._repr import as_html, as_text
 from ensemw2s.metrics import text_hash
 from ensemw2s.storage import digest
 
 
-class QADataset(OtherForms):
+class QADataset(TableConversions):
     """Questions, optionally with gold answers, options and difficulties.
 
     The columns are checked once, when the object is made, and cannot be changed afterwards. Indexing with an int gives

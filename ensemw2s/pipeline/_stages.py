@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.pipeline._kept_labels import pack_labels, unpack_labels
+from ensemw2s.pipeline._label_record import pack_labels, unpack_labels
 from ensemw2s.storage import Journal, StoredFolder, describe, hash_file, versions, write_json
 
 if TYPE_CHECKING:

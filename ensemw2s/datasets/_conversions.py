@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     import datasets
     import pandas
 
-__all__ = ["OtherForms"]
+__all__ = ["TableConversions"]
 
-_T = TypeVar("_T", bound="OtherForms")
+_T = TypeVar("_T", bound="TableConversions")
 
 # Rows in which the gold option is not in one place by chance: with four options some 1 in 250,000 tables of so many.
 _MANY = 10
 
 
-class OtherForms:
+class TableConversions:
     """The ways between a `QADataset`, whose columns are the arguments here, and other kinds of tables."""
 
     if TYPE_CHECKING:
