@@ -596,10 +596,10 @@ class Teacher:
         return np.ones(len(X), dtype=int)
 
 
-def label_ones(X: Any, teacher: Teacher, kept: Steps) -> Any:
+def label_ones(X: Any, teacher: Teacher, steps: Steps) -> Any:
     return label_shard(
         X, 0, kind="classes", teacher=teacher, generation_kwargs={}, with_confidence=False, batch_size=4,
-        random_state=0, verbose=False, kept=kept,
+        random_state=0, verbose=False, steps=steps,
     )  # fmt: skip
 
 

@@ -181,9 +181,9 @@ class Launch:
             # FSDP has averaged the shards already, and what is not sharded is left to us, see `own_training`.
             dist.all_reduce(flat)
             flat /= self.n_processes
-            parts = flat.split([gradient.numel() for gradient in gradients])
-            for gradient, part in zip(gradients, parts, strict=True):
-                gradient.copy_(part.view_as(gradient))
+            averaged = flat.split([gradient.numel() for gradient in gradients])
+            for gradient, mean in zip(gradients, averaged, strict=True):
+                gradient.copy_(mean.view_as(gradient))
 
     def place(self, model: Any, *, device: str, whole: Iterable[str] = (), as_base: bool = False) -> Any:
         """Put a model where it is used: on the device, or, one part each, on the devices of all processes.

@@ -146,8 +146,8 @@ class WeightedTrainer(Trainer, ABC):
         # A constant, not the step's own weight: light rows, or few in what is left at the end of an epoch, must pull
         # less than others. Gradients are averaged over the processes, each of which has seen its part of the batch, and
         # the loss is divided by the number of accumulated batches: hence both numbers.
-        parts = self.launch.n_processes * self.current_gradient_accumulation_steps
-        loss = total * (parts / self.mean_step_weight)
+        n_shares = self.launch.n_processes * self.current_gradient_accumulation_steps
+        loss = total * (n_shares / self.mean_step_weight)
         return (loss, {"logits": logits}) if return_outputs else loss
 
     def training_step(self, model: Any, inputs: dict, num_items_in_batch: Any = None) -> torch.Tensor:

@@ -72,7 +72,7 @@ def label_shard(
     batch_size: int,
     random_state: int,
     verbose: bool,
-    kept: Steps | None = None,
+    steps: Steps | None = None,
 ) -> Labels:
     """Label contiguous rows, batch by batch.
 
@@ -99,7 +99,7 @@ def label_shard(
         Seed of sampled texts, and of which of tied options or classes is taken.
     verbose : bool
         Show a progress bar.
-    kept : Steps, optional
+    steps : Steps, optional
         Where each batch is committed, or read if it has been.
 
     Raises
@@ -118,7 +118,7 @@ def label_shard(
         for start in starts:
             stop = min(start + batch_size, n_rows)
             number = (first_row + start) // batch_size
-            known = None if kept is None else _read_batch(kept, number, stop - start)
+            known = None if steps is None else _read_batch(steps, number, stop - start)
             if known is None:
                 rows = X if stop - start == n_rows else _safe_indexing(X, np.arange(start, stop))
                 settings = with_confidence, generation_kwargs
@@ -126,8 +126,8 @@ def label_shard(
                     known = answer(teacher, rows, *settings, random_state=random_state, batch=number)
                 except Exception as error:
                     raise _located(error, first_row + start, first_row + stop) from error
-                if kept is not None:
-                    known = _commit_batch(kept, number, known)
+                if steps is not None:
+                    known = _commit_batch(steps, number, known)
             parts.append(known)
             bar.update()
     return Labels.concatenate(parts)
@@ -138,8 +138,8 @@ _PUNCTUATION = " .,;:!?\"'`()[]{}“”‘’«»"
 _BATCH, _LABELS = "batch-{:06d}", "labels.json"
 
 
-def _read_batch(kept: Steps, number: int, n_rows: int) -> Labels | None:
-    stored = kept.read(_BATCH.format(number))
+def _read_batch(steps: Steps, number: int, n_rows: int) -> Labels | None:
+    stored = steps.read(_BATCH.format(number))
     if stored is None:
         return None
     try:
@@ -152,12 +152,12 @@ def _read_batch(kept: Steps, number: int, n_rows: int) -> Labels | None:
     return labels
 
 
-def _commit_batch(kept: Steps, number: int, labels: Labels) -> Labels:
+def _commit_batch(steps: Steps, number: int, labels: Labels) -> Labels:
     try:
-        with kept.commit(_BATCH.format(number)) as folder:
+        with steps.commit(_BATCH.format(number)) as folder:
             write_json(folder / _LABELS, encode(vars(labels), "labels"))
     except FileExistsError:  # by a worker that has outlived its killed parent
-        known = _read_batch(kept, number, len(labels.y))
+        known = _read_batch(steps, number, len(labels.y))
         if known is None:
             raise
         return known

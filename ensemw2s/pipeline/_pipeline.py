@@ -173,7 +173,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         check_voting(weak, "weak")
         shares = self.baseline or (y_hard is not None and self.oracle is None)
         check_folders(self, {"weak": weak, "student": student, "oracle": oracle}, shares)
-        classify, X_hard = is_classifier(weak), _asked(X_hard)
+        classify, X_hard = is_classifier(weak), _without_answers(X_hard)
         # All columns are checked before the first model is loaded.
         easy = self._usable(classify, X, y, choices)
         if not classify:
@@ -226,12 +226,12 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
                 self.pseudo_labels_: PseudoLabels = stages.labels("labels", labeler, self.weak_, X_hard)
             self.baseline_ = self.baseline_labels_ = self.oracle_ = None
             with stages.shown("training the student"):
-                self.student_ = _taught(stages, "student", self.pseudo_labels_, student)
+                self.student_ = _train_student(stages, "student", self.pseudo_labels_, student)
             if self.baseline:
                 with stages.shown("training the baseline student"):
                     self._fit_baseline(student, labeler, X_hard, stages)
             if solved is not None:
-                X_solved = _asked(solved.X)
+                X_solved = _without_answers(solved.X)
                 y_solved = solved.labels if classify else CheckedTexts(solved.labels)
                 with stages.shown("training the oracle"):
                     self.oracle_ = stages.model("oracle", clone(oracle), lambda model: model.fit(X_solved, y_solved))
@@ -329,7 +329,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             chance = float("nan") if X.choices is None else chance_level(X.n_choices)
         students = {"baseline": self.baseline_, "student": self.student_, "oracle": self.oracle_}
         with tokenized_once():
-            correct, staged, token_errors = self._judge_weak(X, gold)
+            correct, staged, token_errors = self._score_weak(X, gold)
             for name, model in students.items():
                 if model is not None:
                     correct[name] = credit(model, X, gold)
@@ -398,9 +398,9 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
                 stacklevel=4,
             )
             return
-        self.baseline_ = _taught(stages, "baseline", self.baseline_labels_, student)
+        self.baseline_ = _train_student(stages, "baseline", self.baseline_labels_, student)
 
-    def _judge_weak(self, X: Any, gold: np.ndarray) -> tuple[dict[str, np.ndarray], list[np.ndarray], dict[str, float]]:
+    def _score_weak(self, X: Any, gold: np.ndarray) -> tuple[dict[str, np.ndarray], list[np.ndarray], dict[str, float]]:
         """What the items earn the weak side: by name, by number of members; and its token errors."""
         weak = self.weak_
         if not has_members(weak):
@@ -424,11 +424,11 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         return correct, right_rows[:-1], token_errors
 
 
-def _taught(stages: Stages, name: str, labels: PseudoLabels, student: Any) -> Any:
+def _train_student(stages: Stages, name: str, labels: PseudoLabels, student: Any) -> Any:
     return stages.model(name, labels._with_classes(clone(student)), labels.fit)
 
 
-def _asked(X: Any) -> Any:
+def _without_answers(X: Any) -> Any:
     return X.drop_answers() if isinstance(X, QADataset) else X
 
 

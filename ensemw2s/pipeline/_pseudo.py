@@ -280,8 +280,8 @@ class PseudoLabeler(Registered, BaseEstimator):
         return self._label(teacher, X, choices)
 
     @tokenized_once()
-    def _label(self, teacher: Any, X: Any, choices: Sequence | None = None, kept: Steps | None = None) -> PseudoLabels:
-        """`label`, with finished batches in `kept`, if that is a folder of steps."""
+    def _label(self, teacher: Any, X: Any, choices: Sequence | None = None, steps: Steps | None = None) -> PseudoLabels:
+        """`label`, with finished batches read from and committed to `steps`."""
         self.check_parameters()
         if not is_classifier(teacher) and isinstance(X, QADataset):
             X = X.drop_answers()
@@ -290,14 +290,14 @@ class PseudoLabeler(Registered, BaseEstimator):
         self._require_methods(teacher, kind, "teacher")
         if kind == "classes":
             usable = usable_examples(X, on_bad_row=self.on_bad_row, lengths=length_checks(teacher))
-            return self._finish(usable, self._answer(kind, teacher, usable.X, kept), classes=teacher.classes_)
+            return self._finish(usable, self._answer(kind, teacher, usable.X, steps), classes=teacher.classes_)
         if kind == "options":
             lengths = length_checks(teacher)
         else:
             settings = self.generation_kwargs or {}
             lengths = [partial(teacher._room_check, **settings)] if isinstance(teacher, BaseTokenGenerator) else []
         usable = usable_questions(X, choices=choices, on_bad_row=self.on_bad_row, lengths=lengths)
-        return self._finish(usable, self._answer(kind, teacher, usable.X, kept))
+        return self._finish(usable, self._answer(kind, teacher, usable.X, steps))
 
     def check_untrained(self, teacher: Any, *, has_choices: bool) -> None:
         """Raise what `label` would raise of any questions, once the teacher was trained.
@@ -361,7 +361,7 @@ class PseudoLabeler(Registered, BaseEstimator):
         if self.n_jobs is not None and (not is_count or self.n_jobs == 0):
             raise ValueError(f"n_jobs must be None or an integer other than 0. Got {shorten(self.n_jobs)} instead.")
 
-    def _answer(self, kind: str, teacher: Any, X: Any, kept: Steps | None) -> Labels:
+    def _answer(self, kind: str, teacher: Any, X: Any, steps: Steps | None) -> Labels:
         """The teacher's answers to all questions, from one worker or several."""
         from joblib import Parallel, delayed, effective_n_jobs
 
@@ -379,7 +379,7 @@ class PseudoLabeler(Registered, BaseEstimator):
             "batch_size": self.batch_size,
             "random_state": self.random_state,
             "verbose": self.verbose,
-            "kept": kept,
+            "steps": steps,
         }
         if n_shards == 1:
             return label_shard(X, 0, **settings)

@@ -194,7 +194,7 @@ class Stages:
 
         asks_by_batch = getattr(labeler.label, "__func__", None) is PseudoLabeler.label
         if self._journal is not None and asks_by_batch:
-            return labeler._label(teacher, X, kept=self._journal.independent(name))
+            return labeler._label(teacher, X, steps=self._journal.independent(name))
         stored = None if self._journal is None else self._journal.read(name)
         if stored is not None:
             return _read_labels(stored, X)
