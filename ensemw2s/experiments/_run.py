@@ -16,7 +16,7 @@ from sklearn.dummy import DummyClassifier
 from ensemw2s.ensemble import BaseTokenGenerator
 from ensemw2s.experiments._parts import find_parts
 from ensemw2s.experiments._record import load_record, pack_bits, pack_credit, unpack_bits
-from ensemw2s.experiments._spec import TIES, Run, Settings, mixed_precision
+from ensemw2s.experiments._spec import READOUT_VOTES, TIES, Run, Settings, mixed_precision
 from ensemw2s.experiments._store import ResultStore
 from ensemw2s.experiments._tasks import Part
 from ensemw2s.metrics import credit
@@ -150,9 +150,7 @@ def _ask_members(
 ) -> dict[str, Any]:
     """Ask the members in one way: labels for the students, right or wrong on the test part."""
     asked = copy.copy(booster)  # the members are shared, what is set on it is its own
-    votes = asked.estimator_weights_
-    if readout["votes"] == "uniform":
-        votes = np.ones_like(votes)
+    votes = READOUT_VOTES[readout["votes"]](asked.estimator_weights_)
     asked = asked.with_votes(votes).set_params(**{key: value for key, value in readout.items() if key != "votes"})
     n_members = len(votes)
     stages = staged_votes(votes)

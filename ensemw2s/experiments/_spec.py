@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 from sklearn.base import clone
 
 from ensemw2s._validation import as_id, check_integer, shorten
@@ -15,6 +16,7 @@ from ensemw2s.splits import EasyHardSplit, RandomSplit
 from ensemw2s.storage import describe, describe_model, mixed_precision
 
 __all__ = [
+    "READOUT_VOTES",
     "SPLITS",
     "STUDENT_ROUNDS",
     "TIES",
@@ -48,6 +50,12 @@ SPLITS = {
 STUDENT_ROUNDS: dict[str, Callable[[int], Sequence[int]]] = {
     "last": lambda n_members: sorted({1, n_members}),
     "all": lambda n_members: range(1, n_members + 1),
+}
+
+# Votes with which members are asked, from those of boosting, by the name that ``votes`` of a variant has.
+READOUT_VOTES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "boosted": lambda votes: votes,
+    "uniform": np.ones_like,
 }
 
 # Settings of a booster that are looked at after training: variants that differ in nothing else share their members.
@@ -145,7 +153,7 @@ class Variant:
         learner = dict(check_parameters_given(merged.pop("weak_params", {}), f"variants[{name!r}]['weak_params']"))
         readout = {key: merged.pop(key) for key in _READOUT if key in merged}
         readout["votes"] = merged.pop("votes", "boosted")
-        if readout["votes"] not in ("boosted", "uniform"):
+        if not isinstance(readout["votes"], str) or readout["votes"] not in READOUT_VOTES:
             raise ValueError(
                 f"variants[{name!r}]['votes'] must be 'boosted' or 'uniform'. Got {readout['votes']!r} instead."
             )

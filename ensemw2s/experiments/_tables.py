@@ -9,6 +9,7 @@ import numpy as np
 from ensemw2s._markdown import table_lines
 from ensemw2s.experiments._grouping import CELL
 from ensemw2s.experiments._record import accuracy, brief_settings, unpack_credit
+from ensemw2s.experiments._spec import READOUT_VOTES
 from ensemw2s.metrics import (
     bootstrap_interval,
     error_correlation,
@@ -136,7 +137,7 @@ def _diversity_by_round(record: dict[str, Any]) -> list[dict[str, float]]:
     """
     members = np.array(record["members"])
     gold = np.zeros(members.shape[1], dtype=members.dtype)
-    votes = np.ones(len(members)) if record["readout"]["votes"] == "uniform" else np.array(record["votes"])
+    votes = READOUT_VOTES[record["readout"]["votes"]](np.array(record["votes"]))
     matrices = {
         "disagreement": pairwise_disagreement(members),
         "error_correlation": error_correlation(members, gold),

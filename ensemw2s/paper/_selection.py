@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from ensemw2s._validation import check_option
 from ensemw2s.experiments import SweepResult, accuracy
 
 __all__ = [
+    "CHOICES",
     "at_round",
     "can_choose",
     "first_seed",
@@ -18,7 +20,40 @@ __all__ = [
     "with_split",
 ]
 
-_CHOICES = ("last", "validation", "best")
+
+class Choice(NamedTuple):
+    """Which round's ensemble and student stand for a run."""
+
+    remark: str
+    """What a reader must know."""
+    models: tuple[str, ...]
+    """Models that it may change, so that a table gives them a column; of "last" all that there are."""
+    scores: Callable[[dict[str, Any]], list[float]] | None = None
+    """Of each round of a run; the round with the highest is taken, the earliest of equal ones. None takes the last."""
+    on_validation: bool = False
+
+
+def _student_scores(record: dict[str, Any]) -> list[float]:
+    return [accuracy(record["students"][str(t)]) for t in range(1, len(record["stages"]) + 1)]
+
+
+# By the name that the parameter `choice` has.
+CHOICES = {
+    "last": Choice(
+        "Ensemble and W2S student of the last round.", ("weak", "ensemble", "baseline", "student", "oracle")
+    ),
+    "validation": Choice(
+        "Ensemble and W2S student of the round that is best on validation.",
+        ("ensemble", "student"),
+        lambda record: record["validation"],
+        on_validation=True,
+    ),
+    "best": Choice(
+        "Ensemble and W2S student of the round that is best on test, as in the paper: optimistic.",
+        ("student",),
+        _student_scores,
+    ),
+}
 
 
 def with_split(result: SweepResult, split: str) -> SweepResult:
@@ -90,7 +125,7 @@ def _span(values: list[Any]) -> str:
 
 def can_choose(result: SweepResult, choice: str) -> bool:
     """Whether every run has what `at_round` needs for a choice."""
-    return choice == "last" or not any(_lacks(record, choice) for record in result.records)
+    return CHOICES[choice].scores is None or not any(_lacks(record, choice) for record in result.records)
 
 
 def at_round(result: SweepResult, choice: str | None = None) -> SweepResult:
@@ -126,24 +161,22 @@ def at_round(result: SweepResult, choice: str | None = None) -> SweepResult:
     >>> bool(best == result.rounds["student_accuracy"].max())
     True
     """
-    choice = _default(result) if choice is None else check_option(choice, "choice", _CHOICES)
-    if choice == "last":
+    choice = _default(result) if choice is None else check_option(choice, "choice", CHOICES)
+    scores = CHOICES[choice].scores
+    if scores is None:
         return result
     for record in result.records:
         if lacking := _lacks(record, choice):
             raise ValueError(f"choice={choice!r} needs a sweep with {lacking}. Got one without it.")
-    chosen = [_chosen(record, _round(record, choice)) for record in result.records]
+    by_run = [(record, scores(record)) for record in result.records]
+    chosen = [_chosen(record, values.index(max(values)) + 1) for record, values in by_run]
     return SweepResult(chosen, confidence_level=result.confidence_level)
 
 
 def remark_on_rounds(result: SweepResult, choice: str | None = None) -> list[str]:
     """What a reader must know about the choice of the round, with the paper's own choice beside it."""
-    choice = _default(result) if choice is None else check_option(choice, "choice", _CHOICES)
-    said = {
-        "last": "Ensemble and W2S student of the last round.",
-        "validation": "Ensemble and W2S student of the round that is best on validation.",
-        "best": "Ensemble and W2S student of the round that is best on test, as in the paper: optimistic.",
-    }[choice]
+    choice = _default(result) if choice is None else check_option(choice, "choice", CHOICES)
+    said = CHOICES[choice].remark
     if choice == "best" or not can_choose(result, "best"):
         return [said]
     best = at_round(result, "best")
@@ -161,16 +194,7 @@ def _default(result: SweepResult) -> str:
 def _lacks(record: dict[str, Any], choice: str) -> str:
     if len(record["students"]) < len(record["stages"]):
         return "student_rounds='all'"
-    return "validation_size" if choice == "validation" and record["validation"] is None else ""
-
-
-def _round(record: dict[str, Any], choice: str) -> int:
-    """Number of members, from 1; the earliest of equal ones."""
-    if choice == "validation":
-        scores = record["validation"]
-    else:
-        scores = [accuracy(record["students"][str(t)]) for t in range(1, len(record["stages"]) + 1)]
-    return scores.index(max(scores)) + 1
+    return "validation_size" if CHOICES[choice].on_validation and record["validation"] is None else ""
 
 
 def _chosen(record: dict[str, Any], chosen: int) -> dict[str, Any]:

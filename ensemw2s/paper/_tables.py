@@ -10,7 +10,7 @@ import numpy as np
 
 from ensemw2s._markdown import table_lines
 from ensemw2s.experiments import PGR_REMARK, SweepResult, difference, gap_recovered, interval_remark, refuse_mixed_runs
-from ensemw2s.paper._selection import at_round, can_choose, remark_on_rounds, say_runs
+from ensemw2s.paper._selection import CHOICES, at_round, can_choose, remark_on_rounds, say_runs
 
 if TYPE_CHECKING:
     import pandas
@@ -153,18 +153,13 @@ def models_by_pair(result: SweepResult) -> tuple[pandas.DataFrame, list[str]]:
     """Option accuracy and token error of every model (Tables 3, 4, 6, 7)."""
     import pandas as pd
 
-    shown = {"last": result} | {
-        choice: at_round(result, choice) for choice in ("validation", "best") if can_choose(result, choice)
-    }
+    shown = {choice: at_round(result, choice) for choice in CHOICES if can_choose(result, choice)}
     cells: dict[tuple[str, ...], dict[str, float]] = {}
     for measure in ("accuracy", "token_error"):
         for choice, runs in shown.items():
-            models = ["weak", "ensemble", "baseline", "student", "oracle"] if choice == "last" else ["student"]
-            if choice == "validation":
-                models = ["ensemble", "student"]
             frame: Any = runs.frame
             for (*pair, model), values in frame.groupby([*_PAIR, "model"], sort=False)[measure]:
-                if model in models and values.notna().any():
+                if model in CHOICES[choice].models and values.notna().any():
                     name = _COLUMNS.get(model, model) if choice == "last" else f"{model}_{choice}"
                     cell = cells.setdefault((*pair, measure.replace("_", " ")), {})
                     # Of some seeds only, a mean would not compare with the others.
