@@ -364,6 +364,16 @@ def test_a_learner_of_ones_own_is_saved_by_itself(tmp_path):
         HFCausalLM.from_pretrained(tmp_path / "saved")
 
 
+class Twice(PretrainedMixin, BigramLearner):
+    """Says a second time that it can be saved."""
+
+
+def test_a_learner_that_is_told_twice_that_it_can_be_saved_keeps_what_it_has_learned(tmp_path):
+    learner = Twice(corpus=["abab"]).initialize()
+    learner.save_pretrained(tmp_path / "saved")
+    assert_array_equal(Twice.from_pretrained(tmp_path / "saved").log_proba_, learner.log_proba_)
+
+
 class Fixed(HFCausalLM):
     """Names its model itself, and has fewer parameters."""
 

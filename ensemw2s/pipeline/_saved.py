@@ -28,7 +28,6 @@ __all__ = ["SavedPipeline"]
 
 _SKOPS = "estimator.skops"
 _PARTS = ("weak", "student", "baseline", "oracle")
-_RECORDS = ("ensemble.json", "learner.json", "object.json", "pipeline.json")
 
 
 class SavedPipeline(Pretrained):
@@ -113,9 +112,10 @@ def _read_model(reader: Reader, name: str, kind: Any, base: Any) -> Any:
     if kind is None or kind == "student":
         return None
     inner = reader.within(name, base=base)
-    record = next((file for file in _RECORDS if file in inner.stored.files), None)
-    if record is None:
+    records = [file for file in inner.stored.files if file.endswith(".json") and "/" not in file]
+    if not records:
         return read_scikit_learn(inner.stored, _SKOPS)
+    [record] = records
     content = inner.stored.json(record)
     found = find_class(content.get("class", kind), Pretrained)
     if "bases" in content:  # an earlier version gave each part its own
