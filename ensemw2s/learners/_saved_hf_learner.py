@@ -114,7 +114,7 @@ class SavedHFLearner(SavedLearner):
         included = writer.bases[self._written_base(writer)][1]["included"]
         given = included if self.tokenizer is None else None
         tokenizer = write_tokenizer(writer, self.tokenizer_, given or None)
-        record = self._write_training(writer.folder / place, place, writer.encode)
+        record = self._write_trained(writer, place)
         if included and record["weights"] == "adapter":
             _forget_base(writer.folder / place)
         return {"learner": self._as_estimator(writer, "estimator", trained=True), "tokenizer": tokenizer, **record}
@@ -196,9 +196,7 @@ class SavedHFLearner(SavedLearner):
             host.forget_prompts()  # equal up to rounding only
         reader.checked.add(number)
 
-    def _write_training(self, folder: Path, name: str, encoded: Callable[[Any, str], Any]) -> dict[str, Any]:
-        folder.mkdir(parents=True, exist_ok=True)
-        record = {"fitted": encoded(self._saved_state(), name), "weights": "untrained"}
+    def _write_weights(self, folder: Path) -> dict[str, Any]:
         if self.model_ is not None:
             digest = weights_digest(self.model_.named_parameters())
             if digest is None:
@@ -209,22 +207,16 @@ class SavedHFLearner(SavedLearner):
             with writing(folder), loading_bar(self.verbose):
                 self.model_.save_pretrained(folder)
             attention, buffers = _attention_of(self.model_), outline_of_buffers(self.model_)
-            return {**record, "weights": "full", "sha256": digest, "buffers": buffers, "attention": attention}
-        if self.adapter_ is not None:
-            config, cue_ids = self._adapter_config(), getattr(self, "cue_ids_", None)
-            self._host().save(self.adapter_, folder, peft_config=config, cue_ids=cue_ids)
-            record["weights"] = "adapter"
-        return record
+            return {"weights": "full", "sha256": digest, "buffers": buffers, "attention": attention}
+        if self.adapter_ is None:
+            return {"weights": "untrained"}
+        config, cue_ids = self._adapter_config(), getattr(self, "cue_ids_", None)
+        self._host().save(self.adapter_, folder, peft_config=config, cue_ids=cue_ids)
+        return {"weights": "adapter"}
 
-    def _read_training(
-        self,
-        record: dict[str, Any],
-        stored: StoredFolder,
-        place: str,
-        check_base: Callable[[], None],
-        decoded: Callable[[Any], Any],
+    def _read_weights(
+        self, record: dict[str, Any], stored: StoredFolder, place: str, check_base: Callable[[], None]
     ) -> None:
-        self._restore_state(decoded(record["fitted"]))
         if record["weights"] not in ("adapter", "full", "untrained"):
             raise ValueError(f"{place} has weights of the unknown kind {shorten(record['weights'])}")
         self.model_ = self.adapter_ = None

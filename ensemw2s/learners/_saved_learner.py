@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,27 +44,14 @@ class SavedLearner(Checkpointed):
         """The tokenizer that a learner with these parameters has."""
 
     @abstractmethod
-    def _write_training(self, folder: Path, name: str, encoded: Callable[[Any, str], Any]) -> dict[str, Any]:
-        """Write what training made of it into a folder, and return its record; `encoded` makes JSON of an attribute."""
+    def _write_weights(self, folder: Path) -> dict[str, Any]:
+        """Write what was learned, beside the fitted attributes, into a folder, and return its record."""
 
     @abstractmethod
-    def _read_training(
-        self,
-        record: dict[str, Any],
-        stored: StoredFolder,
-        place: str,
-        check_base: Callable[[], None],
-        decoded: Callable[[Any], Any],
+    def _read_weights(
+        self, record: dict[str, Any], stored: StoredFolder, place: str, check_base: Callable[[], None]
     ) -> None:
-        """Put what `_write_training` wrote into a learner that has its parameters and its tokenizer.
-
-        Parameters
-        ----------
-        check_base : callable
-            Called before an adapter is read.
-        decoded : callable
-            Makes an attribute of JSON.
-        """
+        """Read what `_write_weights` wrote, all else being there; `check_base` is called before an adapter is read."""
 
     def _check_base(self, reader: Reader, number: Any) -> None:
         """Compare the base with that which the members were trained on."""
@@ -116,17 +104,21 @@ class SavedLearner(Checkpointed):
         return {
             "learner": self._as_estimator(writer, "estimator", trained=True),
             "tokenizer": write_tokenizer(writer, self.tokenizer_),
-            **self._write_training(writer.folder / place, place, writer.encode),
+            **self._write_trained(writer, place),
         }
+
+    def _write_trained(self, writer: Writer, place: str) -> dict[str, Any]:
+        (writer.folder / place).mkdir(parents=True)
+        fitted = writer.encode(self._saved_state(), place)
+        return {"fitted": fitted, **self._write_weights(writer.folder / place)}
 
     @classmethod
     def _read_member(cls, reader: Reader, record: dict[str, Any], place: str) -> Any:
         described = record["learner"]["$learner"]
         learner = cls._decoded(reader, described)
         learner.tokenizer_ = read_tokenizer(reader, record["tokenizer"])
-        learner._read_training(
-            record, reader.stored, place, lambda: learner._check_base(reader, described["base"]), reader.decode
-        )
+        learner._restore_state(reader.decode(record["fitted"]))
+        learner._read_weights(record, reader.stored, place, partial(learner._check_base, reader, described["base"]))
         return learner
 
     def _refuse_callbacks(self, writer: Writer, name: str) -> None:
@@ -145,11 +137,12 @@ class SavedLearner(Checkpointed):
         """All of it can be."""
 
     def _write_state(self, folder: Path, name: str) -> dict[str, Any]:
-        return self._write_training(folder, name, encode)
+        return {"fitted": encode(self._saved_state(), name), **self._write_weights(folder)}
 
     def _read_state(self, record: dict[str, Any], stored: StoredFolder, place: str) -> Any:
         self.tokenizer_ = self._given_tokenizer()
-        self._read_training(record, stored, place, lambda: self._check_recorded(record, stored.path / place), decode)
+        self._restore_state(decode(record["fitted"]))
+        self._read_weights(record, stored, place, partial(self._check_recorded, record, stored.path / place))
         return self
 
     def _check_recorded(self, record: dict[str, Any], path: Path) -> None:

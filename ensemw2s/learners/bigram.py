@@ -152,20 +152,13 @@ class BigramLearner(FittedHTML, SavedLearner, BaseEstimator):
     def _given_tokenizer(self) -> Any:
         return byte_tokenizer() if self.tokenizer is None else self.tokenizer
 
-    def _write_training(self, folder: Path, name: str, encoded: Callable[[Any, str], Any]) -> dict[str, Any]:
-        folder.mkdir(parents=True, exist_ok=True)
+    def _write_weights(self, folder: Path) -> dict[str, Any]:
         write_arrays(folder / _LOG_PROBA, {"log_proba": self.log_proba_})
-        return {"fitted": encoded(self._saved_state(), name)}
+        return {}
 
-    def _read_training(
-        self,
-        record: dict[str, Any],
-        stored: StoredFolder,
-        place: str,
-        check_base: Callable[[], None],
-        decoded: Callable[[Any], Any],
+    def _read_weights(
+        self, record: dict[str, Any], stored: StoredFolder, place: str, check_base: Callable[[], None]
     ) -> None:
-        self._restore_state(decoded(record["fitted"]))
         file, shape = f"{place}/{_LOG_PROBA}", (n_ids(self.tokenizer_),) * 2
         self.log_proba_ = stored.arrays(file).get("log_proba")
         if self.log_proba_ is None or self.log_proba_.shape != shape:

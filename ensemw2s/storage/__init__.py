@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ensemw2s.storage._codec import CODECS, Codec
+from ensemw2s.storage._codec import Codec
 from ensemw2s.storage._commit import commit_folder, commit_text
 from ensemw2s.storage._files import hash_file, links_of, open_plain, read_file, writing
 from ensemw2s.storage._fingerprint import (
@@ -15,25 +15,21 @@ from ensemw2s.storage._fingerprint import (
     versions,
     without_reports,
 )
-from ensemw2s.storage._hub import download_folder, open_pretrained
+from ensemw2s.storage._hub import download_folder
 from ensemw2s.storage._journal import Journal, Steps
-from ensemw2s.storage._json import MALFORMED, find_code, parse_json
+from ensemw2s.storage._json import MALFORMED, parse_json
 from ensemw2s.storage._manifest import StoredFolder, open_folder, write_json
-from ensemw2s.storage._placement import PlacementError, check_placement, device_here, placed, set_attention
+from ensemw2s.storage._placement import device_here, set_attention
 from ensemw2s.storage._pretrained import Pretrained
 from ensemw2s.storage._pretrained_mixin import PretrainedMixin
 from ensemw2s.storage._reader import BASE_PARAMETERS, Reader
 from ensemw2s.storage._record import check_record, commit_record, read_json, read_record
 from ensemw2s.storage._registry import (
     Registered,
-    UnknownClassError,
     class_name,
     find_class,
-    find_stored,
-    fitted_attributes,
     parameter_names,
     require_known,
-    restore_attributes,
 )
 from ensemw2s.storage._skops import read_scikit_learn
 from ensemw2s.storage._state import Checkpointed, check_can_be_written, read_state, write_state
@@ -44,22 +40,18 @@ from ensemw2s.storage._writer import Writer
 
 __all__ = [
     "BASE_PARAMETERS",
-    "CODECS",
     "Checkpointed",
     "Codec",
     "Journal",
     "MALFORMED",
-    "PlacementError",
     "Pretrained",
     "PretrainedMixin",
     "Reader",
     "Registered",
     "Steps",
     "StoredFolder",
-    "UnknownClassError",
     "Writer",
     "check_can_be_written",
-    "check_placement",
     "check_record",
     "class_name",
     "commit_folder",
@@ -74,18 +66,13 @@ __all__ = [
     "download_folder",
     "encode",
     "find_class",
-    "find_code",
-    "find_stored",
-    "fitted_attributes",
     "hash_file",
     "links_of",
     "mixed_precision",
     "open_folder",
     "open_plain",
-    "open_pretrained",
     "parameter_names",
     "parse_json",
-    "placed",
     "read_file",
     "read_json",
     "read_record",
@@ -93,7 +80,6 @@ __all__ = [
     "read_state",
     "read_tensors",
     "require_known",
-    "restore_attributes",
     "row_digests",
     "set_attention",
     "temporary_folder",
