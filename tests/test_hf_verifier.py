@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from tiny_models import CHOICES, FACTORIES, PROMPTS, TEMPLATE, plain_model, tiny_learner, tiny_llama, untrained_model
 
@@ -25,6 +26,7 @@ from ensemw2s import (
     check_option_learner,
     clear_model_cache,
 )
+from ensemw2s._forward.ways_to_read import WayToRead
 from ensemw2s._training.option_softmax import fit_option_softmax, option_loss
 
 QUESTIONS = QADataset([*PROMPTS[:3], "Sea?"], choices=[*CHOICES[:3], ["no", "yes it is"]], labels=[1, 2, 0, 1])
@@ -98,14 +100,19 @@ def test_what_is_looked_at_by_default(features, layers, n_features):
     assert fitted.coef_.shape == (n_features,)
 
 
-def test_a_model_that_reads_no_trees_is_read_in_padded_rows(monkeypatch):
+@pytest.mark.parametrize(
+    "way", [{"longest_tree": lambda model: 0}, {"way_to_read": lambda model: WayToRead(alone=True)}]
+)
+def test_a_model_that_reads_no_trees_is_read_in_rows(monkeypatch, way):
+    settings = {"layers": (1, -1), "pooling": ("last", "mean")}
     clear_model_cache()
-    by_tree = verifier().fit(QUESTIONS)
+    wanted = flat(verifier(**settings).fit(QUESTIONS).decision_function(QUESTIONS))
     clear_model_cache()
-    monkeypatch.setattr("ensemw2s._forward.hidden_features.longest_tree", lambda model: 0)
-    by_row = verifier().fit(QUESTIONS)
-    wanted = flat(by_tree.decision_function(QUESTIONS))
-    np.testing.assert_allclose(flat(by_row.decision_function(QUESTIONS)), wanted, atol=1e-4)
+    for name, function in way.items():
+        monkeypatch.setattr(f"ensemw2s._forward.hidden_features.{name}", function)
+    np.testing.assert_allclose(
+        flat(verifier(**settings).fit(QUESTIONS).decision_function(QUESTIONS)), wanted, atol=1e-4
+    )
 
 
 def test_two_options_are_a_logistic_regression_of_differences():
@@ -210,6 +217,18 @@ class Faulty(WordVerifier):
 def test_the_check_names_what_is_wrong(fault, message):
     with pytest.raises(WeakLearnerError, match=message):
         check_option_learner(Faulty(fault=fault))
+
+
+def test_a_grid_over_the_penalty_reads_the_base_once(monkeypatch):
+    clear_model_cache()
+    verifier().fit(PAIRS)
+    passes = count_passes(monkeypatch)
+    search = GridSearchCV(verifier(), {"C": [1e-3, 1.0]}, cv=3).fit(PAIRS)
+    assert not passes
+    assert search.best_params_["C"] in (1e-3, 1.0)
+    folds = [(np.setdiff1d(np.arange(12), rows), rows) for rows in np.split(np.arange(12), 3)]
+    by_hand = [verifier(C=1.0).fit(PAIRS[train]).score(PAIRS[test]) for train, test in folds]
+    assert search.cv_results_["mean_test_score"][1] == pytest.approx(np.mean(by_hand))
 
 
 def count_passes(monkeypatch):

@@ -229,6 +229,11 @@ def _states(model: Any, parts: Sequence[FeaturePart], **inputs: torch.Tensor) ->
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     with replaced_forwards([(block, _hand_on) for block in _blocks_above(base, max(layer for layer, _ in parts))]):
         states = base.base_model(**inputs, use_cache=False, output_hidden_states=True).hidden_states
+    if states is None:
+        raise WeakLearnerError(
+            f"model must give hidden states, which a verifier scores. Got a {type(base).__name__}, which gives none; "
+            f"pass another decoder."
+        )
     return torch.stack([states[layer] for layer, _ in parts], dim=2)
 
 

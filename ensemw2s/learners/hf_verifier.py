@@ -441,6 +441,11 @@ class HFVerifier(CausalBase):
                 f"{shorten(self.peft_config)} instead; pass features='adapted' to train it."
             )
         check_parameters(self)
+        if current_launch(self._device()).sharded:
+            raise ValueError(
+                "HFVerifier must be used where no base is sharded (FSDP): it reads hidden states within the model. Got "
+                "a launch that shards; start it without, on one device or several."
+            )
         check_option(self.on_bad_row, "on_bad_row", ("raise", "skip"))
         check_positive(self.C, "C", least=1e-30, most=1e30)
         for pooling in self._poolings():
