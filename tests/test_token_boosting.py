@@ -119,8 +119,8 @@ def test_one_token_answers_and_the_uniform_prior_give_scikit_learns_adaboost():
     )
     problem.start(np.random.RandomState(0), checkpoint, weight)
     run_rounds(model, problem, rounds, checkpoint)
-    assert_allclose(rounds.votes, reference.estimator_weights_, atol=1e-9)
-    assert_allclose(rounds.errors, reference.estimator_errors_, atol=1e-9)
+    assert_allclose([each.vote for each in rounds.kept], reference.estimator_weights_, atol=1e-9)
+    assert_allclose([each.error for each in rounds.kept], reference.estimator_errors_, atol=1e-9)
 
 
 def test_a_round_depends_on_the_seed_and_its_number_alone():

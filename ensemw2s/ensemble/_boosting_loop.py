@@ -19,7 +19,7 @@ from ensemw2s._progress import progress_bar
 from ensemw2s.boosting import estimator_weight, weighted_error
 from ensemw2s.boosting import reweight as updated_weight
 from ensemw2s.ensemble._checkpoint import Checkpoint, open_checkpoint
-from ensemw2s.ensemble._rounds import Rounds
+from ensemw2s.ensemble._rounds import Round, Rounds
 from ensemw2s.exceptions import EarlyStopWarning, WeakLearnerError
 
 __all__ = ["BoostingProblem", "Trained", "fit_rounds", "no_better", "run_rounds"]
@@ -114,10 +114,10 @@ def fit_rounds(booster: Any, problem: BoostingProblem, rounds: Rounds, finish: C
     """
 
     def set_fitted() -> None:
-        booster.estimators_, booster.stop_reason_ = rounds.estimators, rounds.stop_reason
-        booster.estimator_weights_ = np.array(rounds.votes)
-        booster.estimator_errors_ = np.array(rounds.errors)
-        booster.prior_errors_ = np.array(rounds.priors)
+        members, votes, errors, priors, _ = zip(*rounds.kept, strict=True)
+        booster.estimators_, booster.estimator_weights_ = list(members), np.array(votes)
+        booster.estimator_errors_, booster.prior_errors_ = np.array(errors), np.array(priors)
+        booster.stop_reason_ = rounds.stop_reason
         finish()
 
     with own_modes(), rounds.finished_by(set_fitted, booster), open_checkpoint(booster) as checkpoint:
@@ -166,7 +166,7 @@ def _one_round(booster: Any, problem: BoostingProblem, rounds: Rounds, t: int) -
         return False
     if booster.reweight and not rounds.ended:
         weight = updated_weight(weight, trained.errors, vote)
-    rounds.keep(trained.estimator, vote, error, prior, weight, trained.pick)
+    rounds.keep(Round(trained.estimator, vote, error, prior, trained.pick), weight)
     logger.info("round %d: error %.4f, vote %.4f, prior %.4f", t + 1, error, vote, prior)
     return True
 

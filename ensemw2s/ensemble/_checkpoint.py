@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from ensemw2s._launch.processes import n_processes
 from ensemw2s._validation import check_option, shorten
-from ensemw2s.ensemble._rounds import Rounds
+from ensemw2s.ensemble._rounds import Round, Rounds
 from ensemw2s.ensemble._saving import read_member, write_member
 from ensemw2s.ensemble._settings import describe_parameters
 from ensemw2s.exceptions import CheckpointError
@@ -177,7 +177,7 @@ class Checkpoint:
                     pick = record.get("pick", 0)
                     written = {"seeds": record["seeds"], "state": record["member"]}
                     member = read_member(clone(learners[pick]), written, stored, _MEMBER)
-                    rounds.keep(member, record["vote"], record["error"], record["prior"], weight, pick)
+                    rounds.keep(Round(member, record["vote"], record["error"], record["prior"], pick), weight)
                 if record["stop_reason"]:
                     rounds.end(record["stop_reason"], record["warning"])
                 if rng is not None:
@@ -218,10 +218,8 @@ class Checkpoint:
                 "rng": None if rng is None else encode(rng.get_state(legacy=False), "random_state"),
             }
             if kept:
-                member = rounds.estimators[-1]
-                written = write_member(member, folder / _MEMBER, f"{name}/{_MEMBER}")
-                record["seeds"], record["member"] = written["seeds"], written["state"]
-                record |= {"vote": rounds.votes[-1], "error": rounds.errors[-1], "prior": rounds.priors[-1]}
-                record["pick"] = rounds.picks[-1]
+                found = rounds.kept[-1]._asdict()
+                written = write_member(found.pop("estimator"), folder / _MEMBER, f"{name}/{_MEMBER}")
+                record |= {**found, "seeds": written["seeds"], "member": written["state"]}
             write_arrays(folder / "weight.safetensors", {"weight": rounds.weight})
             write_json(folder / "round.json", record)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Rounds"]
+__all__ = ["Round", "Rounds"]
 
 
 class Round(NamedTuple):
@@ -42,41 +42,21 @@ class Rounds:
         self._kept: tuple[tuple[Round, ...], np.ndarray] = ((), weight)
 
     def __len__(self) -> int:
-        return len(self._kept[0])
+        return len(self.kept)
 
     @property
-    def estimators(self) -> list[Any]:
-        """The members."""
-        return [each.estimator for each in self._kept[0]]
-
-    @property
-    def votes(self) -> list[float]:
-        """Their votes."""
-        return [each.vote for each in self._kept[0]]
-
-    @property
-    def errors(self) -> list[float]:
-        """Their weighted errors."""
-        return [each.error for each in self._kept[0]]
-
-    @property
-    def priors(self) -> list[float]:
-        """What each error stayed below."""
-        return [each.prior for each in self._kept[0]]
-
-    @property
-    def picks(self) -> list[int]:
-        """Which of the weak learners each is trained from."""
-        return [each.pick for each in self._kept[0]]
+    def kept(self) -> tuple[Round, ...]:
+        """The rounds with a member."""
+        return self._kept[0]
 
     @property
     def weight(self) -> np.ndarray:
         """Weights of the units after the last of them."""
         return self._kept[1]
 
-    def keep(self, estimator: Any, vote: float, error: float, prior: float, weight: np.ndarray, pick: int = 0) -> None:
+    def keep(self, member: Round, weight: np.ndarray) -> None:
         """Add one member, and the weights after it."""
-        self._kept = ((*self._kept[0], Round(estimator, vote, error, prior, pick)), weight)
+        self._kept = ((*self.kept, member), weight)
 
     def end(self, stop_reason: str, warning: str = "") -> None:
         """Let no round follow."""
@@ -110,5 +90,5 @@ class Rounds:
 
     def summary(self) -> str:
         """The last round that was kept, and what ended them."""
-        found = [f"error {each.error:.4f}, vote {each.vote:.4f}" for each in self._kept[0][-1:]]
+        found = [f"error {each.error:.4f}, vote {each.vote:.4f}" for each in self.kept[-1:]]
         return ", ".join([*found, *([self.stop_reason] if self.ended else [])])

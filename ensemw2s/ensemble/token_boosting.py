@@ -249,8 +249,8 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
             def finish() -> None:
                 self.pretrained_errors_ = problem.pretrained_errors
                 self.pretrained_error_ = float(problem.pretrained_errors.max())
-                self.picks_ = np.array(rounds.picks)
-                self.token_weight_ = spread_together([units[pick] for pick in rounds.picks], rounds.weight)
+                self.picks_ = np.array([each.pick for each in rounds.kept])
+                self.token_weight_ = spread_together([units[pick] for pick in self.picks_], rounds.weight)
                 lengths = [int(unit.tokens.answer_lengths.max()) for unit in units if unit.tokens is not None]
                 self.max_new_tokens_ = max(lengths, default=1)
                 self.skipped_rows_ = usable.skipped
