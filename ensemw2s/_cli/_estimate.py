@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ensemw2s._markdown import table_lines
 from ensemw2s._validation import as_id
 from ensemw2s.costs import LearnerCost, StageCost, Workload, measure_bandwidth, measure_flops, stage_costs
-from ensemw2s.splits import RandomSplit
+from ensemw2s.experiments import SweepPlan, random_parts
 from ensemw2s.tokens import TokenDataset
-
-if TYPE_CHECKING:
-    from ensemw2s.experiments import SweepPlan
 
 __all__ = ["RunCost", "dry_run_table", "estimate_runs"]
 
@@ -108,12 +105,7 @@ class _Estimator:
     def __init__(self, plan: SweepPlan) -> None:
         self.settings = plan.settings
         questions = self.settings.task.questions
-        weak, strong, test = self.settings.sizes
-        splitter = RandomSplit(
-            weak_size=weak, strong_size=strong, test_size=test,
-            near_duplicates=self.settings.near_duplicates, random_state=0,
-        )  # fmt: skip
-        self.parts = [len(part) for part in next(iter(splitter.split(questions)))]
+        self.parts = [len(part) for part in random_parts(self.settings, seed=0)]
         rows = np.linspace(0, len(questions) - 1, min(_N_SAMPLE, len(questions))).astype(int)
         self.sample = self.settings.task.part(rows)
         self.bandwidth: dict[str, float] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ensemw2s.experiments._ablations import ablations
 from ensemw2s.experiments._grouping import refuse_mixed_runs
+from ensemw2s.experiments._parts import random_parts
 from ensemw2s.experiments._plan import SweepPlan
 from ensemw2s.experiments._record import accuracy
 from ensemw2s.experiments._result import SweepResult
@@ -21,6 +22,7 @@ __all__ = [
     "interval_remark",
     "plan_sweep",
     "gap_recovered",
+    "random_parts",
     "refuse_mixed_runs",
     "run_sweep",
 ]

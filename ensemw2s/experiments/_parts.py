@@ -14,7 +14,7 @@ from ensemw2s.experiments._spec import SPLITS, Settings
 from ensemw2s.experiments._store import ResultStore
 from ensemw2s.splits import RandomSplit, question_groups
 
-__all__ = ["Parts", "check_sizes", "check_split", "difficulty_ratings", "find_parts"]
+__all__ = ["Parts", "check_sizes", "difficulty_ratings", "find_parts", "random_parts"]
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,12 @@ class Parts:
 
 def find_parts(settings: Settings, split: str, seed: int, store: ResultStore) -> Parts:
     """The parts of one split and seed; ratings are looked up, or computed, where they are needed."""
-    questions = settings.task.questions
     ratings = [difficulty_ratings(settings, store)] if settings.by_difficulty(split) else []
-    weak, strong, test = next(_splitter(SPLITS[split].splitter, settings, seed).split(questions, *ratings))
+    weak, strong, test = _draw(SPLITS[split].splitter, settings, seed, *ratings)
     validation = weak[:0]
     if settings.validation_size > 0:
         # By groups: a copy of a held-out question in training would make its round look good.
-        groups = question_groups(questions, near_duplicates=settings.near_duplicates)[weak]
+        groups = question_groups(settings.task.questions, near_duplicates=settings.near_duplicates)[weak]
         holdout = GroupShuffleSplit(n_splits=1, test_size=settings.validation_size, random_state=seed)
         kept, held_out = next(holdout.split(weak, groups=groups))
         weak, validation = weak[kept], weak[held_out]
@@ -59,23 +58,21 @@ def difficulty_ratings(
 
 
 def check_sizes(sizes: Any) -> tuple[Any, Any, Any]:
-    """Three sizes; whether they fit the questions is found by `check_split`."""
+    """Three sizes; whether they fit the questions is found by `random_parts`."""
     if not isinstance(sizes, tuple | list) or len(sizes) != 3:
         raise ValueError(f"sizes must be three: of train-weak, train-strong and test. Got {shorten(sizes)} instead.")
     return tuple(sizes)
 
 
-def check_split(settings: Settings) -> None:
-    """Raise what a split of the pool would raise: sizes that are no sizes, or too large for the questions."""
-    next(_splitter(RandomSplit, settings, 0).split(settings.task.questions))
+def random_parts(settings: Settings, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of train-weak, train-strong and test; raises if sizes are no sizes, or too large for the questions."""
+    return _draw(RandomSplit, settings, seed)
 
 
-def _splitter(kind: Any, settings: Settings, seed: int) -> Any:
+def _draw(kind: Any, settings: Settings, seed: int, *ratings: np.ndarray) -> Any:
     weak_size, strong_size, test_size = settings.sizes
-    return kind(
-        weak_size=weak_size,
-        strong_size=strong_size,
-        test_size=test_size,
-        near_duplicates=settings.near_duplicates,
-        random_state=seed,
-    )
+    splitter = kind(
+        weak_size=weak_size, strong_size=strong_size, test_size=test_size,
+        near_duplicates=settings.near_duplicates, random_state=seed,
+    )  # fmt: skip
+    return next(splitter.split(settings.task.questions, *ratings))

@@ -9,7 +9,7 @@ from typing import Any
 
 from ensemw2s._validation import check_bool, check_integer, check_option, check_path, check_real, shorten
 from ensemw2s.datasets import QADataset, load_questions
-from ensemw2s.experiments._parts import check_sizes, check_split
+from ensemw2s.experiments._parts import check_sizes, random_parts
 from ensemw2s.experiments._plan import SweepPlan
 from ensemw2s.experiments._result import SweepResult
 from ensemw2s.experiments._run import describe_run
@@ -215,7 +215,7 @@ def plan_sweep(pairs: Sequence[tuple[Any, Any]], **arguments: Any) -> SweepPlan:
     if not hasattr(settings.labeler, "check_parameters"):
         raise TypeError(f"labeler must be a PseudoLabeler or None. Got {shorten(settings.labeler)} instead.")
     settings.labeler.check_parameters()
-    check_split(settings)
+    random_parts(settings, seed=0)  # raises where the questions are too few
     splits = [check_option(split, "splits", SPLITS) for split in _as_sequence(value["splits"], "splits")]
     runs = [
         Run(weak, strong, split, variant, seed)
