@@ -220,7 +220,7 @@ class QADataset(TableConversions):
             return ours.difficulty is theirs.difficulty
         return bool(np.array_equal(ours.difficulty, theirs.difficulty))
 
-    def _fingerprint(self) -> dict[str, str]:
+    def _ensemw2s_fingerprint(self) -> dict[str, str]:
         """Hash of prompts, options and answers, in their order, which tells data sets apart."""
         return {"questions": digest([self.prompts, self.choices, self.answers])}
 

@@ -209,7 +209,7 @@ class Settings:
 
     def describe_questions(self) -> dict[str, Any]:
         """The pool, what is made of it, and what in the environment changes all training, as JSON."""
-        described = {"task": self.task.name, **self.task.questions._fingerprint()}
+        described = {"task": self.task.name, **self.task.questions._ensemw2s_fingerprint()}
         if self.mixed_precision != "no":  # where it is, results have the names that they always had
             described["mixed_precision"] = self.mixed_precision
         return described

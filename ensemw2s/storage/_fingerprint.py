@@ -144,7 +144,7 @@ def describe(value: Any, name: str) -> Any:
     ----------
     value : object
         Numbers, texts, containers, arrays, tables, estimators, tokenizers, PEFT configurations, functions of a module,
-        objects whose class says what tells them apart (``_fingerprint()``), and objects that hold these.
+        objects whose class says what tells them apart (``_ensemw2s_fingerprint()``), and objects that hold these.
     name : str
         What to call it in an error.
 
@@ -190,8 +190,8 @@ def _describe(value: Any, name: str, around: tuple[int, ...]) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         entries = [inner(entry, f"{name}[{row}]") for row, entry in enumerate(value)]
         return sorted(entries, key=repr) if isinstance(value, set | frozenset) else entries
-    if hasattr(type(value), "_fingerprint"):
-        return value._fingerprint()
+    if hasattr(type(value), "_ensemw2s_fingerprint"):
+        return value._ensemw2s_fingerprint()
     if isinstance(value, np.random.RandomState):
         return {"random state": digest(inner(value.get_state(legacy=False), name))}
     if hasattr(value, "get_params") and not isinstance(value, type):
