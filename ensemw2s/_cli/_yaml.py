@@ -53,6 +53,7 @@ def load_yaml(text: str, name: str, kind: str = "YAML") -> Any:
 def _check_size(root: Any) -> None:
     """Count the values of a document as if each alias stood for a copy."""
     sizes: dict[int, int] = {}  # 0 while it is being counted
+    # Depth first, without recursion: a node is visited again (True) when the sizes of its entries are known.
     waiting = [(root, False)]
     while waiting:
         node, inner_known = waiting.pop()

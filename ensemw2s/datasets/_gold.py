@@ -99,6 +99,7 @@ def _numbers_are_keys(labels: Sequence[Any], names: Sequence[list[str]]) -> bool
     ]
     if not rows or not all(str(number) in keys for _, number, keys in rows):
         return False
+    # One number that cannot be a position settles it for the whole column.
     if any(not 0 <= number < len(keys) for _, number, keys in rows):
         return True
     for row, number, keys in rows:

@@ -106,6 +106,8 @@ def make_qa(
             "raise the lower end of difficulty."
         )
     n_questions = len(_RULES) * perm(len(_ANIMALS), low)
+    # Prompts are drawn until there are enough different ones: up to half of all, that takes two draws each on average,
+    # at most.
     if n_samples > n_questions // 2:
         raise ValueError(
             f"n_samples must be at most {n_questions // 2}, half of the questions with {low} animals. Got {n_samples} "
@@ -118,6 +120,7 @@ def make_qa(
         prompt = f"{rule} first : {' '.join(animals)}"
         if prompt not in drawn:
             drawn[prompt] = animals, _options(rng, rule, animals, n_choices)
+    # The place of the gold option is drawn apart from question and options, so that it tells nothing.
     labels = rng.integers(n_choices, size=n_samples)
     choices = []
     for (_, options), label in zip(drawn.values(), labels, strict=True):

@@ -167,6 +167,7 @@ def _columns(
             _join_columns(found, list(wanted or ()))
         else:
             _unfold_choices(found)
+    # Whether rows name the gold option by its words: then its place may be the table's doing, see `_conversions._made`.
     by_text = labels is None
     if labels is not None and found.get("choices"):
         pairs = zip(labels, found["choices"], strict=False)
@@ -223,6 +224,7 @@ def _join_columns(found: dict[str, Any], columns: list[str]) -> None:
     labels, names = found["label"], {str(column).strip().casefold() for column in columns}
     named = all(not isinstance(label, str) or label.strip().casefold() in names for label in labels)
     positions = gold_positions(labels, cells, [columns] * len(cells) if named else None)
+    # So far a position counts columns; from here on it counts the cells of the row that are not empty.
     for row, (label, place, places) in enumerate(zip(labels, positions, kept, strict=True)):
         if not named and isinstance(label, str):
             _check_one_reading(row, label, place, columns)

@@ -114,6 +114,7 @@ class HFLearner(ModelHTML, SavedHFLearner, BaseEstimator):
     def _host(self) -> AdapterHost:
         """The shared base with its adapter slot."""
         host = getattr(self, "_shared_host", None)
+        # A base that a training has changed is left alone; this learner goes on with one that is loaded anew.
         if host is None or host.family.is_changed:
             expected = self._known_base()
             with own_modes():

@@ -122,6 +122,7 @@ class SavedHFLearner(SavedLearner):
     def _base_key(self) -> tuple:
         """What tells the base from others."""
         place = tuple(as_id(getattr(self, name, None)) for name in BASE_PARAMETERS)
+        # A user's class starts from the same weights as the class of ours that it derives from: the nearest one counts.
         kind = self._base_kind or next(
             base.__name__ for base in type(self).__mro__ if base.__module__.startswith("ensemw2s.")
         )
@@ -233,6 +234,7 @@ class SavedHFLearner(SavedLearner):
     def _read_model(self, record: dict[str, Any], stored: StoredFolder, place: str) -> Any:
         stored.refuse_adapter(place)
         folder = stored.folder(place)
+        # `_load_untrained` goes by the parameters: for this one call the model is where the files are.
         start = {key: getattr(self, key) for key in BASE_PARAMETERS if hasattr(self, key)}
         vars(self).update({**dict.fromkeys(start), "model": str(folder)})  # a class may name its model itself
         try:

@@ -392,6 +392,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
     def _find_host(self) -> AdapterHost:
         config = self._adapter_config()
         base = (
+            # Number of classes and padding are in the base's configuration and head: another one is another base.
             type(self).__name__, self.head, self._head.n_classes, self._head.pad_token_id,
             as_id(self.model), folder_stamp(self.model), self.revision, dtype_name(self.dtype), self._device(),
         )  # fmt: skip

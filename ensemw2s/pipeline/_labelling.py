@@ -195,6 +195,7 @@ def _classes(teacher: Any, X: Any, with_confidence: bool, *_: Any, random_state:
     with np.errstate(divide="ignore"):
         best = tied_best(-np.log(proba), proba.shape[1])
     named = y[:, None] == np.asarray(teacher.classes_)[None]
+    # A class is drawn only where the teacher's choice is one of the tied ones: a rule of its own is left alone.
     rows = np.flatnonzero((best.sum(axis=1) > 1) & (best & named).any(axis=1))
     if len(rows):
         keys = [str(key) for key in row_digests(_safe_indexing(X, rows))]
@@ -249,6 +250,7 @@ def _bare(text: str) -> str:
 
 def _write_answers(teacher: Any, questions: Any, generation_kwargs: dict[str, Any]) -> tuple[list[str], np.ndarray]:
     """One text for each question, and whether it was ended; of a teacher that does not say so, all are."""
+    # The class that defines `generate` must define `_write`, too: a `generate` that overrides it is called itself.
     kinds = type(teacher).__mro__
     if "_write" in vars(next((kind for kind in kinds if "generate" in vars(kind)), object)):  # not overridden since
         written = teacher._write(questions, generation_kwargs)

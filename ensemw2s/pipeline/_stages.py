@@ -150,6 +150,8 @@ class Stages:
         if estimator.checkpoint_dir is None:
             estimator.set_params(checkpoint_dir=self._journal.folder / f"{name}-rounds")
         estimator = train(estimator)
+        # The rounds stay in their own folder. The stage holds hashes of their manifests, so that later stages are known
+        # to belong to these rounds.
         rounds = _digest_of_rounds(Path(estimator.checkpoint_dir))
         if stored is None:
             with self._journal.commit(name) as folder:
