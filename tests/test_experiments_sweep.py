@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -19,6 +20,7 @@ from ensemw2s import (
     CheckpointError,
     EasyHardSplit,
     LLMAdaBoostClassifier,
+    OpinionPool,
     PGRDisplay,
     PseudoLabeler,
     QADataset,
@@ -87,6 +89,20 @@ def test_a_unit_equals_the_pipeline_by_hand(result, split):
     assert found.token_errors == pytest.approx(report.token_errors, abs=0)
     assert found.chance == report.chance
     np.testing.assert_array_equal(found.staged, report.staged)
+
+
+def test_a_pool_of_experts_teaches_and_learns(tmp_path):
+    pool = OpinionPool([BigramLearner(), BigramLearner(smoothing=3.0)], weights=[2.0, 1.0])
+    sweep = run_sweep([(("pool", pool), ("pooled", pool))], dataset=SMALL, splits=["random"], seeds=1, out_dir=tmp_path)
+    easy, hard, test = (SMALL[rows] for rows in next(RandomSplit(random_state=0).split(SMALL)))
+    seeded = clone(pool).set_params(random_state=0)
+    report = W2SPipeline(seeded, seeded).fit(easy, None, hard.drop_answers(), hard.answers).evaluate(test)
+    (found,) = SweepResult.load(tmp_path).reports
+    assert found.correct.keys() == report.correct.keys()
+    for name, right in report.correct.items():
+        np.testing.assert_array_equal(found.correct[name], right)
+    np.testing.assert_array_equal(found.votes, report.votes)
+    np.testing.assert_allclose(sweep.records[0]["priors"], 1 - found.chance)
 
 
 def test_a_second_call_reads_what_the_first_one_kept(result, folder):

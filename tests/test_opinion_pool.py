@@ -243,6 +243,7 @@ def test_other_votes():
     np.testing.assert_allclose(fitted.judge_under([[0.0, 1.0, 0.0]], test)[1][0], right)
     assert (fitted.estimator_weights_ > 0).all()
     assert not hasattr(first, "held_out_log_loss_")
+    assert np.array_equal(fitted.with_votes([1.0, 1.0]).with_votes([2.0]).predict(test), alone)
     with pytest.raises(ValueError, match=r"votes must have at most 3 entries\. Got 4"):
         fitted.with_votes(np.ones(4))
     with pytest.raises(ValueError, match="votes must hold 3 finite numbers in each vector, none negative and one"):

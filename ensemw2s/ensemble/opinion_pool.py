@@ -199,7 +199,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         WeakLearnerError
             If an expert's scores are no finite numbers, or as its training raises it.
         """
-        self._check_parameters()
+        self.check_parameters()
         untrained = self._untrained()
         checks = length_checks(*untrained, trained=True) if self.on_bad_row == "skip" else []
         usable = usable_questions(X, y, choices, on_bad_row=self.on_bad_row, lengths=checks)
@@ -387,7 +387,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         for name in ("scales_", "estimator_errors_"):
             setattr(other, name, getattr(self, name)[:n_first])
         other.error_correlation_ = self.error_correlation_[:n_first, :n_first]
-        del other.held_out_log_loss_  # of other weights
+        vars(other).pop("held_out_log_loss_", None)  # of other weights
         return other
 
     @property
@@ -456,7 +456,14 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         """The fitted experts, or those that `fit` would train."""
         return self.experts_ if hasattr(self, "experts_") else self._untrained()
 
-    def _check_parameters(self) -> None:
+    def check_parameters(self) -> None:
+        """Raise unless all parameters are in range; `fit` does so first. Nothing is loaded or trained.
+
+        Raises
+        ------
+        ValueError, TypeError
+            With the parameter's name.
+        """
         check_option(self.pool, "pool", _POOLS)
         if isinstance(self.weights, str) or not hasattr(self.weights, "__len__"):
             check_option(self.weights, "weights", _WEIGHTS)

@@ -135,8 +135,9 @@ def _train_weak(settings: Settings, run: Run, store: ResultStore, rounds: Path |
     return {
         "votes": booster.estimator_weights_.tolist(),
         "errors": booster.estimator_errors_.tolist(),
-        "priors": booster.prior_errors_.tolist(),
-        "stop_reason": booster.stop_reason_,
+        # Of a pool the error of a guess, and no reason: there are no rounds that could end.
+        "priors": getattr(booster, "prior_errors_", np.full(len(booster.estimator_errors_), 1 - task.chance)).tolist(),
+        "stop_reason": getattr(booster, "stop_reason_", ""),
         "items": rows.test.tolist(),
         "readouts": [
             {"readout": readout, **_ask_members(booster, readout, settings, hard, test, validation)}

@@ -77,6 +77,7 @@ def run_sweep(
         Models: a hub id, a folder, a learner or classifier that is not fitted, or a pair (name, one of these). With
         ``task="generation"`` the weak model may be a list of them, which are boosted together, see `estimators` of
         `TokenAdaBoostGenerator`; the single weak model that all is compared with is then made from the first.
+        An `OpinionPool` is taken as it is, and its experts are the members; it may be a student, too.
     dataset : QADataset or {"sciq", "arc-easy", "arc-challenge", "quartz", "make_qa"}
         The pool of questions, with answers; a name stands for its training split.
     task : {"generation", "classification"}, default="generation"

@@ -10,7 +10,7 @@ import numpy as np
 
 from ensemw2s._validation import as_id, check_option
 from ensemw2s.datasets import QADataset, to_binary
-from ensemw2s.ensemble import FineTunedGenerator, LLMAdaBoostClassifier, TokenAdaBoostGenerator
+from ensemw2s.ensemble import LLMAdaBoostClassifier, OpinionPool, TokenAdaBoostGenerator, as_student
 from ensemw2s.metrics import chance_level
 
 __all__ = ["ClassificationTask", "GenerationTask", "Part", "Task", "make_task"]
@@ -75,11 +75,13 @@ class GenerationTask:
         return HFCausalLM(model)
 
     def booster(self, learner: Any, settings: dict[str, Any]) -> Any:
+        if isinstance(learner, OpinionPool):  # an ensemble by itself, which nothing boosts
+            return learner
         given = "estimators" if isinstance(learner, list) else "estimator"
         return TokenAdaBoostGenerator(**{given: learner}, **settings)
 
     def student(self, learner: Any) -> Any:
-        return FineTunedGenerator(learner)
+        return as_student(learner)
 
 
 class ClassificationTask:
