@@ -108,15 +108,21 @@ def test_no_stage_is_computed_before_it_is_asked_for():
 
 
 class _Watched:
-    """Hands on everything, and notes when logits are asked for."""
+    """Hands on everything, and notes when logits are computed."""
 
     def __init__(self, member, asked):
         self._member, self._asked = member, asked
 
     def __getattr__(self, name):
-        if name in ("token_logits", "answer_logits"):
+        found = getattr(self._member, name)
+        if name not in ("token_logits", "answer_logits"):
+            return found
+
+        def computed(*args):
             self._asked.append(name)
-        return getattr(self._member, name)
+            return found(*args)
+
+        return computed
 
 
 def test_an_unfitted_booster_says_so():
