@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 # Two processes with spinning OpenMP threads starve each other on few cores.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: quickstart test doctest lint docs notebooks dist clean
+.PHONY: quickstart check test doctest lint docs notebooks dist clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python examples/quickstart.py
@@ -15,6 +15,13 @@ quickstart: $(VENV)/.installed
 # In the order of the alphabet the files that take longest come early; else those with few, long tests would come last.
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# Between two edits: style, and all tests but those that take long; at the end, those that should be marked `slow`.
+check: $(VENV)/.installed-test $(VENV)/.installed-lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -q -m "not slow" \
+		--durations 10 --durations-min 2
 
 doctest: $(VENV)/.installed-test
 	$(BIN)/python -m pytest --doctest-modules ensemw2s

@@ -88,6 +88,7 @@ def check_next_logits(model, ids, mask, logits, atol=1e-5):
 # --- forward and backward against PEFT --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_answer_logits_equal_pefts_activated_lora(pair):
     learner, model = pair
     tokens = tokens_for(learner)
@@ -298,6 +299,7 @@ def test_what_was_read_before_does_not_change_a_bit():
 
 
 @pytest.mark.parametrize(("memory", "disk"), [("0", "1GB"), ("0", "0"), ("20KB", "30KB")])
+@pytest.mark.slow
 def test_limits_of_the_cache_do_not_change_a_bit(monkeypatch, memory, disk):
     expected = fit(learner_for(batch_size=2))
     monkeypatch.setenv("ENSEMW2S_PROMPT_CACHE", memory)
@@ -392,6 +394,7 @@ def few_shot():
     ],
     ids=["one cue", "in the answer", "several in both", "across the boundary", "in an example", "and in the question"],
 )
+@pytest.mark.slow
 def test_the_adapter_acts_from_one_place_however_a_row_is_read(member, question, answer, acts_from, tmp_path):
     learner = member()
     tokens = TokenDataset.for_learner(learner, [question], [answer])
@@ -434,6 +437,7 @@ def test_sampling_does_not_read_prompts_with_the_adapter():
     assert not reads_packed(fitted(), max_length=50)
 
 
+@pytest.mark.slow
 def test_it_is_a_complete_weak_learner():
     check_weak_learner(learner_for(epochs=1))
 
@@ -447,6 +451,7 @@ def test_clone_and_pickle_keep_it():
     assert_array_equal(other.answer_logits(batch), learner.answer_logits(batch))
 
 
+@pytest.mark.slow
 def test_an_ensemble_generates_as_pefts_adapters_from_its_folder(tmp_path):
     booster = TokenAdaBoostGenerator(
         learner_for(lr=2e-2), n_estimators=2, reweight=False, random_state=0

@@ -73,6 +73,7 @@ def test_a_row_is_skipped_exactly_if_it_is_refused_alone(is_bad, error):
 
 @given(st.lists(st.tuples(anything, anything), min_size=1, max_size=8))
 @example([("a\ud800", "b"), ("a", "\u200b"), ("a", "\ue000")])
+@pytest.mark.slow
 def test_questions_are_kept_exactly_if_both_columns_can_be_used(rows):
     columns = [list(column) for column in zip(*rows, strict=True)]
     before = copy.deepcopy(columns)
@@ -148,6 +149,7 @@ mistakes_of_five = st.sets(st.integers(0, 4), max_size=4)
 
 
 @given(st.sets(st.integers(0, 4), min_size=1, max_size=4), st.lists(mistakes_of_five, min_size=1, max_size=4))
+@pytest.mark.slow
 def test_the_token_booster_equals_twenty_lines(untrained, rounds):
     model, _ = scripted_tokens(untrained, *rounds, n_estimators=len(rounds))
     votes, found, weights = in_twenty_lines(
@@ -213,6 +215,7 @@ spoilable = st.tuples(words, words, st.booleans(), st.floats(0.1, 9.0))
 
 
 @given(st.lists(spoilable, min_size=1, max_size=6), st.sampled_from([None, "", 3, "\ud800", "a<eos>"]))
+@pytest.mark.slow
 def test_skipping_equals_fitting_on_the_rows_left(rows, bad):
     rows = [("a", "b", False, 1.0), *rows]
     questions, answers, spoiled, weight = map(list, zip(*rows, strict=True))
@@ -225,6 +228,7 @@ def test_skipping_equals_fitting_on_the_rows_left(rows, bad):
 
 
 @given(st.lists(spoilable, min_size=1, max_size=6))
+@pytest.mark.slow
 def test_a_weight_of_zero_equals_leaving_the_row_out(rows):
     rows = [("a", "b", False, 1.0), *rows]
     questions, answers, dropped, weight = map(list, zip(*rows, strict=True))
@@ -239,6 +243,7 @@ def test_a_weight_of_zero_equals_leaving_the_row_out(rows):
     st.lists(st.tuples(words, words | st.just("")), min_size=1, max_size=3), st.sampled_from(["sum", "token", "char"])
 )
 @settings(max_examples=50)  # each writes a folder
+@pytest.mark.slow
 def test_what_was_saved_is_read_back_to_the_bit(rows, normalize):
     questions, answers = map(list, zip(("a", "b"), *rows, strict=True))
     model = counted(questions, answers, normalize=normalize, on_bad_row="skip")

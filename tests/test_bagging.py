@@ -208,6 +208,7 @@ def test_a_perfect_member_does_not_end_bagging():
 
 
 @parametrize_with_checks([LLMAdaBoostClassifier(DecisionTreeClassifier(max_depth=3), n_estimators=4, reweight=False)])
+@pytest.mark.slow
 def test_scikit_learns_checks_of_a_bagging_classifier(estimator, check):
     check(estimator)
 

@@ -132,6 +132,7 @@ def little_garbage():
 
 @pytest.mark.filterwarnings("default")  # the alternatives' own
 @pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.slow
 def test_every_script_gives_rows_with_equal_outputs(name):
     if name == "option_scoring":
         pytest.importorskip("lm_eval")

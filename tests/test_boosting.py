@@ -201,6 +201,7 @@ def test_reweight_stays_a_distribution(case, vote):
 
 
 @given(weights_and_errors(min_size=2), st.floats(1e-3, 1 - 1e-3))
+@pytest.mark.slow
 def test_reweight_puts_the_prior_on_the_mistakes(case, prior_error):
     weight, errors = case
     error = weighted_error(errors, weight)
@@ -210,6 +211,7 @@ def test_reweight_puts_the_prior_on_the_mistakes(case, prior_error):
 
 
 @given(weights_and_errors(min_size=2), st.floats(1e-3, 1 - 1e-3))
+@pytest.mark.slow
 def test_reweight_normalises_by_the_closed_form(case, prior_error):
     weight, errors = case
     share = weight / weight.sum()
@@ -312,6 +314,7 @@ class RecordingStump(DecisionTreeClassifier):
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("learning_rate", [1.0, 0.5])
 @pytest.mark.parametrize("n_classes", [2, 3, 4])
+@pytest.mark.slow
 def test_one_token_answers_boost_like_scikit_learn(n_classes, learning_rate, seed):
     X, y = make_classification(
         200, 8, n_informative=5, n_classes=n_classes, n_clusters_per_class=1, flip_y=0.1, random_state=seed
@@ -344,6 +347,7 @@ def test_one_token_answers_boost_like_scikit_learn(n_classes, learning_rate, see
 WORKED = np.array([0.6, 0.1, 0.1, 0.1, 0.1])
 
 
+@pytest.mark.slow
 def test_draw_tokens_binary_includes_as_the_closed_form_says():
     rng = np.random.default_rng(0)
     n_draws = 20_000
@@ -466,6 +470,7 @@ def many_weights(rng):
 
 
 @pytest.mark.parametrize("one_takes_nearly_all", [False, True])
+@pytest.mark.slow
 def test_draw_tokens_counts_where_the_uniforms_fall(one_takes_nearly_all):
     weight = many_weights(np.random.default_rng(4))
     if one_takes_nearly_all:

@@ -73,6 +73,7 @@ def test_every_file_is_in_the_matrix(one):
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.slow
 def test_a_damaged_file_is_named_with_its_round(pair, one, name, damage):
     path = one / name
     if not spoil(path, damage, pair[0] / "two" / name):  # what does not depend on the seed
@@ -170,6 +171,7 @@ def fit_skipping(kind: str, folder: Path, changed: dict[int, Any]) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["tokens", "classes"])
+@pytest.mark.slow
 def test_rows_have_their_own_numbers_where_others_were_skipped(tmp_path, kind):
     fit_skipping(kind, tmp_path, {})
     with pytest.raises(CheckpointError, match=r"- (X|y): row 10 is the first that differs"):
@@ -275,6 +277,7 @@ def change_weights(folder: Path) -> None:
 
 @pytest.mark.parametrize("peft_config", ["default", None])
 @pytest.mark.parametrize("n_rounds", [0, 1])
+@pytest.mark.slow
 def test_another_base_of_a_generator_is_refused(tmp_path, peft_config, n_rounds):
     shutil.copytree(base_folder("lm"), tmp_path / "base")
     learner = from_folder(peft_config=peft_config).set_params(model=str(tmp_path / "base"))
@@ -500,6 +503,7 @@ STAGE_FILES = [
 
 @pytest.mark.parametrize("name", STAGE_FILES)
 @pytest.mark.parametrize("damage", ["cut", "bit", "deleted"])
+@pytest.mark.slow
 def test_a_damaged_stage_is_named(stages, name, damage):
     spoil(stages / name, damage)
     with pytest.raises(CheckpointError, match=name):

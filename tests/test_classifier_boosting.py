@@ -74,6 +74,7 @@ def random_task(seed):
 
 
 @pytest.mark.parametrize("seed", range(24))
+@pytest.mark.slow
 def test_with_a_stump_it_equals_scikit_learn_round_for_round(seed):
     X, y, sample_weight, X_new = random_task(seed)
     params = {"n_estimators": 10, "learning_rate": (1.0, 0.7)[seed % 4 == 3], "random_state": seed}

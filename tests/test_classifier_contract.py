@@ -30,6 +30,7 @@ from ensemw2s import EarlyStopWarning, HFClassifier, LLMAdaBoostClassifier
 
 
 @parametrize_with_checks([LLMAdaBoostClassifier(DecisionTreeClassifier(max_depth=1))])
+@pytest.mark.slow
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
 
@@ -150,6 +151,7 @@ def test_labels_may_be_booleans_integers_or_strings(booster, labels):
     ],
     ids=["list", "tuple", "str-array", "series", "object-array", "series-with-index", "dataset-column"],
 )  # fmt: skip
+@pytest.mark.slow
 def test_texts_may_come_in_any_container(booster, container):
     expected = quietly_fitted(booster).predict_proba(SENTENCES)
     fitted = quietly_fitted(booster, X=container(SENTENCES), y=pd.Series(LABELS))

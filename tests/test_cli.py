@@ -79,6 +79,7 @@ def swept(world):
     return SweepResult.load(world / "runs")
 
 
+@pytest.mark.slow
 def test_a_sweep_prints_its_table_and_reads_what_is_finished(world, swept, capsys):
     assert main(["sweep", *one_unit(world), "--csv", str(world / "all.csv")]) == 0
     captured = capsys.readouterr()
@@ -87,6 +88,7 @@ def test_a_sweep_prints_its_table_and_reads_what_is_finished(world, swept, capsy
     pd.testing.assert_frame_equal(pd.read_csv(world / "all.csv"), swept.frame)
 
 
+@pytest.mark.slow
 def test_units_are_named_as_they_finish(world, swept, capsys):
     assert main(["sweep", *one_unit(world, "--seeds", "2")]) == 0
     assert "2 units, 1 finished before\n[2/2] small → large, random, boosting, seed 1\n" in capsys.readouterr().err
@@ -101,6 +103,7 @@ def test_without_a_folder_nothing_is_kept(world, capsys):
     assert sorted(world.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_table_is_that_of_the_same_sweep(world, capsys):
     assert main(["table", "3", *one_unit(world, out="table")]) == 0
     expected = paper.table(3, SweepResult.load(world / "table"))
@@ -169,6 +172,7 @@ def test_the_estimate_is_that_of_the_cost_model(world):
     assert cost.seconds > 0
 
 
+@pytest.mark.slow
 def test_shared_work_is_counted_with_the_first_unit(world):
     weak, strong = (("small", str(world / "small")), ("large", str(world / "large")))
     alone = estimate_runs(plan_of(world))[0].flops
@@ -179,6 +183,7 @@ def test_shared_work_is_counted_with_the_first_unit(world):
     assert ways[1].flops < ways[0].flops  # the oracle is there
 
 
+@pytest.mark.slow
 def test_the_estimate_covers_ratings_easy_training_and_students_of_all_rounds(world):
     plain = estimate_runs(plan_of(world))[0].flops
     for change in ({"splits": ["easy-hard"]}, {"train_on_easy": True}, {"student_rounds": "all", "n_estimators": 3}):
@@ -217,6 +222,7 @@ def test_models_of_other_kinds_have_no_estimate(world):
         (["sweep", "--config", "no_such.yaml"], "no_such.yaml"),
     ],
 )
+@pytest.mark.slow
 def test_bad_arguments_are_one_line_without_a_traceback(arguments, message, capsys):
     assert main(arguments) == 2
     captured = capsys.readouterr()

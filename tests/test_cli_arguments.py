@@ -129,6 +129,7 @@ def test_a_file_that_is_none_is_refused_and_not_waited_for(tmp_path, place):
         ("#" * 200_000, "has 200,000 bytes, more than the 131,072 that are read"),
     ],
 )
+@pytest.mark.slow
 def test_what_is_wrong_in_a_file_is_named(config, text, message):
     with pytest.raises(ValueError, match=message):
         request(*config(text))

@@ -90,6 +90,7 @@ def with_batch_size(learner, size):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
+@pytest.mark.slow
 def test_generate_texts_writes_greedy_answers_in_the_order_of_the_questions(batch_size):
     members = fitted_members("gemma3")
     mixture, learner = mixture_of(members)
@@ -197,6 +198,7 @@ def test_prompt_that_leaves_no_room_is_cut_on_the_left_where_training_does_so():
 
 @pytest.mark.parametrize("combine", ["probabilities", "logits"])
 @pytest.mark.parametrize("normalize", ["sum", "token", "char"])
+@pytest.mark.slow
 def test_match_nll_equals_a_float64_loop(combine, normalize):
     members = fitted_members("llama")
     mixture, learner = mixture_of(members, combine=combine)

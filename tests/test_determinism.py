@@ -36,6 +36,7 @@ def fitted(request):
     return booster(request.param).fit(EASY)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_boosted_bits():
     model = booster().set_params(reweight=True, prior="uniform", estimator__epochs=12)
     first, second = (clone(model).fit(EASY) for _ in range(2))
@@ -114,6 +115,7 @@ def assert_alike(found, wanted):
 
 
 @pytest.mark.parametrize(("batch_size", "side"), [(1, "right"), (8, "left"), (8, "right"), (32, "left"), (32, "right")])
+@pytest.mark.slow
 def test_batches_and_padding_side_leave_the_answers_alone(fitted, one_by_one, batch_size, side):
     with setting(fitted, batch_size=batch_size, side=side):
         assert_alike(answers(fitted), one_by_one)

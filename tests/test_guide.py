@@ -55,6 +55,7 @@ def left_as_found(monkeypatch):
 
 @pytest.mark.usefixtures("left_as_found")
 @pytest.mark.parametrize("name", PAGES)
+@pytest.mark.slow
 def test_the_page_prints_what_it_says(name, capsys):
     page = DOCS / f"{name}.md"
     namespace = {"__name__": "example"}

@@ -38,6 +38,7 @@ def logits(learner):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
 @pytest.mark.parametrize("factory", [tiny_llama, tiny_gemma3])
+@pytest.mark.slow
 def test_weights_and_buffers_have_the_types_of_a_model_from_a_folder(factory, dtype, tmp_path):
     untrained_model(factory).save_pretrained(tmp_path)
     wanted = type(untrained_model(factory)).from_pretrained(tmp_path, dtype=getattr(torch, dtype))
@@ -54,6 +55,7 @@ def test_weights_and_buffers_have_the_types_of_a_model_from_a_folder(factory, dt
 
 
 @pytest.mark.parametrize(("factory", "dtype"), [(tiny_llama, "bfloat16"), (halved_llama, "float32")])
+@pytest.mark.slow
 def test_a_learner_in_half_precision_is_read_as_it_was(factory, dtype, tmp_path):
     adapted = fit(tiny_learner(factory, dtype=dtype, epochs=1))
     before = logits(adapted)
@@ -105,6 +107,7 @@ def long_phi():
 
 
 @pytest.mark.parametrize("factory", [rescaled_rwkv, long_phi])
+@pytest.mark.slow
 def test_what_a_forward_pass_changes_is_no_change_of_the_model(factory, tmp_path):
     full = fit(tiny_learner(factory, peft_config=None, epochs=1))
     wanted = logits(full)

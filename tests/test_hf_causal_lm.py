@@ -92,6 +92,7 @@ def some_weights(tokens, seed=0):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("peft_config", ["default", None])
+@pytest.mark.slow
 def test_answer_logits_equal_an_unpadded_float64_forward(name, peft_config):
     learner = fitted_members(name, peft_config)[0]
     tokens = tokens_for(learner)
@@ -103,6 +104,7 @@ def test_answer_logits_equal_an_unpadded_float64_forward(name, peft_config):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.slow
 def test_token_logits_equal_an_unpadded_float64_forward(name):
     learner = fitted_members(name)[0]
     tokens = tokens_for(learner)
@@ -215,6 +217,7 @@ def test_full_batch_step_moves_an_adapter_by_the_closed_form_gradient():
     ("n_rows", "batch_size", "accumulated", "epochs"),
     [(4, 1, 1, 1), (9, 1, 4, 1), (10, 2, 2, 1), (6, 1, 5, 2), (7, 3, 4, 1)],
 )
+@pytest.mark.slow
 def test_every_row_pulls_by_its_weight_whatever_batch_and_window_it_is_in(n_rows, batch_size, accumulated, epochs):
     # To first order, the steps of an epoch are one step on the documented loss, times their number: neither the light
     # rows nor those of an incomplete batch or window may pull as much as the others.
@@ -276,6 +279,7 @@ def test_row_without_weight_has_no_influence():
 
 
 @pytest.mark.parametrize("scale", [1e-60, 2.0**-20, 1e60])
+@pytest.mark.slow
 def test_only_the_ratios_of_the_weights_matter(scale):
     weight = some_weights(tokens_for(tiny_learner().initialize()))
     once, scaled = (answer_logits(fit(tiny_learner(), w)) for w in (weight, weight * scale))
@@ -396,6 +400,7 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("name", sorted(CONFIGS))
+@pytest.mark.slow
 def test_other_adapters_learn_and_leave_the_base_alone(name):
     learner = fit(tiny_learner(peft_config=CONFIGS[name], random_state=1))
     assert losses(learner)[-1] < losses(learner)[0]
@@ -460,6 +465,7 @@ def test_threads_do_not_swap_each_others_adapters():
 
 
 @pytest.mark.parametrize("peft_config", [LoraConfig(r=2, target_modules="all-linear", lora_dropout=0.2), None])
+@pytest.mark.slow
 def test_same_seed_gives_the_same_bits(peft_config):
     first, second = (answer_logits(fit(tiny_learner(peft_config=peft_config, batch_size=2))) for _ in range(2))
     assert_array_equal(first, second)
@@ -508,6 +514,7 @@ def _right_padding():
 
 
 @pytest.mark.parametrize("make", [_without_pad, _right_padding])
+@pytest.mark.slow
 def test_pad_token_and_padding_side_of_the_tokenizer_do_not_matter(make):
     tokenizer = make()
     expected = answer_logits(fit(tiny_learner()))
@@ -792,11 +799,13 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("peft_config", ["default", None])
+@pytest.mark.slow
 def test_folder_gives_the_same_learner_as_a_factory(folder, peft_config):
     loaded = fit(tiny_learner(folder, tokenizer=None, peft_config=peft_config))
     assert_array_equal(answer_logits(loaded), answer_logits(fit(tiny_learner(peft_config=peft_config))))
 
 
+@pytest.mark.slow
 def test_a_path_and_a_torch_dtype_are_what_their_names_are(folder, tmp_path):
     path, settings = Path(folder), {"lr": 1e-2, "epochs": 1, "random_state": 0}
     named = fit(HFCausalLM(folder, dtype="bfloat16", **settings))

@@ -329,6 +329,7 @@ def test_a_module_with_some_trained_weights_is_not_untrained():
 
 
 @pytest.mark.parametrize("peft_config", ["default", None])
+@pytest.mark.slow
 def test_a_head_that_the_checkpoint_lacks_depends_on_the_seed(folders, peft_config):
     def heads(random_state):
         classifier = lora(folders, peft_config=peft_config, lr=1e-12, random_state=random_state)

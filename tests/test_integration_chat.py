@@ -486,6 +486,7 @@ UNBOUNDED = {
 
 
 @pytest.mark.parametrize("template", UNBOUNDED.values(), ids=UNBOUNDED)
+@pytest.mark.slow
 def test_a_chat_template_that_asks_for_too_much_is_refused_in_time(template):
     tokenizer = chat_tokenizer(template=template + TEMPLATES["chatml"][0])
     learner = BigramLearner(tokenizer, prompt_template="chat")

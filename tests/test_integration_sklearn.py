@@ -147,6 +147,7 @@ def test_grid_search_over_rounds_and_a_parameter_of_the_learner(questions):
     assert len(search.predict(QUESTIONS[:3])) == 3
 
 
+@pytest.mark.slow
 def test_grid_search_over_the_learning_rate_of_a_language_model():
     learner = tiny_learner(epochs=10, prompt_template="{prompt}:")
     search = GridSearchCV(FineTunedGenerator(learner), {"estimator__lr": [1e-6, 3e-2]}, cv=KFold(2))

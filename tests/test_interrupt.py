@@ -194,6 +194,7 @@ def fit_until(model: Any, step: int | None) -> int:
 
 
 @kinds
+@pytest.mark.slow
 def test_it_may_come_at_any_line(kind):
     by_length = {n: fit(booster(kind, n_estimators=n)) for n in (1, 2)}
     kept = set()

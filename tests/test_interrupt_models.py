@@ -39,6 +39,7 @@ def logits(learner: Any) -> np.ndarray:
 
 
 @pytest.mark.parametrize("peft_config", ["default", None])
+@pytest.mark.slow
 def test_a_model_that_was_interrupted_is_not_fitted(peft_config):
     learner = fit(tiny_learner(peft_config=peft_config, epochs=2))
     expected = logits(learner)
@@ -61,6 +62,7 @@ def test_a_classifier_that_was_interrupted_is_not_fitted():
     assert_array_equal(classifier.fit(SENTENCES, OPINIONS).predict_proba(SENTENCES[:3]), expected)
 
 
+@pytest.mark.slow
 def test_members_with_adapters_are_kept():
     def booster(**parameters: Any) -> TokenAdaBoostGenerator:
         learner = tiny_learner(epochs=2, **parameters)
@@ -76,6 +78,7 @@ def test_members_with_adapters_are_kept():
     )
 
 
+@pytest.mark.slow
 def test_a_base_outlives_ctrl_c_at_any_line_of_a_new_adapter():
     member = fit(tiny_learner(epochs=1))
     host, expected = member._host(), logits(member)

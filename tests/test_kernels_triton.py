@@ -46,6 +46,7 @@ KERNELS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_kernels_equal_the_loops_in_tritons_interpreter():
     # In a process of its own: a kernel is made for the interpreter or for a GPU when its module is imported.
     run = subprocess.run(
@@ -61,6 +62,7 @@ def test_kernels_equal_the_loops_in_tritons_interpreter():
 
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("target", [GPUTarget("cuda", 90, 32), GPUTarget("hip", "gfx942", 64)], ids=["H100", "MI300"])
+@pytest.mark.slow
 def test_kernels_compile_for_a_gpu(name, target, tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     kernel, types, constants = KERNELS[name]

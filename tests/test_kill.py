@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 class Server:
     """Runs cases in children of one process, see `kill_server`."""
@@ -170,6 +172,7 @@ def open_folder_for_all():
 
 
 @pytest.mark.parametrize("n_missing", [0, 1])
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_read(server, whole, open_folder_for_all, n_missing):
     folder = open_folder_for_all / "run"
     server.run("tokens", folder)

@@ -67,11 +67,13 @@ def test_bigram_learner_passes():
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3"])  # relative, absolute and windowed positions
+@pytest.mark.slow
 def test_hf_causal_lm_passes_without_a_seed(name):
     check_weak_learner(HFCausalLM(FACTORIES[name], tokenizer=byte_tokenizer(), lr=1e-2, epochs=1))
 
 
 @pytest.mark.parametrize("parameters", [{"peft_config": None}, {"dtype": "bfloat16"}])
+@pytest.mark.slow
 def test_hf_causal_lm_passes_in_other_settings(parameters):
     check_weak_learner(HFCausalLM(tiny_llama, tokenizer=byte_tokenizer(), lr=1e-2, epochs=1, **parameters))
 

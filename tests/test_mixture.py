@@ -208,6 +208,7 @@ def test_mixture_of_the_worked_example():
 
 @pytest.mark.parametrize("use_cache", [True, False], ids=["cache", "no cache"])
 @pytest.mark.parametrize("name", sorted(FACTORIES))
+@pytest.mark.slow
 def test_greedy_equals_a_float64_loop_on_padded_rows(name, use_cache):
     members = fitted_members(name)
     mixture = MixtureForCausalLM.from_members(members, VOTES)
@@ -306,6 +307,7 @@ def test_sampling_is_repeatable_under_a_seed():
 
 @pytest.mark.parametrize("use_cache", [True, False], ids=["cache", "no cache"])
 @pytest.mark.parametrize("members", [lambda: fitted_members("llama"), mixed_members], ids=["models", "mixed"])
+@pytest.mark.slow
 def test_beams_equal_a_hand_written_beam_search(members, use_cache):
     members = members()
     mixture = MixtureForCausalLM.from_members(members, VOTES)
@@ -354,6 +356,7 @@ def test_transition_scores_are_log_probabilities_also_with_spare_embeddings():
 # --- the rest of generate ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_min_new_tokens_holds_the_end_back():
     members = [fit(tiny_learner(epochs=30, random_state=seed)) for seed in (0, 1)]
     mixture = MixtureForCausalLM.from_members(members, [1.0, 1.0])

@@ -134,6 +134,7 @@ def members_whose_past_is_taken_back(kind):
 
 @pytest.mark.parametrize("logits_to_keep", [0, 1])
 @pytest.mark.parametrize("kind", ["llama", "gemma3", "answer"])  # gemma3 keeps 7 tokens, fewer than are read here
+@pytest.mark.slow
 def test_what_was_read_is_taken_back_as_far_as_it_is_recorded(kind, logits_to_keep):
     mixture = MixtureForCausalLM.from_members(members_whose_past_is_taken_back(kind), [1.0, 2.0])
     ids = torch.tensor([list(b"Is the sky high?: it is")])
@@ -316,6 +317,7 @@ def test_the_configuration_states_the_longest_row():
 
 
 @pytest.mark.parametrize("kind", ["tokens-lora", "tokens-full", "tokens-bigram"])
+@pytest.mark.slow
 def test_the_mixture_of_a_booster_is_saved_as_the_booster(kind, tmp_path):
     booster = fitted(kind)
     mixture = booster.mixture_

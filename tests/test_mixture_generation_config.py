@@ -203,6 +203,7 @@ def test_every_argument_of_generation_config_is_tried():
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.slow
 def test_mixture_of_one_writes_what_its_plain_model_writes(name):
     for settings in CASES[name]:
         of_one_prompt = {"assistant_model", "prompt_lookup_num_tokens"} & set(settings)
@@ -222,6 +223,7 @@ def test_mixture_of_one_writes_what_its_plain_model_writes(name):
         *((name, "logits") for name in ("num_beams", "output_logits", "repetition_penalty")),
     ],
 )
+@pytest.mark.slow
 def test_mixture_of_two_writes_what_the_definition_says(name, combine):
     definition, mixture = definition_and_mixture(combine)
     for settings in CASES[name]:

@@ -201,6 +201,7 @@ def prompt_ids(tokens, question, before):
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.slow
 def test_answers_are_those_of_the_bare_models(case):
     model, tokens = CASES[case]
     ensemble = boosted(model, tokens)
@@ -233,6 +234,7 @@ def test_answers_are_those_of_the_bare_models(case):
 
 
 @pytest.mark.parametrize("model", [bart, rwkv, recurrent_gemma, long_phi])
+@pytest.mark.slow
 def test_models_that_heed_no_padding_are_trained_on_each_row_alone(model):
     settings = {"optim": "sgd", "lr_scheduler_type": "constant", "max_grad_norm": 0.0}
     learner = HFCausalLM(
@@ -269,6 +271,7 @@ def test_a_model_that_sees_later_tokens_is_refused_before_it_is_trained(model):
 
 
 @pytest.mark.parametrize("model", [bart, llama])
+@pytest.mark.slow
 def test_the_check_of_weak_learners_passes_models_of_both_kinds(model):
     learner = HFCausalLM(model, tokenizer=tokenizer(), prompt_template=TEMPLATE, lr=1e-2, epochs=1)
     check_weak_learner(learner)
@@ -357,6 +360,7 @@ def classified(model, tokens):
     ],
     ids=["bert", "bert, no pad token", "llama", "llama, no pad token", "llama, BOS is EOS"],
 )
+@pytest.mark.slow
 def test_classes_are_those_of_the_bare_model(model, tokens):
     classifier = classified(model, tokens)
     bare = untrained_model(model).double()

@@ -44,6 +44,7 @@ def without(request):
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.slow
 def test_a_fit_under_a_mode_of_the_caller_is_the_fit_without(mode, without):
     first, expected = without
     with MODES[mode]():
@@ -61,6 +62,7 @@ def test_a_classifier_leaves_the_mode_at_its_door(mode):
     assert_array_equal(under.predict_proba(SENTENCES), expected)
 
 
+@pytest.mark.slow
 def test_votes_of_a_booster_are_not_rounded_by_the_callers_autocast():
     booster = TokenAdaBoostGenerator(tiny_learner(lr=3e-2), n_estimators=2, prior="uniform", random_state=0)
     expected = booster.fit(PROMPTS, ANSWERS).estimator_weights_

@@ -331,6 +331,7 @@ def test_token_learners_of_ones_own_come_back_and_go_on(learner, tmp_path):
             assert found.estimators_[0].get_params() == one.estimators_[0].get_params()
 
 
+@pytest.mark.slow
 def test_a_base_is_written_once_for_all_parts_and_callbacks_are_left_behind(tmp_path):
     from transformers import TrainerCallback
 
@@ -383,6 +384,7 @@ class Fixed(HFCausalLM):
 
 
 @pytest.mark.parametrize("peft_config", ["default", None])
+@pytest.mark.slow
 def test_a_learner_with_fewer_parameters_is_stored(peft_config, tmp_path):
     def trained():
         generator = FineTunedGenerator(Fixed(lr=3e-2, peft_config=peft_config))
@@ -415,6 +417,7 @@ class Pair(PretrainedMixin, ClassifierMixin, BaseEstimator):
         return self.models_["half"][0].predict_proba(X)
 
 
+@pytest.mark.slow
 def test_models_that_a_class_of_ones_own_holds_are_stored_with_it(tmp_path):
     texts, y = np.array(SENTENCES), np.array(OPINIONS)
     pipeline = W2SPipeline(Pair(bert_classifier()), Pair(bert_classifier()), checkpoint_dir=tmp_path / "run")

@@ -66,6 +66,7 @@ def draw():
 
 
 @pytest.mark.parametrize("number", paper.TABLES)
+@pytest.mark.slow
 def test_every_table_renders(result, number):
     text = paper.table(number, result).to_markdown()
     name = "Figure 5" if number == "figure-5" else f"Table {number}"
@@ -76,6 +77,7 @@ def test_every_table_renders(result, number):
 
 
 @pytest.mark.parametrize("number", paper.FIGURES)
+@pytest.mark.slow
 def test_every_figure_renders_and_states_data_chance_seeds_and_test_items(result, variants, draw, number, tmp_path):
     source = {"runs": result, "variants": variants, "ratings": np.linspace(0, 1, 20)}[paper.FIGURES[number].needs]
     figure = draw(number, source)

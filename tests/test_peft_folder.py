@@ -150,6 +150,7 @@ def test_other_shapes_share_the_base_run_apart_and_say_so_once(trained, tmp_path
 
 
 @pytest.mark.parametrize("settings", [{"lora_dropout": 0.5}, {"init_lora_weights": "gaussian"}])
+@pytest.mark.slow
 def test_learners_of_one_host_train_with_their_own_dropout_and_initialisation(trained, settings, tmp_path):
     shared = fit(tiny_learner(peft_config=config(**settings), **TRAINING))
     assert shared._host() is trained._host()
@@ -188,6 +189,7 @@ def test_a_base_in_half_precision_is_the_same_base(tmp_path):
 
 @pytest.mark.parametrize("saved", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.slow
 def test_an_adapter_of_any_precision_is_read_as_peft_reads_it(tmp_path, saved, dtype):
     model = saved_by_peft(tmp_path)
     for parameter in model.parameters():

@@ -235,6 +235,7 @@ def test_a_seed_of_student_or_oracle_is_that_of_both(student, oracle):
     assert pipeline.oracle_.random_state == (oracle or student)
 
 
+@pytest.mark.slow
 def test_an_oracle_with_the_pseudo_labels_is_the_student_though_no_seed_was_given(tmp_path):
     # A model id leaves the seed open: models that were compared differed by chance, too.
     untrained_model(tiny_llama).save_pretrained(tmp_path / "model")

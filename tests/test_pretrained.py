@@ -287,6 +287,7 @@ class Shouting(PseudoLabeler):
         return super().label(teacher, X, choices)
 
 
+@pytest.mark.slow
 def test_neither_rows_nor_places_of_this_machine_are_written(tmp_path, caplog):
     caplog.set_level(logging.DEBUG, "ensemw2s")
     base, words = tmp_path / "my_models" / "base", tmp_path / "my_models" / "words"

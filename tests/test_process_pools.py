@@ -123,6 +123,7 @@ def same(estimator: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", FITTED)
+@pytest.mark.slow
 def test_another_process_predicts_the_same_bits(worker, name, tmp_path):
     estimator = FITTED[name](tmp_path if name == "HFClassifier" else _saved_llama(tmp_path))
     here = predictions(estimator)
@@ -334,6 +335,7 @@ def test_threads_draw_each_from_their_own_seed():
         assert list(pool.map(draws, range(4))) == expected
 
 
+@pytest.mark.slow
 def test_one_thread_samples_while_another_trains_on_the_same_base():
     generator = FineTunedGenerator(tiny_learner(**QUICK)).fit(QUESTIONS)
     labeler = PseudoLabeler(method="generate", generation_kwargs={"do_sample": True, "max_new_tokens": 2}, batch_size=1)
@@ -367,6 +369,7 @@ class _Waits(TrainerCallback):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.slow
 def test_a_child_forked_while_another_thread_trains_predicts():
     # Of the parent's threads it has one: the others' locks would never be released, and the base has half an adapter.
     member = fit(tiny_learner())

@@ -142,6 +142,7 @@ def lockstep(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["models", "bigrams"])
 @pytest.mark.parametrize("together", [False, True], ids=["lazy", "lockstep"])
+@pytest.mark.slow
 def test_answers_follow_the_law_of_the_mixture(kind, together, ways, lockstep):
     if together:
         lockstep()
@@ -386,6 +387,7 @@ def test_with_an_assistant_tokens_are_drawn_from_the_mixture():
         assert ids[2 + step] in logits[0].topk(2).indices.tolist()
 
 
+@pytest.mark.slow
 def test_whole_answers_with_an_assistant_follow_the_law_of_the_mixture():
     def keep_three(proba):
         kept = np.where(proba >= np.sort(proba)[-3], proba, 0.0)
@@ -403,6 +405,7 @@ def test_whole_answers_with_an_assistant_follow_the_law_of_the_mixture():
 
 @pytest.mark.parametrize("drafts", ["of an assistant", "found in the prompt"])
 @pytest.mark.parametrize("peft_config", [None, "default"], ids=["full", "stacked LoRA"])
+@pytest.mark.slow
 def test_windows_shorter_than_the_prompt_can_go_back(peft_config, drafts):
     members = fitted_members("gemma3", peft_config)
     mixture = MixtureForCausalLM.from_members(members, [1.0, 2.0, 3.0])

@@ -47,12 +47,14 @@ def compare(found: Any, expected: Any, place: str) -> None:
 
 
 @pytest.mark.parametrize(("version", "name"), [case for case in CASES if case[1] in MODELS])
+@pytest.mark.slow
 def test_a_saved_folder_gives_the_same_answers(version, name):
     model = MODELS[name]
     check(model.answer(model.read(SAVED_BY / version / name)), version, name)
 
 
 @pytest.mark.parametrize(("version", "name"), [case for case in CASES if case[1] in MODELS and MODELS[case[1]].fit])
+@pytest.mark.slow
 def test_what_was_saved_is_trained_again_to_the_bit(version, name):
     if WRITTEN[version]["computer"] != computer():
         pytest.skip("training on another computer rounds otherwise")

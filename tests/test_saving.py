@@ -51,16 +51,19 @@ def fresh():
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_a_loaded_ensemble_says_the_same_to_the_bit(kind):
     assert sayings(open_ensemble(kind, saved(kind))) == sayings(fitted(kind))
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_an_ensemble_says_the_same_in_another_process(fresh, kind):
     assert fresh[kind] == sayings(fitted(kind))
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_parameters_and_attributes_survive(kind):
     before, after = fitted(kind), open_ensemble(kind, saved(kind))
     assert set(vars(before)) == set(vars(after))
@@ -77,6 +80,7 @@ def test_parameters_and_attributes_survive(kind):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "bigram" not in kind and "-id" not in kind])
+@pytest.mark.slow
 def test_a_loaded_ensemble_is_fitted_again_to_the_same(kind):
     loaded = open_ensemble(kind, saved(kind))
     if hasattr(loaded, "classes_"):
@@ -283,6 +287,7 @@ def movable(tmp_path):
     return ensemble, tmp_path
 
 
+@pytest.mark.slow
 def test_a_base_that_has_gone_is_named_and_can_be_passed(movable):
     ensemble, folder = movable
     expected = sayings(ensemble)
@@ -377,6 +382,7 @@ def elsewhere(kind, folder):
 
 @pytest.mark.skipif(torch.cuda.device_count() > 5, reason="the device is here")
 @pytest.mark.parametrize("kind", ["tokens-lora", "tuned-full-base", "classes-lora"])
+@pytest.mark.slow
 def test_what_another_machine_has_saved_is_put_on_what_is_here_and_says_so_once(kind, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(_placement, "_WARNED", set())
     folder = elsewhere(kind, tmp_path / "there")

@@ -50,6 +50,7 @@ FILES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_file_is_in_the_matrix(pair):
     assert {path.relative_to(pair / "one").as_posix() for path in (pair / "one").rglob("*.*")} == set(FILES)
 
@@ -69,6 +70,7 @@ def test_a_damaged_file_is_named(pair, tmp_path, name, damage):
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", ["ratings", "sweep", "learner BigramLearner", "pipeline", "checkpoint of classes"])
+@pytest.mark.slow
 def test_no_damage_is_silent_or_waited_for(tmp_path, name):
     """A part of the matrix; ``python tests/damage_matrix.py`` goes through all kinds of files and damages."""
     found = list(outcomes(name, tmp_path, damages=("bit", "deleted", "pipe")))

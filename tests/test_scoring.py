@@ -68,6 +68,7 @@ def mixed_members():
 
 @pytest.mark.parametrize("combine", ["probabilities", "logits"])
 @pytest.mark.parametrize("name", [*ARCHITECTURES, "mixed"])
+@pytest.mark.slow
 def test_score_answers_equals_a_float64_loop(name, combine):
     members = mixed_members() if name == "mixed" else fitted_members(name)
     tokens = tokens_for(members[0])
@@ -120,6 +121,7 @@ def test_lowest_id_wins_a_tie():
 
 @pytest.mark.parametrize("name", [*ARCHITECTURES, "mixed"])
 @pytest.mark.parametrize("batch_size", [1, 5])
+@pytest.mark.slow
 def test_option_nll_equals_a_loop_over_options(name, batch_size):
     members = mixed_members() if name == "mixed" else fitted_members(name)
     nll = option_nll(members, VOTES, PROMPTS, CHOICES, batch_size=batch_size)
@@ -200,6 +202,7 @@ def test_member_without_a_vote_is_not_run():
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("batch_size", [1, 4, 64])
+@pytest.mark.slow
 def test_branches_equal_a_row_per_option(name, batch_size):
     members = fitted_members(name)
     rows = option_nll([row_per_option(member) for member in members], VOTES, PROMPTS, CHOICES)

@@ -66,6 +66,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("n_jobs", "backend"), [(1, "loky"), (2, "loky"), (3, "threading")])
+@pytest.mark.slow
 def test_workers_give_the_labels_of_one(kind, n_jobs, backend, generator):
     settings = {"batch_size": 4, **KINDS[kind]}
     expected = PseudoLabeler(**settings).label(generator, HARD)
@@ -256,6 +257,7 @@ def test_no_rows_are_refused():
         PseudoLabeler().label(teacher, np.empty((0, 1)))
 
 
+@pytest.mark.slow
 def test_an_error_in_another_process_names_its_rows():  # the last test: joblib ends the other worker too
     labeler = PseudoLabeler(method="generate", batch_size=4, n_jobs=2)
     with pytest.raises(WeakLearnerError, match=r"^Rows 8 to 11 could not be labelled: not finite"):

@@ -65,6 +65,7 @@ def test_a_setting_that_is_known_to_change_the_base_is_refused_by_name(settings)
     ],
     ids=["layer_replication", "kasa_config", "init_lora_weights", "bias"],
 )
+@pytest.mark.slow
 def test_a_setting_that_changes_the_base_is_found_out(factory, settings, what, is_first, monkeypatch):
     for module in (_adapters, _parameters):  # as if the setting were new
         monkeypatch.setattr(module, "check_adapter_config", lambda _: None)
@@ -115,6 +116,7 @@ def _config(base):
     ],
     ids=["weights", "buffer", "module", "config"],
 )
+@pytest.mark.slow
 def test_what_a_training_changes_in_the_base_is_found_out_and_undone(change, what):
     other = fit(tiny_learner(epochs=1))
     before = logits(other)
@@ -137,6 +139,7 @@ def _classifier(folder, peft_config):
 
 @pytest.mark.parametrize("peft_config", ["default", None], ids=["LoRA", "full"])
 @pytest.mark.parametrize(("factory", "make"), [(tiny_llama, _decoder), (tiny_bert, _classifier)])
+@pytest.mark.slow
 def test_weights_in_memory_are_not_those_of_the_file(factory, make, peft_config, tmp_path):
     folder, other = str(tmp_path / "base"), tmp_path / "other"
     untrained_model(factory).save_pretrained(folder)
@@ -167,6 +170,7 @@ def test_record_is_that_of_the_bare_model_under_adapters_of_layers_and_modules()
 
 
 @pytest.mark.filterwarnings("ignore:Unsupported layer type")
+@pytest.mark.slow
 def test_an_adapter_that_peft_cannot_take_off_does_not_stop_others_on_its_base():
     wanted = logits(fit(tiny_learner(epochs=1, random_state=3)))
     clear_model_cache()
@@ -177,6 +181,7 @@ def test_an_adapter_that_peft_cannot_take_off_does_not_stop_others_on_its_base()
     assert_array_equal(logits(learner), before)
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_member_is_not_put_on_a_base_that_was_overwritten(tmp_path):
     untrained_model(tiny_llama).save_pretrained(tmp_path / "base")
     member = fit(tiny_learner(str(tmp_path / "base"), peft_config=config()))

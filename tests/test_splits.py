@@ -158,6 +158,7 @@ def test_a_like_beginning_or_a_few_common_words_are_another_question(question, o
 
 
 @pytest.mark.parametrize("difficulty", [(3, 5), (3, 8), (6, 7)])
+@pytest.mark.slow
 def test_the_questions_of_make_qa_do_not_chain(difficulty):
     sizes = np.bincount(question_groups(make_qa(3000, difficulty=difficulty, random_state=0)))
     assert sizes.max() <= 40
@@ -212,6 +213,7 @@ def test_groups_are_those_of_the_definition(rows, threshold, at_once):
 
 @pytest.mark.skipif(not FOLDER.is_dir(), reason="no copy of the published data; set ENSEMW2S_DATA to one")
 @pytest.mark.parametrize("load", [load_quartz, load_sciq, load_arc])
+@pytest.mark.slow
 def test_parts_of_published_sets_share_no_similar_set_of_words(load):
     prompts = load(data_dir=FOLDER)[:3000].prompts
     parts = split_once(RandomSplit(random_state=0), prompts)

@@ -287,6 +287,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.slow
 def test_a_member_that_has_changed_answers_as_what_it_is(change):
     members = with_random_adapters([tiny_learner() for _ in range(2)])
     mixture = MixtureForCausalLM.from_members(members, [1.0, 9.0])

@@ -105,6 +105,7 @@ with commit_folder(sys.argv[1], kind="Thing") as folder:
 
 
 @pytest.mark.parametrize("when", ["while writing", "before rename"])
+@pytest.mark.slow
 def test_a_killed_process_leaves_no_folder_under_the_final_name(tmp_path, when):
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "thing"), when], timeout=120, check=False)
     assert done.returncode == -signal.SIGKILL

@@ -23,12 +23,14 @@ def found():
 
 
 @pytest.mark.parametrize("n_threads", [2, 8])
+@pytest.mark.slow
 def test_every_call_gives_what_one_thread_gets(found, n_threads):
     made = outcomes(found, 4 * len(found), n_threads)
     assert {result for _, result in made} == {"equal"}, made
     assert {kind for kind, _ in made} == {"LoRA", "full", "answer", "mixture", "classifier"}
 
 
+@pytest.mark.slow
 def test_scoring_leaves_a_model_alone_that_others_use():
     learner = fit(tiny_learner(peft_config=None, epochs=1))
     twin, tokens = copy.copy(learner), tokens_for(learner)  # with the same model
@@ -67,6 +69,7 @@ def test_threads_label_as_one_does(parameters):
     assert_array_equal(found.confidence, wanted.confidence)
 
 
+@pytest.mark.slow
 def test_learners_are_trained_in_threads_as_one_after_another():
     def nll(seed):
         learner = tiny_learner(epochs=1, peft_config=None if seed % 2 else "default", random_state=seed)

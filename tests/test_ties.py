@@ -66,6 +66,7 @@ def boosted(tokenizers, **kwargs):
     ],
     ids=["known", "unknown words", "match", "characters", "mixture", "logits", "vote on answers"],
 )
+@pytest.mark.slow
 def test_guessing_scores_chance_and_names_the_same_options_in_every_order(make):
     model = make()
     for order in ((0, 1, 2, 3), (3, 2, 1, 0), (1, 0, 3, 2)):

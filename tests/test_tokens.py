@@ -66,6 +66,7 @@ def token_datasets(draw, max_rows=6):
 @example([("<eos>", "a<pad>b"), ("\x00b", "‮\u0301")])
 @example([("{prompt}", "{answer}")])
 @example([("👩‍👩‍👧", " \n z \t")])
+@pytest.mark.slow
 def test_from_text_keeps_every_text(pairs):
     prompts, answers = map(list, zip(*pairs, strict=True))
     tokens = TokenDataset.from_text(prompts, answers, tokenizer=BYTES)

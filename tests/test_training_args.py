@@ -61,6 +61,7 @@ def test_what_would_do_nothing_or_contradict_a_parameter_is_refused_before_anyth
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_arguments_that_move_the_weights_do(training_args, plain):
     assert not torch.equal(trained(**training_args)[0], plain)
 
@@ -73,6 +74,7 @@ def test_arguments_that_move_the_weights_do(training_args, plain):
         ({"skip_memory_metrics": False}, "train_mem_cpu_alloc_delta"),
     ],
 )
+@pytest.mark.slow
 def test_arguments_that_add_to_the_log_leave_the_weights_alone(training_args, found, plain):
     weights, history = trained(**training_args)
     assert torch.equal(weights, plain)

@@ -50,6 +50,7 @@ def expected_logits(learner, number):
 @pytest.mark.parametrize(
     "factory", [*(FACTORIES[name] for name in sorted(FACTORIES) if name != "gemma3"), capped_gemma3]
 )
+@pytest.mark.slow
 def test_branches_have_the_logits_of_plain_rows(factory, batch_size):
     learner = tiny_learner(factory, device="cpu").initialize()
     assert learner.longest_tree() >= 9
