@@ -9,11 +9,10 @@ import numpy as np
 
 from ensemw2s._inputs.questions import check_can_be_written, tokenize_answers
 from ensemw2s._inputs.usable_rows import LengthCheck, LengthLimited
-from ensemw2s._validation import CheckedTexts
 from ensemw2s.contracts import TokenLearner
 from ensemw2s.datasets import QADataset
 from ensemw2s.mixture import encode_with_room, reads_tokens
-from ensemw2s.tokens import TokenDataset
+from ensemw2s.tokens import tokenize_options
 
 __all__ = ["fit_check", "room_check", "training_check", "writing_check"]
 
@@ -79,10 +78,4 @@ def _check_fit_into(learner: TokenLearner, questions: QADataset, numbers: np.nda
         answers = questions.choices
     elif questions.answers is not None:
         return
-    rows = [row for row, several in enumerate(answers) for _ in several]
-    TokenDataset.for_learner(
-        learner,
-        CheckedTexts(questions.prompts[row] for row in rows),
-        CheckedTexts(answer for several in answers for answer in several),
-        row_numbers=[int(numbers[row]) for row in rows],
-    )
+    tokenize_options(learner, questions.prompts, answers, numbers)

@@ -8,10 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s._validation import CheckedTexts, check_integer, of_kind
+from ensemw2s._validation import check_integer, of_kind
 from ensemw2s.contracts import TokenLearner, eval_batch_size
-from ensemw2s.mixture._scoring import normalized
-from ensemw2s.tokens import TokenDataset, decode_answers, encode_for_learner, frame_of_learner, pad_left, padding_id
+from ensemw2s.mixture._scoring import option_table
+from ensemw2s.tokens import (
+    decode_answers,
+    encode_for_learner,
+    frame_of_learner,
+    pad_left,
+    padding_id,
+    tokenize_options,
+)
 
 __all__ = [
     "Written",
@@ -149,15 +156,9 @@ def match_nll(
     ndarray of shape (n, K)
         ``inf`` where a question has fewer options.
     """
-    n_choices = [len(options) for options in choices]
-    result = np.full((len(choices), max(n_choices)), np.inf)
-    tokens = [
-        TokenDataset.for_learner(
-            learner, CheckedTexts([prompt] * len(options)), options, row_numbers=[row] * len(options)
-        )
-        for row, (prompt, options) in enumerate(zip(prompts, choices, strict=True))
-    ]
-    n_steps = max(int(options.answer_lengths.max()) for options in tokens)
+    tokens = tokenize_options(learner, prompts, choices)
+    ends = np.cumsum([len(options) for options in choices])
+    nll, n_steps = np.empty(len(tokens)), int(tokens.answer_lengths.max())
     for rows, ids, mask in _prompt_batches(learner, prompts, n_steps):
         output = mixture.generate(
             input_ids=ids.to(mixture.device),
@@ -170,14 +171,10 @@ def match_nll(
         )
         steps = np.stack([step.log_softmax(dim=-1).cpu().numpy() for step in output.logits], axis=1)  # (B, steps, V)
         for place, row in enumerate(rows):
-            for column in range(len(choices[row])):
-                answer = tokens[row].row_ids(column)[1]
-                result[row, column] = -float(steps[place, np.arange(len(answer)), answer].sum(dtype=np.float64))
-            own = slice(len(choices[row]))
-            result[row, own] = normalized(
-                result[row, own], tokens[row], choices[row], np.zeros(own.stop, int), normalize
-            )
-    return result
+            for option in range(ends[row] - len(choices[row]), ends[row]):
+                answer = tokens.row_ids(option)[1]
+                nll[option] = -float(steps[place, np.arange(len(answer)), answer].sum(dtype=np.float64))
+    return option_table(nll, tokens, choices, normalize)
 
 
 def encode_with_room(

@@ -10,19 +10,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
-from ensemw2s._validation import CheckedTexts, as_texts, check_option, check_same_length
+from ensemw2s._validation import as_texts, check_option, check_same_length
 from ensemw2s.contracts import Branching, Cached, TokenLearner, answer_logits
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.metrics import TOLERANCE
 from ensemw2s.mixture._alike import narrowest
 from ensemw2s.mixture._branches import cached_log_proba, share_prompts, tree_log_proba
 from ensemw2s.mixture._mixing import COMBINATIONS, add_member, normalized_votes
-from ensemw2s.tokens import TokenDataset, padding_id
+from ensemw2s.tokens import TokenDataset, padding_id, tokenize_options
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["NORMALIZATIONS", "AnswerScores", "ScoredOptions", "normalized", "option_nll", "score_answers"]
+__all__ = ["NORMALIZATIONS", "AnswerScores", "ScoredOptions", "option_table", "option_nll", "score_answers"]
 
 
 @dataclass(frozen=True)
@@ -173,47 +173,43 @@ def option_nll(
     check_same_length(prompts, choices, "prompts", "choices")
     choices = [as_texts(options, f"choices[{row}]", what="option") for row, options in enumerate(choices)]
     n_choices = np.array([len(options) for options in choices])
-    rows = np.repeat(np.arange(len(choices)), n_choices)
-    flat = CheckedTexts(option for options in choices for option in options)
-    asked = CheckedTexts(prompts[int(row)] for row in rows)
-    tokens = TokenDataset.for_learner(narrowest(members), asked, flat, row_numbers=rows.tolist())
+    tokens = tokenize_options(narrowest(members), prompts, choices)
     token_nll = _token_nll(members, votes, tokens, n_choices, combine=combine, batch_size=batch_size)
-    sums = np.stack([tokens.sum_rows(stage) for stage in token_nll])  # (S, n_pairs)
-    sums = normalized(sums, tokens, flat, rows, normalize)
-    result = np.full((len(sums), len(choices), int(n_choices.max())), np.inf)
-    columns = np.arange(len(flat)) - np.repeat(np.cumsum(n_choices) - n_choices, n_choices)
-    result[:, rows, columns] = sums
-    return result
+    return option_table(np.stack([tokens.sum_rows(stage) for stage in token_nll]), tokens, choices, normalize)
 
 
-def normalized(
-    sums: np.ndarray, tokens: TokenDataset, texts: Sequence[str], questions: np.ndarray, normalize: str
+def option_table(
+    sums: np.ndarray, tokens: TokenDataset, choices: Sequence[Sequence[str]], normalize: str
 ) -> np.ndarray:
     """Scores of options from the sums over their tokens; equal tokens have equal scores.
 
     Parameters
     ----------
-    sums : ndarray of shape (..., n)
+    sums : ndarray of shape (..., n_options)
         Sums over the tokens of each option.
-    tokens : TokenDataset of n rows
+    tokens : TokenDataset of n_options rows
+        From `tokenize_options`.
+    choices : sequence of sequences of str, shape (n,)
         The options.
-    texts : sequence of str, length n
-        Their texts.
-    questions : ndarray of shape (n,)
-        Number of the question that each belongs to.
     normalize : {"sum", "token", "char"}
         What is made of a sum, see `option_nll`.
 
     Returns
     -------
-    ndarray of shape (..., n)
+    ndarray of shape (..., n, K)
+        ``inf`` where a question has fewer options.
     """
     check_option(normalize, "normalize", NORMALIZATIONS)
+    questions = [row for row, options in enumerate(choices) for _ in options]
+    columns = [column for options in choices for column in range(len(options))]
     same: dict[tuple[int, bytes], list[int]] = {}
-    for row, question in enumerate(questions.tolist()):
+    for row, question in enumerate(questions):
         same.setdefault((question, tokens.row_ids(row)[1].tobytes()), []).append(row)
-    options = ScoredOptions(sums, tokens, texts, [rows for rows in same.values() if len(rows) > 1])
-    return NORMALIZATIONS[normalize](replace(options, nll=options.alike(sums)))
+    texts = [text for options in choices for text in options]
+    scored = ScoredOptions(sums, tokens, texts, [rows for rows in same.values() if len(rows) > 1])
+    table = np.full((*sums.shape[:-1], len(choices), max(columns) + 1), np.inf)
+    table[..., questions, columns] = NORMALIZATIONS[normalize](replace(scored, nll=scored.alike(sums)))
+    return table
 
 
 def _token_nll(

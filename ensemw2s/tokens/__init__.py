@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from ensemw2s.tokens._answers import decode_answers, hold_end, refuse_ends, refuse_other_texts
-from ensemw2s.tokens._dataset import DEFAULT_PROMPT_TEMPLATE, TokenBatch, TokenDataset, pad_left, positions_of
+from ensemw2s.tokens._dataset import (
+    DEFAULT_PROMPT_TEMPLATE,
+    TokenBatch,
+    TokenDataset,
+    pad_left,
+    positions_of,
+    tokenize_options,
+)
 from ensemw2s.tokens._digest import describe_tokenizer, digest_tokenizer
 from ensemw2s.tokens._frame import Frame
 from ensemw2s.tokens._ids import encode, n_ids, padding_id, refuse_unknown, tokenize
@@ -54,6 +61,7 @@ __all__ = [
     "refuse_unknown",
     "tokenize",
     "tokenize_known",
+    "tokenize_options",
     "tokenized_once",
     "word_tokenizer",
 ]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from ensemw2s._validation import as_texts, check_integer, check_option, check_same_length, shorten
+from ensemw2s._validation import CheckedTexts, as_texts, check_integer, check_option, check_same_length, shorten
 from ensemw2s.tokens._answers import refuse_ends
 from ensemw2s.tokens._ids import refuse_unknown
 from ensemw2s.tokens._prompts import encode_rows
 from ensemw2s.tokens._template import PromptTemplate, answer_ends, frame_of
 from ensemw2s.tokens._text import DEFAULT_PROMPT_TEMPLATE
 
-__all__ = ["DEFAULT_PROMPT_TEMPLATE", "TokenBatch", "TokenDataset", "pad_left", "positions_of"]
+__all__ = ["DEFAULT_PROMPT_TEMPLATE", "TokenBatch", "TokenDataset", "pad_left", "positions_of", "tokenize_options"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -376,6 +377,19 @@ class TokenDataset:
             labels[place, n_last - len(answer) :] = answer
             token_index[place, n_last - len(answer) :] = np.arange(self.indptr[row], self.indptr[row + 1])
         return TokenBatch(rows, input_ids, mask, positions_of(mask), labels, token_index)
+
+
+def tokenize_options(
+    learner: Any,
+    prompts: Sequence[str],
+    choices: Sequence[Sequence[str]],
+    row_numbers: Sequence[int] | np.ndarray | None = None,
+) -> TokenDataset:
+    """Checked questions with each of their options, one row an option, those of a question one after the other."""
+    rows = [row for row, options in enumerate(choices) for _ in options]
+    asked, said = (CheckedTexts(texts) for texts in ((prompts[row] for row in rows), chain.from_iterable(choices)))
+    numbers = rows if row_numbers is None else [int(row_numbers[row]) for row in rows]
+    return TokenDataset.for_learner(learner, asked, said, row_numbers=numbers)
 
 
 def pad_left(rows: Sequence[np.ndarray | Sequence[int]], pad_token_id: int) -> tuple[np.ndarray, np.ndarray]:
