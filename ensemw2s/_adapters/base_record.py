@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["BaseRecord", "SharedBase", "base_modules", "lasting_buffers"]
 
 # Which attention computes is chosen anew where a saved ensemble is read; but for rounding, results do not depend on it.
-_NO_PART = {"_attn_implementation", "_attn_implementation_internal", "_experts_implementation"}
+_NOT_COMPARED = {"_attn_implementation", "_attn_implementation_internal", "_experts_implementation"}
 # Of all adapters, where they are and how large: not named among the settings that may have changed a base.
 _HARMLESS = {"peft_type", "task_type", "target_modules", "exclude_modules", "r", "lora_alpha", "lora_dropout"}
 
@@ -55,7 +55,7 @@ class BaseRecord:
                     if id(tensor) not in known:  # tied weights have several names
                         known[id(tensor)] = _digest(tensor)
                     tensors[f"{name}.{own}"] = known[id(tensor)]
-        settings = {key: repr(value) for key, value in base.config.to_dict().items() if key not in _NO_PART}
+        settings = {key: repr(value) for key, value in base.config.to_dict().items() if key not in _NOT_COMPARED}
         return cls(modules, settings, tensors)
 
     def difference(self, later: BaseRecord) -> str | None:

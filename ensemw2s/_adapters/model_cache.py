@@ -66,7 +66,7 @@ def shared_host(base: tuple, build: Callable[[], AdapterHost], peft_config: Peft
     with isolated_rng(0), torch.inference_mode(mode=False):  # a base loaded while scoring can be trained on later
         host = _find(key, limit)
         if host is None:
-            host = None if peft_config is None else _relative(base, peft_config)
+            host = None if peft_config is None else _sharing_host(base, peft_config)
         if host is None:
             with _LOCK:
                 _shrink(limit - 1)  # before the next one is loaded: memory never holds one more than the limit
@@ -120,7 +120,7 @@ def _find(key: tuple, limit: int) -> AdapterHost | None:
         return host
 
 
-def _relative(base: tuple, peft_config: PeftConfig) -> AdapterHost | None:
+def _sharing_host(base: tuple, peft_config: PeftConfig) -> AdapterHost | None:
     """A host that shares the weights of one that is there; None if there is none that can be shared."""
     with _LOCK:
         found = [host for (other, _), host in list(_HOSTS.items()) if other == base and not host.family.is_changed]

@@ -94,10 +94,10 @@ def say_why_apart(hosts: Iterable[SlotOwner]) -> None:
     for host in hosts:
         families.setdefault(id(host.family), []).append(host)
     for several in families.values():
-        _say_of_family(several)
+        _log_difference(several)
 
 
-def _say_of_family(hosts: Sequence[SlotOwner]) -> None:
+def _log_difference(hosts: Sequence[SlotOwner]) -> None:
     first = hosts[0]
     differences = [reason for host in hosts[1:] if (reason := first.slot.difference(host.slot))]
     if not differences or all(host in _WARNED for host in hosts):

@@ -89,16 +89,16 @@ def dry_run_table(costs: Sequence[RunCost]) -> str:
         rows.append([cost.name, "yes" if cost.finished else "no", *cells])
     missing = [cost for cost in costs if not cost.finished]
     known = [cost for cost in missing if not cost.reason]
-    said = [f"{len(costs)} units, {len(costs) - len(missing)} finished."]
+    remarks = [f"{len(costs)} units, {len(costs) - len(missing)} finished."]
     if known:
         flops, seconds = sum(cost.flops for cost in known), sum(cost.seconds for cost in known)
-        said.append(
+        remarks.append(
             f"About {_operations(flops)} operations and {_duration(seconds)} of this machine for "
             f"{'the others' if len(known) == len(missing) else f'{len(known)} of the others'}, all its threads busy: "
             f"more jobs at a time share them. What units share is counted with the first."
         )
-    said += [f"No estimate: {reason}." for reason in dict.fromkeys(cost.reason for cost in missing if cost.reason)]
-    return "\n".join([*table_lines(["unit", "finished", "operations", "time here"], rows), "", " ".join(said)])
+    remarks += [f"No estimate: {reason}." for reason in dict.fromkeys(cost.reason for cost in missing if cost.reason)]
+    return "\n".join([*table_lines(["unit", "finished", "operations", "time here"], rows), "", " ".join(remarks)])
 
 
 class _Estimator:

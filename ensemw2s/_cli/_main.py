@@ -209,9 +209,9 @@ def _show_figure(options: Namespace, number: Any, result: SweepResult) -> None:
         text = paper.at_round(result, options.choice).to_markdown()
     else:
         text = result.to_markdown()
-    said = drawn.get_suptitle().replace("\n", " ")
+    title = drawn.get_suptitle().replace("\n", " ")
     _save(drawn, options)
-    sys.stdout.write(f"{text}\n\n{said}\n")
+    sys.stdout.write(f"{text}\n\n{title}\n")
 
 
 def _save(drawn: Any, options: Namespace) -> None:

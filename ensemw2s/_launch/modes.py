@@ -1,4 +1,4 @@
-"""torch's modes of the caller, which a fit leaves at its door."""
+"""The caller's modes of torch (inference mode, autocast, default dtype and device), which must not change a fit."""
 
 from __future__ import annotations
 

@@ -30,10 +30,10 @@ from ensemw2s.tokens import TokenBatch, TokenDataset
 __all__ = [
     "TokenTrainer",
     "WeightedTrainer",
-    "answers_alone",
     "batch_tensors",
     "fill_rows",
     "forward_answers",
+    "forward_answers_alone",
     "forward_by",
     "label_cells",
     "normalized_weight",
@@ -230,16 +230,16 @@ def forward_answers(
 
 
 def forward_by(way: WayToRead) -> Callable[..., torch.Tensor]:
-    """`forward_answers`, or `answers_alone` for batches that must be read so."""
+    """`forward_answers`, or `forward_answers_alone` for batches that must be read so."""
 
     def forward(model: Any, input_ids: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
-        read = answers_alone if way.apart(input_ids.shape[1]) else forward_answers
+        read = forward_answers_alone if way.apart(input_ids.shape[1]) else forward_answers
         return read(model, input_ids, *rest)
 
     return forward
 
 
-def answers_alone(
+def forward_answers_alone(
     model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, _: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:
     """`forward_answers` for a model that must read each row without its padding."""

@@ -103,7 +103,7 @@ class QADataset(TableConversions):
         name: str | None = None,
     ) -> None:
         questions = tuple(as_texts(prompts, "prompts", what="question"))
-        said = None if answers is None else check_texts(answers, "answers", questions, what="answer")
+        given = None if answers is None else check_texts(answers, "answers", questions, what="answer")
         options = None if choices is None else check_choices(choices, questions)
         places: NDArray[np.int64] | None = None
         if labels is not None:
@@ -111,20 +111,20 @@ class QADataset(TableConversions):
                 raise ValueError("labels must come with choices, which they index. Got choices=None; pass choices too.")
             places = check_labels(labels, options, questions)
             gold = tuple(texts[place] for texts, place in zip(options, places, strict=True))
-            if said is not None and said != gold:
-                row = next(row for row, answer in enumerate(said) if answer != gold[row])
+            if given is not None and given != gold:
+                row = next(row for row, answer in enumerate(given) if answer != gold[row])
                 raise ValueError(
                     f"answers[{row}] must be the option that labels[{row}]={places[row]} names, {gold[row]!r}. "
-                    f"Got {said[row]!r} instead; pass answers or labels, not both."
+                    f"Got {given[row]!r} instead; pass answers or labels, not both."
                 )
-            said = gold
-        elif options is not None and said is not None:
-            places = labels_from_answers(said, options)
+            given = gold
+        elif options is not None and given is not None:
+            places = labels_from_answers(given, options)
         names = None if ids is None else check_ids(ids, questions)
         ratings = None if difficulty is None else check_difficulty(difficulty, questions)
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a str or None. Got {name!r} instead.")
-        self._columns, self._name = Columns(questions, said, options, places, names, ratings), name
+        self._columns, self._name = Columns(questions, given, options, places, names, ratings), name
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -368,10 +368,10 @@ def of_checked_columns(
 ) -> QADataset:
     """A data set of texts that have been checked; of the options of each question, the answer has to be one."""
     questions = tuple(map(str, prompts))  # numpy.str_ becomes a plain str
-    said = None if answers is None else tuple(map(str, answers))
+    given = None if answers is None else tuple(map(str, answers))
     options = None if choices is None else tuple(tuple(map(str, texts)) for texts in choices)
-    labels = None if said is None or options is None else labels_from_answers(said, options)
-    return _made(Columns(questions, said, options, labels, None, None), None)
+    labels = None if given is None or options is None else labels_from_answers(given, options)
+    return _made(Columns(questions, given, options, labels, None, None), None)
 
 
 def _made(columns: Columns, name: str | None) -> QADataset:

@@ -32,7 +32,7 @@ class Head(Protocol):
     n_classes: int
     task_type: str
     pad_token_id: int
-    looks_for_padding: bool
+    reads_pad_id: bool
     """Whether the model reads the padding's id, to find the last token that is none; else the mask hides it."""
 
     @classmethod
@@ -63,7 +63,7 @@ class SequenceHead:
     """A classification head on an encoder or decoder, ``AutoModelForSequenceClassification``."""
 
     task_type = "SEQ_CLS"
-    looks_for_padding = True
+    reads_pad_id = True
 
     def __init__(self, tokenizer: Any, n_classes: int) -> None:
         self.tokenizer, self.n_classes = tokenizer, n_classes
@@ -136,7 +136,7 @@ class VerbalizerHead:
     """
 
     task_type = "CAUSAL_LM"
-    looks_for_padding = False
+    reads_pad_id = False
 
     def __init__(self, tokenizer: Any, label_words: Sequence[str], prompt_template: PromptTemplate) -> None:
         self.tokenizer, self.prompt_template = tokenizer, prompt_template

@@ -416,7 +416,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         """The untrained model, on the CPU, and its modules without trained weights."""
         launch = current_launch(self._device())  # before the weights are read, which not every process may have to
         model, untrained = self._head.load(self)
-        pad = self._head.pad_token_id if self._head.looks_for_padding else None
+        pad = self._head.pad_token_id if self._head.reads_pad_id else None
         self._check_vocabulary(model.config, pad, "fills rows up")
         return model, launch.from_first(untrained)
 

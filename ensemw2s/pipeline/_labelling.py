@@ -170,11 +170,11 @@ def _options(teacher: Any, questions: Any, *_: Any, random_state: int, batch: in
         row = int(np.argmax(np.isnan(proba).any(axis=1)))
         raise WeakLearnerError(f"The teacher's predict_proba is NaN for {shorten(questions.prompts[row])}.")
     if is_overridden(teacher, "predict", since="predict_proba"):  # a teacher's own rule, which its labels follow
-        said = np.asarray(teacher.predict(questions), dtype=object)
-        pairs = zip(said, questions.choices, strict=True)
-        named = np.array([options.index(text) if text in options else -1 for text, options in pairs])
-        sure = np.where(named < 0, 0.0, proba[np.arange(len(said)), named])
-        return Labels(said, proba, sure)
+        answers = np.asarray(teacher.predict(questions), dtype=object)
+        pairs = zip(answers, questions.choices, strict=True)
+        chosen = np.array([options.index(text) if text in options else -1 for text, options in pairs])
+        confidence = np.where(chosen < 0, 0.0, proba[np.arange(len(answers)), chosen])
+        return Labels(answers, proba, confidence)
     with np.errstate(divide="ignore"):
         best = tied_best(-np.log(proba), questions.n_choices)
     y = np.empty(len(questions), dtype=object)
@@ -194,9 +194,9 @@ def _classes(teacher: Any, X: Any, with_confidence: bool, *_: Any, random_state:
     y = teacher.classes_[proba.argmax(axis=1)] if y is None else np.array(y)
     with np.errstate(divide="ignore"):
         best = tied_best(-np.log(proba), proba.shape[1])
-    named = y[:, None] == np.asarray(teacher.classes_)[None]
+    chosen = y[:, None] == np.asarray(teacher.classes_)[None]
     # A class is drawn only where the teacher's choice is one of the tied ones: a rule of its own is left alone.
-    rows = np.flatnonzero((best.sum(axis=1) > 1) & (best & named).any(axis=1))
+    rows = np.flatnonzero((best.sum(axis=1) > 1) & (best & chosen).any(axis=1))
     if len(rows):
         keys = [str(key) for key in row_digests(_safe_indexing(X, rows))]
         classes = [[str(label) for label in teacher.classes_]] * len(rows)
@@ -218,9 +218,9 @@ def _texts(
     with isolated_rng(_seed(random_state, batch)):
         texts, finished = _write_answers(teacher, questions, generation_kwargs)
     choices = getattr(questions, "choices", None)
-    named = texts if choices is None else [_option_meant(*pair) for pair in zip(texts, choices, strict=True)]
+    chosen = texts if choices is None else [_option_meant(*pair) for pair in zip(texts, choices, strict=True)]
     y = np.empty(len(questions), dtype=object)
-    y[:] = [text if option is None else option for text, option in zip(texts, named, strict=True)]
+    y[:] = [text if option is None else option for text, option in zip(texts, chosen, strict=True)]
     reasons = _reasons(teacher, texts)
     confidence = None
     if with_confidence:
@@ -230,7 +230,7 @@ def _texts(
             nll = teacher.answer_nll([questions.prompts[row] for row in rows], y[rows], normalize="token")
             confidence[rows] = np.exp(-nll)
     reasons = [
-        reason or ("" if option is not None else NO_OPTION) for reason, option in zip(reasons, named, strict=True)
+        reason or ("" if option is not None else NO_OPTION) for reason, option in zip(reasons, chosen, strict=True)
     ]
     return Labels(y, None, confidence, finished, reasons)
 

@@ -164,14 +164,14 @@ def _render(tokenizer: Any, messages: Messages, question: str, answer: str | Non
     from jinja2 import TemplateError
 
     *earlier, last = messages
-    asked = {**last, "content": last["content"].replace("{prompt}", question)}
-    said = [] if answer is None else [{"role": "assistant", "content": answer}]
+    user_turn = {**last, "content": last["content"].replace("{prompt}", question)}
+    reply = [] if answer is None else [{"role": "assistant", "content": answer}]
     template = tokenizer.get_chat_template()
     if "strftime_now" in template:
         template = _FIXED_DATE + template
     try:
         return render_template(
-            template, messages=[dict(message) for message in (*earlier, asked, *said)], tools=None, documents=None,
+            template, messages=[dict(message) for message in (*earlier, user_turn, *reply)], tools=None, documents=None,
             add_generation_prompt=answer is None, **tokenizer.special_tokens_map,
         )  # fmt: skip
     except TemplateError as error:
