@@ -35,8 +35,11 @@ from ensemw2s.storage import _placement, write_tensors
 
 FRESH = """
 import json, sys
+from ensemw2s import MixtureForCausalLM
+folders = json.loads(sys.argv[1])
+MixtureForCausalLM.from_pretrained(folders["tokens-bigram"])  # where no learner has been named yet
 from saved_ensembles import open_ensemble, sayings
-print(json.dumps({kind: sayings(open_ensemble(kind, folder)) for kind, folder in json.loads(sys.argv[1]).items()}))
+print(json.dumps({kind: sayings(open_ensemble(kind, folder)) for kind, folder in folders.items()}))
 """
 
 

@@ -21,16 +21,7 @@ from ensemw2s._loading.tokenizer_codec import write_tokenizer
 from ensemw2s._validation import as_id, dtype_name, shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._saved_learner import SavedLearner
-from ensemw2s.storage import (
-    BASE_PARAMETERS,
-    Codec,
-    Reader,
-    StoredFolder,
-    Writer,
-    device_here,
-    set_attention,
-    writing,
-)
+from ensemw2s.storage import BASE_PARAMETERS, Codec, Reader, StoredFolder, Writer, device_here, set_attention, writing
 
 if TYPE_CHECKING:
     from ensemw2s._adapters.host import AdapterHost, AdapterState

@@ -8,15 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s.exceptions import CheckpointError
-from ensemw2s.storage import (
-    MALFORMED,
-    Pretrained,
-    Reader,
-    StoredFolder,
-    Writer,
-    decode,
-    encode,
-)
+from ensemw2s.storage import MALFORMED, Pretrained, Reader, StoredFolder, Writer, decode, encode
 
 __all__ = ["SavedMixture"]
 
@@ -74,6 +66,8 @@ class SavedMixture(Pretrained):
 
     @classmethod
     def _read_files(cls, stored: StoredFolder, base: Any) -> Any:
+        import ensemw2s.learners  # noqa: F401 (a class is found if it is defined, and the members are of these)
+
         if cls._record not in stored.entries:
             raise CheckpointError(f"{stored.path} holds a {stored.kind}, not an ensemble that writes answers.")
         path, content = stored.file(cls._record), stored.json(cls._record)

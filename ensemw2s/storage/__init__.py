@@ -24,13 +24,7 @@ from ensemw2s.storage._pretrained import Pretrained
 from ensemw2s.storage._pretrained_mixin import PretrainedMixin
 from ensemw2s.storage._reader import BASE_PARAMETERS, Reader
 from ensemw2s.storage._record import check_record, commit_record, read_json, read_record
-from ensemw2s.storage._registry import (
-    Registered,
-    class_name,
-    find_class,
-    parameter_names,
-    require_known,
-)
+from ensemw2s.storage._registry import Registered, class_name, find_class, parameter_names, require_known
 from ensemw2s.storage._skops import read_scikit_learn
 from ensemw2s.storage._state import Checkpointed, check_can_be_written, read_state, write_state
 from ensemw2s.storage._temporary import temporary_folder
