@@ -515,8 +515,10 @@ class BlankFirst(TokenAdaBoostGenerator):
 def test_blank_answers_of_the_first_member_cost_the_baseline_and_nothing_else():
     boosted = BlankFirst(BigramLearner(TOKENIZER), n_estimators=3, prior="uniform", random_state=2)
     pipeline = W2SPipeline(boosted, BigramLearner(TOKENIZER))
-    with pytest.warns(UserWarning, match=r"No baseline is trained.*of 12, 12 answers are blank. Train the teacher"):
+    message = r"No baseline is trained.*of 12, 12 answers are blank. Train the teacher"
+    with pytest.warns(UserWarning, match=message) as caught:
         pipeline.fit(EASY.prompts, EASY.answers, HARD.prompts, HARD.answers)
+    assert [warning.filename for warning in caught] == [__file__]
     assert pipeline.baseline_ is None
     assert pipeline.baseline_labels_.kept.sum() == 0
     assert sorted(pipeline.evaluate(TEST.prompts, TEST.answers).correct) == [
