@@ -167,7 +167,7 @@ def _one_round(booster: Any, problem: BoostingProblem, rounds: Rounds, t: int) -
     if booster.reweight and not rounds.ended:
         weight = updated_weight(weight, trained.errors, vote)
     rounds.keep(Round(trained.estimator, vote, error, prior, trained.pick), weight)
-    logger.info("round %d: error %.4f, vote %.4f, prior %.4f", t + 1, error, vote, prior)
+    logger.info("round %d: error %.4f, prior %.4f, vote %.4f", t + 1, error, prior, vote)
     return True
 
 
