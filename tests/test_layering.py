@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,19 @@ def test_documented_floors_are_those_of_the_code():
     documented = {room: int(floor) for floor, room in re.findall(r"^\| (\d+) \| `([\w.]+)/?` \|", text, re.MULTILINE)}
     built = {room_of(module_name(path, PACKAGE)) for path in PACKAGE.rglob("*.py")} - {"", "_version"}
     assert documented == {room: FLOORS[room] for room in built}
+
+
+def test_the_page_of_a_large_room_names_all_its_files():
+    lacking = {}
+    for room in (path for path in (Path(__file__).parents[1] / "ensemw2s").iterdir() if path.is_dir()):
+        files = {path.stem for path in room.glob("*.py")} - {"__init__"}
+        if len(files) < 8:
+            continue
+        page = (room / "README.md").read_text(encoding="utf-8")
+        words = re.findall(r"[\w*]+", " ".join(re.findall(r"`+([^`]+)`+", page)))
+        lacking[room.name] = {file for file in files if not any(fnmatch(file, word) for word in words)}
+    assert len(lacking) > 8
+    assert {room: files for room, files in lacking.items() if files} == {}
 
 
 @pytest.fixture
