@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ensemw2s.contracts._option_learner import OptionLearner, check_option_learner, checked_scores
+from ensemw2s.contracts._option_learner import OptionLearner, WeakLearner, check_option_learner, checked_scores
 from ensemw2s.contracts._optional import Branching, Cached, KeepsPrompts, LendsModel, Stackable, eval_batch_size
 from ensemw2s.contracts._token_learner import (
     PrefixCache,
@@ -24,6 +24,7 @@ __all__ = [
     "Stackable",
     "TokenLearner",
     "VotingEnsemble",
+    "WeakLearner",
     "answer_logits",
     "check_option_learner",
     "check_voting",

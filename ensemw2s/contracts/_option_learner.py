@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemw2s._validation import shorten
+from ensemw2s.contracts._token_learner import TokenLearner
 from ensemw2s.datasets import QADataset
 from ensemw2s.exceptions import WeakLearnerError
 
-__all__ = ["OptionLearner", "check_option_learner", "checked_scores"]
+__all__ = ["OptionLearner", "WeakLearner", "check_option_learner", "checked_scores"]
 
 
 @runtime_checkable
@@ -85,6 +86,10 @@ class OptionLearner(Protocol):
             One finite number per option. What stands in an array beyond a question's options does not matter.
         """
         ...
+
+
+# Of a `TokenAdaBoostGenerator`.
+WeakLearner: TypeAlias = TokenLearner | OptionLearner
 
 
 def checked_scores(scores: Any, learner: Any, n_choices: NDArray[np.int64]) -> NDArray[np.float64]:

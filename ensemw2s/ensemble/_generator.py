@@ -19,7 +19,7 @@ from ensemw2s._inputs.questions import (
 )
 from ensemw2s._inputs.usable_rows import LengthCheck, UsableRows
 from ensemw2s._validation import CheckedTexts, check_option
-from ensemw2s.contracts import TokenLearner
+from ensemw2s.contracts import WeakLearner
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._ensemble import BaseEnsemble
 from ensemw2s.ensemble._length_checks import fit_check, room_check, training_check, writing_check
@@ -69,12 +69,12 @@ class BaseTokenGenerator(BaseEnsemble):
     ``estimators_``, ``estimator_weights_`` and ``max_new_tokens_``.
     """
 
-    estimator: TokenLearner | str
+    estimator: WeakLearner | str
     choose: str
     normalize: str
     backend: str
     on_bad_row: str
-    estimators_: list[TokenLearner]
+    estimators_: list[WeakLearner]
     max_new_tokens_: int
 
     def generate(self, X: Any, **generation_kwargs: Any) -> list[Any]:
@@ -420,7 +420,7 @@ class BaseTokenGenerator(BaseEnsemble):
         tags.input_tags.two_d_array = False
         return tags
 
-    def _given(self) -> list[TokenLearner | str]:
+    def _given(self) -> list[WeakLearner | str]:
         """The weak learners as they were passed."""
         return [self.estimator]
 
@@ -439,12 +439,12 @@ class BaseTokenGenerator(BaseEnsemble):
         check_option(self._combine(), "combine", COMBINATIONS)
         check_backend(self.backend, self._given())
 
-    def _base_estimators(self) -> list[TokenLearner]:
+    def _base_estimators(self) -> list[WeakLearner]:
         """Clones of the weak learners; a model id becomes an `HFCausalLM`."""
         self._check_given()
         return [as_token_learner(given) for given in self._given()]
 
-    def _untrained(self) -> list[TokenLearner]:
+    def _untrained(self) -> list[WeakLearner]:
         """The weak learners before training, with their tokenizers."""
         learners = self._base_estimators()
         return [learner.initialize() if reads_tokens(learner) else learner for learner in learners]

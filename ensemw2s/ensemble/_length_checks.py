@@ -9,7 +9,7 @@ import numpy as np
 
 from ensemw2s._inputs.questions import check_can_be_written, tokenize_answers
 from ensemw2s._inputs.usable_rows import LengthCheck, LengthLimited
-from ensemw2s.contracts import TokenLearner
+from ensemw2s.contracts import TokenLearner, WeakLearner
 from ensemw2s.datasets import QADataset
 from ensemw2s.mixture import encode_with_room, reads_tokens
 from ensemw2s.tokens import tokenize_options
@@ -17,7 +17,7 @@ from ensemw2s.tokens import tokenize_options
 __all__ = ["fit_check", "room_check", "training_check", "writing_check"]
 
 
-def fit_check(learners: Sequence[TokenLearner]) -> LengthCheck:
+def fit_check(learners: Sequence[WeakLearner]) -> LengthCheck:
     """Whether questions fit into models, with each of their options and with their answers, where there are any."""
 
     def check(questions: QADataset, numbers: np.ndarray) -> None:
@@ -30,7 +30,7 @@ def fit_check(learners: Sequence[TokenLearner]) -> LengthCheck:
     return check
 
 
-def training_check(learners: Sequence[TokenLearner]) -> LengthCheck:
+def training_check(learners: Sequence[WeakLearner]) -> LengthCheck:
     """Whether learners can be trained on questions with their answers."""
 
     def check(questions: QADataset, numbers: np.ndarray) -> None:
@@ -44,7 +44,7 @@ def training_check(learners: Sequence[TokenLearner]) -> LengthCheck:
     return check
 
 
-def writing_check(learners: Sequence[TokenLearner]) -> LengthCheck:
+def writing_check(learners: Sequence[WeakLearner]) -> LengthCheck:
     """Whether answers come back from their tokens as the same texts, and do not end within them."""
 
     def check(questions: QADataset, numbers: np.ndarray) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from ensemw2s._inputs.questions import require_answers
 from ensemw2s._inputs.usable_rows import UsableRows
 from ensemw2s.boosting import draw_tokens, weighted_error
-from ensemw2s.contracts import TokenLearner
+from ensemw2s.contracts import WeakLearner
 from ensemw2s.ensemble._boosting_loop import Trained
 from ensemw2s.ensemble._checkpoint import Checkpoint
 from ensemw2s.ensemble._settings import set_seeds
@@ -60,7 +60,7 @@ class TokenProblem:
     def __init__(
         self,
         booster: Any,
-        untrained: list[TokenLearner],
+        untrained: list[WeakLearner],
         units: list[BoostingUnit],
         usable: UsableRows,
         sample_weight: Any,
@@ -69,7 +69,7 @@ class TokenProblem:
         self._usable, self._sample_weight = usable, sample_weight
         self.n_units = units[0].n_units
 
-    def learners(self) -> list[TokenLearner]:
+    def learners(self) -> list[WeakLearner]:
         return list(self._booster._base_estimators())
 
     def start(self, random_state: np.random.RandomState, checkpoint: Checkpoint, weight: np.ndarray) -> None:

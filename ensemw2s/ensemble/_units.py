@@ -12,7 +12,7 @@ import numpy as np
 from ensemw2s._inputs.questions import require_choices, tokenize_answers
 from ensemw2s._validation import CheckedTexts, check_option, shorten
 from ensemw2s.boosting import window_error
-from ensemw2s.contracts import TokenLearner, checked_scores, eval_batch_size
+from ensemw2s.contracts import TokenLearner, WeakLearner, checked_scores, eval_batch_size
 from ensemw2s.datasets import QADataset
 from ensemw2s.metrics import chance_level, option_credit
 from ensemw2s.mixture import difference, group_alike, narrowest, option_nll, reads_tokens, score_answers
@@ -97,7 +97,7 @@ def needs_options(unit: Any) -> bool:
 
 
 def make_units(
-    unit: Any, learners: Sequence[TokenLearner], questions: QADataset, *, normalize: str, window: str
+    unit: Any, learners: Sequence[WeakLearner], questions: QADataset, *, normalize: str, window: str
 ) -> list[BoostingUnit]:
     """The unit that the parameter ``unit`` names as each learner reads it, one object for those that read alike.
 
@@ -126,10 +126,11 @@ def make_units(
         )
     units: dict[int, BoostingUnit] = {}
     for group in groups:
-        if not reads_tokens(learners[group[0]]):
+        readers = [learner for learner in (learners[place] for place in group) if reads_tokens(learner)]
+        if not readers:
             units[group[0]] = _ScoreUnit(questions)
             continue
-        reader = narrowest([learners[place] for place in group])
+        reader = narrowest(readers)
         tokens = tokenize_answers(reader, questions)
         made = make_unit(unit, reader, tokens, questions, normalize=normalize, window=window)
         units |= dict.fromkeys(group, made)

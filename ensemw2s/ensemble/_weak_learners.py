@@ -8,19 +8,19 @@ from typing import Any, cast
 from sklearn.base import clone
 
 from ensemw2s._validation import as_id, shorten
-from ensemw2s.contracts import TokenLearner
+from ensemw2s.contracts import WeakLearner
 from ensemw2s.kernels import get_backend
 
 __all__ = ["as_token_learner", "check_backend", "check_one", "check_one_or_several"]
 
 
-def as_token_learner(given: TokenLearner | str) -> TokenLearner:
+def as_token_learner(given: WeakLearner | str) -> WeakLearner:
     """A clone of a weak learner, of either kind; a model id becomes an `HFCausalLM`."""
     if isinstance(as_id(given), str):
         from ensemw2s.learners import HFCausalLM
 
         return HFCausalLM(cast(str, given))
-    learner: TokenLearner = clone(given)
+    learner: WeakLearner = clone(given)
     return learner
 
 
@@ -58,7 +58,7 @@ def check_one_or_several(estimator: Any, estimators: Any) -> None:
             )
 
 
-def check_backend(backend: str, given: Sequence[TokenLearner | str]) -> None:
+def check_backend(backend: str, given: Sequence[WeakLearner | str]) -> None:
     """Refuse a kernel backend that could not serve the members, before there are any.
 
     Parameters

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ensemw2s._inputs.questions import check_can_be_written, check_sample_weight, require_answers, tokenize_answers
 from ensemw2s._validation import check_bool
+from ensemw2s.contracts import TokenLearner
 from ensemw2s.ensemble._generator import BaseTokenGenerator
 from ensemw2s.tokens import tokenized_once
 
@@ -100,7 +101,7 @@ class FineTunedGenerator(BaseTokenGenerator):
             usable = self._usable(X, y, choices)
             require_answers(usable.X)
             weight = check_sample_weight(usable.take(sample_weight, "sample_weight"), len(usable.X))
-            (learner,) = self._untrained()
+            learner = cast(TokenLearner, self._untrained()[0])  # `check_one` takes no other
             tokens = tokenize_answers(learner, usable.X)
             check_can_be_written(learner, usable.X)
             try:

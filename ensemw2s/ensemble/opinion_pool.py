@@ -387,7 +387,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         for name in ("scales_", "estimator_errors_"):
             setattr(other, name, getattr(self, name)[:n_first])
         other.error_correlation_ = self.error_correlation_[:n_first, :n_first]
-        vars(other).pop("held_out_log_loss_", None)  # of other weights
+        other.__dict__.pop("held_out_log_loss_", None)  # of other weights
         return other
 
     @property

@@ -14,7 +14,7 @@ from ensemw2s._inputs.usable_rows import UsableRows
 from ensemw2s._validation import check_option
 from ensemw2s.boosting import SAMPLINGS
 from ensemw2s.boosting import reweight as updated_weight  # `reweight` is a parameter here
-from ensemw2s.contracts import TokenLearner
+from ensemw2s.contracts import WeakLearner
 from ensemw2s.ensemble._boosting_loop import fit_rounds, no_better
 from ensemw2s.ensemble._checkpoint import check_checkpoint
 from ensemw2s.ensemble._generator import BaseTokenGenerator
@@ -312,7 +312,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
             require_choices(usable.X)
         return usable, check_sample_weight(usable.take(sample_weight, "sample_weight"), len(usable.X))
 
-    def _given(self) -> list[TokenLearner | str]:
+    def _given(self) -> list[WeakLearner | str]:
         return [self.estimator] if self.estimators is None else list(self.estimators)
 
     def _combine(self) -> str:

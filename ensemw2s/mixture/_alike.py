@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
-from ensemw2s.contracts import TokenLearner
+from ensemw2s.contracts import TokenLearner, WeakLearner
 from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, digest_tokenizer, is_chat
 
 __all__ = ["apart", "difference", "group_alike", "narrowest", "reads_tokens", "same_tokenizer"]
@@ -37,12 +37,12 @@ def same_tokenizer(one: Any, other: Any) -> bool:
     return one is other or digest_tokenizer(one).texts == digest_tokenizer(other).texts
 
 
-def reads_tokens(learner: Any) -> bool:
+def reads_tokens(learner: object) -> TypeGuard[TokenLearner]:
     """Whether it is a `TokenLearner`, and no `OptionLearner`, which scores options as a whole."""
     return hasattr(learner, "token_logits")
 
 
-def difference(one: TokenLearner, other: TokenLearner) -> str:
+def difference(one: WeakLearner, other: WeakLearner) -> str:
     """What lets two initialised learners read a question and its answer differently; "" if nothing does.
 
     It is the kind of learner, where one has no tokens; the tokenizer, ``prompt_template``, the chat template where that
@@ -63,7 +63,7 @@ def difference(one: TokenLearner, other: TokenLearner) -> str:
     return "" if cues[0] == cues[1] else "adapt"
 
 
-def group_alike(learners: Sequence[TokenLearner]) -> list[list[int]]:
+def group_alike(learners: Sequence[WeakLearner]) -> list[list[int]]:
     """Places of learners that read alike, by group, in the order of the first of each.
 
     Parameters
@@ -82,7 +82,7 @@ def group_alike(learners: Sequence[TokenLearner]) -> list[list[int]]:
     return groups
 
 
-def apart(learners: Sequence[TokenLearner], groups: Sequence[Sequence[int]]) -> str:
+def apart(learners: Sequence[WeakLearner], groups: Sequence[Sequence[int]]) -> str:
     """Why learners of several groups cannot be asked token by token, such as "Members 0 and 1 have …"."""
     if len(groups) == 1:
         return f"Member {groups[0][0]} scores options as a whole, and has no tokens"

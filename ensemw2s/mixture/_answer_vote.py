@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ensemw2s._validation import is_blank
-from ensemw2s.contracts import TokenLearner
+from ensemw2s.contracts import OptionLearner, TokenLearner, WeakLearner
 from ensemw2s.datasets import QADataset
 from ensemw2s.metrics import option_log_proba
 from ensemw2s.mixture._alike import apart, group_alike, reads_tokens
@@ -28,7 +28,7 @@ _OF_ONE_TOKENIZER = (
 )  # fmt: skip
 
 
-def join_members(members: list[TokenLearner], **settings: str) -> TokenMixture | AnswerVote:
+def join_members(members: list[WeakLearner], **settings: str) -> TokenMixture | AnswerVote:
     """What lets fitted members answer together: Eq. 1 where they all read alike, else a vote on whole answers.
 
     Parameters
@@ -39,9 +39,15 @@ def join_members(members: list[TokenLearner], **settings: str) -> TokenMixture |
         ``combine``, ``backend``, ``choose`` and ``normalize`` of the ensemble.
     """
     groups = group_alike(members)
-    if len(groups) == 1 and reads_tokens(members[0]):
-        return TokenMixture(members, **settings)
+    if len(groups) == 1 and isinstance(voice := _voice(members, settings), TokenMixture):
+        return voice
     return AnswerVote(members, groups, settings)
+
+
+def _voice(members: list[WeakLearner], settings: dict[str, str]) -> TokenMixture | OptionVoice:
+    """Members that read alike; one that scores options is alone."""
+    readers = [member for member in members if reads_tokens(member)]
+    return TokenMixture(readers, **settings) if readers else OptionVoice(cast(OptionLearner, members[0]))
 
 
 class AnswerVote:
@@ -67,14 +73,9 @@ class AnswerVote:
         ``combine``, ``backend``, ``choose`` and ``normalize``.
     """
 
-    def __init__(self, members: list[TokenLearner], groups: list[list[int]], settings: dict[str, str]) -> None:
+    def __init__(self, members: list[WeakLearner], groups: list[list[int]], settings: dict[str, str]) -> None:
         self._members, self._groups, self._normalize = members, groups, settings["normalize"]
-        self._voices = [
-            TokenMixture([members[place] for place in group], **settings)
-            if reads_tokens(members[group[0]])
-            else OptionVoice(members[group[0]])
-            for group in groups
-        ]
+        self._voices = [_voice([members[place] for place in group], settings) for group in groups]
 
     @property
     def readers(self) -> list[TokenLearner]:

@@ -10,6 +10,7 @@ import torch
 from ensemw2s.contracts import Cached, LendsModel, TokenLearner
 from ensemw2s.kernels import KernelBackend
 from ensemw2s.mixture._draws import draw
+from ensemw2s.mixture._groups import MemberGroup
 from ensemw2s.mixture._readers import PackedReader, PrefixReader, reads_packed
 
 __all__ = ["LazyMembers", "lazy_readers"]
@@ -29,7 +30,9 @@ class Reader(Protocol):
         ...
 
 
-def lazy_readers(mixture: Any, groups: Sequence[Any], mask: torch.Tensor, max_length: int) -> list[Reader] | None:
+def lazy_readers(
+    mixture: Any, groups: Sequence[MemberGroup], mask: torch.Tensor, max_length: int
+) -> list[Reader] | None:
     """A reader for every member that has a vote, or None where all have to read all.
 
     Parameters

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemw2s.contracts import checked_scores
+from ensemw2s.contracts import OptionLearner, checked_scores
 
 __all__ = ["OptionVoice"]
 
@@ -23,7 +23,7 @@ class OptionVoice:
         Fitted.
     """
 
-    member: Any
+    member: OptionLearner
     writes = False
 
     @property

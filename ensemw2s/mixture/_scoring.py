@@ -75,7 +75,7 @@ class AnswerScores:
 
 
 def score_answers(
-    members: Sequence[Any],
+    members: Sequence[TokenLearner],
     votes: ArrayLike,
     tokens: TokenDataset,
     *,
@@ -135,7 +135,7 @@ def score_answers(
 
 
 def option_nll(
-    members: Sequence[Any],
+    members: Sequence[TokenLearner],
     votes: ArrayLike,
     prompts: Sequence[str],
     choices: Sequence[Sequence[str]],
@@ -213,7 +213,7 @@ def option_table(
 
 
 def _token_nll(
-    members: Sequence[Any],
+    members: Sequence[TokenLearner],
     votes: ArrayLike,
     tokens: TokenDataset,
     n_choices: np.ndarray,
@@ -261,7 +261,7 @@ def _row_log_proba(member: TokenLearner, tokens: TokenDataset, _: np.ndarray, ba
 
 
 def _batches(
-    members: Sequence[Any], vote_rows: np.ndarray, tokens: TokenDataset, batch_size: int
+    members: Sequence[TokenLearner], vote_rows: np.ndarray, tokens: TokenDataset, batch_size: int
 ) -> Iterator[tuple[np.ndarray, torch.Tensor, Iterator[tuple[int, torch.Tensor]]]]:
     """For each batch: places of its answer tokens, their labels (R,), and place and logits (R, V) of each voter."""
     import torch
