@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
@@ -13,6 +15,7 @@ from tiny_models import TEMPLATE, reference_log_proba, tiny_learner, tiny_llama
 
 from ensemw2s import (
     BigramLearner,
+    CheckpointError,
     FineTunedGenerator,
     HFVerifier,
     OpinionPool,
@@ -299,11 +302,45 @@ def test_a_pool_teaches_and_learns_in_the_pipeline(tmp_path, labels):
     assert np.array_equal(report.correct["weak"], pipeline.weak_.experts_[0].credit(test))
     assert pipeline.pseudo_labels_.proba.shape == (20, 3)
     assert "boosting ended" not in str(report)
+    assert not list((tmp_path / "run").glob("*-experts"))  # the stages hold them
     again = clone(pipeline).fit(easy, None, hard.drop_answers(), hard.answers)
     assert np.array_equal(again.student_.predict_proba(test), pipeline.student_.predict_proba(test))
     pipeline.save_pretrained(tmp_path / "saved", include_base=True)
     read = W2SPipeline.from_pretrained(tmp_path / "saved")
     assert np.array_equal(read.student_.predict_proba(test), pipeline.student_.predict_proba(test))
+
+
+class Counted(ByLength):
+    """Fails in its first training, if it is told to, and counts all of them."""
+
+    trainings: ClassVar[list[int]] = []
+    fails = False
+
+    def fit(self, X, y=None, sample_weight=None):
+        if Counted.fails:
+            raise RuntimeError("power cut")
+        self.trainings.append(len(X))
+        return super().fit(X)
+
+
+def test_trainings_are_committed_one_by_one(tmp_path, monkeypatch):
+    easy, test = questions(30), questions(10, start=30)
+    monkeypatch.setattr(Counted, "trainings", [])
+    pool = OpinionPool([ByHeart(), Counted(), Counted(noise=1.0)], cv=2, checkpoint_dir=tmp_path / "run")
+    monkeypatch.setattr(Counted, "fails", True)
+    with pytest.raises(RuntimeError, match="power cut"):
+        pool.fit(easy)
+    assert (tmp_path / "run" / "expert-0001").is_dir()
+    monkeypatch.setattr(Counted, "fails", False)
+    fitted = clone(pool).fit(easy)
+    assert Counted.trainings == [15, 15, 15, 15, 30, 30]
+    again = clone(pool).set_params(pool="linear").fit(easy)  # the experts are the same
+    assert len(Counted.trainings) == 6
+    assert again.pool == "linear"
+    assert np.array_equal(again.held_out_rows_, fitted.held_out_rows_)
+    assert np.array_equal(clone(pool).fit(easy).predict_proba(test), fitted.predict_proba(test))
+    with pytest.raises(CheckpointError, match="was begun with other data or settings"):
+        clone(pool).fit(questions(31))
 
 
 def test_experts_that_know_nothing_get_even_weights_and_a_warning():

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -22,7 +25,7 @@ from ensemw2s._inputs.questions import (
     require_choices,
     usable_questions,
 )
-from ensemw2s._inputs.usable_rows import LengthCheck, Writer, length_checks
+from ensemw2s._inputs.usable_rows import LengthCheck, UsableRows, Writer, length_checks
 from ensemw2s._progress import progress_bar
 from ensemw2s._validation import (
     as_id,
@@ -36,6 +39,7 @@ from ensemw2s._validation import (
 )
 from ensemw2s.contracts import checked_scores
 from ensemw2s.datasets import QADataset
+from ensemw2s.ensemble._checkpoint import check_checkpoint
 from ensemw2s.ensemble._generator import BaseTokenGenerator
 from ensemw2s.ensemble._pool_weights import (
     centred,
@@ -44,11 +48,12 @@ from ensemw2s.ensemble._pool_weights import (
     pooled_log_proba,
     score_scales,
 )
-from ensemw2s.ensemble._settings import seed_parameters
+from ensemw2s.ensemble._saving import check_fitted_can_be_written, read_fitted, write_fitted
+from ensemw2s.ensemble._settings import describe_estimator, seed_parameters
 from ensemw2s.ensemble.fine_tuned import FineTunedGenerator
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.metrics import draw_option, error_correlation, option_credit, option_proba, tied_best
-from ensemw2s.storage import PretrainedMixin
+from ensemw2s.storage import Journal, PretrainedMixin, class_name, describe, row_digests, versions
 from ensemw2s.tokens import tokenized_once
 
 __all__ = ["OpinionPool"]
@@ -101,6 +106,11 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
     random_state : int, RandomState or None, default=None
         Seeds the choice of held-out questions, and the experts whose own ``random_state`` is None; and which of tied
         options is named, where it is an integer.
+    checkpoint_dir : path, optional
+        Folder where every training of an expert is committed as it ends. `fit` called again with the same data and
+        parameters goes on after the last of them; `pool` and `weights` may be others.
+    on_locked : {"raise", "wait"}, default="raise"
+        What to do while another process fits in `checkpoint_dir`.
     verbose : bool, default=False
         Show a progress bar over the experts' trainings.
 
@@ -158,6 +168,8 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         prefit: bool = False,
         on_bad_row: str = "raise",
         random_state: Any = None,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        on_locked: str = "raise",
         verbose: bool = False,
     ) -> None:
         self.experts = experts
@@ -168,6 +180,8 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         self.prefit = prefit
         self.on_bad_row = on_bad_row
         self.random_state = random_state
+        self.checkpoint_dir = checkpoint_dir
+        self.on_locked = on_locked
         self.verbose = verbose
 
     @tokenized_once()
@@ -198,6 +212,8 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
             If a parameter or a row is out of order; checked before anything is trained.
         WeakLearnerError
             If an expert's scores are no finite numbers, or as its training raises it.
+        CheckpointError
+            If `checkpoint_dir` holds another fit, or is damaged.
         """
         self.check_parameters()
         untrained = self._untrained()
@@ -214,10 +230,53 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
                         f"sample_weight must be None where an expert cannot be trained with weights. Got some, and "
                         f"experts[{place}], a {type(expert).__name__}, has no sample_weight in fit."
                     )
-        folds = self._folds(questions, check_random_state(self.random_state))
         # Of mean 1, so that a penalty keeps its meaning.
         given = None if sample_weight is None else weight * len(weight)
+        with _open_steps(None if self.prefit else self.checkpoint_dir, self.on_locked) as steps:
+            seed = self._begin(steps, untrained, usable, sample_weight)
+            folds = self._folds(questions, check_random_state(seed))
+            self.experts_, scores = self._train_and_score(self._untrained(seed), questions, given, folds, steps)
+        held_out = np.sort(np.concatenate(folds))
+        self.skipped_rows_ = usable.skipped
+        self.held_out_rows_ = usable.kept[held_out]
+        self._weigh(scores[:, held_out], questions[held_out], weight[held_out])
+        return self
+
+    def _begin(self, steps: Journal | None, untrained: list[Any], usable: UsableRows, sample_weight: Any) -> Any:
+        """What seeds this fit, which is compared with the one that the folder was begun with."""
+        if steps is None:
+            return self.random_state
+        for place, expert in enumerate(untrained):
+            check_fitted_can_be_written(expert, f"experts[{place}]")
+        settings = {
+            "class": class_name(type(self)),
+            "experts": [describe_estimator(each, f"experts[{place}]") for place, each in enumerate(untrained)],
+            "cv": self.cv,
+            "validation_fraction": self.validation_fraction,
+            "random_state": describe(self.random_state, "random_state"),
+            "versions": versions(),
+        }
+        questions = usable.X
+        columns: dict[str, Any] = {"X": questions.prompts, "y": questions.answers, "choices": questions.choices}
+        weights = usable.take(sample_weight, "sample_weight")
+        if weights is not None:
+            columns["sample_weight"] = np.asarray(weights, dtype=np.float64)
+        rows = usable.in_place({name: row_digests(column) for name, column in columns.items()})
+        drawn = int(check_random_state(None).randint(2**31 - 1)) if self.random_state is None else None
+        drawn = steps.begin(settings, rows, drawn)
+        return drawn if self.random_state is None else self.random_state
+
+    def _train_and_score(
+        self,
+        untrained: list[Any],
+        questions: QADataset,
+        given: np.ndarray | None,
+        folds: list[np.ndarray],
+        steps: Journal | None,
+    ) -> tuple[list[Any], np.ndarray]:
+        """The experts that remain, and the scores of held-out questions by experts that have not seen them."""
         refits = self.cv is not None
+        numbers = count(1)
         n_trainings = 0 if self.prefit else len(untrained) * (len(folds) + refits)
         with progress_bar(
             total=n_trainings, desc="experts", unit="expert", visible=self.verbose and not self.prefit
@@ -229,7 +288,8 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
                 found = []
                 for expert in untrained:
                     bar.set_postfix_str(type(expert).__name__)
-                    found.append(_train(clone(expert), questions[rows], None if given is None else given[rows]))
+                    weight = None if given is None else given[rows]
+                    found.append(_kept(steps, next(numbers), expert, questions[rows], weight))
                     bar.update()
                 return found
 
@@ -241,12 +301,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
                     found = _expert_scores(expert, part)
                     scores[place, rows, : found.shape[1]] = found
             experts = trained(np.arange(len(questions))) if refits else experts
-        held_out = np.sort(np.concatenate(folds))
-        self.experts_: list[Any] = experts
-        self.skipped_rows_ = usable.skipped
-        self.held_out_rows_ = usable.kept[held_out]
-        self._weigh(scores[:, held_out], questions[held_out], weight[held_out])
-        return self
+        return experts, scores
 
     def predict(self, X: Any, choices: Sequence[Sequence[str]] | None = None) -> np.ndarray:
         """The option of each question that is most probable under the pool.
@@ -475,6 +530,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
             raise ValueError(f"cv must be None where prefit=True: nothing is trained. Got {self.cv!r} instead.")
         check_option(self.on_bad_row, "on_bad_row", ("raise", "skip"))
         check_seed(self.random_state, "random_state")
+        check_checkpoint(self)
         check_bool(self.verbose, "verbose")
         if not isinstance(self.experts, list | tuple) or not self.experts:
             raise TypeError(f"experts must be a list of at least one expert. Got {shorten(self.experts)} instead.")
@@ -483,19 +539,19 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         if not isinstance(self.weights, str):
             check_weight(self.weights, "weights", length=len(self.experts), per="expert")
 
-    def _untrained(self) -> list[Any]:
-        """Clones of the experts, or, if they are fitted, themselves."""
+    def _untrained(self, seed: Any = None) -> list[Any]:
+        """Clones of the experts, seeded if `seed` is not None; or, if they are fitted, themselves."""
         if self.prefit:
             for expert in self.experts:
                 check_is_fitted(expert)
             return list(self.experts)
         experts = [_as_expert(expert) for expert in self.experts]
-        if self.random_state is None:
+        if seed is None:
             return experts
-        seeds = check_random_state(self.random_state).randint(2**31 - 1, size=len(experts))
-        for expert, seed in zip(experts, seeds.tolist(), strict=True):
+        seeds = check_random_state(seed).randint(2**31 - 1, size=len(experts))
+        for expert, own in zip(experts, seeds.tolist(), strict=True):
             values = expert.get_params(deep=True)
-            expert.set_params(**{name: seed for name in seed_parameters(expert) if values[name] is None})
+            expert.set_params(**{name: own for name in seed_parameters(expert) if values[name] is None})
         return experts
 
     def _folds(self, questions: QADataset, random: np.random.RandomState) -> list[np.ndarray]:
@@ -599,6 +655,31 @@ def _as_expert(expert: Any) -> Any:
     """An unfitted clone; learners and model ids are fine-tuned."""
     is_learner = isinstance(as_id(expert), str) or hasattr(expert, "token_logits")
     return FineTunedGenerator(expert) if is_learner else clone(expert)
+
+
+@contextmanager
+def _open_steps(checkpoint_dir: Any, on_locked: str) -> Iterator[Journal | None]:
+    if checkpoint_dir is None:
+        yield None
+        return
+    with Journal(checkpoint_dir, on_locked=on_locked) as journal:
+        yield journal
+
+
+def _kept(steps: Journal | None, number: int, expert: Any, questions: QADataset, weight: np.ndarray | None) -> Any:
+    """A trained clone of an expert, read if it has been committed."""
+    expert = clone(expert)
+    if steps is None:
+        return _train(expert, questions, weight)
+    name = f"expert-{number:04d}"
+    stored = steps.read(name)
+    if stored is not None:
+        return read_fitted(expert, stored)
+    steps.require_writable()
+    expert = _train(expert, questions, weight)
+    with steps.commit(name) as folder:
+        write_fitted(expert, folder, name)
+    return expert
 
 
 def _takes(expert: Any, name: str) -> bool:

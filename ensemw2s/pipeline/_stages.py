@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -170,15 +171,22 @@ class Stages:
         """A fitted estimator, trained if it has not been committed."""
         if self._journal is None:
             return train(estimator)
-        from ensemw2s.ensemble import read_fitted, write_fitted
+        from ensemw2s.ensemble import OpinionPool, read_fitted, write_fitted
 
         stored = self._journal.read(name)
         if stored is not None:
             return read_fitted(estimator, stored)
         self._journal.require_writable()
+        steps = self._journal.folder / f"{name}-experts"
+        by_steps = isinstance(estimator, OpinionPool) and estimator.checkpoint_dir is None
+        if by_steps:
+            estimator.set_params(checkpoint_dir=steps)
         estimator = train(estimator)
         with self._journal.commit(name) as folder:
             write_fitted(estimator, folder, name)
+        if by_steps:  # which the stage holds now
+            estimator.set_params(checkpoint_dir=None)
+            shutil.rmtree(steps, ignore_errors=True)
         return estimator
 
     def labels(self, name: str, labeler: Any, teacher: Any, X: Any) -> PseudoLabels:
