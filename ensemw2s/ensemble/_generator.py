@@ -254,7 +254,7 @@ class BaseTokenGenerator(BaseEnsemble):
         -------
         float in [0, 1]
         """
-        return float(self._token_errors(check_questions(X, y)).mean())
+        return float(self._token_mistakes(check_questions(X, y))[1].mean())
 
     @available_if(has_common_tokens)
     def answer_error(self, X: Any, y: Any = None) -> np.ndarray:
@@ -395,7 +395,7 @@ class BaseTokenGenerator(BaseEnsemble):
         -------
         ndarray of shape (S,)
         """
-        error: np.ndarray = self._token_errors(check_questions(X, y), votes).mean(axis=1)
+        error: np.ndarray = self._token_mistakes(check_questions(X, y), votes)[1].mean(axis=1)
         return error
 
     @available_if(has_common_tokens)
@@ -516,7 +516,8 @@ class BaseTokenGenerator(BaseEnsemble):
         """NLL of the options under each vote vector, (S, n, K)."""
         choices = [CheckedTexts(options) for options in require_choices(questions)]
         self._check_answering()
-        return self._join().option_nll(self._votes(votes), CheckedTexts(questions.prompts), choices)
+        votes = self.estimator_weights_ if votes is None else votes
+        return self._join().option_nll(votes, CheckedTexts(questions.prompts), choices)
 
     def _chosen(self, nll: np.ndarray, questions: QADataset) -> np.ndarray:
         """The text of the option that is named for each question, by scores of shape (n, K)."""
@@ -525,16 +526,10 @@ class BaseTokenGenerator(BaseEnsemble):
         places = draw_option(tied_best(nll, questions.n_choices), questions.prompts, choices, seed)
         return _texts([options[place] for options, place in zip(choices, places, strict=True)])
 
-    def _token_errors(self, questions: QADataset, votes: Any = None) -> np.ndarray:
-        """0/1 errors of the answer tokens under each vote vector, (S, n_tokens)."""
-        return self._token_mistakes(questions, votes)[1]
-
     def _token_mistakes(self, questions: QADataset, votes: Any = None) -> tuple[TokenDataset, np.ndarray]:
+        """The answers' tokens, and the error of each under each vote vector, (S, n_tokens)."""
         check_is_fitted(self, "estimators_")
-        return self._join().token_mistakes(self._votes(votes), questions)
-
-    def _votes(self, votes: Any) -> Any:
-        return self.estimator_weights_ if votes is None else votes
+        return self._join().token_mistakes(self.estimator_weights_ if votes is None else votes, questions)
 
     def _scores(
         self, X: Any, y: Any, sample_weight: Any, choices: Sequence[Sequence[str]] | None, votes: Any
