@@ -228,7 +228,7 @@ def test_tied_heads_are_read_as_peft_saves_them(tmp_path):
 
 def test_members_of_another_base_are_no_relatives(trained, tmp_path):
     saved_by_peft(tmp_path, factory=tiny_qwen2, r=4)
-    assert read(tmp_path, tiny_qwen2)._host().family is not trained._host().family
+    assert read(tmp_path, tiny_qwen2)._host().shared_base is not trained._host().shared_base
     assert len(group_members([trained, read(tmp_path, tiny_qwen2)])) == 2
 
 

@@ -251,7 +251,7 @@ def test_learners_go_on_after_their_base_was_cleared():
 class Host:
     """Anything that can be held weakly and has something to forget, on a base that has not changed."""
 
-    family = SimpleNamespace(is_changed=False)
+    shared_base = SimpleNamespace(is_changed=False)
 
     def forget_prompts(self):
         self.forgotten = True

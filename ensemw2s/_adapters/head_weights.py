@@ -37,15 +37,15 @@ class HeadHost(AdapterHost):
         Kind and shape of the adapters.
     untrained : sequence of str
         Modules that become part of each member, drawn afresh by `reset`.
-    family : SharedBase, optional
+    shared_base : SharedBase, optional
         That of another host of this base; a new one if None.
     """
 
     def __init__(
-        self, model: Any, peft_config: PeftConfig, untrained: Sequence[str], family: SharedBase | None = None
+        self, model: Any, peft_config: PeftConfig, untrained: Sequence[str], shared_base: SharedBase | None = None
     ) -> None:
         self._untrained = list(untrained)
-        super().__init__(model, peft_config, family)
+        super().__init__(model, peft_config, shared_base)
 
     def _complete(self, peft_config: PeftConfig, model: Any) -> PeftConfig:
         config = super()._complete(peft_config, model)
@@ -62,7 +62,7 @@ class HeadHost(AdapterHost):
         return config
 
     def _of_this_kind(self, model: Any, peft_config: PeftConfig) -> AdapterHost:
-        return HeadHost(model, peft_config, self._untrained, self.family)
+        return HeadHost(model, peft_config, self._untrained, self.shared_base)
 
     def reset(self, seed: int, peft_config: PeftConfig | None = None) -> None:
         """Put a freshly initialised adapter and head into the slot."""

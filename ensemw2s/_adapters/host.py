@@ -47,14 +47,14 @@ class AdapterHost:
         The base; its layers are wrapped in place.
     peft_config : peft.PeftConfig
         Kind and shape of the adapters.
-    family : SharedBase, optional
+    shared_base : SharedBase, optional
         That of another host of this base; a new one if None.
 
     Attributes
     ----------
     slot : AdapterSlot
         What all its adapters have in common. Dropout and initialisation are none of it: each is trained with its own.
-    family : SharedBase
+    shared_base : SharedBase
         The same for hosts that share the base's weights, see `beside`.
 
     Raises
@@ -63,18 +63,18 @@ class AdapterHost:
         If an adapter of this configuration changes the base.
     """
 
-    def __init__(self, model: Any, peft_config: PeftConfig, family: SharedBase | None = None) -> None:
+    def __init__(self, model: Any, peft_config: PeftConfig, shared_base: SharedBase | None = None) -> None:
         from ensemw2s._forward.prompts import PromptReader
 
-        self.family = SharedBase(model) if family is None else family
+        self.shared_base = SharedBase(model) if shared_base is None else shared_base
         self.prompts = PromptReader()  # what the base makes of prompts is the same for all adapters
         # Two threads must not swap adapters under each other, as when one streams what the other generates.
         # A child that is forked meanwhile has a base with half an adapter on it: it loads another.
-        self._lock = ThreadLock(partial(setattr, self.family, "is_changed", True))
+        self._lock = ThreadLock(partial(setattr, self.shared_base, "is_changed", True))
         self._config = self._complete(peft_config, model)
         # Of this first adapter only names and shapes matter: each training begins with one of its own, see `reset`.
         self._wrap(model, 0, self._config)
-        self.family.check(self.model, peft_config)  # before anything is trained
+        self.shared_base.check(self.model, peft_config)  # before anything is trained
         self.slot = AdapterSlot.of(self.model)
         resolved = copy.deepcopy(self.model.peft_config["default"])
         # Configurations with this slot, by `config_key`: to train with, and, with PEFT's choices made, to be saved.
@@ -102,7 +102,7 @@ class AdapterHost:
         return any(isinstance(parameter, DTensor) for parameter in self.model.parameters())
 
     def _of_this_kind(self, model: Any, peft_config: PeftConfig) -> AdapterHost:
-        return AdapterHost(model, peft_config, self.family)
+        return AdapterHost(model, peft_config, self.shared_base)
 
     def _complete(self, peft_config: PeftConfig, model: Any) -> PeftConfig:
         """A copy, checked, and with what follows from the base."""
@@ -167,9 +167,9 @@ class AdapterHost:
                 yield self.model
             finally:
                 self.model.eval()  # also when training fails: other members predict with this model
-                changed = self.family.change(self.model)
+                changed = self.shared_base.change(self.model)
             if changed is not None:
-                raise self.family.refusal(changed, self._config if peft_config is None else peft_config)
+                raise self.shared_base.refusal(changed, self._config if peft_config is None else peft_config)
 
     def state(self) -> AdapterState:
         """Copy of the slot's parameters, by name."""

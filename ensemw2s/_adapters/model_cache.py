@@ -114,7 +114,7 @@ def clear_model_cache() -> None:
 def _find(key: tuple, limit: int) -> AdapterHost | None:
     with _LOCK:
         host = _HOSTS.get(key)
-        if host is None or host.family.is_changed:
+        if host is None or host.shared_base.is_changed:
             return None
         _keep(host, limit)
         return host
@@ -123,7 +123,7 @@ def _find(key: tuple, limit: int) -> AdapterHost | None:
 def _sharing_host(base: tuple, peft_config: PeftConfig) -> AdapterHost | None:
     """A host that shares the weights of one that is there; None if there is none that can be shared."""
     with _LOCK:
-        found = [host for (other, _), host in list(_HOSTS.items()) if other == base and not host.family.is_changed]
+        found = [host for (other, _), host in list(_HOSTS.items()) if other == base and not host.shared_base.is_changed]
         hosts = list({id(host): host for host in found}.values())
     # The parts of a sharded base are gathered by hooks of its own modules.
     if not hosts or hosts[0].is_sharded():
@@ -145,7 +145,7 @@ def _sharing_host(base: tuple, peft_config: PeftConfig) -> AdapterHost | None:
 
 
 def _keep(host: AdapterHost, limit: int) -> None:
-    for other in [other for other in _KEPT if other.family.is_changed]:
+    for other in [other for other in _KEPT if other.shared_base.is_changed]:
         del _KEPT[other]
     _KEPT[host] = None
     _KEPT.move_to_end(host)

@@ -81,7 +81,7 @@ class SlotOwner(Protocol):
     """A host of adapters."""
 
     slot: AdapterSlot
-    family: Any
+    shared_base: Any
 
 
 _WARNED: WeakSet[SlotOwner] = WeakSet()  # those whose differences are in the log
@@ -90,10 +90,10 @@ _WARNED: WeakSet[SlotOwner] = WeakSet()  # those whose differences are in the lo
 def say_why_apart(hosts: Iterable[SlotOwner]) -> None:
     """Log, once, why members of one base do not run as one batch, where that is so."""
     # Members of different bases are never one batch: only within one base is a difference worth a message.
-    families: dict[int, list[SlotOwner]] = {}
+    by_base: dict[int, list[SlotOwner]] = {}
     for host in hosts:
-        families.setdefault(id(host.family), []).append(host)
-    for several in families.values():
+        by_base.setdefault(id(host.shared_base), []).append(host)
+    for several in by_base.values():
         _log_difference(several)
 
 

@@ -115,7 +115,7 @@ class HFLearner(ModelHTML, SavedHFLearner, BaseEstimator):
         """The shared base with its adapter slot."""
         host = getattr(self, "_shared_host", None)
         # A base that a training has changed is left alone; this learner goes on with one that is loaded anew.
-        if host is None or host.family.is_changed:
+        if host is None or host.shared_base.is_changed:
             expected = self._known_base()
             with own_modes():
                 host = self._find_host()
@@ -162,7 +162,7 @@ class HFLearner(ModelHTML, SavedHFLearner, BaseEstimator):
 
 
 def _base_tensors(host: AdapterHost) -> str | None:
-    return None if host.is_sharded() else host.family.digest  # each process has other parts
+    return None if host.is_sharded() else host.shared_base.digest  # each process has other parts
 
 
 @contextmanager

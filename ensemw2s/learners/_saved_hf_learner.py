@@ -68,7 +68,7 @@ class SavedHFLearner(SavedLearner):
         """The untrained model of the present parameters, on the CPU, and its modules without trained weights."""
 
     @abstractmethod
-    def _revive(self) -> None:
+    def _restore_derived(self) -> None:
         """Derive what `fit` had derived, from the parameters and the fitted attributes of a saved learner."""
 
     @abstractmethod
@@ -212,7 +212,7 @@ class SavedHFLearner(SavedLearner):
         if record["weights"] not in ("adapter", "full", "untrained"):
             raise ValueError(f"{place} has weights of the unknown kind {shorten(record['weights'])}")
         self.model_ = self.adapter_ = None
-        self._revive()
+        self._restore_derived()
         if record["weights"] == "full":
             self.model_ = self._read_model(record, stored, place)
             return

@@ -341,7 +341,7 @@ class HFCausalLM(CausalForward):
             )
         self.cue_head_ids_ = encode_cue_head(frame, self.tokenizer_, self.cue_ids_)
 
-    def _revive(self) -> None:
+    def _restore_derived(self) -> None:
         """Remember what was trained."""
         self._trains_all_weights = self.peft_config is None
         if self._cue and not hasattr(self, "cue_head_ids_"):  # saved by an earlier version

@@ -408,7 +408,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
 
         return shared_host(base, build, config)
 
-    def _revive(self) -> None:
+    def _restore_derived(self) -> None:
         """Make the head for the fitted tokenizer and classes."""
         self._head = self._make_head()
 

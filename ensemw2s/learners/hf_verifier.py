@@ -557,7 +557,7 @@ class HFVerifier(CausalBase):
             host = self._host()
             with host.active(None) as model:
                 return frozen_features(
-                    model, host.family.digest, encoded, self._parts(), batch_size=self.eval_batch_size,
+                    model, host.shared_base.digest, encoded, self._parts(), batch_size=self.eval_batch_size,
                     verbose=self.verbose,
                 )  # fmt: skip
         with self.lend_model() as model:
@@ -571,7 +571,7 @@ class HFVerifier(CausalBase):
     def _rests_on_base(self) -> bool:
         return hasattr(self, "coef_")
 
-    def _revive(self) -> None:
+    def _restore_derived(self) -> None:
         """Nothing: what was fitted is all there."""
 
     def _trained(self) -> str:
