@@ -436,7 +436,7 @@ def test_all_rounds_used_is_the_ordinary_end(caplog):
     with caplog.at_level(logging.INFO, logger="ensemw2s"):
         booster = scripted([[0, 0, 1, 0]], n_estimators=1).fit(ROWS, [0, 0, 1, 1])
     assert booster.stop_reason_ == "n_estimators"
-    assert "round 1: error 0.2500, vote 1.0986" in caplog.text
+    assert "round 1: error 0.2500, prior 0.5000, vote 1.0986" in caplog.text
 
 
 def test_a_label_that_is_no_class_is_the_learners_fault():
