@@ -528,6 +528,8 @@ def test_a_text_that_is_too_long_is_refused_by_its_row(make):
     classifier.fit(SENTENCES, OPINIONS)
     with pytest.raises(ValueError, match=r"X\[0\] is 2\d tokens long"):
         classifier.predict([LONG])
+    with pytest.raises(ValueError, match="truncation must be one of 'error', 'cut'"):
+        classifier.set_params(truncation="prompt").predict([LONG])
 
 
 def test_a_text_that_is_too_long_can_be_cut():

@@ -316,6 +316,10 @@ def test_rows_that_cannot_be_used_are_named_or_skipped():
     assert np.array_equal(fitted.coef_, verifier().fit(QUESTIONS).coef_)
     cut = verifier(truncation="prompt").fit(questions, answers, choices=choices)
     assert cut.predict(["long " * 30, "ng " + "long " * 30], [["a", "b"]] * 2).tolist() in (["a", "a"], ["b", "b"])
+    with pytest.raises(ValueError, match="truncation must be one of 'error', 'prompt'"):
+        cut.set_params(truncation="cut").predict(["long " * 30], [["a", "b"]])
+    with pytest.raises(ValueError, match="pooling must be one of 'last', 'mean'"):
+        cut.set_params(pooling="max").predict(QUESTIONS)
 
 
 def test_answers_are_chosen_and_probabilities_padded():

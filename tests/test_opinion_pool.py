@@ -253,6 +253,12 @@ def test_other_votes():
         fitted.predict_under([[0.0, 0.0, 0.0]], test)
 
 
+def test_an_unknown_pool_is_not_read_as_another():
+    fitted = pool_of(BigramLearner(), BigramLearner()).fit(questions(30)).set_params(pool="log")
+    with pytest.raises(ValueError, match="pool must be one of 'logarithmic', 'linear'"):
+        fitted.predict(questions(12, start=30))
+
+
 def verifier(**parameters):
     settings = {"tokenizer": byte_tokenizer(), "prompt_template": TEMPLATE, "C": 1.0}
     return HFVerifier(tiny_llama, **{**settings, **parameters})

@@ -136,3 +136,9 @@ def test_answers_and_options_are_needed_as_in_fit():
         next(model.staged_token_weight(PROMPTS))
     with pytest.raises(ValueError, match="choices must hold the options"):
         next(model.staged_token_weight(PROMPTS, ANSWERS))
+
+
+def test_an_unknown_window_is_not_read_as_another():
+    model = booster(unit=2).fit(PROMPTS, ANSWERS).set_params(window="slidng")
+    with pytest.raises(ValueError, match="window must be one of 'tiling', 'sliding'"):
+        next(model.staged_token_weight(PROMPTS, ANSWERS))

@@ -131,7 +131,7 @@ class Pass:
 
 
 def rows(n_rows: float, prompt: float, answer: float, batch_size: float) -> Pass:
-    """Prompts with their answers, logits at answer positions only (`ensemw2s.scoring`, training).
+    """Prompts with their answers, logits at answer positions only (`ensemw2s.mixture.score_answers`, training).
 
     The last token of a row is not fed: nothing is predicted from it.
 
@@ -153,7 +153,7 @@ def rows(n_rows: float, prompt: float, answer: float, batch_size: float) -> Pass
 
 
 def branches(n_questions: float, prompt: float, option: float, n_options: float, batch_size: float) -> Pass:
-    """Options behind a prompt that is read once (`ensemw2s.scoring.option_nll`).
+    """Options behind a prompt that is read once (`ensemw2s.mixture.option_nll`).
 
     Parameters
     ----------

@@ -109,6 +109,7 @@ def make_units(
     ValueError
         If tokens are to have weights, and the learners do not read alike.
     """
+    check_unit(unit, window)
     scorers = [place for place, learner in enumerate(learners) if not reads_tokens(learner)]
     if scorers and not needs_options(unit):
         raise ValueError(

@@ -584,7 +584,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         scores = centred(scores[..., : exists.shape[1]], exists)
         self.scales_ = score_scales(scores, exists, weight)
         scores = self._scaled(scores)
-        n_experts, logarithmic = len(scores), self.pool == "logarithmic"
+        n_experts, logarithmic = len(scores), self._is_logarithmic()
         even = np.full(n_experts, 1.0 / n_experts)
         if not isinstance(self.weights, str):
             fitted = np.array(self.weights, dtype=np.float64)
@@ -612,7 +612,10 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
 
     def _scaled(self, scores: np.ndarray) -> np.ndarray:
         """Scores as the pool joins them: probabilities are averaged as the experts give them."""
-        return scores / self.scales_[:, None, None] if self.pool == "logarithmic" else scores
+        return scores / self.scales_[:, None, None] if self._is_logarithmic() else scores
+
+    def _is_logarithmic(self) -> bool:
+        return check_option(self.pool, "pool", _POOLS) == "logarithmic"
 
     def _nll(self, votes: Any, X: Any, y: Any, choices: Sequence[Sequence[str]] | None) -> tuple[QADataset, np.ndarray]:
         """Questions, and minus the logarithm of each option's probability under each weight vector, (S, n, K)."""
@@ -623,7 +626,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         scores = np.zeros((len(self.experts_), *exists.shape))
         for place in np.flatnonzero(rows.any(axis=0)).tolist():
             scores[place] = centred(_expert_scores(self.experts_[place], questions), exists)
-        return questions, -pooled_log_proba(self._scaled(scores), exists, rows, logarithmic=self.pool == "logarithmic")
+        return questions, -pooled_log_proba(self._scaled(scores), exists, rows, logarithmic=self._is_logarithmic())
 
     def _chosen(self, nll: np.ndarray, questions: QADataset) -> np.ndarray:
         options, state = require_choices(questions), self.random_state

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ensemw2s._adapters.head_weights import load_with_head
 from ensemw2s._loading.models import load_model
-from ensemw2s._validation import as_id, as_texts, dtype_name, of_kind, shorten
+from ensemw2s._validation import as_id, as_texts, check_option, dtype_name, of_kind, shorten
 from ensemw2s.tokens import (
     PromptTemplate,
     cut_prompt,
@@ -22,7 +22,9 @@ from ensemw2s.tokens import (
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["HEADS", "Head", "SequenceHead", "VerbalizerHead", "words_of_classes"]
+__all__ = ["HEADS", "TRUNCATIONS", "Head", "SequenceHead", "VerbalizerHead", "words_of_classes"]
+
+TRUNCATIONS = ("error", "cut")
 
 
 class Head(Protocol):
@@ -109,8 +111,7 @@ class SequenceHead:
         _refuse_empty(rows, texts, numbers)
         if max_length is None or all(len(row) <= max_length for row in rows):
             return rows
-        if truncation == "error":
-            _refuse_long(rows, max_length, numbers)
+        _refuse_long(rows, max_length, truncation, numbers)
         return tokenize_known(texts, self.tokenizer, truncation=True, max_length=max_length)
 
     def pad(self, ids: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
@@ -186,8 +187,7 @@ class VerbalizerHead:
         _refuse_empty(rows, texts, numbers)
         if max_length is None:
             return rows
-        if truncation == "error":
-            _refuse_long(rows, max_length, numbers)
+        _refuse_long(rows, max_length, truncation, numbers)
         # A chat's cue has to stay whole, and what all label words begin with belongs to it.
         cue_ids = [*frame.cue_ids, *self.common] if frame.keeps_head else []
         return [cut_prompt(row, max_length, frame, cue_ids) for row in rows]
@@ -256,7 +256,11 @@ def _refuse_empty(rows: Sequence[Sequence[int]], texts: Sequence[str], numbers: 
             raise ValueError(f"X[{number}] = {shorten(texts[row])} has no token for this tokenizer; drop the row.")
 
 
-def _refuse_long(rows: Sequence[Sequence[int]], max_length: int, numbers: Sequence[int] | None) -> None:
+def _refuse_long(
+    rows: Sequence[Sequence[int]], max_length: int, truncation: str, numbers: Sequence[int] | None
+) -> None:
+    if check_option(truncation, "truncation", TRUNCATIONS) == "cut":
+        return
     for row, ids in enumerate(rows):
         if len(ids) > max_length:
             error = ValueError(

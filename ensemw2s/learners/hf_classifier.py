@@ -23,7 +23,7 @@ from ensemw2s._loading.models import folder_stamp, load_config, load_model, load
 from ensemw2s._validation import as_id, as_texts, check_option, check_same_length, check_weight, dtype_name, shorten
 from ensemw2s._validation.class_labels import label_check, label_column
 from ensemw2s.exceptions import WeakLearnerError
-from ensemw2s.learners._heads import HEADS, Head
+from ensemw2s.learners._heads import HEADS, TRUNCATIONS, Head
 from ensemw2s.learners._hf_learner import HFLearner
 from ensemw2s.learners._parameters import check_parameters
 from ensemw2s.learners._targets import class_targets
@@ -436,7 +436,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         return min(known) if known else None
 
     def _check_parameters(self) -> None:
-        check_parameters(self, truncations=("error", "cut"))
+        check_parameters(self, truncations=TRUNCATIONS)
         check_option(self.head, "head", HEADS)
         if isinstance(self.loss, str):
             check_option(self.loss, "loss", _LOSSES)

@@ -448,15 +448,15 @@ class HFVerifier(CausalBase):
             )
         check_option(self.on_bad_row, "on_bad_row", ("raise", "skip"))
         check_positive(self.C, "C", least=1e-30, most=1e30)
-        for pooling in self._poolings():
-            check_option(pooling, "pooling", _POOLINGS)
+        self._poolings()
         if self.layers is not None:
             _layer_numbers(self.layers, None)
 
-    def _poolings(self) -> tuple[Any, ...]:
+    def _poolings(self) -> tuple[str, ...]:
         if self.pooling is None:
-            return _POOLED[self.features]
-        return (self.pooling,) if isinstance(self.pooling, str) else tuple(self.pooling) or ("",)
+            return _POOLED[check_option(self.features, "features", _FEATURES)]
+        given = (self.pooling,) if isinstance(self.pooling, str) else tuple(self.pooling) or ("",)
+        return tuple(check_option(pooling, "pooling", _POOLINGS) for pooling in given)
 
     def _parts(self) -> list[FeaturePart]:
         return [(layer, pooling) for layer in self.layers_ for pooling in self._poolings()]
@@ -508,8 +508,9 @@ class HFVerifier(CausalBase):
         if limit is None or len(prompt) + longest <= limit:
             return question
         cut = cut_prompt(prompt.tolist(), limit - longest, frame) if limit > longest else prompt.tolist()
-        if self.truncation == "error" or len(cut) + longest > limit:
-            remedy = "pass truncation='prompt' to cut the question on the left, " if self.truncation == "error" else ""
+        cuts = check_option(self.truncation, "truncation", ("error", "prompt")) == "prompt"
+        if not cuts or len(cut) + longest > limit:
+            remedy = "" if cuts else "pass truncation='prompt' to cut the question on the left, "
             error = ValueError(
                 f"Row {number} is {len(prompt) + longest} tokens long, the question with its longest option, more than "
                 f"max_length={limit}; raise max_length, {remedy}or drop the row."
