@@ -37,13 +37,17 @@ from ensemw2s import (
     word_tokenizer,
 )
 from ensemw2s._inputs.questions import check_can_be_written
-from ensemw2s.mixture._decoding import generate_texts, match_nll
+from ensemw2s.mixture._decoding import match_nll, texts_of, write_answers
 from ensemw2s.tokens._answers import decode_answers
 from ensemw2s.tokens._template import frame_of_learner
 
 BYTES = byte_tokenizer()
 VOTES = [0.5, 2.0, 1.0]
 N_NEW = 6
+
+
+def generate_texts(mixture, learner, prompts, settings):
+    return texts_of(write_answers(mixture, learner, prompts, settings))
 
 
 def mixture_of(members, votes=VOTES, **kwargs):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 from functools import cache
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from scipy.special import logsumexp
+from sklearn.base import BaseEstimator
 from tiny_models import (
     FACTORIES,
     PROMPTS,
@@ -242,6 +246,46 @@ def test_members_without_a_cache_mix_with_models_that_have_one(use_cache):
     for row, ids in enumerate(ROWS):
         expected = greedy_loop(members, VOTES, ids, N_NEW)
         assert output[row, output.shape[1] - N_NEW - len(ids) :].tolist()[: len(expected)] == expected
+
+
+class Served(BaseEstimator):
+    """A member that computes elsewhere: token ids go over HTTP, logits come back."""
+
+    def __init__(self, url):
+        self.url = url
+
+    def initialize(self):
+        self.tokenizer_, self.prompt_template = byte_tokenizer(), TEMPLATE
+        return self
+
+    def fit(self, tokens, *, token_weight):
+        return self.initialize()
+
+    def token_logits(self, input_ids, attention_mask):
+        with urlopen(self.url, json.dumps([input_ids.tolist(), attention_mask.tolist()]).encode()) as answer:
+            return np.array(json.load(answer))
+
+
+def test_a_member_that_is_served_elsewhere_mixes_as_if_it_were_here():
+    first, second = fitted_bigrams()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            arrays = map(np.array, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(second.token_logits(*arrays).tolist()).encode())
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        served = Served(f"http://127.0.0.1:{server.server_port}").initialize()
+        mixed, here = (MixtureForCausalLM.from_members([first, other], [1.0, 2.0]) for other in (served, second))
+        assert torch.equal(mixed(**padded()).logits, here(**padded()).logits)
+        assert torch.equal(*(each.generate(**padded(), max_new_tokens=N_NEW) for each in (mixed, here)))
+        server.shutdown()
 
 
 @pytest.mark.parametrize("peft_config", ["default", None])

@@ -23,7 +23,6 @@ from ensemw2s.tokens import (
 __all__ = [
     "Written",
     "encode_with_room",
-    "generate_texts",
     "match_nll",
     "n_new_tokens",
     "texts_of",
@@ -83,11 +82,6 @@ def write_answers(
         for place, row in enumerate(rows):
             answers[row] = written[place * n_sequences : (place + 1) * n_sequences]
     return answers
-
-
-def generate_texts(mixture: Any, learner: TokenLearner, prompts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
-    """`write_answers` as texts: list of str, or list of list of str with ``num_return_sequences > 1``."""
-    return texts_of(write_answers(mixture, learner, prompts, settings))
 
 
 def texts_of(written: Sequence[Sequence[Written]]) -> list[Any]:
