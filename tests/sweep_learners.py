@@ -40,7 +40,7 @@ class DyingBigram(FailingBigram):
         return BigramLearner.fit(self, tokens, token_weight=token_weight)
 
 
-def ask_for_one_result(folder, log):
+def ask_for_one_result(folder, log, together):
     """Ask a store for a result; a letter in the log says that it was computed here."""
 
     def compute():
@@ -49,4 +49,5 @@ def ask_for_one_result(folder, log):
             file.write("x")
         return 1
 
+    together.wait()
     ResultStore(folder).get("kind", {}, compute)

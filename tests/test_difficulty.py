@@ -473,6 +473,9 @@ def test_a_flipped_bit_of_any_byte_is_noticed(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match=r"ratings\.json (is|must)"):
             DifficultyRatings.load(path)
+    path.write_bytes(content.replace(b",", b", ", 1))  # the same values, and yet not what was written
+    with pytest.raises(CheckpointError, match=r"ratings\.json is damaged"):
+        DifficultyRatings.load(path)
 
 
 def test_the_file_is_synchronised_before_it_has_its_name(tmp_path, monkeypatch):

@@ -56,7 +56,8 @@ def test_an_error_leaves_nothing_behind(tmp_path):
 def test_two_processes_that_need_one_result_compute_it_once(tmp_path):
     log = tmp_path / "log"
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=ask_for_one_result, args=(tmp_path, log)) for _ in range(2)]
+    together = context.Barrier(2)
+    processes = [context.Process(target=ask_for_one_result, args=(tmp_path, log, together)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
