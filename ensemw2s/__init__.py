@@ -163,7 +163,7 @@ _PUBLIC: dict[str, str] = {
     "HFClassifier": "learners",
     "HFVerifier": "learners",
     "OptionLearner": "contracts",
-    "PretrainedMixin": "learners",
+    "PretrainedMixin": "learners",  # with it all learners are defined, and can be read
     "TokenLearner": "contracts",
     "check_option_learner": "contracts",
     "check_weak_learner": "contracts",

@@ -1,4 +1,4 @@
-"""Weak learners, and the contract they follow."""
+"""Weak learners and students, and the losses of students."""
 
 from __future__ import annotations
 
