@@ -88,7 +88,7 @@ def imports_of(path: Path, package: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, ".".join([*base, alias.name] if is_module else base)
 
 
-def complaints(path: Path, package: Path) -> list[str]:
+def faults(path: Path, package: Path) -> list[str]:
     """What is wrong with the imports of one module."""
     module = module_name(path, package)
     room, found = room_of(module), []
@@ -131,7 +131,7 @@ def circles(package: Path) -> set[frozenset[str]]:
     "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: module_name(path, PACKAGE) or "__init__"
 )
 def test_module_imports_only_from_lower_floors(path):
-    assert complaints(path, PACKAGE) == []
+    assert faults(path, PACKAGE) == []
 
 
 def test_no_files_import_each_other_in_a_circle():
@@ -160,7 +160,7 @@ def test_the_page_of_a_large_room_names_all_its_files():
 
 @pytest.fixture
 def house(tmp_path):
-    """A package with one module on each of three floors; write a line into one and ask for its complaints."""
+    """A package with one module on each of three floors; write a line into one and ask for its faults."""
     package = tmp_path / "ensemw2s"
     for name in (
         "__init__",
@@ -178,7 +178,7 @@ def house(tmp_path):
     def ask(module: str, source: str) -> list[str]:
         path = package / f"{module}.py"
         path.write_text(source, encoding="utf-8")
-        return complaints(path, package)
+        return faults(path, package)
 
     return ask
 

@@ -44,7 +44,7 @@ class Complete(BaseEstimator):
         return known / np.maximum(np.cumsum(attention_mask, axis=1), 1)[..., None]
 
 
-def complaint(learner):
+def message_about(learner):
     with pytest.raises(WeakLearnerError, match="is not a complete weak learner") as caught:
         check_weak_learner(learner)
     return str(caught.value)
@@ -52,7 +52,7 @@ def complaint(learner):
 
 def only(learner):
     """The one thing that is wrong."""
-    header, *lines = complaint(learner).splitlines()
+    header, *lines = message_about(learner).splitlines()
     assert header == f"{type(learner).__name__} is not a complete weak learner:"
     assert len(lines) == 1, lines
     return lines[0].removeprefix("- ")
@@ -93,7 +93,7 @@ def test_everything_that_is_missing_is_listed():
     class Empty:
         pass
 
-    names = [line.removeprefix("- ").partition("(")[0] for line in complaint(Empty()).splitlines()[1:]]
+    names = [line.removeprefix("- ").partition("(")[0] for line in message_about(Empty()).splitlines()[1:]]
     assert names == ["initialize", "token_logits", "fit", "get_params"]
 
 
@@ -160,7 +160,7 @@ def test_logits_that_are_not_finite_are_named():
         def fit(self, tokens, *, token_weight):
             return super().fit(tokens, token_weight=token_weight)
 
-    assert "token_logits must be finite where the attention mask is 1" in complaint(Broken())
+    assert "token_logits must be finite where the attention mask is 1" in message_about(Broken())
 
 
 def test_logits_that_see_later_tokens_are_named():
@@ -169,7 +169,9 @@ def test_logits_that_see_later_tokens_are_named():
             logits = super().token_logits(input_ids, attention_mask)
             return logits + 0.1 * self.table_[np.asarray(input_ids)[:, -1:]]
 
-    assert "token_logits must be causal: a later token changed the logits of an earlier position" in complaint(Broken())
+    assert "token_logits must be causal: a later token changed the logits of an earlier position" in message_about(
+        Broken()
+    )
 
 
 def test_a_fitted_learner_that_looks_ahead_is_named():

@@ -57,7 +57,7 @@ def public_members(name: str) -> Iterator[str]:
             yield f"{name}.{member}"
 
 
-def complaints(name: str) -> list[str]:
+def faults(name: str) -> list[str]:
     """What numpydoc says of one docstring, except where the missing thing stands where numpydoc does not look."""
     found = [error for error in validate(f"ensemw2s.{name}")["errors"] if error[0] not in NOT_OURS]
     if not found:
@@ -86,7 +86,7 @@ def _of_protocol(name: str) -> set[str]:
 
 @pytest.mark.parametrize("name", DOCSTRINGS)
 def test_docstring_has_the_sections_of_numpydoc(name):
-    found = [complaint for each in (name, *public_members(name)) for complaint in complaints(each)]
+    found = [fault for each in (name, *public_members(name)) for fault in faults(each)]
     assert found == []
 
 
@@ -107,7 +107,7 @@ def test_a_docstring_that_lacks_something_is_seen(monkeypatch, docstring, code):
 
     add.__doc__ = docstring
     monkeypatch.setattr(ensemw2s, "add", add, raising=False)
-    assert code in {complaint.split()[1] for complaint in complaints("add")}
+    assert code in {fault.split()[1] for fault in faults("add")}
 
 
 def test_methods_and_properties_of_ours_alone_are_looked_at():

@@ -172,8 +172,11 @@ class _OfTokens(ABC):
     @abstractmethod
     def errors(self, learner: Any) -> np.ndarray: ...
 
-    @abstractmethod
-    def spread(self, weight: np.ndarray) -> np.ndarray: ...
+    def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
+        return _shares(row_weight)
+
+    def spread(self, weight: np.ndarray) -> np.ndarray:
+        return self.tokens.spread(weight)
 
     def untrained_errors(self, learner: Any) -> np.ndarray:
         return self.errors(learner)
@@ -215,16 +218,10 @@ class _SampleUnit(_OfTokens):
         self.all_wrong = _TokenUnit.all_wrong if by_share else _NO_ANSWER_RIGHT
         self.n_units, self.chance_error = len(given.tokens), 1.0 - 1.0 / given.n_vocabulary
 
-    def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
-        return _shares(row_weight)
-
     def errors(self, learner: TokenLearner) -> np.ndarray:
         mistakes = _token_mistakes(learner, self.tokens, self.batch_size)
         n_wrong = self.tokens.sum_rows(mistakes)
         return n_wrong / self.tokens.answer_lengths if self.by_share else n_wrong > 0
-
-    def spread(self, weight: np.ndarray) -> np.ndarray:
-        return self.tokens.spread(weight)
 
 
 _NO_ANSWER_RIGHT = (
@@ -248,9 +245,6 @@ class _OptionUnit(_OfTokens):
         self.n_units = len(given.tokens)
         self.chance_error = 1.0 - chance_level([len(options) for options in self.choices])
 
-    def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
-        return _shares(row_weight)
-
     def errors(self, learner: TokenLearner) -> np.ndarray:
         nll = option_nll(
             [learner],
@@ -261,9 +255,6 @@ class _OptionUnit(_OfTokens):
             batch_size=self.batch_size,
         )
         return 1.0 - option_credit(nll[0], self.questions.labels, self.questions.n_choices)
-
-    def spread(self, weight: np.ndarray) -> np.ndarray:
-        return self.tokens.spread(weight)
 
 
 class _ScoreUnit:
