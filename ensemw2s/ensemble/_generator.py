@@ -24,7 +24,7 @@ from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._ensemble import BaseEnsemble
 from ensemw2s.ensemble._length_checks import fit_check, room_check, training_check, writing_check
 from ensemw2s.ensemble._weak_learners import as_token_learner, check_backend, check_one
-from ensemw2s.metrics import draw_option, option_credit, option_proba, tied_best
+from ensemw2s.metrics import likeliest_texts, option_credit, option_proba
 from ensemw2s.mixture import (
     CHOOSINGS,
     COMBINATIONS,
@@ -521,10 +521,7 @@ class BaseTokenGenerator(BaseEnsemble):
 
     def _chosen(self, nll: np.ndarray, questions: QADataset) -> np.ndarray:
         """The text of the option that is named for each question, by scores of shape (n, K)."""
-        choices, seed = require_choices(questions), getattr(self, "random_state", None)
-        seed = int(seed) if isinstance(seed, int | np.integer) else 0  # a generator would draw anew in each call
-        places = draw_option(tied_best(nll, questions.n_choices), questions.prompts, choices, seed)
-        return _texts([options[place] for options, place in zip(choices, places, strict=True)])
+        return likeliest_texts(nll, questions.prompts, require_choices(questions), getattr(self, "random_state", None))
 
     def _token_mistakes(self, questions: QADataset, votes: Any = None) -> tuple[TokenDataset, np.ndarray]:
         """The answers' tokens, and the error of each under each vote vector, (S, n_tokens)."""

@@ -52,7 +52,7 @@ from ensemw2s.ensemble._saving import check_fitted_can_be_written, read_fitted, 
 from ensemw2s.ensemble._settings import describe_estimator, seed_parameters
 from ensemw2s.ensemble.fine_tuned import FineTunedGenerator
 from ensemw2s.exceptions import WeakLearnerError
-from ensemw2s.metrics import draw_option, error_correlation, option_credit, option_proba, tied_best
+from ensemw2s.metrics import error_correlation, likeliest_texts, option_credit, option_proba
 from ensemw2s.storage import Journal, PretrainedMixin, class_name, describe, row_digests, versions
 from ensemw2s.tokens import tokenized_once
 
@@ -629,12 +629,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         return questions, -pooled_log_proba(self._scaled(scores), exists, rows, logarithmic=self._is_logarithmic())
 
     def _chosen(self, nll: np.ndarray, questions: QADataset) -> np.ndarray:
-        options, state = require_choices(questions), self.random_state
-        seed = int(state) if isinstance(state, int | np.integer) else 0  # a generator would draw anew in each call
-        places = draw_option(tied_best(nll, questions.n_choices), questions.prompts, options, seed)
-        texts = np.empty(len(options), dtype=object)
-        texts[:] = [several[place] for several, place in zip(options, places, strict=True)]
-        return texts
+        return likeliest_texts(nll, questions.prompts, require_choices(questions), self.random_state)
 
 
 def _name(expert: Any) -> str:

@@ -28,7 +28,7 @@ from ensemw2s.datasets import QADataset
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._causal_base import CausalBase
 from ensemw2s.learners._parameters import check_parameters
-from ensemw2s.metrics import draw_option, option_credit, option_proba, tied_best
+from ensemw2s.metrics import likeliest_texts, option_credit, option_proba
 from ensemw2s.tokens import (
     DEFAULT_PROMPT_TEMPLATE,
     Frame,
@@ -334,12 +334,7 @@ class HFVerifier(CausalBase):
             Texts.
         """
         questions, nll = self._nll(X, choices)
-        options, state = require_choices(questions), self.random_state
-        seed = int(state) if isinstance(state, int | np.integer) else 0
-        places = draw_option(tied_best(nll, questions.n_choices), questions.prompts, options, seed)
-        texts = np.empty(len(options), dtype=object)
-        texts[:] = [several[place] for several, place in zip(options, places, strict=True)]
-        return texts
+        return likeliest_texts(nll, questions.prompts, require_choices(questions), self.random_state)
 
     def predict_proba(self, X: Any, choices: Sequence[Sequence[str]] | None = None) -> np.ndarray:
         """Probability of each option: the softmax of the scores over the options of a question.

@@ -16,6 +16,7 @@ __all__ = [
     "TOLERANCE",
     "class_credit",
     "draw_option",
+    "likeliest_texts",
     "option_credit",
     "option_log_proba",
     "option_proba",
@@ -123,6 +124,20 @@ def draw_option(
         tied = np.flatnonzero(best[row]).tolist()
         places[row] = min(tied, key=lambda place: text_hash(seed, prompts[row], choices[row][place]))
     return places
+
+
+def likeliest_texts(
+    nll: NDArray[np.float64], prompts: Sequence[str], choices: Sequence[Sequence[str]], random_state: Any
+) -> NDArray[Any]:
+    """The option of each question with the lowest NLL, (n, K); of tied ones that of `draw_option`."""
+    # A generator would draw anew in each call.
+    seed = int(random_state) if isinstance(random_state, int | np.integer) else 0
+    best = tied_best(nll, np.array([len(options) for options in choices]))
+    texts = np.empty(len(choices), dtype=object)
+    texts[:] = [
+        options[place] for options, place in zip(choices, draw_option(best, prompts, choices, seed), strict=True)
+    ]
+    return texts
 
 
 def text_hash(seed: int, *texts: str) -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 from ensemw2s._progress import progress_bar
 from ensemw2s._validation import is_blank, is_overridden, shorten
 from ensemw2s.exceptions import CheckpointError, WeakLearnerError
-from ensemw2s.metrics import draw_option, tied_best
+from ensemw2s.metrics import draw_option, likeliest_texts, tied_best
 from ensemw2s.storage import MALFORMED, Steps, decode, encode, row_digests, write_json
 
 __all__ = ["NO_OPTION", "Labels", "label_shard"]
@@ -176,10 +176,7 @@ def _options(teacher: Any, questions: Any, *_: Any, random_state: int, batch: in
         confidence = np.where(chosen < 0, 0.0, proba[np.arange(len(answers)), chosen])
         return Labels(answers, proba, confidence)
     with np.errstate(divide="ignore"):
-        best = tied_best(-np.log(proba), questions.n_choices)
-    y = np.empty(len(questions), dtype=object)
-    drawn = draw_option(best, questions.prompts, questions.choices, random_state)
-    y[:] = [options[place] for options, place in zip(questions.choices, drawn, strict=True)]
+        y = likeliest_texts(-np.log(proba), questions.prompts, questions.choices, random_state)
     return Labels(y, proba, proba.max(axis=1))
 
 
