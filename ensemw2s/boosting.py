@@ -22,7 +22,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logit
 
 from ensemw2s._validation import (
     RandomState,
@@ -148,6 +147,8 @@ def estimator_weight(error: float, prior_error: float, *, learning_rate: float =
     >>> round(estimator_weight(0.85, 0.80), 4)
     -0.3483
     """
+    from scipy.special import logit
+
     error = check_open_unit(error, "error", remedy="For n tokens clamp an error of 0 to 1 / (2 * n).")
     prior_error = check_open_unit(prior_error, "prior_error")
     learning_rate = check_real(learning_rate, "learning_rate")

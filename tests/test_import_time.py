@@ -45,3 +45,20 @@ def test_import_takes_less_than_half_a_second(imports):
 @pytest.mark.parametrize("package", HEAVY)
 def test_import_leaves_heavy_packages_alone(imports, package):
     assert package not in imports[0]["modules"]
+
+
+LIGHT = (
+    "W2SReport",
+    "performance_gap_recovered",
+    "margins",
+    "weighted_error",
+    "Workload",
+    "TokenDataset",
+    "get_backend",
+)
+
+
+def test_names_that_need_numpy_alone_leave_heavy_packages_alone():
+    code = f"import sys\nfrom ensemw2s import {', '.join(LIGHT)}\nprint(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(HEAVY).isdisjoint(run.stdout.split())

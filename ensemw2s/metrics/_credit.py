@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier
 
 from ensemw2s._validation import is_overridden
 from ensemw2s.metrics._ties import class_credit
@@ -30,6 +29,8 @@ def credit(model: Any, X: Any, gold: np.ndarray) -> np.ndarray:
     -------
     ndarray of shape (n,), float64
     """
+    from sklearn.base import is_classifier
+
     if hasattr(model, "credit") and not is_overridden(model, "predict", since="credit"):
         return np.asarray(model.credit(X, gold), dtype=np.float64)
     said = np.asarray(model.predict(X))

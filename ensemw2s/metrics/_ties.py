@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax, softmax
 
 from ensemw2s._validation import check_same_length
 
@@ -88,11 +87,15 @@ def option_proba(nll: NDArray[np.float64], n_choices: Any) -> NDArray[np.float64
     ndarray of shape (..., n, K)
         0 where a question has fewer options; uniform where the model excludes all of them.
     """
+    from scipy.special import softmax
+
     return softmax(-_settled(nll, n_choices), axis=-1)
 
 
 def option_log_proba(nll: NDArray[np.float64], n_choices: Any) -> NDArray[np.float64]:
     """Logarithm of `option_proba`, which does not underflow."""
+    from scipy.special import log_softmax
+
     return log_softmax(-_settled(nll, n_choices), axis=-1)
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from ensemw2s.pipeline._pipeline import W2SPipeline
-from ensemw2s.pipeline._pseudo import PseudoLabeler, PseudoLabels
+from typing import TYPE_CHECKING, Any
+
 from ensemw2s.pipeline._report import W2SReport
+
+if TYPE_CHECKING:
+    from ensemw2s.pipeline._pipeline import W2SPipeline as W2SPipeline
+    from ensemw2s.pipeline._pseudo import PseudoLabeler as PseudoLabeler
+    from ensemw2s.pipeline._pseudo import PseudoLabels as PseudoLabels
 
 __all__ = [
     "PseudoLabeler",
@@ -12,3 +17,16 @@ __all__ = [
     "W2SPipeline",
     "W2SReport",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Estimators, whose modules load scikit-learn and pandas: a report does without.
+    if name == "W2SPipeline":
+        from ensemw2s.pipeline._pipeline import W2SPipeline
+
+        return W2SPipeline
+    if name in ("PseudoLabeler", "PseudoLabels"):
+        from ensemw2s.pipeline import _pseudo
+
+        return getattr(_pseudo, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from sklearn.utils import Bunch
-
 __all__ = ["CODECS", "Codec"]
 
 CODECS: dict[str, Codec] = {}  # by tag, in the order in which they are asked
@@ -56,10 +54,14 @@ class _BunchCodec(Codec):
     tag = "$bunch"
 
     def knows(self, value: Any) -> bool:
+        from sklearn.utils import Bunch
+
         return type(value) is Bunch
 
     def write(self, value: Any, name: str, writer: Any) -> Any:
         return {str(key): writer.encode(entry, f"{name}[{key!r}]") for key, entry in value.items()}
 
     def read(self, content: Any, reader: Any) -> Any:
+        from sklearn.utils import Bunch
+
         return Bunch(**reader.decode_all(content))

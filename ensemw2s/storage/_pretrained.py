@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sklearn.base import is_classifier
-
 from ensemw2s._version import __version__
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage._commit import commit_folder
@@ -246,6 +244,8 @@ class Pretrained(Registered):
         return iter(())
 
     def _card(self, repo_id: str, bases: list[dict[str, Any]]) -> str:
+        from sklearn.base import is_classifier
+
         kind = type(self).__name__
         whole = getattr(self, "student_", self)
         classifies = hasattr(whole, "__sklearn_tags__") and is_classifier(whole)

@@ -7,8 +7,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from sklearn.base import BaseEstimator
-
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage._codec import CODECS
 from ensemw2s.storage._manifest import StoredFolder
@@ -73,6 +71,8 @@ class Reader:
 
     def member(self, record: dict[str, Any], place: str) -> Any:
         """A fitted member from its record, of `Writer.member`, and the folder `place`."""
+        from sklearn.base import BaseEstimator
+
         encoded = record["learner"]
         if list(encoded) == ["$learner"]:
             return find_stored("$learner", encoded["$learner"])._read_member(self, record, place)

@@ -9,8 +9,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from sklearn.base import BaseEstimator
-
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import BackendUnavailableError, CheckpointError
 from ensemw2s.storage._files import writing
@@ -61,6 +59,8 @@ def write_scikit_learn(estimator: Any, path: Path, name: str, *, like: Any = Non
 
 def check_scikit_learn(estimator: Any, name: str) -> None:
     """Raise a TypeError where something is no estimator of scikit-learn."""
+    from sklearn.base import BaseEstimator
+
     if not isinstance(estimator, BaseEstimator):
         raise TypeError(
             f"{name} cannot be saved. Got {shorten(estimator)}; HFCausalLM, HFClassifier, BigramLearner, estimators of "

@@ -6,8 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from sklearn.base import clone
-
 from ensemw2s.storage._manifest import StoredFolder
 from ensemw2s.storage._pretrained import Pretrained
 from ensemw2s.storage._reader import Reader
@@ -27,12 +25,16 @@ class Checkpointed(Pretrained):
     def _check_can_be_written(self, name: str) -> None:
         """Raise a TypeError before training where `_write_state` would raise it afterwards."""
         # A token learner holds before its training what it holds after it, such as its tokenizer.
+        from sklearn.base import clone
+
         if hasattr(self, "initialize") and hasattr(self, "token_logits"):
             with temporary_folder("estimator") as folder:
                 clone(self).initialize()._write_learned(Path(folder), name)
 
     def _write_state(self, folder: Path, name: str) -> dict[str, Any]:
         """Write what training made of it into an empty folder, and return its record; `name` is said in an error."""
+        from sklearn.base import clone
+
         try:
             return self._write_learned(folder, name)
         except TypeError as error:  # an attribute that only training has shown
@@ -75,6 +77,8 @@ def check_can_be_written(estimator: Any, name: str) -> None:
     TypeError
         If the estimator is of a kind, or holds objects of types, that cannot be written and read back.
     """
+    from sklearn.base import clone
+
     if isinstance(estimator, Checkpointed):
         estimator._check_can_be_written(name)
         return
@@ -102,6 +106,8 @@ def write_state(estimator: Any, path: Path, name: str) -> dict[str, Any]:
     dict
         Its record, as JSON, for `read_state`.
     """
+    from sklearn.base import clone
+
     path.mkdir(parents=True)
     if isinstance(estimator, Checkpointed):
         return estimator._write_state(path, name)

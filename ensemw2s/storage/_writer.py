@@ -9,8 +9,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from sklearn.base import BaseEstimator
-
 from ensemw2s._launch.processes import n_processes
 from ensemw2s._validation import as_id, check_bool, shorten
 from ensemw2s.storage._codec import CODECS
@@ -147,6 +145,8 @@ class Writer:
         return next((number for number, (known, _) in enumerate(self.bases) if known[: len(key)] == key), None)
 
     def _special(self, value: Any, name: str) -> Any:
+        from sklearn.base import BaseEstimator
+
         name = name.removeprefix(self.owner)
         if isinstance(value, type):
             return None
