@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = ["table_lines"]
-
 
 def table_lines(head: Sequence[object], rows: Iterable[Sequence[object]]) -> list[str]:
     """Lines of a table in GitHub's Markdown; a cell stays one cell.

@@ -9,8 +9,6 @@ from functools import lru_cache
 from threading import get_ident
 from typing import Any
 
-__all__ = ["progress_bar", "redrawn"]
-
 _OPEN: list[tuple[int, Any]] = []  # of each bar that is shown, its thread and, in a notebook, its box
 _LOG_INTERVAL = 10.0  # seconds
 

@@ -35,17 +35,6 @@ from ensemw2s._validation import (
     check_weight,
 )
 
-__all__ = [
-    "SAMPLINGS",
-    "Sampling",
-    "draw_tokens",
-    "estimator_weight",
-    "reweight",
-    "training_error_bound",
-    "weighted_error",
-    "window_error",
-]
-
 _BLOCK = 1 << 16  # tokens per step where a whole-array temporary would cost memory; they fit in a core's cache
 
 

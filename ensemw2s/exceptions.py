@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["BackendUnavailableError", "CheckpointError", "EarlyStopWarning", "SweepError", "WeakLearnerError"]
-
 
 class WeakLearnerError(ValueError):
     r"""A weak learner cannot be boosted on the data it was given.

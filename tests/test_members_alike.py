@@ -282,6 +282,7 @@ def test_bases_with_spare_embeddings_are_mixed_over_all_of_them(bases, combine, 
 
 
 def test_bases_with_spare_embeddings_are_sampled(bases):
+    torch.manual_seed(0)
     mixture = MixtureForCausalLM.from_members(bases, [1.0, 1.0])
     logits, _ = mixture.member_logits(torch.tensor([[65, 66]]))
     assert logits.shape == (2, 1, 1, 270)

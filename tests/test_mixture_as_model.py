@@ -15,7 +15,7 @@ from transformers import DynamicCache, PreTrainedModel, Trainer, TrainingArgumen
 from transformers.generation import GenerationMixin
 
 from ensemw2s import CheckpointError, MixtureForCausalLM, TokenAdaBoostGenerator
-from ensemw2s.mixture._model import MixtureCache
+from ensemw2s.mixture._cache import MixtureCache
 from ensemw2s.mixture._model_of_members import _REFUSED
 
 VOTES = [0.5, 2.0, 1.0]

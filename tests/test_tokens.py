@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from ensemw2s import BigramLearner, TokenDataset, byte_tokenizer, word_tokenizer
 from ensemw2s._validation import is_blank
-from ensemw2s.tokens._dataset import DEFAULT_PROMPT_TEMPLATE
+from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE
 from ensemw2s.tokens._ids import encode, tokenize
 from ensemw2s.tokens._known import tokenized_once
 from ensemw2s.tokens._prompts import encode_cue, encode_for_learner

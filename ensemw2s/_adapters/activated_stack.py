@@ -13,8 +13,6 @@ from ensemw2s._forward.activated import cut_alike
 from ensemw2s.contracts import PrefixCache
 from ensemw2s.tokens import positions_of
 
-__all__ = ["ActivatedStack"]
-
 
 class ActivatedStack:
     """Activated adapters of G members of one host.

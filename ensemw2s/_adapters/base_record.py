@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     import torch
     from peft import PeftConfig
 
-__all__ = ["BaseRecord", "SharedBase", "base_modules", "lasting_buffers"]
-
 # Which attention computes is chosen anew where a saved ensemble is read; but for rounding, results do not depend on it.
 _NOT_COMPARED = {"_attn_implementation", "_attn_implementation_internal", "_experts_implementation"}
 # Of all adapters, where they are and how large: not named among the settings that may have changed a base.

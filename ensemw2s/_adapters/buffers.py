@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["changed_buffer", "outline_of_buffers"]
-
 # Another processor, or version of torch, may compute the last bits otherwise: a hash would refuse the folder there.
 _TOLERANCE = 1e-5
 

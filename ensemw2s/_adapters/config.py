@@ -10,8 +10,6 @@ from ensemw2s._validation import shorten
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-__all__ = ["ADAPTERS", "ORIGIN", "AdapterMisfitError", "check_adapter_config", "config_key", "settings_of"]
-
 # Kinds of adapters that are numbers beside layers. PEFT has others that load a model or a tokenizer which the
 # configuration names (SHADOW, CPT, XLORA), or that replace weights of the base (OSF).
 ADAPTERS = frozenset({

@@ -23,8 +23,6 @@ _HEADS_OF_PEFT = ("classifier", "score")
 
 logger = logging.getLogger("ensemw2s")
 
-__all__ = ["HeadHost", "load_with_head", "reinitialize", "untrained_modules"]
-
 
 class HeadHost(AdapterHost):
     """An adapter host whose slot also holds the modules that have no trained weights.

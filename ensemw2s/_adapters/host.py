@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import torch
     from peft import PeftConfig, PeftModel
 
-__all__ = ["AdapterHost", "default_lora", "weights_digest"]
-
 AdapterState = dict[str, "torch.Tensor"]
 
 

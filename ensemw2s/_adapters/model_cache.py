@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from ensemw2s._adapters.host import AdapterHost
 
-__all__ = ["clear_model_cache", "shared_host"]
-
 _LIMIT = "ENSEMW2S_MODEL_CACHE"
 _DEFAULT_LIMIT = 2  # a weak and a strong model
 

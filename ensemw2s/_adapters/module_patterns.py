@@ -6,8 +6,6 @@ import math
 import re
 from typing import Any
 
-__all__ = ["is_plain_name", "pattern_fault"]
-
 _LONGEST = 1000  # characters
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,255}")
 _PLACES = 64  # where in the name of a module a repetition may end

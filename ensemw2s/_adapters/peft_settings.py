@@ -12,8 +12,6 @@ from ensemw2s._adapters.module_patterns import is_plain_name, pattern_fault
 from ensemw2s._validation import shorten
 from ensemw2s.storage import decode, encode
 
-__all__ = ["build_peft_config", "encode_peft_config"]
-
 _MOST_NAMES, _MOST_PATTERNS, _MOST_IDS = 10_000, 1_000, 2**20
 _LARGEST_RANK = 2**14  # or another side of a matrix
 _LARGEST_COUNT = 2**28  # of single numbers

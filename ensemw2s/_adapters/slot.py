@@ -13,8 +13,6 @@ from ensemw2s._adapters.config import ORIGIN, settings_of
 if TYPE_CHECKING:
     from peft import PeftModel
 
-__all__ = ["AdapterSlot", "say_why_apart"]
-
 logger = logging.getLogger("ensemw2s")
 
 # Which layers are adapted: they are in the slot by name.

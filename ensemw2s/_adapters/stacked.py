@@ -21,8 +21,6 @@ from ensemw2s.contracts import PrefixCache
 from ensemw2s.kernels import KernelBackend, get_backend, has_own
 from ensemw2s.tokens import positions_of
 
-__all__ = ["StackedAdapters", "why_not_stacked"]
-
 logger = logging.getLogger("ensemw2s")
 
 _WARNED: WeakSet[AdapterHost] = WeakSet()  # those whose reason is in the log

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["UnchangedTensors"]
-
 
 class UnchangedTensors:
     """Equal to another one of the same tensors, unless one was changed in place between the two.

@@ -17,8 +17,6 @@ from ensemw2s.experiments import ablations, run_sweep
 from ensemw2s.pipeline import PseudoLabeler
 from ensemw2s.storage import read_file
 
-__all__ = ["Request", "make_request"]
-
 BACKENDS = ("loky", "threading", "ray", "dask")
 _PARAMS = ("weak_params", "student_params", "booster_params")
 _SWEEP = tuple(name for name in inspect.signature(run_sweep).parameters if name != "verbose")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-__all__ = ["parallel_backend"]
-
 
 @contextmanager
 def parallel_backend(name: str | None, n_jobs: int | None, threads: int | None) -> Iterator[None]:

@@ -15,8 +15,6 @@ from ensemw2s.costs import LearnerCost, StageCost, Workload, measure_bandwidth, 
 from ensemw2s.experiments import SweepPlan, random_parts
 from ensemw2s.tokens import TokenDataset
 
-__all__ = ["RunCost", "dry_run_table", "estimate_runs"]
-
 _N_SAMPLE = 500  # questions that are tokenised for the mean lengths
 _SECONDS = 0.5  # for each measurement of speed
 _WEAK_STAGES = ("prior error", "boosting: training", "boosting: errors", "evaluation: ensemble")

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ensemw2s._cli._arguments import Request
     from ensemw2s.experiments import SweepPlan, SweepResult
 
-__all__ = ["main"]
-
 DONE, FAILED, BAD_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
 _PICTURES = (".png", ".pdf", ".svg")
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from ensemw2s._version import __version__
 
-__all__ = ["build_parser"]
-
 _DESCRIPTION = """\
 Weak-to-strong experiments from the command line.
 

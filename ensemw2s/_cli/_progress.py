@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from ensemw2s.experiments import SweepPlan
 
-__all__ = ["RunProgress"]
-
 _INTERVAL = 0.5  # seconds
 
 

@@ -8,8 +8,6 @@ from typing import Any
 from ensemw2s._validation import shorten
 from ensemw2s.storage import MALFORMED
 
-__all__ = ["LARGEST_YAML", "load_yaml"]
-
 LARGEST_YAML = 2**17  # bytes
 
 _MOST_VALUES = 10_000

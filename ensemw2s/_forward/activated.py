@@ -15,21 +15,6 @@ from ensemw2s._forward.trees import TreeRows, read_trees
 from ensemw2s.contracts import PrefixCache
 from ensemw2s.tokens import TokenBatch
 
-__all__ = [
-    "Cue",
-    "CuedBatch",
-    "CuedPrefixCache",
-    "KeptPrompts",
-    "activated_answers",
-    "activated_step",
-    "activated_trees",
-    "answers_of_batch",
-    "cut_alike",
-    "cut_at_cue",
-    "find_cues",
-    "start_of_cue",
-]
-
 
 class Cue(tuple[int, ...]):
     """Tokens from which on an adapter acts: from their first place behind what a template puts before a question.

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from ensemw2s._forward.memory_limit import memory_limit
 from ensemw2s._launch.locks import ThreadLock
 
-__all__ = ["KEPT", "FeatureCache"]
-
 LIMIT = "ENSEMW2S_FEATURE_CACHE"
 
 

@@ -8,8 +8,6 @@ from torch.nn import functional
 
 from ensemw2s._forward.replaced_forwards import Forward
 
-__all__ = ["is_plain", "linear_forward"]
-
 # torch multiplies two to five rows faster as W x^T, 1.2 to 2 times; more rows are faster with 512 outputs at a time
 # where there are many, 1.2 to 1.6 times.
 _FEW_ROWS = range(2, 6)

@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicLayer
 
-__all__ = ["leave_room"]
-
 _N_TOKENS = 64  # room that is made at a time, or an eighth of what is kept if that is more
 
 

@@ -19,14 +19,6 @@ from ensemw2s._progress import progress_bar
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.tokens import pad_left, positions_of
 
-__all__ = [
-    "EncodedQuestion",
-    "FeaturePart",
-    "adapted_features",
-    "frozen_features",
-    "option_states",
-]
-
 # Their blocks stand in `layers`, and take and return the hidden states alone.
 _BLOCKS_GIVE_TENSORS = {"gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen3"}
 

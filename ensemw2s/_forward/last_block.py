@@ -9,8 +9,6 @@ from torch import nn
 
 from ensemw2s._forward.replaced_forwards import Forward
 
-__all__ = ["last_feed_forward_at"]
-
 # Their feed-forward parts take each position for itself, and nothing behind the last of them looks at two. That is not
 # so everywhere: experts, for one, may have their routers' scores collected over all positions.
 _MODEL_TYPES = {"gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3"}

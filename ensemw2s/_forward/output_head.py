@@ -12,8 +12,6 @@ from ensemw2s._forward.few_rows import is_plain, linear_forward
 from ensemw2s._forward.last_block import last_feed_forward_at
 from ensemw2s._forward.replaced_forwards import replaced_forwards
 
-__all__ = ["logits_at", "read_head_once"]
-
 
 def read_head_once(model: Any) -> None:
     """Have the head take all rows of a batch as one matrix.

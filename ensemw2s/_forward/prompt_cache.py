@@ -20,8 +20,6 @@ from ensemw2s.storage import temporary_folder
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PromptCache", "PromptState"]
-
 # Keys and values of one prompt of P tokens, (n, H, P, D): n slots of one shape, keys or values of a layer each.
 PromptState = tuple["torch.Tensor", ...]
 

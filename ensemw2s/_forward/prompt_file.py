@@ -14,8 +14,6 @@ from ensemw2s.storage import writing
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PromptFile", "StoredPrompt"]
-
 
 @dataclass(frozen=True)
 class _Piece:

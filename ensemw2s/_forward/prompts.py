@@ -16,8 +16,6 @@ from ensemw2s._forward.prompt_cache import PromptCache, PromptState
 from ensemw2s._forward.ways_to_read import way_to_read
 from ensemw2s.tokens import positions_of
 
-__all__ = ["PromptBatch", "PromptReader"]
-
 # (layer, 0 for keys or 1 for values) of each slot of each tensor of a PromptState.
 _Layout = tuple[tuple[tuple[int, int], ...], ...]
 

@@ -10,8 +10,6 @@ from threading import get_ident
 import torch
 from torch import nn
 
-__all__ = ["Forward", "replaced_forwards"]
-
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
 

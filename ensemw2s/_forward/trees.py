@@ -15,8 +15,6 @@ from transformers import DynamicCache
 from ensemw2s._forward.output_head import logits_at
 from ensemw2s._forward.ways_to_read import architecture_of
 
-__all__ = ["TreeRows", "fill_passes", "longest_tree", "read_trees"]
-
 _PADDING = -1
 _LAYERS = {"full_attention", "sliding_attention", "chunked_attention", "attention"}
 _VERDICTS: dict[Any, bool] = {}

@@ -17,8 +17,6 @@ from ensemw2s._launch.locks import ThreadLock
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.tokens import positions_of
 
-__all__ = ["WayToRead", "architecture_of", "read_alone", "way_to_read"]
-
 logger = logging.getLogger("ensemw2s")
 
 _SHORT, _LONG = 5, 9  # tokens of the two rows that are tried out

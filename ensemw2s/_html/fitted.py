@@ -12,8 +12,6 @@ from sklearn.base import BaseEstimator
 from ensemw2s._html.pieces import shortened
 from ensemw2s._validation import as_id
 
-__all__ = ["FittedHTML", "learner_name", "skipped"]
-
 
 class FittedHTML(ABC):
     """An estimator that shows its results in a notebook; to be named before `BaseEstimator` among the bases."""

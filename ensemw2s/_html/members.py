@@ -12,8 +12,6 @@ from ensemw2s._html.pieces import Markup, facts, panel, share_bar, table
 from ensemw2s._html.rounds_table import four_digits, member_names, rounds_table
 from ensemw2s._validation import as_id
 
-__all__ = ["EnsembleHTML"]
-
 _N_FIRST, _N_LAST = 10, 5  # members that are shown of many
 
 _REASONS = {

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-__all__ = ["Markup", "count", "facts", "lines", "panel", "share_bar", "shortened", "strip", "table"]
-
 # Colours follow the page, light or dark: its text, and a blue and a grey that can be seen on both. Two names in each
 # selector, so that the styles of a notebook's own tables do not win.
 _STYLE = """

@@ -6,8 +6,6 @@ from typing import Any
 
 from ensemw2s._html.fitted import learner_name
 
-__all__ = ["four_digits", "member_names", "rounds_table"]
-
 
 def rounds_table(ensemble: Any) -> tuple[list[str], list[list[str]]]:
     """Titles and rows, one row a member: its number, its learner where they differ, its errors and its vote.

@@ -7,8 +7,6 @@ from typing import Any
 from ensemw2s._html.fitted import FittedHTML, learner_name, skipped
 from ensemw2s._html.pieces import Markup, facts, panel, table
 
-__all__ = ["PipelineHTML"]
-
 
 class PipelineHTML(FittedHTML):
     """A pipeline that shows its stages; after Ctrl-C those that are there."""

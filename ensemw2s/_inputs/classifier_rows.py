@@ -28,18 +28,6 @@ from ensemw2s._validation import (
 from ensemw2s._validation.class_labels import label_check, label_column
 from ensemw2s._validation.row_filter import RowCheck, RowFilter
 
-__all__ = [
-    "check_labels",
-    "check_rows",
-    "check_row_weight",
-    "input_tags",
-    "reads_finite",
-    "reads_texts",
-    "take_rows",
-    "usable_examples",
-    "usable_rows",
-]
-
 
 def usable_examples(
     X: Any,

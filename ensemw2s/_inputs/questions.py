@@ -23,16 +23,6 @@ from ensemw2s.tokens import (
     refuse_other_texts,
 )
 
-__all__ = [
-    "check_can_be_written",
-    "check_questions",
-    "check_sample_weight",
-    "require_answers",
-    "require_choices",
-    "tokenize_answers",
-    "usable_questions",
-]
-
 
 def usable_questions(
     X: Any,

@@ -13,8 +13,6 @@ from sklearn.utils import _safe_indexing
 from ensemw2s._validation import check_same_length, of_kind
 from ensemw2s._validation.row_filter import RowCheck, RowFilter
 
-__all__ = ["LengthCheck", "LengthLimited", "UsableRows", "Writer", "length_checks"]
-
 # Raises an error that names a row which does not fit into a model; the numbers are what to call the rows.
 LengthCheck: TypeAlias = Callable[[Any, NDArray[np.int64]], object]
 

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from threading import Lock, RLock, get_ident
 from weakref import WeakSet
 
-__all__ = ["ThreadLock"]
-
 
 class ThreadLock:
     """A lock that its thread may take again, as a context manager.

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-__all__ = ["own_modes"]
-
 
 @contextmanager
 def own_modes() -> Iterator[None]:

@@ -20,8 +20,6 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Launch", "current_launch", "local_part", "n_processes"]
-
 _T = TypeVar("_T")
 
 

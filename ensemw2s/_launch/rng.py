@@ -11,8 +11,6 @@ import numpy as np
 from ensemw2s._launch.locks import ThreadLock
 from ensemw2s._launch.processes import n_processes
 
-__all__ = ["isolated_rng"]
-
 _LOCK = ThreadLock()
 
 

@@ -13,8 +13,6 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-__all__ = ["shard"]
-
 
 def shard(model: Any, device_type: str, *, whole: Iterable[str] = (), as_base: bool = False) -> Any:
     """Keep one part of every parameter in this process; all processes call this together.

@@ -9,8 +9,6 @@ from weakref import WeakValueDictionary, ref
 
 from ensemw2s._launch.locks import ThreadLock
 
-__all__ = ["factory_token", "known_factory"]
-
 # A lambda, or a function of a notebook, is a new object each time it is unpickled, and learners that travel separately
 # would each load a base of their own: the token that travels with them says which function it is.
 _LOCK = ThreadLock()

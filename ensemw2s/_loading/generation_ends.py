@@ -7,8 +7,6 @@ from typing import Any
 from ensemw2s._loading.models import load_generation_config
 from ensemw2s._validation import as_id
 
-__all__ = ["generation_ends"]
-
 
 def generation_ends(learner: Any) -> list[int]:
     """Special tokens at which the ``generation_config`` of a learner's model stops, such as that of a turn in a chat.

@@ -10,8 +10,6 @@ from typing import BinaryIO
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage import open_plain
 
-__all__ = ["check_gguf"]
-
 # Bytes of a value, by its type; 8 is a text, 9 an array.
 # Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little-endian.
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}

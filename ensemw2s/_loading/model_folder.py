@@ -19,14 +19,6 @@ from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage import StoredFolder, links_of, open_plain, parse_json, read_file, temporary_folder
 
-__all__ = [
-    "ModelFolder",
-    "check_on_hub",
-    "compare_files",
-    "checked_folder",
-    "refuse_adapter",
-]
-
 _CONTENT = {".bpe", ".jinja", ".json", ".model", ".spm", ".tiktoken", ".txt", ".vocab"}
 _WEIGHTS = {".gguf", ".safetensors"}
 _LARGEST_COPY = 2**30  # bytes of weights

@@ -21,19 +21,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = [
-    "TokenizerSource",
-    "folder_stamp",
-    "forget_tokenizers",
-    "load_config",
-    "load_generation_config",
-    "load_model",
-    "load_tokenizer",
-    "loading_bar",
-    "own_memory",
-    "without_pickles",
-]
-
 _MADE_BY_FACTORIES: WeakSet[Any] = WeakSet()
 
 

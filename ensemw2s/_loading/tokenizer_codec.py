@@ -10,8 +10,6 @@ from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage import Codec, Reader, Writer, writing
 from ensemw2s.tokens import digest_tokenizer
 
-__all__ = ["TokenizerCodec", "read_tokenizer", "write_tokenizer"]
-
 
 class TokenizerCodec(Codec):
     """Tokenizers by their number in the whole."""

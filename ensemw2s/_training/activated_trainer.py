@@ -23,8 +23,6 @@ from ensemw2s._training.trainer import (
 )
 from ensemw2s.tokens import TokenDataset
 
-__all__ = ["train_activated"]
-
 
 class _Collator:
     def __init__(

@@ -14,8 +14,6 @@ from ensemw2s._validation import check_bool, check_integer, check_real, shorten
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
-__all__ = ["ACTING", "REFUSED", "check_training_args", "refuse_idle"]
-
 # Fields of `transformers.TrainingArguments` that do here what transformers says.
 ACTING = frozenset((
     "max_steps", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps",

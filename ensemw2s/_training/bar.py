@@ -10,8 +10,6 @@ from transformers import TrainerCallback
 
 from ensemw2s._progress import progress_bar
 
-__all__ = ["TrainingBar"]
-
 
 class TrainingBar(TrainerCallback):
     """A bar over the steps of a training, with its epoch and the last loss.

@@ -9,8 +9,6 @@ from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any
 
-__all__ = ["Interrupts"]
-
 
 class Interrupts:
     """Sees to it that one Ctrl-C ends a training, as a context manager around it.

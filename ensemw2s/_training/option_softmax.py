@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["fit_option_softmax", "option_loss"]
-
 Floats = NDArray[np.float64]
 
 

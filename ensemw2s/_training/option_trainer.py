@@ -12,8 +12,6 @@ from ensemw2s._forward.hidden_features import EncodedQuestion, FeaturePart, opti
 from ensemw2s._forward.trees import longest_tree
 from ensemw2s._training.trainer import WeightedTrainer, fill_rows, run_training
 
-__all__ = ["train_options"]
-
 # Adam's steps do not depend on how large a gradient is: a score of this many times the head's output learns as fast as
 # one with a learning rate that is as many times larger. The head starts from nothing, the adapter from a good model.
 _HEAD_SCALE = 4.0

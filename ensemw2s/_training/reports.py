@@ -9,8 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_reports", "reporting"]
-
 
 def check_reports(training_args: Mapping[str, Any]) -> None:
     """Refuse TensorBoard without its package or a folder, before anything is loaded.

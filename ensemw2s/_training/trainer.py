@@ -27,20 +27,6 @@ from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.storage import temporary_folder
 from ensemw2s.tokens import TokenBatch, TokenDataset
 
-__all__ = [
-    "TokenTrainer",
-    "WeightedTrainer",
-    "batch_tensors",
-    "fill_rows",
-    "forward_answers",
-    "forward_answers_alone",
-    "forward_by",
-    "label_cells",
-    "normalized_weight",
-    "run_training",
-    "train_weighted",
-]
-
 TokenLoss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 _ABSENT = object()

@@ -15,8 +15,6 @@ from sklearn.exceptions import DataConversionWarning
 from ensemw2s._validation import check_text, is_number, of_kind, shorten
 from ensemw2s._validation.row_filter import RowCheck
 
-__all__ = ["is_missing", "label_check", "label_column"]
-
 
 def label_column(y: Any, name: str = "y") -> Any:
     """Class labels as one column of plain values; what is no column of labels, such as a table, as it is.

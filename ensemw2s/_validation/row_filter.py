@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from ensemw2s._validation import BAD_ROWS, check_option
 
-__all__ = ["Reason", "RowCheck", "RowFilter", "without_texts"]
-
 # Gets row numbers, and raises a TypeError or ValueError that names the first of them that cannot be used.
 RowCheck: TypeAlias = Callable[[NDArray[np.int64]], object]
 

@@ -14,8 +14,6 @@ from ensemw2s.contracts._token_learner import TokenLearner
 from ensemw2s.datasets import QADataset
 from ensemw2s.exceptions import WeakLearnerError
 
-__all__ = ["OptionLearner", "WeakLearner", "check_option_learner", "checked_scores"]
-
 
 @runtime_checkable
 class OptionLearner(Protocol):

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from ensemw2s.kernels import KernelBackend
 
-__all__ = ["Branching", "Cached", "KeepsPrompts", "LendsModel", "Stackable", "eval_batch_size"]
-
 
 @runtime_checkable
 class Cached(Protocol):

@@ -14,8 +14,6 @@ from ensemw2s.tokens import TokenBatch, TokenDataset, n_ids, padding_id
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PrefixCache", "TokenLearner", "answer_logits", "check_weak_learner", "checked_logits", "checked_step"]
-
 
 @runtime_checkable
 class TokenLearner(Protocol):

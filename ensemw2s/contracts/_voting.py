@@ -6,8 +6,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["VotingEnsemble", "check_voting", "has_members"]
-
 _METHODS = ("with_votes", "predict_under")
 
 

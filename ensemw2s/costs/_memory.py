@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ensemw2s.costs._workload import LearnerCost
 
-__all__ = ["boosting_bytes", "resident_bytes", "scoring_bytes", "token_bytes", "training_bytes"]
-
 _TRAINING_LOGITS = 4  # logits, their log-softmax, and the gradients of both
 _SCORING_LOGITS = 3  # logits, their log-softmax, and its sum with the vote's logarithm
 # D_t, the draw, and the draw as the trainer scales it, in float64; mistakes of the untrained and of the last model.

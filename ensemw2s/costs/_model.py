@@ -11,8 +11,6 @@ from ensemw2s._validation import as_id, check_integer, dtype_name, shorten
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ModelCost"]
-
 
 @dataclass(frozen=True)
 class ModelCost:

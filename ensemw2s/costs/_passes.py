@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from ensemw2s.costs._model import ModelCost
 
-__all__ = ["Pass", "branches", "decoding", "rows"]
-
 _ATTENTION_PRODUCTS = 2  # queries x keys, and probabilities x values
 _LOGIT_COPIES = 6  # written by the head; read and written by its log-softmax; read for checks, argmax and choice
 

@@ -12,8 +12,6 @@ from ensemw2s.costs._model import ModelCost
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["measure_bandwidth", "measure_flops"]
-
 
 def measure_flops(
     model: ModelCost,

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from ensemw2s.costs._memory import boosting_bytes, resident_bytes, scoring_bytes, token_bytes, training_bytes
 from ensemw2s.costs._workload import LearnerCost, Work, Workload
 
-__all__ = ["StageCost", "stage_costs"]
-
 
 @dataclass(frozen=True)
 class StageCost:

@@ -12,8 +12,6 @@ from ensemw2s.boosting import SAMPLINGS
 from ensemw2s.costs._model import ModelCost
 from ensemw2s.costs._passes import Pass, branches, decoding, rows
 
-__all__ = ["LearnerCost", "Work", "Workload"]
-
 _OPTIMIZER_FLOPS = 16  # per trained weight and step: AdamW's moments, root, decay and step, and the gradient's norm
 _OPTIMIZER_NUMBERS = 10  # read or written per trained weight and step, likewise
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import datasets
     import pandas
 
-__all__ = ["TableConversions"]
-
 _T = TypeVar("_T", bound="TableConversions")
 
 # Rows in which the gold option is not in one place by chance: with four options some 1 in 250,000 tables of so many.

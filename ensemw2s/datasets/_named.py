@@ -11,8 +11,6 @@ from ensemw2s.datasets._loaders import load_arc, load_quartz, load_sciq
 from ensemw2s.datasets._qa import QADataset
 from ensemw2s.datasets._synthetic import make_qa
 
-__all__ = ["DATASETS", "load_questions"]
-
 # By the name that a sweep and the command line know; each is given the folder of local copies.
 DATASETS: dict[str, Callable[[Any], QADataset]] = {
     "sciq": lambda data_dir: load_sciq("train", data_dir=data_dir),

@@ -22,8 +22,6 @@ from ensemw2s.ensemble._checkpoint import Checkpoint, open_checkpoint
 from ensemw2s.ensemble._rounds import Round, Rounds
 from ensemw2s.exceptions import EarlyStopWarning, WeakLearnerError
 
-__all__ = ["BoostingProblem", "Trained", "fit_rounds", "no_better", "run_rounds"]
-
 logger = logging.getLogger("ensemw2s")
 
 

@@ -28,8 +28,6 @@ from ensemw2s.storage import (
     write_json,
 )
 
-__all__ = ["Checkpoint", "check_checkpoint", "open_checkpoint"]
-
 _START, _ROUND = "start", "round-{:04d}"
 _MEMBER = "member"
 

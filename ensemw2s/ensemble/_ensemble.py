@@ -14,8 +14,6 @@ from ensemw2s._html.members import EnsembleHTML
 from ensemw2s.ensemble._saving import SavedEnsemble
 from ensemw2s.mixture import normalized_votes
 
-__all__ = ["BaseEnsemble"]
-
 _PER_MEMBER = ("estimator_errors_", "prior_errors_", "picks_")
 
 

@@ -13,8 +13,6 @@ from ensemw2s.ensemble._weak_learners import as_token_learner
 from ensemw2s.ensemble.fine_tuned import FineTunedGenerator
 from ensemw2s.ensemble.token_boosting import TokenAdaBoostGenerator
 
-__all__ = ["as_booster", "as_student", "given_seed", "leaves_seed_open", "with_seed"]
-
 
 def as_booster(weak: Any) -> Any:
     """The weak side as an estimator: learners and model ids are boosted.

@@ -47,8 +47,6 @@ from ensemw2s.tokens import TokenDataset, hold_end
 if TYPE_CHECKING:
     from ensemw2s.mixture import MixtureForCausalLM
 
-__all__ = ["BaseTokenGenerator", "has_common_tokens"]
-
 
 def has_common_tokens(generator: BaseTokenGenerator) -> bool:
     """Whether a token is right or wrong for all members; an AttributeError says why not.

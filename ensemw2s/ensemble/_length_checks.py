@@ -14,8 +14,6 @@ from ensemw2s.datasets import QADataset
 from ensemw2s.mixture import encode_with_room, reads_tokens
 from ensemw2s.tokens import tokenize_options
 
-__all__ = ["fit_check", "room_check", "training_check", "writing_check"]
-
 
 def fit_check(learners: Sequence[WeakLearner]) -> LengthCheck:
     """Whether questions fit into models, with each of their options and with their answers, where there are any."""

@@ -8,8 +8,6 @@ from scipy.special import log_softmax, logsumexp
 
 from ensemw2s._training.option_softmax import fit_option_softmax
 
-__all__ = ["PENALTY", "centred", "fit_linear", "fit_logarithmic", "pooled_log_proba", "score_scales"]
-
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 

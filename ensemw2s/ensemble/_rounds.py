@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Round", "Rounds"]
-
 
 class Round(NamedTuple):
     """A member that was kept."""

@@ -20,8 +20,6 @@ from ensemw2s.ensemble._settings import set_seeds
 from ensemw2s.ensemble._votes import class_columns
 from ensemw2s.storage import row_digests
 
-__all__ = ["ROW_SAMPLINGS", "RowProblem", "RowSampling", "resample_rows", "training_weight", "weight_keyword"]
-
 _WEIGHT_FLOOR = float(np.finfo(np.float64).eps)
 _FACTOR_BITS = 32
 

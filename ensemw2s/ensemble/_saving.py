@@ -36,16 +36,6 @@ from ensemw2s.storage import (
     write_state,
 )
 
-__all__ = [
-    "SavedEnsemble",
-    "check_fitted_can_be_written",
-    "commits_rounds",
-    "read_fitted",
-    "read_member",
-    "write_fitted",
-    "write_member",
-]
-
 _WEIGHT, _FITTED = "token_weight.safetensors", "fitted.json"
 
 

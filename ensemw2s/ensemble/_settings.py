@@ -15,8 +15,6 @@ from ensemw2s.learners import BigramLearner, HFCausalLM, HFClassifier
 from ensemw2s.storage import class_name, describe, describe_model, parameter_names, without_reports
 from ensemw2s.tokens import describe_tokenizer
 
-__all__ = ["check_loop_parameters", "describe_estimator", "describe_parameters", "seed_parameters", "set_seeds"]
-
 _WITHOUT_EFFECT = ("backend", "checkpoint_dir", "on_locked", "n_jobs", "verbose")
 # What says where base and tokenizer are: these may move, as long as they stay what they are.
 _PLACES = ("model", "revision", "gguf_file", "tokenizer")

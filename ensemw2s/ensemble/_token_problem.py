@@ -21,8 +21,6 @@ from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners import base_digest
 from ensemw2s.storage import row_digests
 
-__all__ = ["PICKS", "PRIORS", "Prior", "TokenProblem"]
-
 logger = logging.getLogger("ensemw2s")
 
 

@@ -18,17 +18,6 @@ from ensemw2s.metrics import chance_level, option_credit
 from ensemw2s.mixture import difference, group_alike, narrowest, option_nll, reads_tokens, score_answers
 from ensemw2s.tokens import TokenDataset
 
-__all__ = [
-    "UNITS",
-    "BoostingUnit",
-    "NamedUnit",
-    "check_unit",
-    "make_unit",
-    "make_units",
-    "needs_options",
-    "spread_together",
-]
-
 _WINDOWS = ("tiling", "sliding")
 
 

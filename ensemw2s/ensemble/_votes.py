@@ -11,8 +11,6 @@ from scipy.special import softmax
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import WeakLearnerError
 
-__all__ = ["VOTINGS", "Voting", "class_columns", "running_mean"]
-
 
 def class_columns(labels: Any, classes: np.ndarray, learner: Any) -> np.ndarray:
     """Column of each label that a learner gave.

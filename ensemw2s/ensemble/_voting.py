@@ -21,8 +21,6 @@ from ensemw2s.ensemble._votes import VOTINGS, Voting, running_mean
 from ensemw2s.metrics import class_credit
 from ensemw2s.mixture import normalized_votes
 
-__all__ = ["BaseVotingClassifier"]
-
 
 class BaseVotingClassifier(ClassifierMixin, BaseEnsemble):
     """Prediction half of a classifier ensemble; `fit` sets ``estimators_``, ``estimator_weights_``, ``classes_``.

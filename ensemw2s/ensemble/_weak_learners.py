@@ -11,8 +11,6 @@ from ensemw2s._validation import as_id, shorten
 from ensemw2s.contracts import WeakLearner
 from ensemw2s.kernels import get_backend
 
-__all__ = ["as_token_learner", "check_backend", "check_one", "check_one_or_several"]
-
 
 def as_token_learner(given: WeakLearner | str) -> WeakLearner:
     """A clone of a weak learner, of either kind; a model id becomes an `HFCausalLM`."""

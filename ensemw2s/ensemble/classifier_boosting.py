@@ -18,8 +18,6 @@ from ensemw2s.ensemble._settings import check_loop_parameters
 from ensemw2s.ensemble._votes import VOTINGS
 from ensemw2s.ensemble._voting import BaseVotingClassifier
 
-__all__ = ["LLMAdaBoostClassifier"]
-
 ClassifierSampling: TypeAlias = Literal["weight", "resample"]
 Voting: TypeAlias = Literal["hard", "soft"]
 

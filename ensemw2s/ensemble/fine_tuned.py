@@ -13,8 +13,6 @@ from ensemw2s.contracts import TokenLearner
 from ensemw2s.ensemble._generator import BaseTokenGenerator
 from ensemw2s.tokens import tokenized_once
 
-__all__ = ["FineTunedGenerator"]
-
 
 class FineTunedGenerator(BaseTokenGenerator):
     """A single learner trained on questions and answers: a student, an oracle, or an ensemble's yardstick.

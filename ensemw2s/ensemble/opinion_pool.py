@@ -56,8 +56,6 @@ from ensemw2s.metrics import error_correlation, likeliest_texts, option_credit, 
 from ensemw2s.storage import Journal, PretrainedMixin, class_name, describe, row_digests, versions
 from ensemw2s.tokens import tokenized_once
 
-__all__ = ["OpinionPool"]
-
 _POOLS, _WEIGHTS = ("logarithmic", "linear"), ("held-out", "even")
 
 

@@ -26,8 +26,6 @@ from ensemw2s.ensemble._weak_learners import check_one_or_several
 from ensemw2s.mixture import reads_tokens
 from ensemw2s.tokens import tokenized_once
 
-__all__ = ["TokenAdaBoostGenerator"]
-
 Sampling: TypeAlias = Literal["binary", "count", "weight"]
 Pick: TypeAlias = Literal["cycle", "best"]
 

@@ -6,8 +6,6 @@ from typing import Any
 
 from ensemw2s._validation import check_integer, check_real, shorten
 
-__all__ = ["ablations"]
-
 _BOOSTING: dict[str, dict[str, Any]] = {"boosting": {}}
 
 # Each adds to the paper's own way, "boosting", which is in all of them.

@@ -7,8 +7,6 @@ from typing import Any
 
 from ensemw2s._validation import shorten
 
-__all__ = ["CELL", "group_seeds", "merge_records", "refuse_mixed_runs", "varying_columns"]
-
 # What a mean over seeds is taken for, beside the data set, the task and the settings.
 CELL = ("weak", "strong", "split", "variant")
 _WHERE = ("dataset", "task")

@@ -14,8 +14,6 @@ from ensemw2s.experiments._spec import SPLITS, Settings
 from ensemw2s.experiments._store import ResultStore
 from ensemw2s.splits import RandomSplit, question_groups
 
-__all__ = ["Parts", "check_sizes", "difficulty_ratings", "find_parts", "random_parts"]
-
 
 @dataclass(frozen=True)
 class Parts:

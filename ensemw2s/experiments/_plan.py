@@ -24,8 +24,6 @@ from ensemw2s.storage import digest, temporary_folder
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["SweepPlan"]
-
 _ATTEMPTS = 2
 
 

@@ -13,8 +13,6 @@ from ensemw2s.exceptions import CheckpointError
 from ensemw2s.experiments._store import ResultStore
 from ensemw2s.storage import MALFORMED, digest
 
-__all__ = ["accuracy", "brief_settings", "load_record", "pack_bits", "pack_credit", "unpack_bits", "unpack_credit"]
-
 # Of a run's record, whatever version has written it.
 _DICTS = ("readout", "correct", "token_errors", "students")
 _LISTS = ("votes", "errors", "priors", "stages", "members")

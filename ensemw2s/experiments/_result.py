@@ -17,8 +17,6 @@ from ensemw2s.pipeline import W2SReport
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["SweepResult"]
-
 _SELECT = ("dataset", "task", *CELL, "seed", "settings_digest")
 
 

@@ -24,8 +24,6 @@ from ensemw2s.mixture import staged_votes
 from ensemw2s.pipeline import PseudoLabels
 from ensemw2s.storage import digest
 
-__all__ = ["RunFailure", "describe_run", "run_record", "try_run"]
-
 
 @dataclass(frozen=True)
 class RunFailure:

@@ -15,21 +15,6 @@ from ensemw2s.pipeline import PseudoLabeler
 from ensemw2s.splits import EasyHardSplit, RandomSplit
 from ensemw2s.storage import describe, describe_model, mixed_precision
 
-__all__ = [
-    "READOUT_VOTES",
-    "SPLITS",
-    "STUDENT_ROUNDS",
-    "TIES",
-    "Model",
-    "Settings",
-    "Splitting",
-    "Run",
-    "Variant",
-    "as_model",
-    "check_names",
-    "check_parameters_given",
-]
-
 
 class Splitting(NamedTuple):
     """How the pool is cut into three parts."""

@@ -15,8 +15,6 @@ from ensemw2s._version import __version__
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage import MALFORMED, commit_text, digest, read_file, versions
 
-__all__ = ["OTHER_VERSIONS", "ResultStore", "other_versions"]
-
 OTHER_VERSIONS = (
     "What is still missing would be computed with these, and both be averaged. Install those versions to go on, pass "
     "another out_dir, or read what is finished with SweepResult.load."

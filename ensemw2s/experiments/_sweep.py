@@ -28,8 +28,6 @@ from ensemw2s.experiments._tasks import make_task
 from ensemw2s.pipeline import PseudoLabeler
 from ensemw2s.splits import NEAR_DUPLICATES
 
-__all__ = ["plan_sweep", "run_sweep"]
-
 _MOST_SEEDS = 10_000
 
 

@@ -20,20 +20,6 @@ from ensemw2s.metrics import (
     staged_margins,
 )
 
-__all__ = [
-    "PGR_REMARK",
-    "Difference",
-    "collapse_remark",
-    "compare",
-    "difference",
-    "interval_remark",
-    "model_rows",
-    "gap_recovered",
-    "round_rows",
-    "selection_row",
-    "sweep_table",
-]
-
 MODELS = ("weak", "ensemble", "uniform", "baseline", "student", "oracle", "easy")
 _LOW = 10  # percentile: the margins of the hard tail, which boosting is meant to raise
 _NAMED = 3  # runs that a remark names

@@ -13,8 +13,6 @@ from ensemw2s.datasets import QADataset, to_binary
 from ensemw2s.ensemble import LLMAdaBoostClassifier, OpinionPool, TokenAdaBoostGenerator, as_student
 from ensemw2s.metrics import chance_level
 
-__all__ = ["ClassificationTask", "GenerationTask", "Part", "Task", "make_task"]
-
 
 @dataclass(frozen=True)
 class Part:

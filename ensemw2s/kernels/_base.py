@@ -12,8 +12,6 @@ from ensemw2s.kernels._stacked_lora import stacked_lora
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["OPERATIONS", "KernelBackend", "has_own"]
-
 OPERATIONS = ("mixture_log_proba", "mixture_sample", "stacked_lora")
 
 

@@ -12,8 +12,6 @@ from ensemw2s.kernels._triton_launch import blocks_of, place_of
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["COLUMNS", "column_totals"]
-
 COLUMNS = 4096  # in a block: many more blocks than rows, so that a few rows fill the device
 
 

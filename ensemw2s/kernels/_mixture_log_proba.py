@@ -10,8 +10,6 @@ from ensemw2s.kernels._shapes import accumulator, check_mixture
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["mixture_log_proba"]
-
 
 def mixture_log_proba(logits: torch.Tensor, log_weights: torch.Tensor) -> torch.Tensor:
     """See `KernelBackend.mixture_log_proba`.

@@ -14,8 +14,6 @@ from ensemw2s.kernels._triton_launch import blocks_of, place_of
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["mixture_log_proba"]
-
 COLUMNS = 1024  # in a block
 
 

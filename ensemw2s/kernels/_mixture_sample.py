@@ -9,8 +9,6 @@ from ensemw2s.kernels._shapes import accumulator, check_mixture, check_uniform
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["mixture_sample", "pick_member"]
-
 N_COLUMNS = 256  # in a block
 
 

@@ -15,8 +15,6 @@ from ensemw2s.kernels._triton_launch import place_of
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["mixture_sample"]
-
 
 def mixture_sample(logits: torch.Tensor, log_weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """See `KernelBackend.mixture_sample`."""

@@ -12,8 +12,6 @@ from ensemw2s.kernels._base import OPERATIONS, KernelBackend
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["available_backends", "get_backend", "register_backend"]
-
 
 def _load_torch() -> KernelBackend:
     from ensemw2s.kernels._torch import TorchBackend

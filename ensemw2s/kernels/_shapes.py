@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["accumulator", "check_lora", "check_mixture", "check_uniform"]
-
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
     """In what sums over numbers of this dtype are accumulated."""

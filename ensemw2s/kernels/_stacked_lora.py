@@ -9,8 +9,6 @@ from ensemw2s.kernels._shapes import check_lora
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["stacked_lora"]
-
 
 def stacked_lora(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scaling: float | torch.Tensor) -> torch.Tensor:
     """See `KernelBackend.stacked_lora`."""

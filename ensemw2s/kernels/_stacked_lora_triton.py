@@ -13,8 +13,6 @@ from ensemw2s.kernels._triton_launch import INTERPRETED, blocks_of, padded_rank,
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["stacked_lora"]
-
 ROWS, COLUMNS, WIDTH = 16, 128, 64  # of a tile of the output, and of what is multiplied at a time
 
 

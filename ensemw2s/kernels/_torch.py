@@ -9,8 +9,6 @@ from ensemw2s.kernels._base import KernelBackend
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TorchBackend"]
-
 
 class TorchBackend(KernelBackend):
     """The reference alone; its operations run wherever torch runs."""

@@ -13,8 +13,6 @@ from ensemw2s.kernels._triton_launch import INTERPRETED
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TritonBackend"]
-
 
 class TritonBackend(KernelBackend):
     """Kernels that read each logit once or twice and write what is asked for; importing it needs `triton`."""

@@ -10,8 +10,6 @@ from triton import cdiv, knobs, next_power_of_2
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["INTERPRETED", "blocks_of", "padded_rank", "place_of"]
-
 # `triton.jit` looks at this once, when it decorates a kernel.
 INTERPRETED: bool = knobs.runtime.interpret
 

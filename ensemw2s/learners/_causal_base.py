@@ -14,8 +14,6 @@ from ensemw2s.learners._hf_learner import HFLearner
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-__all__ = ["CausalBase"]
-
 
 class CausalBase(HFLearner):
     """A learner that starts from a causal language model: those of one model have its weights in memory once.

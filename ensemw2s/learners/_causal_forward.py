@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ensemw2s._forward.activated import Cue
     from ensemw2s.kernels import KernelBackend
 
-__all__ = ["CausalForward"]
-
 
 class CausalForward(CausalBase):
     """The forward passes of a learner whose weights, adapters and cue a subclass sets."""

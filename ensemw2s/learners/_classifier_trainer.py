@@ -12,8 +12,6 @@ from ensemw2s._training.trainer import WeightedTrainer, fill_rows, run_training
 from ensemw2s.learners._heads import Head
 from ensemw2s.learners.losses import StudentLoss
 
-__all__ = ["class_logits", "train_classifier"]
-
 
 class _Collator:
     def __init__(self, head: Head, ids: list[list[int]], targets: np.ndarray, row_weight: np.ndarray) -> None:

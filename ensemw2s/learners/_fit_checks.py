@@ -10,8 +10,6 @@ import numpy as np
 from ensemw2s._validation import check_weight, shorten
 from ensemw2s.tokens import TokenDataset
 
-__all__ = ["check_fit_input", "check_tokens"]
-
 
 def check_fit_input(tokens: Any, token_weight: Any) -> np.ndarray:
     """The weights as an array; nothing has to be loaded for this check."""

@@ -22,8 +22,6 @@ from ensemw2s.tokens import (
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["HEADS", "TRUNCATIONS", "Head", "SequenceHead", "VerbalizerHead", "words_of_classes"]
-
 TRUNCATIONS = ("error", "cut")
 
 

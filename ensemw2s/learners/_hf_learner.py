@@ -24,8 +24,6 @@ from ensemw2s.learners._saved_hf_learner import SavedHFLearner
 if TYPE_CHECKING:
     from ensemw2s._adapters.host import AdapterHost
 
-__all__ = ["HFLearner"]
-
 # One thread at a time runs a model: scoring lets parts of it compute with other functions for a while. By model, since
 # copies of a learner may hold the same one.
 _LOCKS: WeakKeyDictionary[Any, ThreadLock] = WeakKeyDictionary()

@@ -10,8 +10,6 @@ from ensemw2s._html.pieces import count, facts, panel, shortened
 if TYPE_CHECKING:
     from ensemw2s._adapters.host import AdapterState
 
-__all__ = ["ModelHTML"]
-
 
 class ModelHTML(FittedHTML):
     """A learner on a Hugging Face model that shows its training."""

@@ -20,8 +20,6 @@ from ensemw2s._validation import (
 )
 from ensemw2s.tokens import check_template
 
-__all__ = ["check_parameters"]
-
 # Settings of a LoraConfig that PEFT does not combine with alora_invocation_tokens, or applies to all tokens.
 _ACTS_EVERYWHERE = (
     "modules_to_save", "trainable_token_indices", "target_parameters", "use_dora", "use_qalora", "use_bdlora",

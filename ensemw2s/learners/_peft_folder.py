@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import torch
     from peft import PeftConfig, PeftModel
 
-__all__ = ["learner_from_peft"]
-
 
 def learner_from_peft(
     kind: Callable[..., Any],

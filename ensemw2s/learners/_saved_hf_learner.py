@@ -26,8 +26,6 @@ from ensemw2s.storage import BASE_PARAMETERS, Codec, Reader, StoredFolder, Write
 if TYPE_CHECKING:
     from ensemw2s._adapters.host import AdapterHost, AdapterState
 
-__all__ = ["SavedHFLearner", "base_digest"]
-
 # What a base's weights depend on beside where they come from: those of a classifier are others than a language model's.
 _READ_AS = ("dtype", "head")
 # Settings of Trainer that name folders, accounts and reports of this machine.

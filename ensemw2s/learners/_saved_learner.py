@@ -24,8 +24,6 @@ from ensemw2s.storage import (
     require_known,
 )
 
-__all__ = ["SavedLearner"]
-
 _MEMBER = "member"
 
 

@@ -12,8 +12,6 @@ from sklearn.utils.multiclass import check_classification_targets
 from ensemw2s._validation import shorten
 from ensemw2s._validation.class_labels import label_check, label_column
 
-__all__ = ["class_targets"]
-
 
 def class_targets(y: Any, classes: Sequence[Any] | None) -> tuple[np.ndarray, np.ndarray]:
     """Validate labels.

@@ -17,8 +17,6 @@ from ensemw2s.learners._saved_learner import SavedLearner
 from ensemw2s.storage import StoredFolder, write_arrays
 from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, PromptTemplate, TokenDataset, byte_tokenizer, frame_of, n_ids
 
-__all__ = ["BigramLearner"]
-
 _LOG_PROBA = "log_proba.safetensors"
 
 

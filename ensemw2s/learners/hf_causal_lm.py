@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     import torch
     from peft import PeftConfig
 
-__all__ = ["HFCausalLM"]
-
 
 class HFCausalLM(CausalForward):
     r"""A causal language model trained on weighted answer tokens.

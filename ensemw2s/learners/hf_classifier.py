@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     import torch
     from peft import PeftConfig
 
-__all__ = ["HFClassifier"]
-
 _LOSSES = {"cross-entropy": CrossEntropyLoss, "logconf": LogConfLoss, "product": ProductLoss}
 
 

@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
     from ensemw2s._forward.hidden_features import EncodedQuestion, FeaturePart
 
-__all__ = ["HFVerifier"]
-
 _FEATURES, _POOLINGS = ("frozen", "adapted"), ("last", "mean")
 # What is looked at where it is left to us. Of a frozen base a layer that knows what an answer means and is not yet bent
 # on the next word: the blocks above it need not be run. An adapter makes of the last one what it needs.

@@ -19,8 +19,6 @@ from ensemw2s.storage import Codec, Reader, Registered, Writer, decode, encode
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CrossEntropyLoss", "LogConfLoss", "ProductLoss", "StudentLoss", "balanced_labels"]
-
 RunningLoss: TypeAlias = "Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]"
 
 

@@ -7,8 +7,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ensemw2s._validation import check_vector
 
-__all__ = ["chance_level", "option_accuracy", "token_error"]
-
 
 def token_error(predicted: ArrayLike, labels: ArrayLike) -> float:
     """Share of answer tokens that are predicted wrongly, teacher forced (EnsemW2S, section 3.2, token-wise).

@@ -9,8 +9,6 @@ import numpy as np
 from ensemw2s._validation import is_overridden
 from ensemw2s.metrics._ties import class_credit
 
-__all__ = ["credit"]
-
 
 def credit(model: Any, X: Any, gold: np.ndarray) -> np.ndarray:
     """1 where a model answers right, 0 where it does not, 1/m where the right answer is one of m tied ones.

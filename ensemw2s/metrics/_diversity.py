@@ -22,8 +22,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ensemw2s._validation import check_weight, shorten
 
-__all__ = ["error_correlation", "margins", "pairwise_disagreement", "q_statistic", "staged_margins"]
-
 
 def pairwise_disagreement(predictions: ArrayLike | Sequence[ArrayLike]) -> NDArray[np.float64]:
     """Share of items on which two members give different answers.

@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ensemw2s._validation import RandomState, as_generator, check_integer, check_open_unit, check_vector
 
-__all__ = ["bootstrap_interval", "interval_over_seeds", "paired_bootstrap_interval"]
-
 # BCa's jackknife costs O(n^2): beyond this many values it takes seconds, and its correction, O(1/sqrt(n)), is not seen.
 _BCA_LIMIT = 10_000
 # Entries of one block of resamples: 32 MB of float64.

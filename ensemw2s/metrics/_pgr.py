@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike
 from ensemw2s._validation import check_real
 from ensemw2s.metrics._intervals import interval_over_seeds
 
-__all__ = ["gap_over_seeds", "performance_gap_recovered", "recovered_gap"]
-
 # Means of equal things that were summed in another order.
 _ROUNDING = 1e-9
 

@@ -11,18 +11,6 @@ from numpy.typing import NDArray
 
 from ensemw2s._validation import check_same_length
 
-__all__ = [
-    "TOLERANCE",
-    "class_credit",
-    "draw_option",
-    "likeliest_texts",
-    "option_credit",
-    "option_log_proba",
-    "option_proba",
-    "text_hash",
-    "tied_best",
-]
-
 TOLERANCE = 1e-5
 """Scores that differ by less, absolutely plus relatively to the best of them, are a tie.
 

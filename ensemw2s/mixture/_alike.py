@@ -9,8 +9,6 @@ from typing import Any, TypeGuard, cast
 from ensemw2s.contracts import TokenLearner, WeakLearner
 from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, digest_tokenizer, is_chat
 
-__all__ = ["apart", "difference", "group_alike", "narrowest", "reads_tokens", "same_tokenizer"]
-
 # What is said of learners between which there is a `difference`.
 _APART = {
     "kind": "are not both asked token by token: one scores options as a whole",

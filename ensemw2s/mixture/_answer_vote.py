@@ -18,8 +18,6 @@ from ensemw2s.mixture._option_voice import OptionVoice
 from ensemw2s.mixture._token_mixture import TokenMixture
 from ensemw2s.tokens import hold_end
 
-__all__ = ["AnswerVote", "join_members"]
-
 # Keywords of ``generate`` that hold ids of tokens, or deal with them: they mean one thing to one tokenizer only.
 _OF_ONE_TOKENIZER = (
     "assistant_model", "bad_words_ids", "begin_suppress_tokens", "eos_token_id", "force_words_ids",

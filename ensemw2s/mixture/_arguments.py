@@ -8,8 +8,6 @@ import torch
 
 from ensemw2s.mixture._cache import MixtureCache
 
-__all__ = ["OF_ONE_MODEL", "check_inputs", "check_past", "is_one", "kept_positions", "refuse_keywords"]
-
 OF_ONE_MODEL = {
     "output_attentions": "a mixture has no attentions of its own",
     "output_hidden_states": "a mixture has no hidden states of its own",

@@ -12,8 +12,6 @@ from ensemw2s.tokens import TokenDataset, pad_left, padding_id, positions_of
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["cached_log_proba", "share_prompts", "tree_log_proba"]
-
 
 def share_prompts(tokens: TokenDataset, n_choices: np.ndarray) -> np.ndarray:
     """For which questions all rows have the same prompt tokens, bool of shape (n_questions,).

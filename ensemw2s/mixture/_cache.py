@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MixtureCache"]
-
 
 class MixtureCache:
     """The caches of all groups of members, side by side: what a mixture takes and returns as ``past_key_values``.

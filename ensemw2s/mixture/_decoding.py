@@ -20,16 +20,6 @@ from ensemw2s.tokens import (
     tokenize_options,
 )
 
-__all__ = [
-    "Written",
-    "encode_with_room",
-    "match_nll",
-    "n_new_tokens",
-    "texts_of",
-    "with_length",
-    "write_answers",
-]
-
 
 @dataclass(frozen=True)
 class Written:

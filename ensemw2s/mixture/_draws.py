@@ -11,8 +11,6 @@ from ensemw2s.kernels import KernelBackend
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PartialTopP", "draw", "quick_draws"]
-
 N_SELECTED = 256  # most nuclei are far smaller
 # Further from top_p than a float32 sum over a vocabulary can be off, so that both ways of summing decide alike.
 MARGIN = 1e-4

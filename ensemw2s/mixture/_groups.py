@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from ensemw2s.kernels import KernelBackend
 
-__all__ = ["KeptGroups", "MemberGroup", "group_members"]
-
 
 class MemberGroup(Protocol):
     """Members whose next step is one forward pass.

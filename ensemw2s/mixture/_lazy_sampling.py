@@ -13,8 +13,6 @@ from ensemw2s.mixture._draws import draw
 from ensemw2s.mixture._groups import MemberGroup
 from ensemw2s.mixture._readers import PackedReader, PrefixReader, reads_packed
 
-__all__ = ["LazyMembers", "lazy_readers"]
-
 N_ROWS = 32  # in one pass: the attention within a packed row grows with their square
 
 

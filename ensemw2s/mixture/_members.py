@@ -14,8 +14,6 @@ from ensemw2s.mixture._alike import same_tokenizer
 from ensemw2s.mixture._mixing import normalized_votes
 from ensemw2s.tokens import n_ids
 
-__all__ = ["check_one_tokenizer", "device_of", "may_forget", "n_logits", "n_positions", "one_vote_vector"]
-
 
 def one_vote_vector(votes: Any, members: Sequence[TokenLearner]) -> np.ndarray:
     rows = normalized_votes(votes, len(members))

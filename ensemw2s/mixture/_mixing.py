@@ -14,18 +14,6 @@ from ensemw2s._validation import shorten
 if TYPE_CHECKING:
     import torch
 
-__all__ = [
-    "COMBINATIONS",
-    "Combination",
-    "RunningMixture",
-    "add_member",
-    "align_widths",
-    "common_scale",
-    "log_normalizer",
-    "normalized_votes",
-    "staged_votes",
-]
-
 
 @dataclass(frozen=True)
 class Combination:

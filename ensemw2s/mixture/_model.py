@@ -25,8 +25,6 @@ from ensemw2s.mixture._sampling import sample
 from ensemw2s.mixture._saved import SavedMixture
 from ensemw2s.tokens import answer_ends, positions_of
 
-__all__ = ["MixtureCache", "MixtureConfig", "MixtureForCausalLM"]
-
 _OF_LOSS = ("num_items_in_batch", "ignore_index", "shift_labels")
 
 

@@ -13,8 +13,6 @@ from transformers import GenerationMixin, PreTrainedModel
 from ensemw2s.contracts import LendsModel, TokenLearner
 from ensemw2s.mixture._arguments import OF_ONE_MODEL, check_past, refuse_keywords
 
-__all__ = ["ModelOfMembers", "refuse_backward"]
-
 _EMBEDDINGS = "its members have embeddings of their own; use the model that a member's lend_model() gives"
 _TRAINING = "its members are fitted; fit the booster, or a learner, instead"
 _BATCHING = "it keeps one cache per group of members, which has no pages; use generate"

@@ -10,8 +10,6 @@ import numpy as np
 
 from ensemw2s.contracts import OptionLearner, checked_scores
 
-__all__ = ["OptionVoice"]
-
 
 @dataclass(frozen=True, eq=False)
 class OptionVoice:

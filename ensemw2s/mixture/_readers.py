@@ -11,8 +11,6 @@ from transformers import DynamicCache
 from ensemw2s.contracts import Branching, LendsModel, TokenLearner, checked_logits
 from ensemw2s.tokens import pad_left, positions_of
 
-__all__ = ["PackedReader", "PrefixReader", "reads_packed"]
-
 
 class PrefixReader:
     """For a learner without ``decode_step``: all tokens of the rows are read again.

@@ -16,8 +16,6 @@ from ensemw2s.mixture._mixing import COMBINATIONS
 if TYPE_CHECKING:
     from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-__all__ = ["sample"]
-
 
 def sample(
     mixture: Any,

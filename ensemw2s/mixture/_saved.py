@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage import MALFORMED, Pretrained, Reader, StoredFolder, Writer, decode, encode
 
-__all__ = ["SavedMixture"]
-
 
 class SavedMixture(Pretrained):
     """A model of members that can be saved and loaded; subclasses have ``members``, ``votes`` and ``from_members``."""

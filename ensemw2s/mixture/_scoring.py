@@ -22,8 +22,6 @@ from ensemw2s.tokens import TokenDataset, padding_id, tokenize_options
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["NORMALIZATIONS", "AnswerScores", "ScoredOptions", "option_table", "option_nll", "score_answers"]
-
 
 @dataclass(frozen=True)
 class ScoredOptions:

@@ -20,8 +20,6 @@ from ensemw2s.tokens import TokenDataset
 if TYPE_CHECKING:
     from ensemw2s.mixture._model import MixtureForCausalLM
 
-__all__ = ["CHOOSINGS", "TokenMixture"]
-
 
 @dataclass(frozen=True, eq=False)
 class TokenMixture:

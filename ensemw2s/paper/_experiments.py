@@ -12,8 +12,6 @@ from ensemw2s.paper import _figures, _tables
 from ensemw2s.paper._selection import at_round, first_seed, one_variant, remark_on_rounds, say_sizes, with_split
 from ensemw2s.paper._tables import PaperTable
 
-__all__ = ["FIGURES", "TABLES", "Experiment", "experiment", "figure", "preset", "table"]
-
 
 @dataclass(frozen=True)
 class Experiment:

@@ -10,8 +10,6 @@ from ensemw2s.experiments import SweepResult
 from ensemw2s.paper._tables import trained_on_easy_or_hard
 from ensemw2s.plots import DifficultyDisplay, PGRDisplay, RoundsDisplay, W2SBarDisplay
 
-__all__ = ["bars_and_lines", "difficulty", "easy_or_hard", "rounds_by_variant", "single_run_bars", "weak_models"]
-
 _SINGLE_RUN = ("weak", "baseline", "student", "oracle")
 
 

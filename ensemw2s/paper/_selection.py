@@ -8,18 +8,6 @@ from typing import Any, NamedTuple
 from ensemw2s._validation import check_option
 from ensemw2s.experiments import SweepResult, accuracy
 
-__all__ = [
-    "CHOICES",
-    "at_round",
-    "can_choose",
-    "first_seed",
-    "one_variant",
-    "remark_on_rounds",
-    "say_runs",
-    "say_sizes",
-    "with_split",
-]
-
 
 class Choice(NamedTuple):
     """Which round's ensemble and student stand for a run."""

@@ -15,8 +15,6 @@ from ensemw2s.paper._selection import CHOICES, at_round, can_choose, remark_on_r
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["PaperTable", "models_by_pair", "rounds_by_pair", "single_runs", "trained_on_easy_or_hard"]
-
 _PAIR = ["weak", "strong"]
 _SEM = "Mean ± standard error over seeds."
 _HALF = "The paper's α of the binary task is half of this one: ½ log((1 − ε)/ε); both vote alike."

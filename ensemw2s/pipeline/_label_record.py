@@ -13,8 +13,6 @@ from ensemw2s._validation.row_filter import without_texts
 from ensemw2s.datasets import QADataset
 from ensemw2s.storage import decode, encode, row_digests
 
-__all__ = ["pack_labels", "unpack_labels"]
-
 _ARRAYS = ("y", "proba", "confidence", "kept", "classes", "finished")
 
 

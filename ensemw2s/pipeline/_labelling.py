@@ -15,8 +15,6 @@ from ensemw2s.exceptions import CheckpointError, WeakLearnerError
 from ensemw2s.metrics import draw_option, likeliest_texts, tied_best
 from ensemw2s.storage import MALFORMED, Steps, decode, encode, row_digests, write_json
 
-__all__ = ["NO_OPTION", "Labels", "label_shard"]
-
 
 @dataclass(frozen=True)
 class Labels:

@@ -32,8 +32,6 @@ from ensemw2s.pipeline._stages import Stages, check_folders, interrupted_with, o
 from ensemw2s.storage import row_digests
 from ensemw2s.tokens import tokenized_once
 
-__all__ = ["W2SPipeline"]
-
 logger = logging.getLogger("ensemw2s")
 
 _FITTED = ("weak_", "pseudo_labels_", "student_", "baseline_labels_", "baseline_", "oracle_")

@@ -24,8 +24,6 @@ from ensemw2s.pipeline._labelling import NO_OPTION, Labels, label_shard
 from ensemw2s.storage import Registered, Steps
 from ensemw2s.tokens import tokenized_once
 
-__all__ = ["PseudoLabeler", "PseudoLabels"]
-
 logger = logging.getLogger("ensemw2s")
 
 

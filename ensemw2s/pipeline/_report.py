@@ -16,8 +16,6 @@ from ensemw2s.metrics import bootstrap_interval, gap_over_seeds, paired_bootstra
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["W2SReport"]
-
 _TITLES = {
     "weak": "weak (first member)",
     "ensemble": "weak ensemble",

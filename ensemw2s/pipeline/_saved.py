@@ -24,8 +24,6 @@ from ensemw2s.storage import (
     write_json,
 )
 
-__all__ = ["SavedPipeline"]
-
 _SKOPS = "estimator.skops"
 _PARTS = ("weak", "student", "baseline", "oracle")
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from ensemw2s.pipeline._pseudo import PseudoLabels
 
-__all__ = ["Stages", "check_folders", "interrupted_with", "open_stages"]
-
 logger = logging.getLogger("ensemw2s")
 
 _LABELS, _ROUNDS = "labels.json", "rounds.json"

@@ -9,8 +9,6 @@ import numpy as np
 
 from ensemw2s._validation import shorten
 
-__all__ = ["dodge", "draw_chance", "groups_width", "legend_beside", "name_groups", "panels", "pyplot"]
-
 _CHARACTER_INCHES = 0.075  # mean width of a character of 9 points
 _LEGEND_INCHES = 4.0
 _AXES_SHARE = 0.775  # of a figure's width, between matplotlib's default margins

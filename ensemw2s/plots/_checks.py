@@ -10,8 +10,6 @@ import numpy as np
 from ensemw2s._validation import shorten
 from ensemw2s.plots._palette import MODEL_LABELS
 
-__all__ = ["check_columns", "check_pairs", "number_array"]
-
 
 def number_array(values: Any, name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """Return `values` as float64, of `shape` where one is given; nan is allowed, infinity is not."""

@@ -11,9 +11,6 @@ from ensemw2s._validation import shorten
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["refuse_duplicates", "refuse_several", "refuse_other_settings", "select", "short_names"]
-
-
 _CELL = ("dataset", "task", "weak", "strong", "split", "variant")
 
 

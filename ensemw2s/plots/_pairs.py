@@ -16,8 +16,6 @@ from ensemw2s.plots._palette import MODEL_LABELS
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["DRAWN", "PairScores", "check_models", "check_reports", "pairs_of_frame", "pairs_of_reports"]
-
 DRAWN = ("weak", "ensemble", "baseline", "student", "oracle")
 _WEAK_SIDE = ("weak", "ensemble", "uniform")
 

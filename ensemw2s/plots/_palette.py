@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["GREY", "LIGHT_GREY", "LINE_COLORS", "MARKERS", "MODEL_COLORS", "MODEL_LABELS"]
-
 # Okabe and Ito's colours, which the common forms of colour blindness keep apart, in an order in which neighbours differ
 # in brightness too.
 LINE_COLORS = ("#0072B2", "#E69F00", "#4D4D4D", "#56B4E9", "#D55E00", "#009E73", "#CC79A7")

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from ensemw2s.pipeline import W2SReport
 
-__all__ = ["ModelScores", "recovered_gaps", "scores_of_frame", "scores_of_report"]
-
 
 @dataclass
 class ModelScores:

@@ -18,8 +18,6 @@ from ensemw2s.plots._frames import refuse_duplicates, refuse_other_settings, ref
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["QUANTITIES", "TITLES", "RoundStatistics", "rounds_of_frame", "tested_rounds", "training_rounds"]
-
 TITLES = {
     "vote": "vote α (nats)",
     "error": "weighted training error",

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_html", "legend_weights", "readable_tokens", "show_blanks", "weight_colors", "width"]
-
 _SHOWN = {" ": "␣", "\n": "↵", "\r": "␍", "\t": "⇥"}
 
 # Light enough for dark text: its contrast with both ends is above 8 : 1.

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from ensemw2s.pipeline import W2SReport
 
-__all__ = ["W2SBarDisplay"]
-
 _TITLES = {"accuracy": "test accuracy", "token_error": "test token error"}
 
 

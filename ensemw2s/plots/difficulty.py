@@ -11,8 +11,6 @@ from ensemw2s._validation import check_option, check_vector, shorten
 from ensemw2s.plots._axes import legend_beside, panels, pyplot
 from ensemw2s.plots._palette import LIGHT_GREY, LINE_COLORS
 
-__all__ = ["DifficultyDisplay"]
-
 _REST = "in no part"
 
 

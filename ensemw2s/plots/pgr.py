@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from ensemw2s.pipeline import W2SReport
 
-__all__ = ["PGRDisplay"]
-
 _STUDENTS = ("baseline", "student")
 
 

@@ -16,8 +16,6 @@ from ensemw2s.plots._rounds_data import QUANTITIES, TITLES, rounds_of_frame, tes
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["RoundsDisplay"]
-
 _WITH_CHANCE = ("accuracy", "validation_accuracy", "member_accuracy", "student_accuracy")
 _DEFAULT = ("vote", "error", "accuracy", "token_error")
 

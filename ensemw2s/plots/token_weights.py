@@ -16,8 +16,6 @@ from ensemw2s.plots._checks import number_array
 from ensemw2s.plots._tokens import as_html, legend_weights, readable_tokens, show_blanks, weight_colors, width
 from ensemw2s.tokens import TokenDataset
 
-__all__ = ["TokenWeightDisplay"]
-
 _N_ROWS = 5
 _INDENT = 4  # columns in front of the tokens, for "D12 "
 _CHARACTER = 0.602  # width of a character of DejaVu Sans Mono, in units of the font's size

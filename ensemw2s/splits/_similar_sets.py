@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import CountVectorizer
 
-__all__ = ["SetFamily"]
-
 _AT_ONCE = 4_000_000  # entries of one block; bounds memory
 # The slack: .7 * 10 may be a little more than 7 in binary.
 _SLACK = 1e-9

@@ -5,8 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-__all__ = ["CODECS", "Codec"]
-
 CODECS: dict[str, Codec] = {}  # by tag, in the order in which they are asked
 
 

@@ -13,8 +13,6 @@ from uuid import uuid4
 from ensemw2s.storage._files import writing
 from ensemw2s.storage._manifest import MANIFEST, write_manifest
 
-__all__ = ["commit_folder", "commit_text"]
-
 
 @contextmanager
 def commit_folder(path: str | os.PathLike[str], *, kind: str) -> Iterator[Path]:

@@ -12,17 +12,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = [
-    "describe_array",
-    "describe_contents",
-    "describe_function",
-    "describe_table",
-    "held_beside_entries",
-    "module_of",
-    "name_of",
-    "plain_container",
-]
-
 Describe: TypeAlias = Callable[[Any, str], Any]
 
 # Results are kept under a hash of the names below: what has moved since is known by the module where it stood before.

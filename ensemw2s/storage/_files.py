@@ -13,8 +13,6 @@ from typing import BinaryIO
 
 from ensemw2s.exceptions import CheckpointError
 
-__all__ = ["AGAIN", "LARGEST_JSON", "hash_file", "links_of", "open_plain", "read_file", "size_of", "writing"]
-
 AGAIN = "Copy or download the folder again, or save it again."
 LARGEST_JSON = 512 * 2**20  # bytes
 

@@ -26,17 +26,6 @@ from ensemw2s.storage._contents import (
     plain_container,
 )
 
-__all__ = [
-    "describe",
-    "describe_by",
-    "describe_model",
-    "digest",
-    "mixed_precision",
-    "row_digests",
-    "versions",
-    "without_reports",
-]
-
 # Parameters of estimators that do not change a result.
 _WITHOUT_EFFECT = ("n_jobs", "verbose", "backend", "checkpoint_dir", "on_locked")
 # Settings of `transformers.TrainingArguments` that do not.

@@ -9,8 +9,6 @@ import numpy as np
 
 from ensemw2s._validation import shorten
 
-__all__ = ["check_fitted_value"]
-
 
 def check_fitted_value(name: str, value: Any) -> None:
     """Raise a ValueError where a value is not what `fit` sets under that name."""

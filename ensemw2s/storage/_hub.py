@@ -14,8 +14,6 @@ from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage._files import links_of
 from ensemw2s.storage._manifest import MANIFEST, SUFFIXES, StoredFolder, list_files, open_folder
 
-__all__ = ["download_folder", "model_card", "open_pretrained", "upload_folder"]
-
 
 def open_pretrained(directory: str | os.PathLike[str], revision: str | None, kind: str | None) -> StoredFolder:
     """Verify a folder, or download a repository of the hub and verify that.

@@ -24,8 +24,6 @@ from ensemw2s.storage._values import encode
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Journal", "Steps"]
-
 logger = logging.getLogger("ensemw2s")
 
 _BEGIN, _STEP = "begin", "step.json"

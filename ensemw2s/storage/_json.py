@@ -9,8 +9,6 @@ from typing import Any
 
 from ensemw2s.exceptions import CheckpointError
 
-__all__ = ["MALFORMED", "checksum", "dump_json", "find_code", "parse_json"]
-
 # What reading a value that was not written by this package may end in.
 MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
 

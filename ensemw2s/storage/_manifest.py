@@ -16,8 +16,6 @@ from ensemw2s.storage._files import AGAIN, LARGEST_JSON, hash_file, read_file, s
 from ensemw2s.storage._json import checksum, dump_json, find_code, parse_json
 from ensemw2s.storage._tensors import parse_arrays, parse_tensors
 
-__all__ = ["MANIFEST", "SUFFIXES", "StoredFolder", "list_files", "open_folder", "write_json", "write_manifest"]
-
 MANIFEST = "manifest.json"
 
 _FORMAT = 1

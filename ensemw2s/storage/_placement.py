@@ -12,8 +12,6 @@ from typing import Any
 
 from ensemw2s.exceptions import CheckpointError
 
-__all__ = ["Placement", "PlacementError", "check_placement", "device_here", "placed", "set_attention"]
-
 logger = logging.getLogger("ensemw2s")
 
 _OF_TORCH = {"eager", "sdpa", "flex_attention"}

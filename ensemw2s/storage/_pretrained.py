@@ -22,8 +22,6 @@ from ensemw2s.storage._writer import Writer
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Pretrained"]
-
 _OF_THIS_MACHINE = ("checkpoint_dir", "on_locked")
 
 

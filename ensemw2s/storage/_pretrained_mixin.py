@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ensemw2s.storage._state import Checkpointed
 
-__all__ = ["PretrainedMixin"]
-
 
 class PretrainedMixin(Checkpointed):
     """Lets an estimator of one's own be saved, by itself, in an ensemble, in a `W2SPipeline` or in a checkpoint.

@@ -15,8 +15,6 @@ from ensemw2s.storage._registry import Registered, find_stored
 from ensemw2s.storage._skops import read_scikit_learn
 from ensemw2s.storage._values import decode
 
-__all__ = ["BASE_PARAMETERS", "Reader"]
-
 # Parameters that say which base a learner starts from; they are replaced where a base is included in what is saved.
 BASE_PARAMETERS = ("model", "revision", "gguf_file")
 

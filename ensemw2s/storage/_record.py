@@ -12,8 +12,6 @@ from ensemw2s.storage._commit import commit_text
 from ensemw2s.storage._files import LARGEST_JSON, read_file
 from ensemw2s.storage._json import checksum, dump_json, parse_json
 
-__all__ = ["check_record", "commit_record", "read_json", "read_record"]
-
 
 def commit_record(path: str | os.PathLike[str], content: Any, *, kind: str, version: int) -> None:
     """Write a value as JSON with a checksum, synchronised; an older file is replaced.

@@ -10,18 +10,6 @@ from typing import Any
 
 from ensemw2s.storage._fitted_values import check_fitted_value
 
-__all__ = [
-    "Registered",
-    "UnknownClassError",
-    "class_name",
-    "find_class",
-    "find_stored",
-    "fitted_attributes",
-    "parameter_names",
-    "require_known",
-    "restore_attributes",
-]
-
 _OURS = "ensemw2s"
 # Classes by name, in the order in which they were defined: a cell of a notebook that is run again defines one more.
 _CLASSES: dict[str, list[weakref.ref[type]]] = {}

@@ -15,8 +15,6 @@ from ensemw2s.storage._files import writing
 from ensemw2s.storage._json import MALFORMED
 from ensemw2s.storage._manifest import StoredFolder
 
-__all__ = ["check_scikit_learn", "check_skops", "read_scikit_learn", "write_scikit_learn"]
-
 # What scikit-learn's juries and searches hold beside estimators; written in Python, and nothing but their attributes.
 _HARMLESS = {
     "sklearn.metrics._scorer._PassthroughScorer",

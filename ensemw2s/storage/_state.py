@@ -14,8 +14,6 @@ from ensemw2s.storage._skops import check_scikit_learn, check_skops, read_scikit
 from ensemw2s.storage._temporary import temporary_folder
 from ensemw2s.storage._writer import Writer
 
-__all__ = ["Checkpointed", "check_can_be_written", "read_state", "write_state"]
-
 _SKOPS, _BY_SKOPS = "estimator.skops", "by skops"
 
 

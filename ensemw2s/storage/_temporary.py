@@ -11,8 +11,6 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-__all__ = ["hold_folder", "temporary_folder"]
-
 _PREFIX = "ensemw2s-tmp-"
 _NEW = 60.0  # seconds within which whoever makes a folder has long locked it
 

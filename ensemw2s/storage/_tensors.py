@@ -9,8 +9,6 @@ from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage._files import read_file, writing
 from ensemw2s.storage._json import MALFORMED
 
-__all__ = ["parse_arrays", "parse_tensors", "read_tensors", "write_arrays", "write_tensors"]
-
 
 def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
     """Write NumPy arrays."""

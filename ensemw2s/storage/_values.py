@@ -13,8 +13,6 @@ import numpy as np
 
 from ensemw2s._validation import shorten
 
-__all__ = ["decode", "encode"]
-
 # What JSON lacks is an object with one key that begins with "$".
 _NUMBERS = "biuf"
 _LARGEST_ARRAY = 2**30  # bytes

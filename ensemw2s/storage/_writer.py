@@ -16,8 +16,6 @@ from ensemw2s.storage._registry import Registered, class_name, require_known
 from ensemw2s.storage._skops import write_scikit_learn
 from ensemw2s.storage._values import encode
 
-__all__ = ["Writer"]
-
 
 class Writer:
     """Writes an object with all that it holds: the members of an ensemble, or all parts of a pipeline.

@@ -11,8 +11,6 @@ from ensemw2s.tokens._ids import ANY_TEXT, encode
 from ensemw2s.tokens._prompts import encode_alone, encode_behind
 from ensemw2s.tokens._template import answer_ends, frame_of_learner
 
-__all__ = ["decode_answers", "hold_end", "refuse_ends", "refuse_other_texts"]
-
 
 def decode_answers(rows: Sequence[Sequence[int]], tokenizer: Any, frame: Frame) -> list[str]:
     """Texts of answers: the inverse of what `encode_rows` does to an answer.

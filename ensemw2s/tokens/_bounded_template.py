@@ -10,8 +10,6 @@ from functools import lru_cache, wraps
 from itertools import islice
 from typing import Any
 
-__all__ = ["render_template"]
-
 # Far beyond what any conversation takes, and what a machine does in seconds.
 _MAX_TEMPLATE, _MAX_STEPS, _MAX_SECONDS = 200_000, 200_000, 20.0
 _MAX_TEXT, _MAX_ITEMS, _MAX_NUMBER = 10_000_000, 100_000, 100_000

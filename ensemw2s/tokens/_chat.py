@@ -12,8 +12,6 @@ from ensemw2s.tokens._frame import Frame
 from ensemw2s.tokens._ids import encode
 from ensemw2s.tokens._text import DEFAULT_PROMPT_TEMPLATE
 
-__all__ = ["ChatFrame", "check_messages"]
-
 Messages = Sequence[Mapping[str, str]]
 
 # They stand for a question and an answer where the template is taken apart.

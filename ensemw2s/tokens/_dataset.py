@@ -16,8 +16,6 @@ from ensemw2s.tokens._prompts import encode_rows
 from ensemw2s.tokens._template import PromptTemplate, answer_ends, frame_of
 from ensemw2s.tokens._text import DEFAULT_PROMPT_TEMPLATE
 
-__all__ = ["DEFAULT_PROMPT_TEMPLATE", "TokenBatch", "TokenDataset", "pad_left", "positions_of", "tokenize_options"]
-
 
 @dataclass(frozen=True, eq=False)
 class TokenBatch:

@@ -11,8 +11,6 @@ from weakref import WeakKeyDictionary
 from ensemw2s.storage import describe_by, temporary_folder
 from ensemw2s.tokens._template import is_chat
 
-__all__ = ["TokenizerDigest", "describe_tokenizer", "digest_tokenizer"]
-
 
 class TokenizerDigest(NamedTuple):
     """Hashes of the three things that a tokenizer does, equal in every process and after saving and loading.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-__all__ = ["Frame"]
-
 
 @dataclass(frozen=True)
 class Frame(ABC):

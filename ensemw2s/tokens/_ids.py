@@ -8,8 +8,6 @@ from typing import Any
 from ensemw2s._launch.locks import ThreadLock
 from ensemw2s._validation import of_kind
 
-__all__ = ["ANY_TEXT", "encode", "n_ids", "padding_id", "refuse_unknown", "tokenize"]
-
 ANY_TEXT = "a"  # stands before a cue, since many tokenizers treat the start of a text in a way of its own
 
 # A fast tokenizer keeps the truncation and padding of its last call: a call in one thread would be cut, or not cut, by

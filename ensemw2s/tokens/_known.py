@@ -10,8 +10,6 @@ from typing import Any
 
 from ensemw2s.tokens._digest import digest_tokenizer
 
-__all__ = ["KnownTexts", "known_texts", "tokenized_once"]
-
 # Ids that a block keeps, of four bytes each; what is more is tokenised again. An entry has its own weight: a key of
 # two or three references, and its place in a dict.
 _MOST_IDS, _IDS_OF_ENTRY = 2**25, 50

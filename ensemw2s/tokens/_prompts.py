@@ -12,18 +12,6 @@ from ensemw2s.tokens._ids import ANY_TEXT, encode, refuse_unknown, tokenize
 from ensemw2s.tokens._known import KnownTexts, known_texts
 from ensemw2s.tokens._template import frame_of_learner
 
-__all__ = [
-    "cut_prompt",
-    "encode_alone",
-    "encode_behind",
-    "encode_cue",
-    "encode_cue_head",
-    "encode_for_learner",
-    "encode_questions",
-    "encode_rows",
-    "tokenize_known",
-]
-
 
 def encode_rows(
     prompts: Sequence[str],

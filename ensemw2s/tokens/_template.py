@@ -9,8 +9,6 @@ from ensemw2s.tokens._chat import ChatFrame, check_messages
 from ensemw2s.tokens._frame import Frame
 from ensemw2s.tokens._text import DEFAULT_PROMPT_TEMPLATE, TextFrame
 
-__all__ = ["PromptTemplate", "answer_ends", "check_template", "frame_of", "frame_of_learner", "is_chat"]
-
 PromptTemplate: TypeAlias = "str | Sequence[Mapping[str, str]]"
 
 _CHAT = ({"role": "user", "content": "{prompt}"},)

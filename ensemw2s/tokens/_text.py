@@ -7,8 +7,6 @@ from typing import Any
 
 from ensemw2s.tokens._frame import Frame
 
-__all__ = ["DEFAULT_PROMPT_TEMPLATE", "TextFrame"]
-
 DEFAULT_PROMPT_TEMPLATE = "Question: {prompt}\nAnswer:"
 
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-__all__ = ["byte_tokenizer", "word_tokenizer"]
-
 _EOS, _PAD, _UNK = "<eos>", "<pad>", "<unk>"
 
 
