@@ -28,10 +28,13 @@ def study(monkeypatch):
 def model(study, tmp_path):
     """A folder with a model that knows little more than which words there are."""
     from _small_models import pretrain
+    from transformers.utils import logging
 
     corpus = make_corpus(300, random_state=0)
     tokenizer = word_tokenizer([*corpus, *make_qa(300, random_state=0).prompts, "="])
-    return pretrain(tmp_path / "model", corpus, tokenizer, layers=2, width=16, heads=2, steps=30, lr=1e-2)
+    folder = pretrain(tmp_path / "model", corpus, tokenizer, layers=2, width=16, heads=2, steps=30, lr=1e-2)
+    logging.enable_progress_bar()  # the script, alone in its process, has switched them off
+    return folder
 
 
 @pytest.mark.slow
