@@ -97,6 +97,7 @@ def test_answer_logits_equal_pefts_activated_lora(pair):
         assert_allclose(logits, torch.cat(list(answer_rows(model, tokens))), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_adapter_is_not_that_of_all_tokens(pair):
     learner, model = pair
     tokens = tokens_for(learner)
@@ -219,6 +220,7 @@ def prompt_tokens(learner, prompts=PROMPTS):
     return sum(len(ids) - len(learner.cue_ids_) for ids in encode_for_learner(learner, prompts))
 
 
+@pytest.mark.slow
 def test_training_reads_each_prompt_once():
     learner = learner_for(epochs=3, batch_size=2)
     fitted()._host().forget_prompts()

@@ -368,6 +368,7 @@ def test_draw_tokens_count_follows_the_weights():
     assert stats.chisquare(total, WORKED * total.sum()).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_draw_tokens_counts_are_multinomial():
     # Var c = n D (1 - D) and Cov = -n D_i D_j: systematic sampling, say, would have a smaller variance.
     rng = np.random.default_rng(2)
@@ -502,6 +503,7 @@ def test_reweight_of_many_tokens_equals_the_formula():
     assert_allclose(reweight(weight, errors, 1.7), expected / expected.sum(), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", ["binary", "count", "weight"])
 def test_draw_tokens_holds_two_arrays_beside_the_weights(sampling):
     weight = many_weights(np.random.default_rng(7))

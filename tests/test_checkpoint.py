@@ -212,6 +212,7 @@ def test_each_parameter_that_differs_is_named(one, parameters, message):
         model.fit(DATA)
 
 
+@pytest.mark.slow
 def test_another_class_is_named(tmp_path):
     booster(tmp_path).fit(DATA)
     model = LLMAdaBoostClassifier(LogisticRegression(), checkpoint_dir=tmp_path)

@@ -94,6 +94,7 @@ def test_units_are_named_as_they_finish(world, swept, capsys):
     assert "2 units, 1 finished before\n[2/2] small → large, random, boosting, seed 1\n" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_a_folder_nothing_is_kept(world, capsys):
     arguments = one_unit(world)
     del arguments[arguments.index("--out-dir") : arguments.index("--out-dir") + 2]
@@ -114,6 +115,7 @@ def test_a_table_is_that_of_the_same_sweep(world, capsys):
     assert SweepResult.load(world / "table").records[0]["students"].keys() == {"1", "2"}  # the preset asks for all
 
 
+@pytest.mark.slow
 def test_a_figure_is_saved_and_its_numbers_printed(world, capsys):
     path = world / "figure.svg"
     assert main(["figure", "13", *one_unit(world, out="table"), "--save", str(path)]) == 0
@@ -132,6 +134,7 @@ def test_ratings_are_drawn_and_kept(world, capsys):
     assert not (world / "rated" / "unit").exists()
 
 
+@pytest.mark.slow
 def test_failed_units_are_named_and_the_others_are_in_the_table(world, swept, capsys):
     bad = ["--pair", f"small={world / 'small'}", f"nothing={world / 'empty'}"]
     assert main(["sweep", *one_unit(world, *bad)]) == 1
@@ -141,6 +144,7 @@ def test_failed_units_are_named_and_the_others_are_in_the_table(world, swept, ca
     assert "nothing" not in captured.out
 
 
+@pytest.mark.slow
 def test_a_dry_run_lists_units_and_costs_and_trains_nothing(world, swept, capsys):
     assert main(["sweep", *one_unit(world, "--seeds", "7", "0"), "--dry-run"]) == 0
     text = capsys.readouterr().out
@@ -159,6 +163,7 @@ def plan_of(world, **changes):
     return plan_sweep(changes.pop("pairs", [pair]), **{**settings, **changes})
 
 
+@pytest.mark.slow
 def test_the_estimate_is_that_of_the_cost_model(world):
     plan = plan_of(world)
     (cost,) = estimate_runs(plan)
@@ -190,6 +195,7 @@ def test_the_estimate_covers_ratings_easy_training_and_students_of_all_rounds(wo
         assert estimate_runs(plan_of(world, **change))[0].flops > plain
 
 
+@pytest.mark.slow
 def test_a_classifier_has_an_estimate_too(world):
     assert estimate_runs(plan_of(world, task="classification"))[0].flops > 0
 

@@ -323,6 +323,7 @@ def test_published_arc_has_its_published_size_and_options(subset, split, options
     assert Counter(load_arc(split, subset=subset, data_dir=FOLDER).n_choices.tolist()) == options
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.parametrize(
     ("split", "options"),

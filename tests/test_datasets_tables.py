@@ -83,6 +83,7 @@ TOLD = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", TOLD.values(), ids=TOLD)
 def test_a_table_whose_order_tells_the_answer_gives_the_same_options_in_every_order(read) -> None:
     frame = pd.DataFrame({"prompt": [f"q{row}" for row in range(200)]})

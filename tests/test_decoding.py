@@ -108,6 +108,7 @@ def test_generate_texts_of_members_without_a_cache():
     assert texts == [greedy_text(members, prompt) for prompt in PROMPTS]
 
 
+@pytest.mark.slow
 def test_generate_texts_gives_the_answer_that_was_learned():
     member = fit(tiny_learner(epochs=40))
     assert generate_texts(*mixture_of([member], [1.0]), PROMPTS, {"max_new_tokens": 20}) == [
@@ -118,6 +119,7 @@ def test_generate_texts_gives_the_answer_that_was_learned():
 SEVERAL = {"num_return_sequences": 3, "num_beams": 3, "max_new_tokens": 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [SEVERAL, {"generation_config": GenerationConfig(**SEVERAL, pad_token_id=257, eos_token_id=256)}],
@@ -217,6 +219,7 @@ def test_match_nll_equals_a_float64_loop(combine, normalize):
             assert_allclose(found[row, column], expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_match_nll_goes_on_behind_the_end_of_the_answer():
     member = fit(tiny_learner(epochs=40))  # answers "c<eos>" to the first prompt
     found = match_nll(*mixture_of([member], [1.0]), PROMPTS[:1], [["c", "cccc"]], normalize="sum")
@@ -328,6 +331,7 @@ def test_no_text_that_is_trained_on_or_scored_may_hold_an_end(use, choose):
         use(model)
 
 
+@pytest.mark.slow
 def test_members_write_the_code_and_the_markup_that_they_have_learned():
     learner = tiny_learner(tokenizer=tidy(byte_tokenizer()), peft_config=None, epochs=70, batch_size=9)
     generator = FineTunedGenerator(learner).fit(list("qrstuvwxy"), MARKUP)

@@ -59,6 +59,7 @@ def test_the_same_seed_gives_the_same_classifier_bits():
         assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+@pytest.mark.slow
 def test_what_else_draws_from_torch_and_numpy_changes_no_bit():
     first = booster().fit(EASY)
     torch.manual_seed(17)
@@ -67,6 +68,7 @@ def test_what_else_draws_from_torch_and_numpy_changes_no_bit():
     assert first.predict_proba(QA).tobytes() == second.predict_proba(QA).tobytes()
 
 
+@pytest.mark.slow
 def test_the_same_seed_samples_the_same_pseudo_answers(fitted):
     labeler = PseudoLabeler(method="generate", generation_kwargs={"do_sample": True, "max_new_tokens": 4})
     first, second, other = (labeler.set_params(random_state=seed).label(fitted, QA).y.tolist() for seed in (5, 5, 6))
@@ -121,6 +123,7 @@ def test_batches_and_padding_side_leave_the_answers_alone(fitted, one_by_one, ba
         assert_alike(answers(fitted), one_by_one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_threads_leave_the_answers_alone(fitted, one_by_one, n_threads):
     with setting(fitted, batch_size=32, n_threads=n_threads):

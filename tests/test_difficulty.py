@@ -287,6 +287,7 @@ def test_the_folds_do_not_depend_on_the_order_of_the_file():
     assert_allclose(shuffled.ratings, rated.ratings[order])
 
 
+@pytest.mark.slow
 def test_two_workers_find_what_one_finds():
     X, y = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 2
     one, two = (cross_val_difficulty(LogisticRegression(), X, y, n_jobs=n, random_state=0) for n in (None, 2))

@@ -80,6 +80,7 @@ def test_disagreement_equals_a_loop_and_is_a_metric(ensemble):
     assert_array_equal(found, found.T)
 
 
+@pytest.mark.slow
 @given(voted())
 def test_the_vote_is_no_further_from_a_member_than_its_disagreements_add_up_to(ensemble):
     members, gold, votes = ensemble
@@ -116,6 +117,7 @@ def test_q_is_one_where_one_member_errs_only_where_the_other_does():
     assert error_correlation(members, gold)[0, 1] == pytest.approx(15 / math.sqrt(7 * 3 * 5 * 5))
 
 
+@pytest.mark.slow
 @given(ensembles(n_labels=2, max_members=4))
 def test_the_correlation_is_scikit_learns_matthews_coefficient(ensemble):
     members, gold = ensemble
@@ -209,6 +211,7 @@ def test_a_margin_is_positive_exactly_where_the_right_answer_leads(ensemble):
     assert_array_equal(found == 0, right == share.max(axis=1))
 
 
+@pytest.mark.slow
 @given(voted())
 def test_margins_do_not_depend_on_the_scale_or_the_order_of_the_votes(ensemble):
     members, gold, votes = ensemble

@@ -127,6 +127,7 @@ def gguf_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_provide_joins_parts_in_order_and_leaves_nothing_else(provided: Path) -> None:
     assert [path.name for path in provided.iterdir()] == ["tiny"]
     assert (provided / "tiny" / "model.bin").read_bytes() == b"first half, second half"

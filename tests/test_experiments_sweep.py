@@ -106,6 +106,7 @@ def test_a_pool_of_experts_teaches_and_learns(tmp_path):
     np.testing.assert_allclose(sweep.records[0]["priors"], 1 - found.chance)
 
 
+@pytest.mark.slow
 def test_a_second_call_reads_what_the_first_one_kept(result, folder):
     before = files(folder)
     again = run_sweep([(WEAK, STRONG)], seeds=2, out_dir=folder, **SETTINGS)
@@ -139,6 +140,7 @@ def test_an_empty_folder_is_named(tmp_path):
         SweepResult.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_damaged_unit_is_refused(tmp_path):
     run_sweep([(WEAK, STRONG)], seeds=1, splits=["random"], out_dir=tmp_path, **SETTINGS)
     path = next((tmp_path / "unit").glob("*.json"))
@@ -244,6 +246,7 @@ def test_data_sets_by_name_are_levels_of_a_summary_and_refused_by_tables(result)
         SweepResult([*result.records, *result.records]).comparison()
 
 
+@pytest.mark.slow
 def test_seeds_of_other_versions_are_not_further_seeds(tmp_path, monkeypatch):
     quick(tmp_path, seeds=[0])
     changed = {**versions(), "torch": "9.9"}
@@ -256,6 +259,7 @@ def test_seeds_of_other_versions_are_not_further_seeds(tmp_path, monkeypatch):
     assert SweepResult.load(tmp_path).summary()["n_seeds"].tolist() == [1] * 12
 
 
+@pytest.mark.slow
 def test_mixed_precision_of_the_environment_makes_another_result(tmp_path, monkeypatch):
     quick(tmp_path, seeds=[0])
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
@@ -439,6 +443,7 @@ def test_a_validation_part_is_not_trained_on(tmp_path):
     assert sorted([*found.weak, *found.validation]) == sorted(parts("random", 0)[0])
 
 
+@pytest.mark.slow
 def test_training_on_easy_data_is_a_row_of_its_own():
     swept = run_sweep([(WEAK, STRONG)], seeds=1, splits=["random"], train_on_easy=True, **SETTINGS)
     easy, _, test = (POOL[rows] for rows in parts("random", 0))

@@ -117,6 +117,7 @@ def test_token_logits_equal_an_unpadded_float64_forward(name):
         assert_allclose(logits[row, -len(ids) :].log_softmax(dim=-1), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_decode_step_with_a_cache_equals_one_without(name):
     learner = fitted_members(name)[0]
@@ -161,6 +162,7 @@ def test_batch_size_changes_logits_by_rounding_only():
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("peft_config", ["default", None])
 def test_fit_lowers_the_loss(name, peft_config):
@@ -443,6 +445,7 @@ def test_clones_of_any_callable_share_one_base(model):
     assert base_weights(first) == base_weights(second)
 
 
+@pytest.mark.slow
 def test_threads_do_not_swap_each_others_adapters():
     members = fitted_members("llama")
     expected = [answer_logits(member) for member in members]
@@ -596,6 +599,7 @@ def ends_turns():
     return model
 
 
+@pytest.mark.slow
 def test_a_text_ends_where_the_models_own_generation_does(tmp_path):
     untrained_model(ends_turns).save_pretrained(tmp_path / "base")
     byte_tokenizer().save_pretrained(tmp_path / "base")
@@ -758,6 +762,7 @@ def test_clone_keeps_every_parameter_and_nothing_fitted():
     assert not hasattr(copied, "tokenizer_")
 
 
+@pytest.mark.slow
 def test_parameters_set_after_a_fit_are_used_by_the_next():
     learner = fit(tiny_learner(peft_config=LoraConfig(r=2, target_modules="all-linear")))
     changed = fit(learner.set_params(peft_config=LoraConfig(r=5, target_modules="all-linear"), model=tiny_gpt2))
@@ -849,6 +854,7 @@ def test_missing_folder_is_an_error(tmp_path):
         HFCausalLM(str(tmp_path / "nothing")).initialize()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peft_config", ["default", None])
 def test_gguf_file_is_loaded_trained_and_shared(gguf_file, peft_config):  # noqa: F811
     from transformers import AutoModelForCausalLM
@@ -881,6 +887,7 @@ def positions_through_the_head(model, work):
     return sum(int(np.prod(shape)) for shape in seen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapt", ["all", "answer"])
 def test_only_answer_tokens_go_through_the_head(adapt):
     learner = tiny_learner(adapt=adapt, peft_config="default", epochs=1, batch_size=8).initialize()

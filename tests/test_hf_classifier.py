@@ -228,6 +228,7 @@ def test_every_row_pulls_by_its_weight_also_in_an_incomplete_window():
 # Losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["logconf", "product", LogConfLoss(alpha=0.3, warmup=0.5, buffer_size=16)])
 def test_other_losses_train_too(loss):
     classifier = bert_classifier(loss=loss, lr=1e-2, epochs=8).fit(SENTENCES, SOFT)
@@ -271,6 +272,7 @@ def lora(folders, kind="bert", **params):
     return HFClassifier(**{**settings, **params})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "untrained"),
     [("bert", ["bert.pooler", "classifier"]), ("roberta", ["classifier"]), ("llama", ["score"])],

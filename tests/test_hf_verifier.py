@@ -65,6 +65,7 @@ def plain_states(model, questions, layers, poolings):
     return torch.cat(found, dim=1).double().numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3", "qwen3"])
 def test_blocks_above_the_highest_layer_are_not_run(name):
     clear_model_cache()
@@ -149,6 +150,7 @@ def test_loss_and_gradient_are_those_of_a_loop_over_questions():
     np.testing.assert_allclose(approx_fprime(best, by_loop, 1e-7), 0.0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", ["frozen", "adapted"])
 def test_verifier_follows_the_contract(features):
     check_option_learner(verifier(features=features, epochs=3, batch_size=6))
@@ -264,6 +266,7 @@ def test_features_beyond_the_limit_are_read_again(monkeypatch):
     assert len(passes) == 1  # of nine options with 32 float32 each, the first two have made room
 
 
+@pytest.mark.slow
 def test_an_adapter_is_trained_and_its_scores_are_those_of_peft():
     fitted = verifier(features="adapted", epochs=10).fit(QUESTIONS)
     assert fitted.score(QUESTIONS) == 1.0
@@ -277,6 +280,7 @@ def test_an_adapter_is_trained_and_its_scores_are_those_of_peft():
     assert not hasattr(fitted._host().model, "option_head")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", ["frozen", "adapted"])
 def test_saved_and_pickled_verifiers_score_the_same_to_the_bit(tmp_path, features):
     fitted = verifier(features=features, pooling="mean").fit(QUESTIONS)

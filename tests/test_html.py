@@ -132,6 +132,7 @@ def everything(boosted, adapters, classifier, pipeline):
     return [*shown, boosted.estimators_[0], report(), EASY]
 
 
+@pytest.mark.slow
 def test_all_is_well_formed_and_needs_nothing_from_elsewhere(everything):
     for shown in everything:
         html = panels(shown)

@@ -315,6 +315,7 @@ def test_an_answer_that_holds_an_end_is_refused(gemma_teacher, token):
         clone(gemma_teacher).fit(X[:2], ["a", f"a{token}b"])
 
 
+@pytest.mark.slow
 def test_answers_of_the_chat_are_learnt_and_written(teacher):
     assert teacher.generate(X[:2]) == Y[:2]
 

@@ -134,6 +134,7 @@ def test_cross_val_predict_puts_chosen_options_in_their_places():
         assert_array_equal(chosen[test], booster().fit(QUESTIONS[train]).predict(QUESTIONS[test]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("questions", [QUESTIONS, X], ids=["dataset", "list"])
 def test_grid_search_over_rounds_and_a_parameter_of_the_learner(questions):
     grid = {"n_estimators": [1, 2], "estimator__smoothing": [0.1, 100.0]}

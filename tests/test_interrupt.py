@@ -152,6 +152,7 @@ def test_an_interrupted_refit_without_a_round_leaves_the_ensemble_as_it_was(kind
         assert_array_equal(array, expected)
 
 
+@pytest.mark.slow
 @kinds
 @pytest.mark.parametrize("in_round", [1, 3])
 def test_fit_goes_on_to_the_bit(tmp_path, kind, in_round):
@@ -256,6 +257,7 @@ def test_a_pipeline_without_its_oracle_can_be_evaluated():
     assert report.performance_gap_recovered()[1] == "no oracle was trained"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_fit", [2, 4, 6])
 def test_a_pipeline_goes_on_to_the_bit(tmp_path, in_fit):
     with pytest.raises(KeyboardInterrupt):

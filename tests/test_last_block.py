@@ -185,6 +185,7 @@ class Watch(TrainerCallback):
         self.seen = seen_by(last_mlp(model))
 
 
+@pytest.mark.slow
 def test_blocks_that_are_run_again_for_their_gradients_are_left_as_they_are():
     # Were the layer's positions picked in the first pass alone, the second would save tensors of other shapes.
     names = [field.name for field in dataclasses.fields(TrainingArguments)]

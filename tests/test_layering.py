@@ -134,6 +134,7 @@ def test_module_imports_only_from_lower_floors(path):
     assert faults(path, PACKAGE) == []
 
 
+@pytest.mark.slow
 def test_no_files_import_each_other_in_a_circle():
     assert circles(PACKAGE) == set()
 

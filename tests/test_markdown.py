@@ -49,6 +49,7 @@ def tables(swept):
     yield dry_run_table([RunCost(NAME, False, 1.0, 1.0, "")])
 
 
+@pytest.mark.slow
 def test_every_table_has_as_many_cells_in_each_row(swept):
     for text in tables(swept):
         head, _, *rows = (line for line in text.splitlines() if line.startswith("|"))

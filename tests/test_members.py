@@ -348,6 +348,7 @@ def mixed(tmp_path_factory):
     return model.fit(PROMPTS, ANSWERS)
 
 
+@pytest.mark.slow
 def test_different_bases_with_one_tokenizer_mix_by_equation_1(mixed):
     assert [type(member._host().model.get_base_model()).__name__ for member in mixed.estimators_] == [
         "LlamaForCausalLM", "GPT2LMHeadModel"]  # fmt: skip

@@ -284,6 +284,7 @@ def equally_good_models(rng, n_seeds, n_items, training_sd):
     return first.astype(float) - second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_seeds", "n_items", "training_sd"), [(2, 300, 0.02), (3, 300, 0.02), (5, 600, 0.03), (3, 300, 0.0)]
 )

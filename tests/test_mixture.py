@@ -91,6 +91,7 @@ def word_members():
 # --- the forward pass -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FACTORIES))
 @pytest.mark.parametrize("combine", ["probabilities", "logits"])
 def test_forward_equals_the_definition_in_float64(name, combine):
@@ -223,6 +224,7 @@ def test_greedy_equals_a_float64_loop_on_padded_rows(name, use_cache):
         assert found == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("votes", [[5.0, 1.0, 0.1], [0.1, 1.0, 5.0], [0.0, 1.0, 0.0]])
 @pytest.mark.parametrize("combine", ["probabilities", "logits"])
 def test_greedy_follows_the_votes(votes, combine):
@@ -238,6 +240,7 @@ def test_votes_make_a_difference():
     assert not torch.equal(first, last)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use_cache", [True, False], ids=["cache", "no cache"])
 def test_members_without_a_cache_mix_with_models_that_have_one(use_cache):
     members = mixed_members()
@@ -266,6 +269,7 @@ class Served(BaseEstimator):
             return np.array(json.load(answer))
 
 
+@pytest.mark.slow
 def test_a_member_that_is_served_elsewhere_mixes_as_if_it_were_here():
     first, second = fitted_bigrams()
 
@@ -452,6 +456,7 @@ def test_text_iterator_streamer_yields_what_is_generated():
     assert text == BYTES.decode(mixture.generate(**settings)[0, len(ROWS[1]) :])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_text_generation_pipeline_writes_the_greedy_answers(batch_size, caplog):
     contexts = [TEMPLATE.replace("{prompt}", prompt) for prompt in PROMPTS]

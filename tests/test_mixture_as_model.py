@@ -55,6 +55,7 @@ def greedy(kind, ids, n_new):
 # --- loops and caches -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lora", "full", "mixed"])
 def test_a_loop_written_by_hand_reads_what_is_in_the_cache(kind):
     mixture, expected = mixture_of(kind), greedy(kind, IDS, 5)
@@ -87,6 +88,7 @@ def test_a_prefix_is_read_once_for_several_continuations(kind):
     assert prefix.get_seq_length() == IDS.shape[1]
 
 
+@pytest.mark.slow
 def test_a_prompt_is_read_in_parts_that_end_before_the_cue():
     members = [fit(tiny_learner(adapt="answer", random_state=seed)) for seed in range(2)]
     mixture = MixtureForCausalLM.from_members(members, [1.0, 2.0])
@@ -330,6 +332,7 @@ def test_the_mixture_of_a_booster_is_saved_as_the_booster(kind, tmp_path):
         assert read.generation_config.to_dict() == mixture.generation_config.to_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combine", ["probabilities", "logits"])
 def test_a_mixture_of_ones_own_is_loaded_to_the_bit(combine, tmp_path):
     members = [fitted("tokens-lora").estimators_[0], *fitted("tokens-full").estimators_]
@@ -368,6 +371,7 @@ def test_a_mixture_whose_base_is_a_function_is_saved_with_the_base(tmp_path):
     assert_array_equal(MixtureForCausalLM.from_pretrained(tmp_path / "mixture")(IDS).logits, mixture_of()(IDS).logits)
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_no_mixture_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="it is a LLMAdaBoostClassifier, whose members write no answers"):
         MixtureForCausalLM.from_pretrained(saved("classes-lora"))

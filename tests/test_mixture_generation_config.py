@@ -237,6 +237,7 @@ def test_mixture_of_two_writes_what_the_definition_says(name, combine):
             assert_same(written(mixture, settings, *inputs), expected, settings)
 
 
+@pytest.mark.slow
 def test_use_cache_none_is_what_the_configuration_says():
     plain, mixture = models()  # of the plain model generate reads each row twice then
     assert_array_equal(written(mixture, {"use_cache": None}), written(plain, {"use_cache": True}))

@@ -187,6 +187,7 @@ def test_weights_that_are_cut_while_they_are_read_do_not_end_the_process(base):
         assert tensor.equal(found[name])
 
 
+@pytest.mark.slow
 def test_a_base_that_is_replaced_while_it_is_read_is_noticed(tmp_path, monkeypatch):
     """What is parsed is what was hashed, also by transformers: other settings fit the same weights."""
     shutil.copytree(saved("tokens-lora-base"), tmp_path / "saved")

@@ -54,6 +54,7 @@ def test_a_fit_under_a_mode_of_the_caller_is_the_fit_without(mode, without):
     assert_array_equal(logits(fit(clone(first))), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["inference", "default dtype"])
 def test_a_classifier_leaves_the_mode_at_its_door(mode):
     expected = bert_classifier(epochs=1).fit(SENTENCES, OPINIONS).predict_proba(SENTENCES)
@@ -71,6 +72,7 @@ def test_votes_of_a_booster_are_not_rounded_by_the_callers_autocast():
     assert_array_equal(booster.estimator_weights_, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peft_config", ["default", None])
 def test_a_base_that_is_first_used_in_inference_mode_can_be_trained_later(peft_config, tmp_path):
     untrained_model(tiny_llama).save_pretrained(tmp_path)

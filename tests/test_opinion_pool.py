@@ -295,6 +295,7 @@ def test_experts_of_one_base_share_it_in_memory_and_in_a_folder(tmp_path):
     assert read[0].estimators_[0]._host() is read[1]._host()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", ["hard", "soft"])
 def test_a_pool_teaches_and_learns_in_the_pipeline(tmp_path, labels):
     easy, hard, test = questions(30), questions(20, start=30), questions(20, start=50)

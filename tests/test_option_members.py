@@ -71,6 +71,7 @@ def verifier():
     return HFVerifier(tiny_llama, tokenizer=byte_tokenizer(), prompt_template=TEMPLATE, C=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learners", [[verifier()], [BigramLearner(), verifier(), ByWord()]])
 def test_members_of_all_kinds_vote_are_saved_and_resumed(tmp_path, learners):
     booster = TokenAdaBoostGenerator(

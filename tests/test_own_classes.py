@@ -157,6 +157,7 @@ NUMBERS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NUMBERS)
 def test_a_pipeline_with_own_classes_comes_back_as_it_was(kind, tmp_path):
     pipeline = NUMBERS[kind]().fit(X[:32], Y[:32], X[32:64], Y[32:64])
@@ -181,6 +182,7 @@ def test_all_that_a_booster_of_ones_own_has_learned_comes_back(tmp_path):
     assert_array_equal(loaded._centre, model._centre)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "weak",
     [
@@ -317,6 +319,7 @@ def bagged(learner):
     return TokenAdaBoostGenerator(learner, n_estimators=2, reweight=False, random_state=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learner", [Warm(temperature=2.0), Counts()], ids=lambda learner: type(learner).__name__)
 def test_token_learners_of_ones_own_come_back_and_go_on(learner, tmp_path):
     arguments = (DATA, None, HARD.drop_answers(), HARD.answers)

@@ -92,6 +92,7 @@ def test_every_figure_renders_and_states_data_chance_seeds_and_test_items(result
     assert any(axes.get_legend() for axes in figure.axes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "split"), [(1, "random"), (2, "easy-hard")])
 def test_rounds_hold_votes_errors_and_accuracies_of_the_sweep(result, number, split):
     frame = paper.table(number, result).frame
@@ -153,6 +154,7 @@ def test_the_binary_tables_say_that_the_papers_alpha_is_half(result):
     assert "half" not in paper.table(1, result).to_markdown()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "split"), [(3, "random"), (4, "easy-hard"), (6, "random"), (7, "easy-hard")])
 def test_models_hold_mean_and_sem_of_accuracy_and_token_error(result, number, split):
     frame = paper.table(number, result).frame
@@ -206,6 +208,7 @@ def test_a_student_of_some_seeds_only_has_no_mean_by_round(result):
     assert frame.loc[(*PAIR, 2), "student"] == paper.table(1, result).frame.loc[(*PAIR, 2), "student"]
 
 
+@pytest.mark.slow
 def test_training_on_easy_refuses_other_raters_of_one_strong_model(result, draw):
     other = run_sweep(
         [(("other", BigramLearner(smoothing=9.0)), STRONG)], seeds=[5], splits=["easy-hard"], train_on_easy=True, cv=2,
@@ -229,6 +232,7 @@ def test_training_on_easy_stands_against_the_oracle_on_hard_questions(result):
     assert row["n_seeds"] == 2
 
 
+@pytest.mark.slow
 def test_training_on_easy_must_have_been_asked_for(variants):
     with pytest.raises(ValueError, match=r"must have runs with split='easy-hard'\. Got split 'random'"):
         paper.table("figure-5", variants)
@@ -257,6 +261,7 @@ def test_at_round_without_what_it_needs_is_refused(variants):
         paper.at_round(variants, "first")
 
 
+@pytest.mark.slow
 def test_a_figure_says_which_round_it_shows(result, draw):
     chosen = result.selected_rounds()
     title = " ".join(draw(4, result).get_suptitle().split())
@@ -282,6 +287,7 @@ def test_one_variant_of_several_is_shown(variants):
         paper.table(3, variants, variant="bagging")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", paper.TABLES)
 def test_every_table_states_chance_seeds_and_test_items_in_columns_of_their_own(result, number):
     frame = paper.table(number, result).frame

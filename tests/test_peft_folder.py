@@ -85,6 +85,7 @@ def trained():
 # --- one base, one batch ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_members_trained_here_exported_and_imported_are_one_batch(trained, tmp_path):
     model, other = exported(trained, tmp_path / "trained"), saved_by_peft(tmp_path / "other")
     members = [trained, read(tmp_path / "other"), read(tmp_path / "trained")]
@@ -92,6 +93,7 @@ def test_members_trained_here_exported_and_imported_are_one_batch(trained, tmp_p
     assert_stacked_as_peft(members, [model, other, model])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -112,6 +114,7 @@ def test_what_does_not_shape_an_adapter_keeps_members_together(trained, tmp_path
     assert_stacked_as_peft([trained, member], [exported(trained, tmp_path / "trained"), model])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
@@ -241,6 +244,7 @@ def saved_adapter(tmp_path):
     return tmp_path / "adapter_config.json"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("changes", "message"),

@@ -594,6 +594,7 @@ def looks(monkeypatch):
     return checked, tokenised
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_options", [True, False])
 @pytest.mark.parametrize("learners", ["bigram", "tiny"])
 def test_fit_looks_at_each_text_once(learners, with_options, looks):

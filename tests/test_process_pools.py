@@ -137,6 +137,7 @@ def _saved_llama(folder: Any) -> str:
     return str(folder)
 
 
+@pytest.mark.slow
 def test_learner_comes_back_to_the_base_that_it_left(worker):
     model = lambda: tiny_llama()  # noqa: E731 (a lambda is another object after each journey)
     learner, other = (fit(tiny_learner(model, random_state=seed, **QUICK)) for seed in (0, 1))
@@ -151,12 +152,14 @@ def train_and_predict(learner: Any) -> list[np.ndarray]:
     return predictions(fit(learner))
 
 
+@pytest.mark.slow
 def test_base_that_was_loaded_for_predicting_can_be_trained_on(worker, folder):
     learner = fit(tiny_learner(folder, tokenizer=None, **QUICK))
     worker(predictions, learner)
     assert_array_equal(worker(train_and_predict, learner)[0], predictions(learner)[0])
 
 
+@pytest.mark.slow
 def test_pickle_holds_the_adapters_alone(folder):
     booster = _booster(folder, tokenizer=None)
     adapters = 4 * sum(tensor.numel() for member in booster.estimators_ for tensor in member.adapter_.values())
@@ -168,6 +171,7 @@ def test_pickle_holds_the_adapters_alone(folder):
     assert rest < 25_000 < min(base, tokenizer + 23_000)
 
 
+@pytest.mark.slow
 def test_tokenizer_that_was_read_by_name_is_read_where_it_arrives(folder):
     learner = fit(tiny_learner(folder, tokenizer=None, **QUICK))
     assert b"[UNK]" not in pickle.dumps(learner)
@@ -179,6 +183,7 @@ def test_tokenizer_of_ones_own_travels(worker):
     assert worker(same, learner).tokenizer_.get_vocab() == learner.tokenizer_.get_vocab()
 
 
+@pytest.mark.slow
 def test_model_with_all_its_weights_needs_no_folder_where_it_arrives(folder):
     learner = fit(tiny_learner(folder, tokenizer=None, peft_config=None, **QUICK))
     stored, expected = pickle.dumps(learner), predictions(learner)[0]
@@ -205,6 +210,7 @@ def forget_loads() -> None:
     os.environ["TINY_LOADS"] = "0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [counted_llama, lambda: counted_llama()], ids=["function", "lambda"])
 def test_worker_loads_a_base_once_for_all_its_tasks(worker, model):
     learners = [fit(tiny_learner(model, random_state=seed, **QUICK)) for seed in range(2)]
@@ -212,6 +218,7 @@ def test_worker_loads_a_base_once_for_all_its_tasks(worker, model):
     assert [worker(loads_after_predicting, learner) for learner in [*learners, *learners]] == [1, 1, 1, 1]
 
 
+@pytest.mark.slow
 def test_learners_that_are_gone_leave_their_base_to_the_next(folder):
     learner = fit(tiny_learner(folder, tokenizer=None, **QUICK))
     host = weakref.ref(learner._host())
@@ -231,6 +238,7 @@ def test_base_of_a_folder_that_was_written_anew_is_read_anew(folder):
     assert np.abs(after - before).max() > 0.1
 
 
+@pytest.mark.slow
 def test_clearing_frees_the_memory_of_a_base():
     # A rank of its own: a base with the usual one may be held by a learner of another test.
     learner = fit(tiny_learner(**QUICK, peft_config=LoraConfig(r=3, target_modules="all-linear")))
@@ -241,6 +249,7 @@ def test_clearing_frees_the_memory_of_a_base():
     assert base() is None
 
 
+@pytest.mark.slow
 def test_learners_go_on_after_their_base_was_cleared():
     learner = fit(tiny_learner(**QUICK))
     before = predictions(learner)[0]
@@ -283,6 +292,7 @@ def test_base_that_is_held_elsewhere_is_found_after_it_went():
     assert shared_host(("held",), Host) is held
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "limit"), [("0", 0), ("1", 1), ("3", 3), ("", 2), (" ", 2)])
 def test_the_environment_says_how_many_bases_are_kept(text, limit, monkeypatch):
     monkeypatch.setenv("ENSEMW2S_MODEL_CACHE", text)
@@ -290,6 +300,7 @@ def test_the_environment_says_how_many_bases_are_kept(text, limit, monkeypatch):
     assert [host() is not None for host in hosts] == [False] * (4 - limit) + [True] * limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["-1", "two", "1.5"])
 def test_a_bad_number_in_the_environment_is_named(text, monkeypatch):
     monkeypatch.setenv("ENSEMW2S_MODEL_CACHE", text)
@@ -349,6 +360,7 @@ def test_one_thread_samples_while_another_trains_on_the_same_base():
             assert_array_equal(again, trained)
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_learner_shares_the_tokenizer_and_the_base(folder):
     learner = fit(tiny_learner(folder, tokenizer=None, **QUICK))
     copied = copy.deepcopy(learner)

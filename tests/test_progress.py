@@ -92,6 +92,7 @@ def test_a_log_has_a_line_for_each_round():
     assert lines == ["boosting: round 0/3", *expected]
 
 
+@pytest.mark.slow
 def test_a_log_has_no_bars_inside_others():
     lines = log_of(lambda: adapters(verbose=True).fit(PROMPTS, ANSWERS))
     assert [line[:17] for line in lines] == [f"bagging: round {t}/" for t in range(3)]
@@ -151,6 +152,7 @@ def test_a_bar_after_an_interrupted_one_is_not_inside_it():
 # In a terminal
 
 
+@pytest.mark.slow
 def test_bars_inside_others_are_below_them_and_disappear():
     terminal = Terminal()
     written = written_by(lambda: adapters(verbose=True).fit(PROMPTS, ANSWERS), terminal)
@@ -198,6 +200,7 @@ def texts_of(box):
             (row.children for row in box.children)]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_notebook_has_one_output_with_what_is_left(shown):
     seen = []
 
@@ -242,6 +245,7 @@ def from_folder(folder, verbose):
     return HFCausalLM(folder, epochs=1, random_state=0, prompt_template=TEMPLATE, verbose=verbose, peft_config=None)
 
 
+@pytest.mark.slow
 def test_nothing_is_written_without_verbose(capfd, folder):
     settings = {"n_estimators": 1, "reweight": False, "random_state": 0}
     model = TokenAdaBoostGenerator(from_folder(folder, verbose=False), **settings).fit(PROMPTS, ANSWERS)

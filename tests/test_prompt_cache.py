@@ -166,6 +166,7 @@ def test_a_folder_that_is_gone_is_named(monkeypatch, caplog, tmp_path):
     assert "gone" in caplog.messages[0]
 
 
+@pytest.mark.slow
 def test_training_goes_on_where_the_disk_is_full(monkeypatch, caplog):
     learner = tiny_learner(adapt="answer", prompt_template="Q {prompt}\nA:", epochs=2, batch_size=2)
     expected = fit(learner).adapter_

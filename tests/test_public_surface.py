@@ -84,6 +84,7 @@ def _of_protocol(name: str) -> set[str]:
     return {"*args", "**kwargs"} if getattr(resolve(name), "_is_protocol", False) else set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DOCSTRINGS)
 def test_docstring_has_the_sections_of_numpydoc(name):
     found = [fault for each in (name, *public_members(name)) for fault in faults(each)]

@@ -249,6 +249,7 @@ def test_a_member_runs_where_it_is_picked_and_nowhere_else(monkeypatch):
         assert n_read == max((2 + step for step, pick in enumerate(picks) if pick == place), default=0)
 
 
+@pytest.mark.slow
 def test_windows_shorter_than_the_rows_make_all_members_read_everything(ways, lockstep):
     mixture = MixtureForCausalLM.from_members(fitted_members("gemma3", None)[:2], [1.0, 1.0])
     sampled(mixture, [[3], [4, 3]], n_new=6)  # 8 tokens, as many as the window

@@ -99,12 +99,14 @@ def fit_labels(texts: bool):
     return OPINIONS if texts else [int(opinion == "like") for opinion in OPINIONS]
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_a_model_id_is_fitted_again():
     loaded = open_ensemble("tuned-id-base", saved("tuned-id-base"))
     assert loaded.estimator == str(saved("tuned-id-base") / "base")
     assert loaded.fit(PROMPTS, ANSWERS).answer_nll(PROMPTS, ANSWERS).shape == (4,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "base"), [("tokens-lora", None), ("tokens-lora-base", "base"), ("tuned-id", None)])
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 def test_peft_opens_a_member(kind, base):
@@ -121,6 +123,7 @@ def test_peft_opens_a_member(kind, base):
             assert not torch.equal(model(ids).logits, member.token_logits(ids, torch.ones_like(ids)))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 def test_peft_opens_a_classifier_with_its_head():
     from peft import PeftModel
@@ -135,6 +138,7 @@ def test_peft_opens_a_classifier_with_its_head():
     np.testing.assert_allclose(proba, member.predict_proba(SENTENCES[:1]), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_transformers_opens_a_member_of_which_all_weights_were_trained():
     from transformers import AutoModelForCausalLM
 
@@ -143,6 +147,7 @@ def test_transformers_opens_a_member_of_which_all_weights_were_trained():
     assert all(torch.equal(tensor, trained[name]) for name, tensor in model.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_tokenizer_is_saved_once(kind):
     assert len(list((saved(kind)).rglob("tokenizer.json"))) == 1

@@ -55,6 +55,7 @@ def test_every_file_is_in_the_matrix(pair):
     assert {path.relative_to(pair / "one").as_posix() for path in (pair / "one").rglob("*.*")} == set(FILES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_named(pair, tmp_path, name, damage):
@@ -121,6 +122,7 @@ def test_the_bomb_would_go_off(tmp_path):
     assert (tmp_path / "canary").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), WEIGHTS)
 @pytest.mark.parametrize("content", ["pickle", "huge header", "huge tensor"])
 def test_weights_that_are_none_are_refused(hostile, kind, name, content):
@@ -230,6 +232,7 @@ def test_an_ensemble_that_was_tampered_with_is_refused(hostile, edit):
         open_ensemble("tokens-lora", folder)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("settings", "message"),

@@ -93,6 +93,7 @@ def test_score_answers_of_several_vote_vectors_equals_separate_calls(combine):
         assert_array_equal(together.predicted[stage], alone.predicted[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
 def test_score_answers_does_not_depend_on_the_batches(batch_size):
     members = fitted_members("gemma3")
@@ -128,6 +129,7 @@ def test_option_nll_equals_a_loop_over_options(name, batch_size):
     assert_allclose(nll, loop_option_nll(members, VOTES, PROMPTS, CHOICES)[None], atol=3e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combine", ["probabilities", "logits"])
 @pytest.mark.parametrize("normalize", ["sum", "token", "char"])
 def test_option_nll_normalizes_and_combines_as_asked(normalize, combine):
@@ -228,6 +230,7 @@ def test_prompts_are_read_once_per_question(monkeypatch, name, way, n_choices):
     assert calls == [n_choices] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["c", "d"], ["c", "de", "f"], ["cde", "f"]])
 @pytest.mark.parametrize(
     ("name", "way"),

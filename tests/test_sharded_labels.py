@@ -74,6 +74,7 @@ def test_workers_give_the_labels_of_one(kind, n_jobs, backend, generator):
         assert_same(PseudoLabeler(n_jobs=n_jobs, **settings).label(generator, HARD), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", ["hard", "soft"])
 def test_workers_give_the_classes_of_one(labels, classifier):
     settings = {"batch_size": 5, "labels": labels}
@@ -81,6 +82,7 @@ def test_workers_give_the_classes_of_one(labels, classifier):
     assert_same(PseudoLabeler(n_jobs=2, **settings).label(classifier, SENTENCES), expected)
 
 
+@pytest.mark.slow
 def test_tables_that_joblib_maps_read_only_give_the_same_labels():
     words = word_tokenizer([" ".join(f"w{number}" for number in range(400)), *EASY.prompts, *EASY.answers, *PROMPTS])
     teacher = FineTunedGenerator(BigramLearner(words)).fit(EASY)

@@ -47,6 +47,7 @@ def bare_logits(factory) -> np.ndarray:
         return untrained_model(factory)(torch.from_numpy(IDS)).logits.numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [REPLICATED, KASA], ids=["layer_replication", "kasa_config"])
 def test_a_setting_that_is_known_to_change_the_base_is_refused_by_name(settings):
     with pytest.raises(ValueError, match=rf"peft_config\.{next(iter(settings))} must be None.*all members share"):
@@ -152,6 +153,7 @@ def test_weights_in_memory_are_not_those_of_the_file(factory, make, peft_config,
     learner.save_pretrained(tmp_path / "saved", include_base=False)
 
 
+@pytest.mark.slow
 def test_a_training_leaves_every_switch_of_the_configuration():
     learner = fit(tiny_learner(epochs=1))
     with learner.lend_model() as model:

@@ -188,6 +188,7 @@ def jaccard(a, b):
     return len(a & b) / len(a | b)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     st.lists(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=8), min_size=1, max_size=12),
@@ -312,6 +313,7 @@ def test_fractions_are_met_up_to_a_group_and_never_passed(kind, group_sizes, see
         assert size * len(texts) - 4 < len(rows) < size * len(texts) + 1
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.sampled_from(BOTH), st.lists(st.integers(1, 4), min_size=6, max_size=20), st.integers(0, 3), st.data())
 def test_counts_are_met_exactly_where_enough_single_questions_are_there(kind, group_sizes, seed, data):
@@ -348,6 +350,7 @@ def test_a_seed_gives_the_same_split_again(kind):
     assert set(first[1]) != set(other[1])
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(st.sampled_from(BOTH), st.lists(st.integers(1, 3), min_size=10, max_size=20), st.integers(0, 5))
 def test_the_order_of_the_file_does_not_matter(kind, group_sizes, seed):

@@ -96,11 +96,13 @@ def assert_steps_equal(members, atol=1e-5, n_rows=4):
 # --- equality with PEFT -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FACTORIES))
 def test_steps_equal_pefts_forward(name):
     assert_steps_equal(members_of(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(LORA))
 def test_steps_equal_pefts_forward_for_other_settings_of_lora(kind):
     assert_steps_equal(members_of("llama", kind))
@@ -172,6 +174,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_one_batch_generates_what_members_one_after_another_do(settings, monkeypatch):
     ids, mask, _ = padded()
@@ -314,6 +317,7 @@ def test_a_copy_of_a_mixture_makes_a_stack_of_its_own():
     assert mixture._new_cache(True).groups[0] is group
 
 
+@pytest.mark.slow
 def test_a_stack_and_its_base_are_freed_with_the_mixture():
     factory = partial(FACTORIES["llama"])  # a base that no other test holds
     members = with_random_adapters([tiny_learner(factory) for _ in range(2)])
@@ -369,6 +373,7 @@ def test_members_of_different_ranks_run_apart():
 # --- PEFT folders -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 @pytest.mark.parametrize("kind", [None, "by pattern"])
 def test_a_stacked_mixture_equals_peft_on_each_folder(kind, tmp_path):

@@ -58,6 +58,7 @@ def test_scoring_leaves_a_model_alone_that_others_use():
     assert len(others) == 320
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parameters", [{}, {"peft_config": None}], ids=["LoRA", "full"])
 def test_threads_label_as_one_does(parameters):
     teacher = FineTunedGenerator(tiny_learner(epochs=1, **parameters)).fit(PROMPTS, ANSWERS)

@@ -362,6 +362,7 @@ def test_data_sets_can_be_compared_without_an_ambiguous_array():
 # --- batches ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(token_datasets(), st.integers(1, 4))
 def test_batches_hold_every_label_once_at_its_place(made, batch_size):
     tokens, _ = made
