@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -12,11 +11,11 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
+from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._html.fitted import FittedHTML, learner_name, skipped
+from ensemw2s._html.fitted import FittedHTML, skipped
 from ensemw2s._html.pieces import facts, panel, share_bar, table
 from ensemw2s._inputs.questions import (
     check_questions,
@@ -28,7 +27,6 @@ from ensemw2s._inputs.questions import (
 from ensemw2s._inputs.usable_rows import LengthCheck, UsableRows, Writer, length_checks
 from ensemw2s._progress import progress_bar
 from ensemw2s._validation import (
-    as_id,
     check_bool,
     check_integer,
     check_open_unit,
@@ -37,10 +35,9 @@ from ensemw2s._validation import (
     check_weight,
     shorten,
 )
-from ensemw2s.contracts import checked_scores
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._checkpoint import check_checkpoint
-from ensemw2s.ensemble._generator import BaseTokenGenerator
+from ensemw2s.ensemble._experts import as_expert, check_expert, committed_expert, expert_name, expert_scores, takes
 from ensemw2s.ensemble._pool_weights import (
     centred,
     fit_linear,
@@ -48,10 +45,8 @@ from ensemw2s.ensemble._pool_weights import (
     pooled_log_proba,
     score_scales,
 )
-from ensemw2s.ensemble._saving import check_fitted_can_be_written, read_fitted, write_fitted
+from ensemw2s.ensemble._saving import check_fitted_can_be_written
 from ensemw2s.ensemble._settings import describe_estimator, seed_parameters
-from ensemw2s.ensemble.fine_tuned import FineTunedGenerator
-from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.metrics import error_correlation, likeliest_texts, option_credit, option_proba
 from ensemw2s.storage import Journal, PretrainedMixin, class_name, describe, row_digests, versions
 from ensemw2s.tokens import tokenized_once
@@ -223,7 +218,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         weight = check_sample_weight(usable.take(sample_weight, "sample_weight"), len(questions))
         if sample_weight is not None:
             for place, expert in enumerate(untrained):
-                if not (_takes(expert, "sample_weight") or _takes(expert, "question_weight")):
+                if not (takes(expert, "sample_weight") or takes(expert, "question_weight")):
                     raise TypeError(
                         f"sample_weight must be None where an expert cannot be trained with weights. Got some, and "
                         f"experts[{place}], a {type(expert).__name__}, has no sample_weight in fit."
@@ -287,7 +282,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
                 for expert in untrained:
                     bar.set_postfix_str(type(expert).__name__)
                     weight = None if given is None else given[rows]
-                    found.append(_kept(steps, next(numbers), expert, questions[rows], weight))
+                    found.append(committed_expert(steps, next(numbers), expert, questions[rows], weight))
                     bar.update()
                 return found
 
@@ -296,7 +291,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
                 experts = trained(np.setdiff1d(np.arange(len(questions)), rows))
                 part = questions[rows]
                 for place, expert in enumerate(experts):
-                    found = _expert_scores(expert, part)
+                    found = expert_scores(expert, part)
                     scores[place, rows, : found.shape[1]] = found
             experts = trained(np.arange(len(questions))) if refits else experts
         return experts, scores
@@ -485,7 +480,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         columns = ["expert", "weight", "held-out error", "share of the weights"]
         measured = zip(self.experts_, self.weights_, self.estimator_errors_, strict=True)
         rows: list[list[str | None]] = [
-            [_name(expert), f"{weight:.3f}", f"{error:.3f}", share_bar(weight / self.weights_.sum())]
+            [expert_name(expert), f"{weight:.3f}", f"{error:.3f}", share_bar(weight / self.weights_.sum())]
             for expert, weight, error in measured
         ]
         loss = getattr(self, "held_out_log_loss_", None)
@@ -533,7 +528,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         if not isinstance(self.experts, list | tuple) or not self.experts:
             raise TypeError(f"experts must be a list of at least one expert. Got {shorten(self.experts)} instead.")
         for place, expert in enumerate(self.experts):
-            _check_expert(expert, f"experts[{place}]")
+            check_expert(expert, f"experts[{place}]")
         if not isinstance(self.weights, str):
             check_weight(self.weights, "weights", length=len(self.experts), per="expert")
 
@@ -543,7 +538,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
             for expert in self.experts:
                 check_is_fitted(expert)
             return list(self.experts)
-        experts = [_as_expert(expert) for expert in self.experts]
+        experts = [as_expert(expert) for expert in self.experts]
         if seed is None:
             return experts
         seeds = check_random_state(seed).randint(2**31 - 1, size=len(experts))
@@ -623,34 +618,11 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         rows, exists = self._scaled_votes(votes), _existing(questions)
         scores = np.zeros((len(self.experts_), *exists.shape))
         for place in np.flatnonzero(rows.any(axis=0)).tolist():
-            scores[place] = centred(_expert_scores(self.experts_[place], questions), exists)
+            scores[place] = centred(expert_scores(self.experts_[place], questions), exists)
         return questions, -pooled_log_proba(self._scaled(scores), exists, rows, logarithmic=self._is_logarithmic())
 
     def _chosen(self, nll: np.ndarray, questions: QADataset) -> np.ndarray:
         return likeliest_texts(nll, questions.prompts, require_choices(questions), self.random_state)
-
-
-def _name(expert: Any) -> str:
-    """The class of an expert, and the model that it or its single member starts from."""
-    members = expert.estimators_ if isinstance(expert, FineTunedGenerator) else ()
-    return ", ".join(map(learner_name, [expert, *members]))
-
-
-def _check_expert(expert: Any, name: str) -> None:
-    if isinstance(as_id(expert), str):
-        return
-    scores = any(hasattr(expert, method) for method in ("option_scores", "token_logits", "predict_proba"))
-    if isinstance(expert, type) or not scores or is_classifier(expert):
-        raise TypeError(
-            f"{name} must be a generator, a verifier, another OptionLearner, a TokenLearner or a model id. Got "
-            f"{shorten(expert)} instead; a classifier of texts has no questions with options to choose from."
-        )
-
-
-def _as_expert(expert: Any) -> Any:
-    """An unfitted clone; learners and model ids are fine-tuned."""
-    is_learner = isinstance(as_id(expert), str) or hasattr(expert, "token_logits")
-    return FineTunedGenerator(expert) if is_learner else clone(expert)
 
 
 @contextmanager
@@ -660,53 +632,6 @@ def _open_steps(checkpoint_dir: Any, on_locked: str) -> Iterator[Journal | None]
         return
     with Journal(checkpoint_dir, on_locked=on_locked) as journal:
         yield journal
-
-
-def _kept(steps: Journal | None, number: int, expert: Any, questions: QADataset, weight: np.ndarray | None) -> Any:
-    """A trained clone of an expert, read if it has been committed."""
-    expert = clone(expert)
-    if steps is None:
-        return _train(expert, questions, weight)
-    name = f"expert-{number:04d}"
-    stored = steps.read(name)
-    if stored is not None:
-        return read_fitted(expert, stored)
-    steps.require_writable()
-    expert = _train(expert, questions, weight)
-    with steps.commit(name) as folder:
-        write_fitted(expert, folder, name)
-    return expert
-
-
-def _takes(expert: Any, name: str) -> bool:
-    parameters = inspect.signature(expert.fit).parameters
-    return name in parameters or any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
-
-
-def _train(expert: Any, questions: QADataset, weight: np.ndarray | None) -> Any:
-    if "question_weight" in inspect.signature(expert.fit).parameters:
-        return expert.fit(questions, question_weight=np.ones(len(questions)) if weight is None else weight)
-    return expert.fit(questions, None, **({} if weight is None else {"sample_weight": weight}))
-
-
-def _expert_scores(expert: Any, questions: QADataset) -> np.ndarray:
-    """Scores of all options, (n, K), on a logarithmic scale; ``-inf`` for what is excluded, or not there."""
-    n_choices = np.asarray(questions.n_choices)
-    if isinstance(expert, BaseTokenGenerator):
-        log_likelihood: np.ndarray = -expert._option_nll(questions)[-1]
-        return log_likelihood
-    if hasattr(expert, "option_scores"):
-        found = expert.option_scores(questions.prompts, require_choices(questions))
-        return checked_scores(found, expert, n_choices)
-    proba = np.asarray(expert.predict_proba(questions), dtype=np.float64)
-    expected = (len(questions), int(n_choices.max()))
-    if proba.shape != expected or not np.isfinite(proba).all() or (proba < 0).any():
-        raise WeakLearnerError(
-            f"{type(expert).__name__}.predict_proba must return probabilities of shape {expected}, one for each "
-            f"option. Got an array of shape {proba.shape}."
-        )
-    with np.errstate(divide="ignore"):
-        return np.log(proba)
 
 
 def _existing(questions: QADataset) -> np.ndarray:
