@@ -122,7 +122,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     weak, student = models(args)
     runs = [Run(args, seed, weak, student) for seed in args.seeds]
     for run in runs:
-        run.main_rows()
+        run.weak_rows()
+    for run in runs:
+        run.students(STUDENTS)
     for run in runs:
         if run.extras:
             run.other_rows()
@@ -310,11 +312,11 @@ class Run:
         )
         return json.loads(path.read_text(encoding="utf-8"))
 
-    def main_rows(self) -> None:
-        """What every seed has, the cheapest and most telling first."""
+    def weak_rows(self) -> None:
+        """Experts and ensembles of the weak model, the cheapest and most telling first."""
         found = self.found
         for name, make in self.experts().items():
-            found[name] = self.unit(name, lambda m=make: self.expert(m()))
+            found[name] = self.unit(name, lambda n=name, m=make: self.expert(n, m()))
         for name in ("boosted", "bagged"):
             found[name] = self.unit(name, lambda n=name: self.ensemble(n, self.generators(n == "boosted")))
         for pool, names in POOLS.items():
@@ -323,7 +325,6 @@ class Run:
                 chosen = [found[expert]["scores"] for expert in names]
                 found[name] = self.unit(name, lambda c=chosen, w=weights: self.pool(c, w))
         clear_model_cache()  # the weak model is done
-        self.students(STUDENTS)
 
     def other_rows(self) -> None:
         """What one seed has besides."""
@@ -403,12 +404,14 @@ class Run:
             **more,
         }
 
-    def all_scores(self, fitted: Any) -> Scores:
-        return {part: scores_of(fitted, questions) for part, questions in self.parts.items() if part != "easy"}
+    def all_scores(self, fitted: Any, *, more: bool) -> Scores:
+        """Of all questions that are not trained on; of the further hard ones only where a row needs them."""
+        left_out = {"easy"} if more else {"easy", "more"}
+        return {part: scores_of(fitted, questions) for part, questions in self.parts.items() if part not in left_out}
 
-    def expert(self, untrained: Any) -> dict[str, Any]:
+    def expert(self, name: str, untrained: Any) -> dict[str, Any]:
         """Train on the easy questions, and score all others."""
-        return self.judged(self.all_scores(untrained.fit(self.parts["easy"])))
+        return self.judged(self.all_scores(untrained.fit(self.parts["easy"]), more=name in EXPERTS))
 
     def ensemble(self, name: str, booster: TokenAdaBoostGenerator) -> dict[str, Any]:
         """The same for several members; a run that is stopped goes on after the last round."""
@@ -417,8 +420,8 @@ class Run:
         n_members = len(fitted.estimators_)
         alone = np.eye(n_members)[: n_members if name == "boosted" and self.extras else 0]
         result = self.judged(
-            self.all_scores(fitted),
-            members=[self.all_scores(fitted.with_votes(row[: place + 1])) for place, row in enumerate(alone)],
+            self.all_scores(fitted, more=False),
+            members=[self.all_scores(fitted.with_votes(row[: i + 1]), more=False) for i, row in enumerate(alone)],
             votes=fitted.estimator_weights_.tolist(),
             errors=fitted.estimator_errors_.tolist(),
             stop_reason=fitted.stop_reason_,
@@ -444,7 +447,7 @@ class Run:
         """Experts together, weighed on the held-out questions."""
         opinions = self.weighed(experts, weights, pool)
         return self.judged(
-            self.all_scores(opinions),
+            self.all_scores(opinions, more="more" in experts[0]),
             weights=opinions.weights_.tolist(),
             error_correlation=opinions.error_correlation_.tolist(),
             held_out_log_loss=opinions.held_out_log_loss_,
