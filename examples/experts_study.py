@@ -316,7 +316,7 @@ class Run:
         """Experts and ensembles of the weak model, the cheapest and most telling first."""
         found = self.found
         for name, make in self.experts().items():
-            found[name] = self.unit(name, lambda n=name, m=make: self.expert(n, m()))
+            found[name] = self.unit(name, lambda m=make: self.expert(m()))
         for name in ("boosted", "bagged"):
             found[name] = self.unit(name, lambda n=name: self.ensemble(n, self.generators(n == "boosted")))
         for pool, names in POOLS.items():
@@ -332,6 +332,8 @@ class Run:
             self.found[name] = self.unit(name, lambda n=name, m=make: self.ensemble(n, m()))
         members, name = self.found["boosted"]["members"], "boosted, held-out votes"
         self.found[name] = self.unit(name, lambda: self.pool(members, "held-out", "linear"))
+        if "more" in self.parts:
+            self.score_more()
         clear_model_cache()
         self.students(EXTRA_STUDENTS)
 
@@ -404,14 +406,25 @@ class Run:
             **more,
         }
 
-    def all_scores(self, fitted: Any, *, more: bool) -> Scores:
-        """Of all questions that are not trained on; of the further hard ones only where a row needs them."""
-        left_out = {"easy"} if more else {"easy", "more"}
-        return {part: scores_of(fitted, questions) for part, questions in self.parts.items() if part not in left_out}
+    def all_scores(self, fitted: Any) -> Scores:
+        """Of all questions but those that are trained on, and the further hard ones (see `score_more`)."""
+        parts = {part: questions for part, questions in self.parts.items() if part not in ("easy", "more")}
+        return {part: scores_of(fitted, questions) for part, questions in parts.items()}
 
-    def expert(self, name: str, untrained: Any) -> dict[str, Any]:
+    def expert(self, untrained: Any) -> dict[str, Any]:
         """Train on the easy questions, and score all others."""
-        return self.judged(self.all_scores(untrained.fit(self.parts["easy"]), more=name in EXPERTS))
+        return self.judged(self.all_scores(untrained.fit(self.parts["easy"])))
+
+    def score_more(self) -> None:
+        """The teachers' scores of the further hard questions: the experts are trained once more, with the same seed."""
+        for name in EXPERTS:
+            fit = self.experts()[name]
+            self.found[name]["scores"] |= self.unit(
+                f"{name}, more",
+                lambda f=fit: self.judged({"more": scores_of(f().fit(self.parts["easy"]), self.parts["more"])}),
+            )["scores"]
+        experts = [self.found[name]["scores"] for name in POOLS["all"]]
+        self.found[TEACHER] = self.unit(f"{TEACHER}, more", lambda: self.pool(experts, "held-out"))
 
     def ensemble(self, name: str, booster: TokenAdaBoostGenerator) -> dict[str, Any]:
         """The same for several members; a run that is stopped goes on after the last round."""
@@ -420,8 +433,8 @@ class Run:
         n_members = len(fitted.estimators_)
         alone = np.eye(n_members)[: n_members if name == "boosted" and self.extras else 0]
         result = self.judged(
-            self.all_scores(fitted, more=False),
-            members=[self.all_scores(fitted.with_votes(row[: i + 1]), more=False) for i, row in enumerate(alone)],
+            self.all_scores(fitted),
+            members=[self.all_scores(fitted.with_votes(row[: i + 1])) for i, row in enumerate(alone)],
             votes=fitted.estimator_weights_.tolist(),
             errors=fitted.estimator_errors_.tolist(),
             stop_reason=fitted.stop_reason_,
@@ -447,7 +460,7 @@ class Run:
         """Experts together, weighed on the held-out questions."""
         opinions = self.weighed(experts, weights, pool)
         return self.judged(
-            self.all_scores(opinions, more="more" in experts[0]),
+            {part: scores_of(opinions, self.parts[part]) for part in experts[0]},
             weights=opinions.weights_.tolist(),
             error_correlation=opinions.error_correlation_.tolist(),
             held_out_log_loss=opinions.held_out_log_loss_,
