@@ -17,6 +17,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from ensemw2s import (
     BigramLearner,
+    FineTunedGenerator,
     LLMAdaBoostClassifier,
     TokenAdaBoostGenerator,
     error_correlation,
@@ -243,7 +244,8 @@ def test_a_member_without_a_vote_counts_for_nothing():
 def test_margins_are_those_of_the_classifiers_decision_function(n_classes):
     X, y = make_classification(150, n_informative=5, n_classes=n_classes, flip_y=0.2, random_state=n_classes)
     booster = LLMAdaBoostClassifier(DecisionTreeClassifier(max_depth=1), n_estimators=6, random_state=0).fit(X, y)
-    members = booster.predict_under(np.eye(len(booster.estimators_)), X)
+    members = booster.member_predictions(X)
+    assert_array_equal(members, [member.predict(X) for member in booster.estimators_])
     stages = staged_margins(members, y, booster.estimator_weights_)
     for stage, decision in zip(stages, booster.staged_decision_function(X), strict=True):
         if n_classes == 2:
@@ -260,7 +262,11 @@ def test_margins_are_those_of_the_classifiers_decision_function(n_classes):
 def test_the_members_of_a_generator_can_be_compared():
     easy = make_qa(30, random_state=0)
     booster = TokenAdaBoostGenerator(BigramLearner(), n_estimators=3, prior="uniform", random_state=0).fit(easy)
-    members = booster.predict_under(np.eye(3), easy)
+    members = booster.member_predictions(easy)
+    assert members.shape == (3, 30)
+    alone = FineTunedGenerator(BigramLearner())
+    alone.estimators_, alone.estimator_weights_ = booster.estimators_[2:], np.ones(1)
+    assert_array_equal(members[2], alone.predict(easy))
     right = np.array([np.asarray(row) == np.asarray(easy.answers, dtype=object) for row in members])
     assert_allclose(np.mean(margins(members[:1], easy.answers) == 1), right[0].mean())
     for i in range(3):

@@ -245,6 +245,10 @@ def test_other_votes():
     right = other == np.asarray(test.answers, dtype=object)
     np.testing.assert_allclose(fitted.judge_under([[0.0, 1.0, 0.0]], test)[1][0], right)
     assert (fitted.estimator_weights_ > 0).all()
+    members = fitted.member_predictions(test)
+    assert np.array_equal(members[0], alone)
+    for said, options, proba in zip(members[1], test.choices, fitted.experts_[1].predict_proba(test), strict=True):
+        assert proba[options.index(said)] == proba.max()
     assert not hasattr(first, "held_out_log_loss_")
     assert np.array_equal(fitted.with_votes([1.0, 1.0]).with_votes([2.0]).predict(test), alone)
     with pytest.raises(ValueError, match=r"votes must have at most 3 entries\. Got 4"):

@@ -121,6 +121,7 @@ def test_a_booster_offers_what_a_user_calls_and_none_of_what_the_pipeline_asks_b
     members = {name.partition(".")[2] for name in public_members("TokenAdaBoostGenerator")}
     staged = {f"staged_{name}" for name in ("predict", "predict_proba", "score", "token_error", "token_weight")}
     asked = {"predict", "predict_proba", "score", "credit", "generate", "answer_nll", "answer_error", "token_error"}
+    asked |= {"member_predictions"}
     under = {"with_votes", "predict_under", "judge_under", "token_error_under", "mixture_"}
     assert members == {"fit", "check_parameters", *asked, *staged, *under, *public_saving()}
 

@@ -527,11 +527,10 @@ def test_too_many_votes_are_refused(fitted):
         fitted.with_votes(np.ones(99))
 
 
-def test_predict_under_writes_free_text_of_the_members_that_vote():
+def test_each_member_writes_free_text_of_its_own():
     X, y = ["Sky?", "Sea?", "Leaf?"], ["blue", "teal", "green"]
     booster = TokenAdaBoostGenerator(BigramLearner(), n_estimators=3, prior="uniform", random_state=0).fit(X, y)
-    under = booster.predict_under(np.eye(len(booster.estimators_)), X)
-    for member, answers in zip(booster.estimators_, under, strict=True):
+    for member, answers in zip(booster.estimators_, booster.member_predictions(X), strict=True):
         alone = booster.with_votes([1.0])
         alone.estimators_ = [member]
         assert list(answers) == list(alone.predict(X))

@@ -317,6 +317,34 @@ class BaseTokenGenerator(BaseEnsemble):
             return [self.with_votes(row).predict(questions) for row in np.atleast_2d(votes)]
         return [self._chosen(nll, questions) for nll in self._option_nll(questions, votes)]
 
+    def member_predictions(self, X: Any, choices: Sequence[Sequence[str]] | None = None) -> np.ndarray:
+        """`predict` of each member alone: where they agree, and what another vote could gain.
+
+        Parameters
+        ----------
+        X : sequence of str or QADataset, shape (n,)
+            Questions; the options of a `QADataset` are used.
+        choices : sequence of sequences of str, optional
+            Options of each question. Without options each member writes its own answer.
+
+        Returns
+        -------
+        ndarray of shape (T, n), object
+            One row of texts per member, as `error_correlation` and `margins` take them.
+
+        Examples
+        --------
+        >>> from ensemw2s import BigramLearner, TokenAdaBoostGenerator, error_correlation, make_qa
+        >>> easy, test = make_qa(60, random_state=0), make_qa(40, random_state=1)
+        >>> booster = TokenAdaBoostGenerator(
+        ...     BigramLearner(), n_estimators=3, prior="uniform", random_state=0).fit(easy)
+        >>> members = booster.member_predictions(test)
+        >>> members.shape, error_correlation(members, test.answers).shape
+        ((3, 40), (3, 3))
+        """
+        check_is_fitted(self, "estimators_")
+        return np.stack(self.predict_under(np.eye(len(self.estimators_)), X, choices))
+
     def judge_under(
         self, votes: Any, X: Any, y: Any = None, choices: Sequence[Sequence[str]] | None = None
     ) -> tuple[list[np.ndarray], np.ndarray]:

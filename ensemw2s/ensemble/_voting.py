@@ -250,6 +250,22 @@ class BaseVotingClassifier(ClassifierMixin, BaseEnsemble):
         """
         return [self._labels(mean) for mean in self._means_under(votes, X)]
 
+    def member_predictions(self, X: Any) -> np.ndarray:
+        """`predict` of each member alone: where they agree, and what another vote could gain.
+
+        Parameters
+        ----------
+        X : sequence of str, array-like or sparse matrix, n rows
+            What the weak learner reads.
+
+        Returns
+        -------
+        ndarray of shape (T, n)
+            One row of classes per member, as `error_correlation` and `margins` take them.
+        """
+        check_is_fitted(self, "estimators_")
+        return np.stack(self.predict_under(np.eye(len(self.estimators_)), X))
+
     def judge_under(self, votes: Any, X: Any, y: Any) -> tuple[list[np.ndarray], np.ndarray]:
         """`predict_under` and what the classes earn, see `credit`, for the price of one pass per member.
 

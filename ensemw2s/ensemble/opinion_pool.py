@@ -388,6 +388,22 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         questions, nll = self._nll(votes, X, None, choices)
         return [self._chosen(stage, questions) for stage in nll]
 
+    def member_predictions(self, X: Any, choices: Sequence[Sequence[str]] | None = None) -> np.ndarray:
+        """The option that each expert alone would choose, those included whose weight is 0.
+
+        Parameters
+        ----------
+        X, choices
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_experts, n), object
+            One row of texts per expert, as `error_correlation` and `margins` take them.
+        """
+        check_is_fitted(self, "experts_")
+        return np.stack(self.predict_under(np.eye(len(self.experts_)), X, choices))
+
     def judge_under(
         self, votes: Any, X: Any, y: Any = None, choices: Sequence[Sequence[str]] | None = None
     ) -> tuple[list[np.ndarray], np.ndarray]:

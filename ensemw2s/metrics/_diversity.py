@@ -3,7 +3,7 @@
 All functions read the members' own predictions, one row per member, and the right answers. A fitted booster gives the
 former for one pass per member::
 
-    members = booster.predict_under(np.eye(len(booster.estimators_)), X)   # T arrays of shape (n,)
+    members = booster.member_predictions(X)   # (T, n)
     error_correlation(members, y)
     margins(members, y, booster.estimator_weights_)
 
@@ -53,8 +53,7 @@ def pairwise_disagreement(predictions: ArrayLike | Sequence[ArrayLike]) -> NDArr
     >>> from ensemw2s import LLMAdaBoostClassifier, pairwise_disagreement
     >>> X, y = np.arange(8.0)[:, None], [0, 0, 1, 1, 0, 0, 1, 1]
     >>> booster = LLMAdaBoostClassifier(DecisionTreeClassifier(max_depth=1), n_estimators=3, random_state=0).fit(X, y)
-    >>> members = booster.predict_under(np.eye(len(booster.estimators_)), X)
-    >>> pairwise_disagreement(members).shape
+    >>> pairwise_disagreement(booster.member_predictions(X)).shape
     (3, 3)
     >>> pairwise_disagreement([["A", "B", "A", "C"], ["A", "B", "B", "B"]])
     array([[0. , 0.5],
