@@ -27,7 +27,7 @@ from test_token_boosting import CHOICES, TOKENIZER, X, Y
 from tiny_models import tiny_learner, tiny_llama, untrained_model
 from transformers import PreTrainedTokenizerBase
 
-import ensemw2s._validation.arguments as validation
+import ensemw2s._validation as validation
 from ensemw2s import (
     BigramLearner,
     FineTunedGenerator,

@@ -169,26 +169,17 @@ def test_unknown_name_is_an_attribute_error():
         _ = ensemw2s.AdaBoost
 
 
-def imported_names(tree: ast.Module) -> Iterator[str]:
-    lazily = [node for block in tree.body if isinstance(block, ast.If) for node in block.body]  # under TYPE_CHECKING
-    for node in [*tree.body, *lazily]:
-        if isinstance(node, ast.ImportFrom) and node.module not in ("__future__", "typing"):
-            yield from (alias.asname or alias.name for alias in node.names)
-
-
-@pytest.mark.parametrize(
-    "path", [path for path in MODULES if path.name == "__init__.py" and path.parent != PACKAGE],
-    ids=lambda path: path.parent.name,
-)  # fmt: skip
-def test_room_lists_what_it_hands_on(path):
-    """``__all__`` of a folder has what its ``__init__`` imports; a module gives away what has no underscore."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    listed = [
-        set(ast.literal_eval(node.value))
-        for node in tree.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
-    ]
-    assert set().union(*listed) == set(imported_names(tree))
+def test_room_lends_what_others_take():
+    """What the ``__init__`` of a room imports is what the room lends: all of it is public, or taken by somebody."""
+    lent = set()
+    taken = {(f"ensemw2s.{room}", name) for name, room in ensemw2s._PUBLIC.items()}
+    for path in [*PACKAGE.rglob("*.py"), *ROOT.glob("tests/*.py"), *ROOT.glob("benchmarks/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                taken |= {(node.module, alias.name) for alias in node.names}
+                if path.name == "__init__.py" and path.parent.parent == PACKAGE and node.module.startswith("ensemw2s."):
+                    lent |= {(f"ensemw2s.{path.parent.name}", alias.name) for alias in node.names}
+    assert lent - taken - {("ensemw2s.paper", name) for name in paper.__all__} == set()
 
 
 @pytest.mark.parametrize(

@@ -3,5 +3,3 @@
 from __future__ import annotations
 
 from ensemw2s._cli._main import main
-
-__all__ = ["main"]

@@ -13,25 +13,3 @@ from ensemw2s.contracts._token_learner import (
     checked_step,
 )
 from ensemw2s.contracts._voting import VotingEnsemble, check_voting, has_members
-
-__all__ = [
-    "Branching",
-    "Cached",
-    "KeepsPrompts",
-    "LendsModel",
-    "OptionLearner",
-    "PrefixCache",
-    "Stackable",
-    "TokenLearner",
-    "VotingEnsemble",
-    "WeakLearner",
-    "answer_logits",
-    "check_option_learner",
-    "check_voting",
-    "check_weak_learner",
-    "checked_logits",
-    "checked_scores",
-    "checked_step",
-    "eval_batch_size",
-    "has_members",
-]

@@ -9,19 +9,3 @@ from ensemw2s.datasets._loaders import load_arc, load_quartz, load_sciq
 from ensemw2s.datasets._named import load_questions
 from ensemw2s.datasets._qa import QADataset, of_checked_columns
 from ensemw2s.datasets._synthetic import make_corpus, make_qa
-
-__all__ = [
-    "BinaryQA",
-    "QADataset",
-    "QAExample",
-    "check_options",
-    "gold_option",
-    "load_arc",
-    "load_quartz",
-    "load_questions",
-    "load_sciq",
-    "make_corpus",
-    "make_qa",
-    "of_checked_columns",
-    "to_binary",
-]

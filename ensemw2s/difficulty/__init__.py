@@ -4,5 +4,3 @@ from __future__ import annotations
 
 from ensemw2s.difficulty._cross_val import cross_val_difficulty
 from ensemw2s.difficulty._ratings import DifficultyRatings
-
-__all__ = ["DifficultyRatings", "cross_val_difficulty"]

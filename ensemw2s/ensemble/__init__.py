@@ -6,28 +6,8 @@ from ensemw2s.ensemble._checkpoint import check_checkpoint
 from ensemw2s.ensemble._estimators import as_booster, as_student, given_seed, leaves_seed_open, with_seed
 from ensemw2s.ensemble._generator import BaseTokenGenerator
 from ensemw2s.ensemble._saving import check_fitted_can_be_written, commits_rounds, read_fitted, write_fitted
-from ensemw2s.ensemble._settings import describe_estimator, seed_parameters
+from ensemw2s.ensemble._settings import describe_estimator
 from ensemw2s.ensemble.classifier_boosting import LLMAdaBoostClassifier
 from ensemw2s.ensemble.fine_tuned import FineTunedGenerator
 from ensemw2s.ensemble.opinion_pool import OpinionPool
 from ensemw2s.ensemble.token_boosting import TokenAdaBoostGenerator
-
-__all__ = [
-    "BaseTokenGenerator",
-    "FineTunedGenerator",
-    "LLMAdaBoostClassifier",
-    "OpinionPool",
-    "TokenAdaBoostGenerator",
-    "as_booster",
-    "as_student",
-    "check_checkpoint",
-    "check_fitted_can_be_written",
-    "commits_rounds",
-    "describe_estimator",
-    "given_seed",
-    "leaves_seed_open",
-    "read_fitted",
-    "seed_parameters",
-    "with_seed",
-    "write_fitted",
-]

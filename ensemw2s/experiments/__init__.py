@@ -10,19 +10,3 @@ from ensemw2s.experiments._record import accuracy
 from ensemw2s.experiments._result import SweepResult
 from ensemw2s.experiments._sweep import plan_sweep, run_sweep
 from ensemw2s.experiments._tables import PGR_REMARK, collapse_remark, difference, gap_recovered, interval_remark
-
-__all__ = [
-    "PGR_REMARK",
-    "SweepPlan",
-    "SweepResult",
-    "ablations",
-    "accuracy",
-    "collapse_remark",
-    "difference",
-    "interval_remark",
-    "plan_sweep",
-    "gap_recovered",
-    "random_parts",
-    "refuse_mixed_runs",
-    "run_sweep",
-]

@@ -4,5 +4,3 @@ from __future__ import annotations
 
 from ensemw2s.kernels._base import KernelBackend, has_own
 from ensemw2s.kernels._registry import available_backends, get_backend, register_backend
-
-__all__ = ["KernelBackend", "available_backends", "get_backend", "has_own", "register_backend"]

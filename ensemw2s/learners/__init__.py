@@ -10,16 +10,3 @@ from ensemw2s.learners.hf_classifier import HFClassifier
 from ensemw2s.learners.hf_verifier import HFVerifier
 from ensemw2s.learners.losses import CrossEntropyLoss, LogConfLoss, ProductLoss
 from ensemw2s.storage import PretrainedMixin
-
-__all__ = [
-    "BigramLearner",
-    "CrossEntropyLoss",
-    "HFCausalLM",
-    "HFClassifier",
-    "HFVerifier",
-    "LogConfLoss",
-    "PretrainedMixin",
-    "ProductLoss",
-    "base_digest",
-    "clear_model_cache",
-]

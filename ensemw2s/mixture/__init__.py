@@ -14,30 +14,6 @@ from ensemw2s.mixture._token_mixture import CHOOSINGS, TokenMixture
 if TYPE_CHECKING:
     from ensemw2s.mixture._model import MixtureForCausalLM as MixtureForCausalLM
 
-__all__ = [
-    "MixtureForCausalLM",
-    "AnswerVote",
-    "CHOOSINGS",
-    "COMBINATIONS",
-    "NORMALIZATIONS",
-    "TokenMixture",
-    "Written",
-    "apart",
-    "difference",
-    "encode_with_room",
-    "group_alike",
-    "join_members",
-    "n_new_tokens",
-    "narrowest",
-    "normalized_votes",
-    "option_nll",
-    "reads_tokens",
-    "score_answers",
-    "staged_votes",
-    "texts_of",
-    "with_length",
-]
-
 
 def __getattr__(name: str) -> Any:
     # A Hugging Face model: its module loads torch and transformers, which scoring and votes do without.

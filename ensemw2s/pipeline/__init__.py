@@ -11,13 +11,6 @@ if TYPE_CHECKING:
     from ensemw2s.pipeline._pseudo import PseudoLabeler as PseudoLabeler
     from ensemw2s.pipeline._pseudo import PseudoLabels as PseudoLabels
 
-__all__ = [
-    "PseudoLabeler",
-    "PseudoLabels",
-    "W2SPipeline",
-    "W2SReport",
-]
-
 
 def __getattr__(name: str) -> Any:
     # Estimators, whose modules load scikit-learn and pandas: a report does without.

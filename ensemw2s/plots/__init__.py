@@ -7,5 +7,3 @@ from ensemw2s.plots.difficulty import DifficultyDisplay
 from ensemw2s.plots.pgr import PGRDisplay
 from ensemw2s.plots.rounds import RoundsDisplay
 from ensemw2s.plots.token_weights import TokenWeightDisplay
-
-__all__ = ["DifficultyDisplay", "PGRDisplay", "RoundsDisplay", "TokenWeightDisplay", "W2SBarDisplay"]

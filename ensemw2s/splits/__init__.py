@@ -4,5 +4,3 @@ from __future__ import annotations
 
 from ensemw2s.splits._near_duplicates import NEAR_DUPLICATES, fingerprints, question_groups
 from ensemw2s.splits._splitters import EasyHardSplit, RandomSplit
-
-__all__ = ["NEAR_DUPLICATES", "EasyHardSplit", "RandomSplit", "fingerprints", "question_groups"]

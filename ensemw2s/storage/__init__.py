@@ -23,7 +23,7 @@ from ensemw2s.storage._placement import device_here, set_attention
 from ensemw2s.storage._pretrained import Pretrained
 from ensemw2s.storage._pretrained_mixin import PretrainedMixin
 from ensemw2s.storage._reader import BASE_PARAMETERS, Reader
-from ensemw2s.storage._record import check_record, commit_record, read_json, read_record
+from ensemw2s.storage._record import check_record, commit_record, read_json
 from ensemw2s.storage._registry import Registered, class_name, find_class, parameter_names, require_known
 from ensemw2s.storage._skops import read_scikit_learn
 from ensemw2s.storage._state import Checkpointed, check_can_be_written, read_state, write_state
@@ -31,57 +31,3 @@ from ensemw2s.storage._temporary import temporary_folder
 from ensemw2s.storage._tensors import read_tensors, write_arrays, write_tensors
 from ensemw2s.storage._values import decode, encode
 from ensemw2s.storage._writer import Writer
-
-__all__ = [
-    "BASE_PARAMETERS",
-    "Checkpointed",
-    "Codec",
-    "Journal",
-    "MALFORMED",
-    "Pretrained",
-    "PretrainedMixin",
-    "Reader",
-    "Registered",
-    "Steps",
-    "StoredFolder",
-    "Writer",
-    "check_can_be_written",
-    "check_record",
-    "class_name",
-    "commit_folder",
-    "commit_record",
-    "commit_text",
-    "decode",
-    "describe",
-    "describe_by",
-    "describe_model",
-    "device_here",
-    "digest",
-    "download_folder",
-    "encode",
-    "find_class",
-    "hash_file",
-    "links_of",
-    "mixed_precision",
-    "open_folder",
-    "open_plain",
-    "parameter_names",
-    "parse_json",
-    "read_file",
-    "read_json",
-    "read_record",
-    "read_scikit_learn",
-    "read_state",
-    "read_tensors",
-    "require_known",
-    "row_digests",
-    "set_attention",
-    "temporary_folder",
-    "versions",
-    "without_reports",
-    "write_arrays",
-    "write_json",
-    "write_state",
-    "write_tensors",
-    "writing",
-]

@@ -23,7 +23,7 @@ def commit_record(path: str | os.PathLike[str], content: Any, *, kind: str, vers
     content : object
         As JSON.
     kind : str
-        What the file holds; `read_record` asks for it.
+        What the file holds; `check_record` asks for it.
     version : int
         Of its format.
 
@@ -36,26 +36,13 @@ def commit_record(path: str | os.PathLike[str], content: Any, *, kind: str, vers
     commit_text(Path(path), dump_json({"body": body, "sha256": checksum(body)}))
 
 
-def read_record(path: str | os.PathLike[str], *, kind: str, version: int) -> Any:
-    """What `commit_record` wrote.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is damaged, no plain file, or holds something else; it is named.
-    FileNotFoundError
-        If there is no such file.
-    """
-    return check_record(*read_json(path), path, kind=kind, version=version)
-
-
 def check_record(stored: Any, content: bytes, path: str | os.PathLike[str], *, kind: str, version: int) -> Any:
     """The value in a record, from what `read_json` gives.
 
     Raises
     ------
     CheckpointError
-        As `read_record`.
+        If the file is damaged, or holds something else; it is named.
     """
     body = stored.get("body") if isinstance(stored, dict) else None
     if not isinstance(body, dict):
@@ -73,15 +60,13 @@ def check_record(stored: Any, content: bytes, path: str | os.PathLike[str], *, k
     return body.get("content")
 
 
-def read_json(path: str | os.PathLike[str], links_into: Path | None = None) -> tuple[Any, bytes]:
+def read_json(path: str | os.PathLike[str]) -> tuple[Any, bytes]:
     """The value of a JSON file, and the bytes that it was read from.
 
     Parameters
     ----------
     path : path
-        The file.
-    links_into : Path, optional
-        It may be a link to a file in this folder; to any file if None, since who names a file may name a link to it.
+        The file, or a link to one: who names a file may name a link to it.
 
     Raises
     ------
@@ -90,5 +75,5 @@ def read_json(path: str | os.PathLike[str], links_into: Path | None = None) -> t
     FileNotFoundError
         If there is no such file.
     """
-    content = read_file(Path(path), LARGEST_JSON, links_into or Path(os.path.realpath(path)).parent)
+    content = read_file(Path(path), LARGEST_JSON, Path(os.path.realpath(path)).parent)
     return parse_json(content, Path(path)), content

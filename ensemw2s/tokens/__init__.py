@@ -13,7 +13,7 @@ from ensemw2s.tokens._dataset import (
 )
 from ensemw2s.tokens._digest import describe_tokenizer, digest_tokenizer
 from ensemw2s.tokens._frame import Frame
-from ensemw2s.tokens._ids import encode, n_ids, padding_id, refuse_unknown, tokenize
+from ensemw2s.tokens._ids import n_ids, padding_id, refuse_unknown, tokenize
 from ensemw2s.tokens._known import tokenized_once
 from ensemw2s.tokens._prompts import (
     cut_prompt,
@@ -22,46 +22,7 @@ from ensemw2s.tokens._prompts import (
     encode_cue_head,
     encode_for_learner,
     encode_questions,
-    encode_rows,
     tokenize_known,
 )
 from ensemw2s.tokens._template import PromptTemplate, answer_ends, check_template, frame_of, frame_of_learner, is_chat
 from ensemw2s.tokens._tokenizers import byte_tokenizer, word_tokenizer
-
-__all__ = [
-    "DEFAULT_PROMPT_TEMPLATE",
-    "Frame",
-    "PromptTemplate",
-    "TokenBatch",
-    "TokenDataset",
-    "answer_ends",
-    "byte_tokenizer",
-    "check_template",
-    "cut_prompt",
-    "decode_answers",
-    "describe_tokenizer",
-    "digest_tokenizer",
-    "encode",
-    "encode_alone",
-    "encode_cue",
-    "encode_cue_head",
-    "encode_for_learner",
-    "encode_questions",
-    "encode_rows",
-    "frame_of",
-    "frame_of_learner",
-    "hold_end",
-    "is_chat",
-    "n_ids",
-    "pad_left",
-    "padding_id",
-    "positions_of",
-    "refuse_ends",
-    "refuse_other_texts",
-    "refuse_unknown",
-    "tokenize",
-    "tokenize_known",
-    "tokenize_options",
-    "tokenized_once",
-    "word_tokenizer",
-]
