@@ -281,15 +281,85 @@ def test_bases_with_spare_embeddings_are_mixed_over_all_of_them(bases, combine, 
     assert_allclose(nll, [-expected[len(prompt) - 1 + n, token] for n, token in enumerate(answer)], rtol=1e-4)
 
 
-def test_bases_with_spare_embeddings_are_sampled(bases):
+@pytest.fixture(scope="module")
+def spare_words():
+    """Members that know 6 and 9 words; the second mostly says one of the last three."""
+    settings = {"tokenizer": COLOURS, "prompt_template": TEMPLATE, "peft_config": None}
+    members = [HFCausalLM(partial(_llama, n, seed=n), **settings).initialize() for n in (6, 9)]
+    with members[1].lend_model() as model, torch.no_grad():
+        model.lm_head.weight[6:] = 4 * model.lm_head.weight[[2, 4, 5]]
+    return members
+
+
+def restricted(members, votes, ids):
+    """Eq. 1 over the six ids that both can read, as `suppress_tokens` leaves it."""
+    proba = [np.exp(reference_log_proba(member, ids)[-1])[:6] for member in members]
+    mixed = np.dot(np.array(votes) / np.sum(votes), proba)
+    return mixed / mixed.sum()
+
+
+WAYS_TO_WRITE = {
+    "greedy": {},
+    "beams": {"num_beams": 3},
+    "lazy": {"do_sample": True, "top_k": 0},
+    "in lockstep": {"do_sample": True, "top_k": 0, "return_dict_in_generate": True},
+    "without a cache": {"do_sample": True, "top_k": 0, "use_cache": False},
+    "from the mixture": {"do_sample": True, "top_k": 2},
+    "sampled beams": {"do_sample": True, "num_beams": 2},
+    "drafted": {"assistant_model": 1},
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_WRITE)
+@pytest.mark.parametrize("combine", ["probabilities", "logits"])
+def test_nobody_is_given_an_id_without_an_embedding(spare_words, way, combine):
+    mixture = MixtureForCausalLM.from_members(spare_words, [1.0, 9.0], combine=combine)
+    assert mixture.n_readable == 6
+    assert mixture(torch.tensor([[4, 5]])).logits[0, -1].argmax() >= 6 or combine == "logits"
+    settings = dict(WAYS_TO_WRITE[way])
+    ids = torch.tensor([[2, 4, 5], [0, 3, 2]]) if way != "drafted" else torch.tensor([[4, 5]])
+    with spare_words[1].lend_model() as model:
+        if "assistant_model" in settings:
+            settings["assistant_model"] = model
+        written = mixture.generate(ids, attention_mask=(ids > 0).long(), max_new_tokens=8, eos_token_id=[], **settings)
+    written = getattr(written, "sequences", written)
+    assert written.shape[1] == ids.shape[1] + 8
+    assert written.max() < 6
+
+
+@pytest.mark.parametrize("way", ["lazy", "in lockstep", "from the mixture"])
+def test_what_is_drawn_has_the_law_of_the_mixture_given_that_all_can_read_it(spare_words, way, monkeypatch):
+    votes, prompt, n = [1.0, 2.0], [4, 5], 600
+    mixture = MixtureForCausalLM.from_members(spare_words, votes)
+    settings = {**WAYS_TO_WRITE[way], **({"top_k": 9} if way == "from the mixture" else {})}
+    if way == "lazy":
+        monkeypatch.setattr(mixture, "member_logits", None)  # without which nobody reads all that others have drawn
     torch.manual_seed(0)
-    mixture = MixtureForCausalLM.from_members(bases, [1.0, 1.0])
-    logits, _ = mixture.member_logits(torch.tensor([[65, 66]]))
+    written = mixture.generate(
+        torch.tensor([prompt]), max_new_tokens=2, eos_token_id=[], num_return_sequences=n, **settings
+    )
+    pairs = getattr(written, "sequences", written)[:, 2:].numpy()
+    found = np.bincount(pairs[:, 0] * 6 + pairs[:, 1], minlength=36) / n
+    first = restricted(spare_words, votes, prompt)
+    expected = np.concatenate([first[a] * restricted(spare_words, votes, [*prompt, a]) for a in range(6)])
+    assert (np.abs(found - expected) < 4.5 * np.sqrt(expected * (1 - expected) / n) + 1e-6).all()
+
+
+def test_a_prompt_that_a_member_cannot_read_is_refused(spare_words):
+    mixture, ids = MixtureForCausalLM.from_members(spare_words, [1.0, 1.0]), torch.tensor([[4, 7]])
+    for call in (
+        mixture,
+        *(partial(mixture.generate, max_new_tokens=1, **WAYS_TO_WRITE[way]) for way in ("beams", "lazy")),
+    ):
+        with pytest.raises(ValueError, match=r"input_ids must be less than 6, .* Got 7"):
+            call(ids)
+    assert MixtureForCausalLM.from_members(spare_words, [0.0, 1.0])(ids).logits.shape == (1, 2, 9)
+
+
+def test_members_of_different_widths_have_their_own_logits(bases):
+    logits, _ = MixtureForCausalLM.from_members(bases, [1.0, 1.0]).member_logits(torch.tensor([[65, 66]]))
     assert logits.shape == (2, 1, 1, 270)
     assert torch.isinf(logits[0, ..., 258:]).all()
-    ids = torch.tensor([list(b"Sky?")])
-    written = mixture.generate(ids, do_sample=True, top_k=5, max_new_tokens=3, eos_token_id=[])
-    assert written.shape == (1, 7)
 
 
 def test_a_member_without_a_vote_widens_nothing(bases):

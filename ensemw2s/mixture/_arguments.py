@@ -85,6 +85,15 @@ def check_inputs(
     return input_ids, mask, position_ids.expand(n_rows, n_new)
 
 
+def check_readable(input_ids: torch.Tensor, n_readable: int | None) -> None:
+    """Raise where a member with a vote has no embedding for a token; None is as many as there are."""
+    if n_readable is not None and bool((input_ids >= n_readable).any()):
+        raise ValueError(
+            f"input_ids must be less than {n_readable}, the number of embeddings of the member with the fewest. Got "
+            f"{int(input_ids.max())}."
+        )
+
+
 def is_one(logits_to_keep: int | torch.Tensor) -> bool:
     return isinstance(logits_to_keep, int) and logits_to_keep == 1
 

@@ -32,6 +32,25 @@ def quick_draws(processors: LogitsProcessorList, backend: KernelBackend) -> Logi
     return LogitsProcessorList([*quick, _Draw(backend)])
 
 
+class OnlyReadable(LogitsProcessor):
+    """Leaves out the ids that not every member of a mixture can read.
+
+    Parameters
+    ----------
+    n_ids : int
+        The least of them.
+    """
+
+    def __init__(self, n_ids: int) -> None:
+        self.n_ids = n_ids
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores of shape (B, V) with -inf from id `n_ids` on."""
+        scores = scores.clone()
+        scores[:, self.n_ids :] = -float("inf")
+        return scores
+
+
 class PartialTopP(LogitsProcessor):
     """Top-p that sorts the `N_SELECTED` largest logits only.
 

@@ -84,6 +84,9 @@ class LazyMembers:
         Ids of tokens after which a row does not go on.
     backend : KernelBackend
         What draws.
+    n_readable : int, optional
+        Number of ids that all members can read, where that is not all of them. A draw beyond it is made again, member
+        and token: the mixture's law, given that all can read the token.
     """
 
     cache = None  # no member has read everything
@@ -97,12 +100,14 @@ class LazyMembers:
         uniform: torch.Tensor,
         ends: Sequence[torch.Tensor],
         backend: KernelBackend,
+        n_readable: int | None = None,
     ) -> None:
-        # Inverse CDF. Times its last entry, which rounding may leave beside 1, so that no pick lies beyond the members.
-        cdf = torch.tensor(weights, dtype=torch.float64, device=uniform.device).cumsum(dim=0)
-        picks = torch.searchsorted(cdf, uniform[..., 0] * cdf[-1], right=True).clamp(max=len(readers) - 1)
-        self._picks: list[list[int]] = picks.tolist()  # (n, B)
+        self._cdf = torch.tensor(weights, dtype=torch.float64, device=uniform.device).cumsum(dim=0)
         self._readers, self._ids, self._uniform, self._backend = readers, ids, uniform, backend
+        self._picks: list[list[int]] = self._pick(uniform[..., 0]).tolist()  # (n, B)
+        self._n_readable = n_readable
+        # By row and member: logits whose token was refused. Drawn from that member again, there is nothing new to read.
+        self._refused: dict[int, dict[int, torch.Tensor]] = {}
         self._n_prompt, self._n_steps = mask.shape[1], len(uniform)
         self._texts = [row[real.bool()].tolist() for row, real in zip(ids[:, : self._n_prompt], mask, strict=True)]
         self._n_drawn = [0] * len(ids)
@@ -132,11 +137,36 @@ class LazyMembers:
         logits = self._readers[member].read(rows, [self._texts[row] for row in rows])  # (k, V)
         steps = [self._n_drawn[row] for row in rows]
         tokens = draw(self._backend, logits.to(self._uniform.device), self._uniform[steps, rows, 1]).tolist()
-        for row, step, token in zip(rows, steps, tokens, strict=True):
+        for place, (row, step, token) in enumerate(zip(rows, steps, tokens, strict=True)):
+            if self._n_readable is not None and token >= self._n_readable:
+                token = self._draw_again(row, step, member, logits[place], self._n_readable)
+                if token is None:
+                    continue
+            self._refused.pop(row, None)
             self._ids[row, self._n_prompt + step] = token
             self._texts[row].append(token)
             self._n_drawn[row] += 1
             self._ended[row] = token in self._ends
+
+    def _draw_again(self, row: int, step: int, member: int, logits: torch.Tensor, n_readable: int) -> int | None:
+        """A token in place of one that was refused; None if it is to be drawn from a member that has still to read."""
+        known = self._refused.setdefault(row, {})
+        known[member] = logits.to(self._uniform.device)
+        while True:
+            uniform = torch.rand(2, dtype=torch.float64, device=self._uniform.device)
+            self._picks[step][row] = picked = int(self._pick(uniform[0]))
+            if picked not in known:
+                self._uniform[step, row] = uniform
+                return None
+            token = int(draw(self._backend, known[picked][None], uniform[1:]))
+            if token < n_readable:
+                return token
+
+    def _pick(self, uniform: torch.Tensor) -> torch.Tensor:
+        """Members by inverse CDF, as many as there are uniform numbers."""
+        # Times its last entry, which rounding may leave beside 1, so that no pick lies beyond the members.
+        picks = torch.searchsorted(self._cdf, uniform * self._cdf[-1], right=True)
+        return picks.clamp(max=len(self._readers) - 1)
 
 
 def _several_processes() -> bool:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, LogitsProcessorList, PreTrainedConfig
 from transformers.generation import GenerationMode
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
@@ -15,8 +15,16 @@ from transformers.utils import can_return_tuple
 from ensemw2s._validation import check_option
 from ensemw2s.contracts import TokenLearner
 from ensemw2s.kernels import get_backend
-from ensemw2s.mixture._arguments import check_inputs, check_past, is_one, kept_positions, refuse_keywords
+from ensemw2s.mixture._arguments import (
+    check_inputs,
+    check_past,
+    check_readable,
+    is_one,
+    kept_positions,
+    refuse_keywords,
+)
 from ensemw2s.mixture._cache import MixtureCache
+from ensemw2s.mixture._draws import OnlyReadable
 from ensemw2s.mixture._groups import KeptGroups, MemberGroup, group_members
 from ensemw2s.mixture._members import check_one_tokenizer, device_of, may_forget, n_logits, n_positions, one_vote_vector
 from ensemw2s.mixture._mixing import COMBINATIONS, RunningMixture, align_widths, common_scale
@@ -97,6 +105,9 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
         What was found.
     voters : tuple of int
         Places of the members that have a vote.
+    n_readable : int or None
+        Number of ids that all voters have an embedding for, where that is less than the width of the logits. `generate`
+        writes none beyond it; a prompt that holds one is refused.
 
     Notes
     -----
@@ -143,6 +154,9 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
         self._backend_asked_for = backend
         self._weights = weights.tolist()  # beside the buffer, which `half()` would round
         self.voters = tuple(np.flatnonzero(weights).tolist())
+        widths = [n_logits(self.members[place]) for place in self.voters]
+        # Bases of one tokenizer may have different numbers of spare embeddings; what is written, all voters read on.
+        self.n_readable = min(widths) if len(set(widths)) > 1 else None
         self.register_buffer("votes", torch.tensor(weights, dtype=torch.float64, device=device_of(members[0])))
         self.backend = get_backend(backend, device=self.device, dtype=self.dtype)
         self.post_init()
@@ -182,11 +196,12 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
         tokenizer = members[0].tokenizer_
         ends = list(dict.fromkeys(end for member in members for end in answer_ends(member)))
         voters = [member for member, weight in zip(members, weights, strict=True) if weight > 0]
+        widths = [n_logits(voter) for voter in voters]
         pad = tokenizer.pad_token_id
-        if pad is None or pad >= min(map(n_logits, voters)):  # finished rows are filled up with it, and read on
+        if pad is None or pad >= min(widths):  # finished rows are filled up with it, and read on
             pad = tokenizer.eos_token_id
         config = MixtureConfig(
-            vocab_size=max(map(n_logits, voters)),
+            vocab_size=max(widths),
             combine=combine,
             max_position_embeddings=min(filter(None, map(n_positions, voters)), default=None),
             bos_token_id=tokenizer.bos_token_id,
@@ -314,8 +329,15 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
 
     def _sample(self, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         # Where `generate` arrives for greedy decoding and for sampling.
+        check_readable(input_ids, self.n_readable)
         weights = [self._weights[place] for place in self.voters]
         return sample(self, weights, self._new_cache, super()._sample, input_ids, *args, **kwargs)
+
+    def _get_logits_processor(self, *args: Any, **kwargs: Any) -> LogitsProcessorList:
+        processors = super()._get_logits_processor(*args, **kwargs)
+        if self.n_readable is not None:  # before those that keep the most probable tokens
+            processors.insert(0, OnlyReadable(self.n_readable))
+        return processors
 
     def _prepare_cache_for_generation(
         self, generation_config: Any, model_kwargs: dict[str, Any], generation_mode: Any, *args: Any
@@ -380,6 +402,7 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
         self, input_ids: Any, attention_mask: Any, position_ids: Any, cache: MixtureCache, n_last: int, use_cache: bool
     ) -> Iterator[tuple[tuple[int, ...], torch.Tensor]]:
         """Places among the voters, and logits (G, B, n_last, V), of one group after the other."""
+        check_readable(input_ids, self.n_readable)
         if attention_mask is None:
             attention_mask = input_ids.new_ones((len(input_ids), cache.get_seq_length() + input_ids.shape[1]))
         if position_ids is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from transformers.generation import GenerateDecoderOnlyOutput
 
-from ensemw2s.mixture._draws import quick_draws
+from ensemw2s.mixture._draws import OnlyReadable, quick_draws
 from ensemw2s.mixture._lazy_sampling import LazyMembers, lazy_readers
 from ensemw2s.mixture._mixing import COMBINATIONS
 
@@ -61,7 +61,8 @@ def sample(
     config, inherited = generation_config, {"synced_gpus": synced_gpus, "streamer": streamer, **model_kwargs}
     if not config.do_sample or config.is_assistant or _shows_distributions(config):
         return standard(input_ids, logits_processor, stopping_criteria, config, **inherited)
-    if logits_processor or not _may_pick(mixture, stopping_criteria, config, synced_gpus, model_kwargs):
+    acting = [each for each in logits_processor if not isinstance(each, OnlyReadable)]  # which a draw by picks heeds
+    if acting or not _may_pick(mixture, stopping_criteria, config, synced_gpus, model_kwargs):
         greedy = copy.copy(config)
         greedy.do_sample = False  # the last processor leaves the token that it has drawn
         return standard(
@@ -88,7 +89,7 @@ def sample(
         source = _Lockstep(mixture, weights, cache, ids, mask, uniform, use_cache)
     else:
         ends = [criterion.eos_token_id for criterion in stopping_criteria if hasattr(criterion, "eos_token_id")]
-        source = LazyMembers(readers, weights, ids, mask, uniform, ends, mixture.backend)
+        source = LazyMembers(readers, weights, ids, mask, uniform, ends, mixture.backend, mixture.n_readable)
     n_columns = _write(source, ids, input_ids.shape[1], stopping_criteria, config, has_end, streamer)
     sequences = ids[:, :n_columns]
     if not config.return_dict_in_generate:
@@ -133,8 +134,13 @@ class _Lockstep:
             n_last=1,
             use_cache=self._use_cache,
         )
-        uniform = self._uniform[column - self._n_prompt]
-        self._ids[:, column] = self._mixture.backend.mixture_sample(logits[:, :, -1], self._log_weights, uniform)
+        uniform, n_readable = self._uniform[column - self._n_prompt], self._mixture.n_readable
+        tokens = self._mixture.backend.mixture_sample(logits[:, :, -1], self._log_weights, uniform)
+        # Member and token are drawn again until the token can be read on: the mixture's law, given that it can be.
+        while n_readable is not None and bool((refused := tokens >= n_readable).any()):
+            again = self._mixture.backend.mixture_sample(logits[:, :, -1], self._log_weights, torch.rand_like(uniform))
+            tokens = torch.where(refused, again, tokens)
+        self._ids[:, column] = tokens
         if self._use_cache:
             self._n_read = column
 
