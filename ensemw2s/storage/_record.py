@@ -60,13 +60,15 @@ def check_record(stored: Any, content: bytes, path: str | os.PathLike[str], *, k
     return body.get("content")
 
 
-def read_json(path: str | os.PathLike[str]) -> tuple[Any, bytes]:
+def read_json(path: str | os.PathLike[str], links_into: Path | None = None) -> tuple[Any, bytes]:
     """The value of a JSON file, and the bytes that it was read from.
 
     Parameters
     ----------
     path : path
-        The file, or a link to one: who names a file may name a link to it.
+        The file.
+    links_into : Path, optional
+        It may be a link to a file in this folder; to any file if None, since who names a file may name a link to it.
 
     Raises
     ------
@@ -75,5 +77,5 @@ def read_json(path: str | os.PathLike[str]) -> tuple[Any, bytes]:
     FileNotFoundError
         If there is no such file.
     """
-    content = read_file(Path(path), LARGEST_JSON, Path(os.path.realpath(path)).parent)
+    content = read_file(Path(path), LARGEST_JSON, links_into or Path(os.path.realpath(path)).parent)
     return parse_json(content, Path(path)), content
