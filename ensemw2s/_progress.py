@@ -73,7 +73,7 @@ def _in_widgets() -> bool:
     return any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
 
 
-def _box_with(container: Any) -> Any:
+def _box_with(container: object) -> Any:
     """The box of a notebook's outermost bar, with one more in it.
 
     Were each bar an output of its own, as tqdm's are, the gone ones would leave blank lines.
@@ -88,7 +88,7 @@ def _box_with(container: Any) -> Any:
     class Bars(VBox):
         """Bars below each other; without widgets, the text of the outermost."""
 
-        def __repr__(self, *_: Any) -> str:
+        def __repr__(self, *_: object) -> str:
             return repr(self.children[0])
 
     box = Bars([container])

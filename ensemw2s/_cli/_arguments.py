@@ -140,7 +140,7 @@ def _finished(merged: dict[str, Any]) -> Request:
     return Request(merged, n_jobs, backend, threads)
 
 
-def _pair(pair: Any, row: int) -> tuple[Any, Any]:
+def _pair(pair: object, row: int) -> tuple[Any, Any]:
     if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(model, str) for model in pair):
         raise ValueError(f"pairs[{row}] must be two models, [weak, strong]. Got {shorten(pair)} instead.")
     return _model(pair[0]), _model(pair[1])

@@ -12,8 +12,8 @@ import numpy as np
 from ensemw2s._markdown import table_lines
 from ensemw2s._validation import as_id
 from ensemw2s.costs import LearnerCost, StageCost, Workload, measure_bandwidth, measure_flops, stage_costs
-from ensemw2s.experiments import SweepPlan, random_parts
-from ensemw2s.tokens import TokenDataset
+from ensemw2s.experiments import Model, Run, SweepPlan, random_parts
+from ensemw2s.tokens import TokenDataset, Tokenizer
 
 _N_SAMPLE = 500  # questions that are tokenised for the mean lengths
 _SECONDS = 0.5  # for each measurement of speed
@@ -110,7 +110,7 @@ class _Estimator:
         self.known: dict[str, tuple[LearnerCost, Workload, float, float]] = {}
         self.done: set[tuple[str, ...]] = set()
 
-    def new_work(self, run: Any) -> tuple[list[tuple[float, float]], str]:
+    def new_work(self, run: Run) -> tuple[list[tuple[float, float]], str]:
         """Operations and seconds of the stages that no run before has run, or why they cannot be told."""
         work: list[tuple[float, float]] = []
         try:
@@ -125,7 +125,7 @@ class _Estimator:
             return [], f"{type(error).__name__}: {error}".split("\n")[0]
         return work, ""
 
-    def _stages(self, run: Any) -> Iterator[tuple[tuple[str, ...], Any, list[StageCost]]]:
+    def _stages(self, run: Run) -> Iterator[tuple[tuple[str, ...], Model, list[StageCost]]]:
         """Key of a piece of work, the model that does it, and its stages."""
         settings, split, seed = self.settings, run.split, str(run.seed)
         booster = run.variant.booster
@@ -153,7 +153,7 @@ class _Estimator:
         yield ("students", run.name), run.strong, [_times(stage, n_students) for stage in one]
 
     def _costs(
-        self, model: Any, booster: dict[str, Any], overrides: dict[str, Any] | None = None
+        self, model: Model, booster: dict[str, Any], overrides: dict[str, object] | None = None
     ) -> dict[str, StageCost]:
         learner, workload, *_ = self._sizes(model)
         if overrides:
@@ -167,7 +167,7 @@ class _Estimator:
         )
         return {stage.stage: stage for stage in stage_costs(learner, learner, workload)}
 
-    def _sizes(self, model: Any) -> tuple[LearnerCost, Workload, float, float]:
+    def _sizes(self, model: Model) -> tuple[LearnerCost, Workload, float, float]:
         # By the model's name: the speed of its products is measured, which takes a while.
         if model.name not in self.known:
             learner = model.build(self.settings.task, 0)
@@ -208,7 +208,7 @@ class _Estimator:
         )
 
 
-def _tokenizer(learner: Any) -> Any:
+def _tokenizer(learner: Any) -> Tokenizer:
     from transformers import AutoTokenizer
 
     if learner.tokenizer is not None and not isinstance(as_id(learner.tokenizer), str):

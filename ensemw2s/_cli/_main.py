@@ -15,6 +15,8 @@ from ensemw2s.exceptions import CheckpointError, SweepError
 from ensemw2s.storage import temporary_folder
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ensemw2s._cli._arguments import Request
     from ensemw2s.experiments import SweepPlan, SweepResult
 
@@ -93,10 +95,10 @@ def _explained() -> Iterator[None]:
         raise _BadArgumentsError(str(error)) from error
 
 
-def _wanted(options: Namespace) -> tuple[int | str | None, dict[str, Any], str]:
+def _wanted(options: Namespace) -> tuple[int | str, dict[str, Any], str]:
     """Number, arguments of the paper's experiment, and what it is made from."""
     if options.command == "sweep":
-        return None, {}, "runs"
+        return "", {}, "runs"
     from ensemw2s import paper
 
     number = int(options.number) if options.number.isdigit() else options.number
@@ -129,7 +131,7 @@ def _dry_run(plan: SweepPlan) -> int:
     return DONE
 
 
-def _rate(options: Namespace, number: Any, plan: SweepPlan, request: Request) -> int:
+def _rate(options: Namespace, number: int | str, plan: SweepPlan, request: Request) -> int:
     from ensemw2s import paper
     from ensemw2s._cli._backends import parallel_backend
 
@@ -169,7 +171,7 @@ def _sweep(plan: SweepPlan, request: Request, kept: bool) -> tuple[SweepResult |
         return None, INTERRUPTED
 
 
-def _show(options: Namespace, number: Any, result: SweepResult) -> None:
+def _show(options: Namespace, number: int | str, result: SweepResult) -> None:
     if options.command == "sweep":
         _show_sweep(options, result)
     elif options.command == "table":
@@ -185,7 +187,7 @@ def _show_sweep(options: Namespace, result: SweepResult) -> None:
         sys.stderr.write(f"saved: {options.csv}\n")
 
 
-def _show_table(options: Namespace, number: Any, result: SweepResult) -> None:
+def _show_table(options: Namespace, number: int | str, result: SweepResult) -> None:
     from ensemw2s import paper
 
     found = paper.table(number, result)
@@ -196,7 +198,7 @@ def _show_table(options: Namespace, number: Any, result: SweepResult) -> None:
     sys.stderr.write(f"saved: {options.csv}\n")
 
 
-def _show_figure(options: Namespace, number: Any, result: SweepResult) -> None:
+def _show_figure(options: Namespace, number: int | str, result: SweepResult) -> None:
     from ensemw2s import paper
 
     drawn = paper.figure(number, result, choice=options.choice)
@@ -212,7 +214,7 @@ def _show_figure(options: Namespace, number: Any, result: SweepResult) -> None:
     sys.stdout.write(f"{text}\n\n{title}\n")
 
 
-def _save(drawn: Any, options: Namespace) -> None:
+def _save(drawn: Figure, options: Namespace) -> None:
     import matplotlib.pyplot as plt
 
     path = options.save or f"figure-{options.number}.png"

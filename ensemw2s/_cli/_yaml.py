@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ensemw2s._validation import shorten
 from ensemw2s.storage import MALFORMED
+
+if TYPE_CHECKING:
+    from yaml import Node
 
 LARGEST_YAML = 2**17  # bytes
 
@@ -48,7 +51,7 @@ def load_yaml(text: str, name: str, kind: str = "YAML") -> Any:
         raise ValueError(f"{name} must be {kind}. {error}") from error
 
 
-def _check_size(root: Any) -> None:
+def _check_size(root: Node) -> None:
     """Count the values of a document as if each alias stood for a copy."""
     sizes: dict[int, int] = {}  # 0 while it is being counted
     # Depth first, without recursion: a node is visited again (True) when the sizes of its entries are known.
@@ -70,7 +73,7 @@ def _check_size(root: Any) -> None:
         waiting.extend((entry, False) for entry in inner)
 
 
-def _inner(node: Any) -> list[Any]:
+def _inner(node: Node) -> list[Node]:
     if isinstance(node.value, str):
         is_text = node.tag.endswith((":str", ":binary"))
         if not is_text and len(node.value) > _LONGEST_NUMBER:
@@ -80,7 +83,7 @@ def _inner(node: Any) -> list[Any]:
     return [part for entry in node.value for part in (entry if isinstance(entry, tuple) else (entry,))]
 
 
-def _refuse_repeated_keys(entries: list[Any]) -> None:
+def _refuse_repeated_keys(entries: list[Node | tuple[Node, Node]]) -> None:
     """Of two values for one key, PyYAML takes the last without a word."""
     seen = set()
     for key in (entry[0] for entry in entries if isinstance(entry, tuple)):

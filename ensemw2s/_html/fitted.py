@@ -40,7 +40,7 @@ class FittedHTML(ABC):
         return found
 
 
-def learner_name(learner: Any) -> str:
+def learner_name(learner: object) -> str:
     """The class of a learner, and the model that it starts from, where it has one."""
     model = as_id(getattr(learner, "model", None))
     if callable(model):

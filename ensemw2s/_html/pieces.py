@@ -103,7 +103,7 @@ def _strip(label: str, inner: str) -> Markup:
     return Markup(f'<span class="strip" role="img" aria-label="{escape(label)}" title="{escape(label)}">{inner}</span>')
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if value is None:
         return ""
     return value if isinstance(value, Markup) else escape(str(value))

@@ -35,7 +35,7 @@ class PipelineHTML(FittedHTML):
         return getattr(self, "skipped_rows_", {})
 
 
-def _model(model: Any) -> str:
+def _model(model: object) -> str:
     members = getattr(model, "estimators_", None)
     if not members:
         return learner_name(model)

@@ -135,7 +135,7 @@ def _check_widths(X: Sequence[Any], name: str) -> RowCheck:
     return check
 
 
-def _table(X: Any) -> NDArray[Any]:
+def _table(X: object) -> NDArray[Any]:
     try:
         return np.asarray(X)
     except ValueError:  # ragged
@@ -151,7 +151,7 @@ def holds_texts(X: Any) -> bool:
     return any(isinstance(row, str) for row in X)
 
 
-def input_tags(estimator: Any) -> Any:
+def input_tags(estimator: object) -> Any:
     """Input tags of a weak learner; a pipeline's are those of its first step, which reads the rows."""
     first = estimator
     while isinstance(first, Pipeline | FeatureUnion):
@@ -166,7 +166,7 @@ def input_tags(estimator: Any) -> Any:
     return tags
 
 
-def reads_texts(estimator: Any, X: Any) -> bool:
+def reads_texts(estimator: object, X: object) -> bool:
     """Whether the rows are texts: the learner says so, or they are.
 
     Wrappers such as `CalibratedClassifierCV` do not hand on the tags of what they wrap, so the rows are looked at too.
@@ -174,7 +174,7 @@ def reads_texts(estimator: Any, X: Any) -> bool:
     return bool(input_tags(estimator).string) or holds_texts(X)
 
 
-def reads_finite(estimator: Any) -> bool:
+def reads_finite(estimator: object) -> bool:
     """Whether numbers have to be finite for a weak learner."""
     tags = input_tags(estimator)
     return bool(tags.two_d_array and not tags.allow_nan)
@@ -219,7 +219,7 @@ def check_rows(owner: Any, estimator: Any, X: Any, *, fitting: bool = False) -> 
     )
 
 
-def usable_rows(estimator: Any, X: Any, y: Any, *, on_bad_row: str) -> UsableRows:
+def usable_rows(estimator: object, X: object, y: object, *, on_bad_row: str) -> UsableRows:
     """The rows that a weak learner can be trained on, before a model is."""
     lengths = length_checks(clone(estimator))  # of what will be trained
     texts, finite = reads_texts(estimator, X), reads_finite(estimator)
@@ -234,7 +234,7 @@ def _object_rows(X: list[Any]) -> np.ndarray:
     return rows
 
 
-def check_labels(y: Any, n_rows: int) -> np.ndarray:
+def check_labels(y: object, n_rows: int) -> np.ndarray:
     """Validate class labels, one per row.
 
     Returns

@@ -25,8 +25,8 @@ from ensemw2s.tokens import (
 
 
 def usable_questions(
-    X: Any,
-    y: Any = None,
+    X: object,
+    y: object = None,
     choices: Sequence | None = None,
     *,
     on_bad_row: str = "raise",
@@ -87,7 +87,7 @@ def usable_questions(
     return UsableRows(questions, None, rows.kept, rows.skipped).drop_long(lengths, on_bad_row, names[0])
 
 
-def check_questions(X: Any, y: Any = None, choices: Sequence | None = None) -> QADataset:
+def check_questions(X: object, y: object = None, choices: Sequence | None = None) -> QADataset:
     """Validate questions, and answers and options where there are any, all of which have to be usable.
 
     Parameters, errors
@@ -101,7 +101,7 @@ def check_questions(X: Any, y: Any = None, choices: Sequence | None = None) -> Q
 
 
 def tokenize_answers(
-    learner: Any, questions: QADataset, row_numbers: Sequence[int] | NDArray[np.int64] | None = None
+    learner: object, questions: QADataset, row_numbers: Sequence[int] | NDArray[np.int64] | None = None
 ) -> TokenDataset:
     """Questions and answers as a learner is trained on them.
 

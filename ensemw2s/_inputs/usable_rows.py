@@ -31,7 +31,7 @@ class Writer(Protocol):
     def _writing_check(self) -> LengthCheck: ...
 
 
-def length_checks(*models: Any, trained: bool = False) -> list[Callable[[], LengthCheck]]:
+def length_checks(*models: object, trained: bool = False) -> list[Callable[[], LengthCheck]]:
     """What models say of rows; `trained` if they are to be trained on them. Others take all rows."""
     checks: list[Callable[[], LengthCheck]] = []
     for model in models:

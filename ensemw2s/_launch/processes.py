@@ -203,7 +203,7 @@ class Launch:
 
         return shard(model, self.device_type, whole=whole, as_base=as_base)
 
-    def check_adapters(self, peft_config: Any) -> None:
+    def check_adapters(self, peft_config: object) -> None:
         """Refuse adapters that read weights of which this process holds only a part.
 
         Raises

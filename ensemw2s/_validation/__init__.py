@@ -39,7 +39,7 @@ def as_texts(values: Iterable[str], name: str, *, what: str = "text") -> Checked
     return CheckedTexts(str(value) for value in rows)  # numpy.str_ becomes a plain str
 
 
-def as_column(values: Any, name: str, *, what: str = "text") -> list[Any]:
+def as_column(values: object, name: str, *, what: str = "text") -> list[Any]:
     """Return the rows of `values`, at least one, whatever they are; `what` names one row in messages."""
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a sequence of {what}s. Got {shorten(values)} instead; put it in a list.")
@@ -68,7 +68,7 @@ def of_kind(error: _Error, kind: str) -> _Error:
     return error
 
 
-def check_text(value: Any, name: str, row: int, *, what: str = "text") -> None:
+def check_text(value: object, name: str, row: int, *, what: str = "text") -> None:
     """Refuse what is no text, blank, or cannot be written down; `what` names the entry in messages."""
     if not isinstance(value, str):
         raise of_kind(
@@ -105,14 +105,14 @@ def row_count(column: Any) -> int:
     return int(shape[0]) if shape else len(column)
 
 
-def check_option(value: Any, name: str, options: Collection[str]) -> str:
+def check_option(value: object, name: str, options: Collection[str]) -> str:
     """Return `value`, one of the strings in `options`."""
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}. Got {shorten(value)} instead.")
     return value
 
 
-def shorten(value: Any, limit: int = 80) -> str:
+def shorten(value: object, limit: int = 80) -> str:
     """Return the repr of `value`, cut to fit a message."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
@@ -152,12 +152,12 @@ def check_weight(weight: ArrayLike, name: str, *, length: int | None = None, per
     return vector
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> bool:
     """Whether it is a number of Python's or NumPy's, and no bool; NaN is one."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
-def check_open_unit(value: Any, name: str, *, remedy: str = "") -> float:
+def check_open_unit(value: object, name: str, *, remedy: str = "") -> float:
     """Return `value` as a float strictly between 0 and 1."""
     number = check_real(value, name)
     if not 0.0 < number < 1.0:
@@ -165,7 +165,7 @@ def check_open_unit(value: Any, name: str, *, remedy: str = "") -> float:
     return number
 
 
-def check_real(value: Any, name: str) -> float:
+def check_real(value: object, name: str) -> float:
     """Return `value` as a finite float."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise ValueError(f"{name} must be a number. Got {shorten(value)} instead.")
@@ -178,7 +178,7 @@ def check_real(value: Any, name: str) -> float:
     return number
 
 
-def check_positive(value: Any, name: str, *, least: float = 0.0, most: float = 1e9) -> float:
+def check_positive(value: object, name: str, *, least: float = 0.0, most: float = 1e9) -> float:
     """Return `value` as a float above 0, not below `least` nor above `most`, beyond which arithmetic would overflow."""
     number = check_real(value, name)
     if number <= 0:
@@ -188,42 +188,42 @@ def check_positive(value: Any, name: str, *, least: float = 0.0, most: float = 1
     return number
 
 
-def check_bool(value: Any, name: str) -> bool:
+def check_bool(value: object, name: str) -> bool:
     """Return `value` as a bool; a text such as "false" would be taken for True."""
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{name} must be True or False. Got {shorten(value)} instead.")
     return bool(value)
 
 
-def as_id(model: Any) -> Any:
+def as_id(model: object) -> Any:
     """A model's or tokenizer's path as text; anything else, such as a hub id or a function, as it is."""
     return os.fspath(model) if isinstance(model, os.PathLike) else model
 
 
-def dtype_name(dtype: Any) -> Any:
+def dtype_name(dtype: object) -> Any:
     """The name of a torch dtype, "bfloat16" of `torch.bfloat16`; a name as it is."""
     return str(dtype).removeprefix("torch.") if is_torch_dtype(dtype) else dtype
 
 
-def is_torch_dtype(value: Any) -> bool:
+def is_torch_dtype(value: object) -> bool:
     """Whether it is one, found without torch."""
     return (type(value).__module__, type(value).__name__) == ("torch", "dtype")
 
 
-def check_path(value: Any, name: str) -> None:
+def check_path(value: object, name: str) -> None:
     """Refuse what is neither a path nor None."""
     if value is not None and (not isinstance(value, str | os.PathLike) or not os.fspath(value)):
         raise TypeError(f"{name} must be a path or None. Got {shorten(value)} instead.")
 
 
-def check_integer(value: Any, name: str, *, minimum: int) -> int:
+def check_integer(value: object, name: str, *, minimum: int) -> int:
     """Return `value` as an int of at least `minimum`."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral) or value < minimum:
         raise ValueError(f"{name} must be an integer of at least {minimum}. Got {shorten(value)} instead.")
     return int(value)
 
 
-def check_seed(value: Any, name: str) -> None:
+def check_seed(value: object, name: str) -> None:
     """Refuse what `sklearn.utils.check_random_state` would: it does not name the parameter, and is asked later."""
     if value is None or value is np.random or isinstance(value, np.random.RandomState):
         return
@@ -248,7 +248,7 @@ def _refuse_where(vector: NDArray[np.float64], name: str, bad: NDArray[np.bool_]
         raise ValueError(f"{name} must hold {constraint}. Got {name}[{row}] = {float(vector[row])!r} instead.")
 
 
-def is_overridden(value: Any, method: str, *, since: str) -> bool:
+def is_overridden(value: object, method: str, *, since: str) -> bool:
     """Whether a class has a `method` of its own that is newer than another one, which therefore knows nothing of it."""
     if method in vars(value):
         return since not in vars(value)

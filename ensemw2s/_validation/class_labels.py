@@ -16,7 +16,7 @@ from ensemw2s._validation import check_text, is_number, of_kind, shorten
 from ensemw2s._validation.row_filter import RowCheck
 
 
-def label_column(y: Any, name: str = "y") -> Any:
+def label_column(y: object, name: str = "y") -> Any:
     """Class labels as one column of plain values; what is no column of labels, such as a table, as it is.
 
     Of a table with one column that column, with scikit-learn's warning. Numbers among the texts of a list become texts,
@@ -59,11 +59,11 @@ def _texts_or_missing(labels: list[Any]) -> np.ndarray:
     return np.array(labels) if texts else np.array(labels, dtype=object)
 
 
-def _is_value(label: Any) -> bool:
+def _is_value(label: object) -> bool:
     return isinstance(label, bool | np.bool_) or (is_number(label) and not is_missing(label))
 
 
-def label_check(y: Any, name: str = "y") -> RowCheck:
+def label_check(y: object, name: str = "y") -> RowCheck:
     """A check of class labels: none is missing, blank or no label at all, and all are texts or none is.
 
     Where texts and other labels are mixed, those of the rarer kind are refused. An array would turn them all into
@@ -116,7 +116,7 @@ def _column(y: Any) -> list[Any]:
     return list(y)
 
 
-def is_missing(label: Any) -> bool:
+def is_missing(label: object) -> bool:
     """Whether a label is None, NaN, or what pandas and NumPy put in their place."""
     if label is None or type(label).__name__ in ("NAType", "NaTType"):
         return True

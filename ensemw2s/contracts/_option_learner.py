@@ -90,7 +90,7 @@ class OptionLearner(Protocol):
 WeakLearner: TypeAlias = TokenLearner | OptionLearner
 
 
-def checked_scores(scores: Any, learner: Any, n_choices: NDArray[np.int64]) -> NDArray[np.float64]:
+def checked_scores(scores: Any, learner: object, n_choices: NDArray[np.int64]) -> NDArray[np.float64]:
     """What ``option_scores`` of a learner has returned, as an array.
 
     Parameters
@@ -128,7 +128,7 @@ def checked_scores(scores: Any, learner: Any, n_choices: NDArray[np.int64]) -> N
     return found
 
 
-def check_option_learner(learner: Any) -> None:
+def check_option_learner(learner: object) -> None:
     """Check that an object is a complete `OptionLearner`, by training it on a toy task.
 
     Parameters
@@ -162,7 +162,7 @@ def check_option_learner(learner: Any) -> None:
         )
 
 
-def _missing_members(learner: Any) -> list[str]:
+def _missing_members(learner: object) -> list[str]:
     problems = []
     fit = getattr(learner, "fit", None)
     if not callable(fit):

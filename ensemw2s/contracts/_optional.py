@@ -24,9 +24,9 @@ class Cached(Protocol):
 
     def decode_step(
         self,
-        input_ids: Any,
-        attention_mask: Any,
-        position_ids: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        position_ids: torch.Tensor,
         *,
         cache: Any = None,
         n_last: int = 1,
@@ -90,6 +90,6 @@ class LendsModel(Protocol):
         ...
 
 
-def eval_batch_size(learner: Any) -> int:
+def eval_batch_size(learner: object) -> int:
     """Rows in a pass of a learner that is not trained; 64 where it has no such parameter."""
     return int(getattr(learner, "eval_batch_size", 64))

@@ -108,7 +108,9 @@ class PrefixCache:
         self.input_ids = self.input_ids[:, : self.input_ids.shape[1] + tokens_to_remove]
 
 
-def checked_logits(logits: Any, learner: Any, method: str, shape: tuple[int, ...], n_tokens: int = 1) -> torch.Tensor:
+def checked_logits(
+    logits: object, learner: object, method: str, shape: tuple[int, ...], n_tokens: int = 1
+) -> torch.Tensor:
     """What a learner's method has returned, as a tensor.
 
     Parameters
@@ -143,7 +145,7 @@ def checked_logits(logits: Any, learner: Any, method: str, shape: tuple[int, ...
     return tensor if tensor.is_floating_point() else tensor.float()
 
 
-def checked_step(step: Any, learner: Any, shape: tuple[int, ...], n_tokens: int = 1) -> tuple[torch.Tensor, Any]:
+def checked_step(step: object, learner: object, shape: tuple[int, ...], n_tokens: int = 1) -> tuple[torch.Tensor, Any]:
     """What ``decode_step`` of a learner has returned: logits as of `checked_logits`, and a cache."""
     if not isinstance(step, tuple) or len(step) != 2:
         raise WeakLearnerError(
@@ -174,7 +176,7 @@ def answer_logits(learner: Any, batch: TokenBatch) -> torch.Tensor:
     return logits[:, -batch.n_last :][torch.from_numpy(batch.is_answer)].detach().float()
 
 
-def check_weak_learner(learner: Any) -> None:
+def check_weak_learner(learner: object) -> None:
     """Check that an object is a complete `TokenLearner`, by training it on a toy task.
 
     Parameters
@@ -211,7 +213,7 @@ def check_weak_learner(learner: Any) -> None:
         )
 
 
-def _missing_members(learner: Any) -> list[str]:
+def _missing_members(learner: object) -> list[str]:
     problems = []
     if not callable(getattr(learner, "initialize", None)):
         problems.append("initialize() is missing: it must load the untrained model and return self")
@@ -227,7 +229,7 @@ def _missing_members(learner: Any) -> list[str]:
     return problems
 
 
-def _behaviour_problems(learner: Any) -> list[str]:
+def _behaviour_problems(learner: object) -> list[str]:
     from sklearn.base import clone
 
     try:
@@ -302,7 +304,7 @@ def _alike(logits: np.ndarray, wanted: np.ndarray) -> bool:
     return bool(np.abs(logits - wanted).max() <= 0.05 * wanted.std() + 1e-6)
 
 
-def _training_problems(learner: Any, tokens: TokenDataset, before: np.ndarray) -> list[str]:
+def _training_problems(learner: object, tokens: TokenDataset, before: np.ndarray) -> list[str]:
     """What is wrong with `fit`."""
     from sklearn.base import clone
 
@@ -342,7 +344,7 @@ def _logits(learner: Any, batch: TokenBatch) -> np.ndarray:
     return _as_array(learner.token_logits(batch.input_ids, batch.attention_mask))
 
 
-def _as_array(logits: Any) -> np.ndarray:
+def _as_array(logits: object) -> np.ndarray:
     import torch
 
     return torch.as_tensor(logits).detach().cpu().double().numpy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 _METHODS = ("with_votes", "predict_under")
 
@@ -54,7 +55,7 @@ class VotingEnsemble(Protocol):
 
     estimator_weights_: np.ndarray
 
-    def with_votes(self, votes: Any) -> Any:
+    def with_votes(self, votes: ArrayLike) -> Any:
         """A fitted copy that holds the first members alone, with these votes.
 
         Parameters
@@ -69,7 +70,7 @@ class VotingEnsemble(Protocol):
         """
         ...
 
-    def predict_under(self, votes: Any, X: Any) -> list[np.ndarray]:
+    def predict_under(self, votes: ArrayLike, X: Any) -> list[np.ndarray]:
         """`predict` under several vote vectors.
 
         Parameters
@@ -86,12 +87,12 @@ class VotingEnsemble(Protocol):
         ...
 
 
-def has_members(fitted: Any) -> bool:
+def has_members(fitted: object) -> bool:
     """Whether a fitted estimator is a `VotingEnsemble`."""
     return all(hasattr(fitted, name) for name in (*_METHODS, "estimator_weights_"))
 
 
-def check_voting(estimator: Any, name: str) -> None:
+def check_voting(estimator: object, name: str) -> None:
     """Raise a TypeError where an estimator, fitted or not, has one half of the methods of a `VotingEnsemble`."""
     missing = [method for method in _METHODS if not hasattr(estimator, method)]
     if len(missing) == 1:

@@ -64,7 +64,7 @@ class ModelCost:
     @classmethod
     def from_config(
         cls,
-        model: Any,
+        model: object,
         *,
         head: bool = True,
         dtype: str | torch.dtype = "float32",
@@ -155,7 +155,7 @@ class ModelCost:
         return check_integer(rank, "rank", minimum=1) * self.linear_width
 
 
-def _build(model: Any, revision: str | None, gguf_file: str | None) -> Any:
+def _build(model: object, revision: str | None, gguf_file: str | None) -> Any:
     from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
     model = as_id(model)
@@ -172,7 +172,7 @@ def _build(model: Any, revision: str | None, gguf_file: str | None) -> Any:
     return made
 
 
-def _linear_shapes(base: Any, config: Any) -> tuple[tuple[int, int, int], ...]:
+def _linear_shapes(base: Any, config: object) -> tuple[tuple[int, int, int], ...]:
     import torch
     from transformers.pytorch_utils import Conv1D
 

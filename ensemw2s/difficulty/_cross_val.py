@@ -29,12 +29,12 @@ logger = logging.getLogger("ensemw2s")
 
 @tokenized_once()
 def cross_val_difficulty(
-    estimator: Any,
+    estimator: object,
     X: Any,
-    y: Any = None,
+    y: object = None,
     *,
-    cv: Any = 5,
-    groups: Any = None,
+    cv: object = 5,
+    groups: object = None,
     choices: Sequence | None = None,
     near_duplicates: float | None = NEAR_DUPLICATES,
     n_jobs: int | None = None,
@@ -180,7 +180,7 @@ def _check_common_tokens(estimator: BaseTokenGenerator) -> None:
         ) from error
 
 
-def _check_classes(estimator: Any, X: Any, y: Any) -> NDArray[Any]:
+def _check_classes(estimator: object, X: Any, y: Any) -> NDArray[Any]:
     if not hasattr(estimator, "predict_proba"):
         raise TypeError(
             f"A classifier must have predict_proba, by which questions are rated. Got {type(estimator).__name__}; wrap "
@@ -254,6 +254,6 @@ def _folds(
     return folds
 
 
-def _as_rows(rows: Any, n_rows: int) -> NDArray[np.int64]:
+def _as_rows(rows: object, n_rows: int) -> NDArray[np.int64]:
     rows = np.asarray(rows)
     return np.arange(n_rows)[rows if rows.size else rows.astype(int)]  # a mask becomes row numbers

@@ -100,7 +100,7 @@ class DifficultyRatings:
             f"folds: {len(np.unique(self.folds))}, scores a question: {scores})"
         )
 
-    def for_questions(self, X: Any) -> NDArray[np.float64]:
+    def for_questions(self, X: object) -> NDArray[np.float64]:
         """Ratings of questions in any order, be they some of those rated.
 
         Parameters
@@ -195,7 +195,7 @@ class _DamagedRatings(CheckpointError, ValueError):
     """A file that is no file of ratings; a ValueError, as it was before there were checksums."""
 
 
-def _old_content(stored: dict[str, Any], path: Any) -> dict[str, Any]:
+def _old_content(stored: dict[str, Any], path: object) -> dict[str, Any]:
     if stored.get("version") != 1:
         raise CheckpointError(
             f"{path} must have version {_VERSION}. Got {stored.get('version')!r}; rate the questions again, or update "

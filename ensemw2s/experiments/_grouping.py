@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 from ensemw2s._validation import shorten
 
+# What a run was, has found and was computed with: from JSON, by the names that `experiments._run` gives.
+Record: TypeAlias = dict[str, Any]
 # What a mean over seeds is taken for, beside the data set, the task and the settings.
 CELL = ("weak", "strong", "split", "variant")
 _WHERE = ("dataset", "task")
 _SHOWN = 3  # differences that an error names
 
 
-def merge_records(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def merge_records(records: Iterable[Record]) -> list[Record]:
     """One record per run: sweeps that ask for more of the same leave a result each.
 
     Students of other rounds, and one of easy data, are taken over from results that agree in all that they share.
     """
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    found: dict[tuple[object, ...], Record] = {}
     for record in records:
         key = (*_cell(record), record["seed"])
         found[key] = _merged(found[key], record) if key in found else record
     return list(found.values())
 
 
-def varying_columns(records: list[dict[str, Any]]) -> list[str]:
+def varying_columns(records: list[Record]) -> list[str]:
     """Columns beside the cell's that tell rows of a summary apart: of data set, task and settings, those that must."""
     columns = [column for column in _WHERE if len({record[column] for record in records}) > 1]
-    digests: dict[tuple[Any, ...], set[str]] = {}
+    digests: dict[tuple[object, ...], set[str]] = {}
     for record in records:
         digests.setdefault(_cell(record)[:-1], set()).add(_digest(record))
     return [*columns, "settings_digest"] if any(len(found) > 1 for found in digests.values()) else columns
 
 
-def group_seeds(records: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def group_seeds(records: list[Record]) -> Iterator[list[Record]]:
     """The seeds of each data set, task, pair, split, variant and settings.
 
     Raises
@@ -42,7 +44,7 @@ def group_seeds(records: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]
     ValueError
         If a seed is there twice: it would be counted as two.
     """
-    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    found: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
         found.setdefault(_cell(record), []).append(record)
     for group in found.values():
@@ -53,7 +55,7 @@ def group_seeds(records: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]
         yield group
 
 
-def refuse_mixed_runs(records: list[dict[str, Any]], shown: str, *, true_labels: bool = False) -> None:
+def refuse_mixed_runs(records: list[Record], shown: str, *, true_labels: bool = False) -> None:
     """Raise where a table or figure would show different experiments as one.
 
     Parameters
@@ -77,7 +79,7 @@ def refuse_mixed_runs(records: list[dict[str, Any]], shown: str, *, true_labels:
                 f"{shown} must show one {column}. Got {', '.join(map(repr, values))}; pass "
                 f"result.select({column}={values[0]!r})."
             )
-    first: dict[tuple[Any, ...], dict[str, Any]] = {}
+    first: dict[tuple[object, ...], Record] = {}
     for record in records:
         # Without the digest, which is what must agree.
         key = (record["strong"], record["split"]) if true_labels else _cell(record)[:-1]
@@ -93,16 +95,16 @@ def refuse_mixed_runs(records: list[dict[str, Any]], shown: str, *, true_labels:
             )
 
 
-def _cell(record: dict[str, Any]) -> tuple[Any, ...]:
+def _cell(record: Record) -> tuple[object, ...]:
     return (*(record[column] for column in (*_WHERE, *CELL)), _digest(record))
 
 
-def _digest(record: dict[str, Any]) -> str:
+def _digest(record: Record) -> str:
     """Of records that no sweep has written, which hold no settings, all are taken for one."""
     return str(record.get("settings_digest", ""))
 
 
-def _of_true_labels(record: dict[str, Any]) -> Any:
+def _of_true_labels(record: Record) -> Any:
     """What a student on true labels was computed with: nothing of the weak model but who rated the questions."""
     settings = record.get("settings")
     if not settings:
@@ -110,11 +112,11 @@ def _of_true_labels(record: dict[str, Any]) -> Any:
     return {**settings, "weak": {"data": settings["weak"]["data"]}, "readout": None}
 
 
-def _name(record: dict[str, Any]) -> str:
+def _name(record: Record) -> str:
     return f"{record['weak']} → {record['strong']}, {record['split']}, {record['variant']}"
 
 
-def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+def _merged(one: Record, other: Record) -> Record:
     parts = ("correct", "students", "token_errors")
     for part in parts:
         common = one[part].keys() & other[part].keys()
@@ -123,7 +125,7 @@ def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return {**other, **one, **{part: {**other[part], **one[part]} for part in parts}}
 
 
-def _differences(one: Any, other: Any, name: str) -> Iterator[str]:
+def _differences(one: object, other: object, name: str) -> Iterator[str]:
     if isinstance(one, dict) and isinstance(other, dict):
         for key in sorted({*one, *other}):
             yield from _differences(one.get(key), other.get(key), f"{name}.{key}" if name else key)

@@ -12,7 +12,7 @@ from ensemw2s._validation import shorten
 from ensemw2s.difficulty import cross_val_difficulty
 from ensemw2s.experiments._spec import SPLITS, Settings
 from ensemw2s.experiments._store import ResultStore
-from ensemw2s.splits import RandomSplit, question_groups
+from ensemw2s.splits import EasyHardSplit, RandomSplit, question_groups
 
 
 @dataclass(frozen=True)
@@ -55,19 +55,21 @@ def difficulty_ratings(
     return np.array(store.get("difficulty", settings.describe_rating(), rate))
 
 
-def check_sizes(sizes: Any) -> tuple[Any, Any, Any]:
+def check_sizes(sizes: object) -> tuple[Any, Any, Any]:
     """Three sizes; whether they fit the questions is found by `random_parts`."""
     if not isinstance(sizes, tuple | list) or len(sizes) != 3:
         raise ValueError(f"sizes must be three: of train-weak, train-strong and test. Got {shorten(sizes)} instead.")
     return tuple(sizes)
 
 
-def random_parts(settings: Settings, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def random_parts(settings: Settings, seed: int) -> tuple[np.ndarray, ...]:
     """Rows of train-weak, train-strong and test; raises if sizes are no sizes, or too large for the questions."""
     return _draw(RandomSplit, settings, seed)
 
 
-def _draw(kind: Any, settings: Settings, seed: int, *ratings: np.ndarray) -> Any:
+def _draw(
+    kind: type[RandomSplit] | type[EasyHardSplit], settings: Settings, seed: int, *ratings: np.ndarray
+) -> tuple[np.ndarray, ...]:
     weak_size, strong_size, test_size = settings.sizes
     splitter = kind(
         weak_size=weak_size, strong_size=strong_size, test_size=test_size,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
+from ensemw2s.experiments._grouping import Record
 from ensemw2s.experiments._store import ResultStore
 from ensemw2s.storage import MALFORMED, digest
 
@@ -46,7 +46,7 @@ def accuracy(packed: str | list[int]) -> float:
     return float(unpack_credit(packed).mean())
 
 
-def load_record(store: ResultStore, path: Path, description: dict[str, Any] | None = None) -> dict[str, Any]:
+def load_record(store: ResultStore, path: Path, description: dict[str, object] | None = None) -> Record:
     """A run's stored record, with its settings.
 
     Raises
@@ -66,7 +66,7 @@ def load_record(store: ResultStore, path: Path, description: dict[str, Any] | No
     return record
 
 
-def _fault(record: dict[str, Any]) -> str:
+def _fault(record: Record) -> str:
     """What is missing or odd in a record; "" if nothing is."""
     kinds = [(_DICTS, dict), (_LISTS, list), (_TEXTS, str), (("seed",), int), (("chance",), float)]
     for names, kind in kinds:
@@ -92,7 +92,7 @@ def _fault(record: dict[str, Any]) -> str:
     return ""
 
 
-def _with_settings(result: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
+def _with_settings(result: Record, stored: Record) -> Record:
     """A run's record with all that it was computed with but the seed, as "settings", its hash, and the ensemble's.
 
     Parameters
@@ -125,7 +125,7 @@ def _with_settings(result: dict[str, Any], stored: dict[str, Any]) -> dict[str, 
     }
 
 
-def brief_settings(record: dict[str, Any]) -> str:
+def brief_settings(record: Record) -> str:
     """What was asked for, as JSON; defaults of the models are in the digest only."""
     settings = record.get("settings")
     if not settings:

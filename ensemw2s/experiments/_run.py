@@ -13,13 +13,14 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.dummy import DummyClassifier
 
-from ensemw2s.ensemble import BaseTokenGenerator, OpinionPool
+from ensemw2s.ensemble import BaseTokenGenerator
+from ensemw2s.experiments._grouping import Record
 from ensemw2s.experiments._parts import find_parts
 from ensemw2s.experiments._record import load_record, pack_bits, pack_credit, unpack_bits
 from ensemw2s.experiments._spec import READOUT_VOTES, TIES, Run, Settings, mixed_precision
 from ensemw2s.experiments._store import ResultStore
 from ensemw2s.experiments._tasks import Part
-from ensemw2s.metrics import credit, number_answers
+from ensemw2s.metrics import credit
 from ensemw2s.mixture import staged_votes
 from ensemw2s.pipeline import PseudoLabels
 from ensemw2s.storage import digest
@@ -51,7 +52,7 @@ def try_run(settings: Settings, run: Run, folder: str) -> RunFailure | None:
     return None
 
 
-def describe_run(settings: Settings, run: Run) -> dict[str, Any]:
+def describe_run(settings: Settings, run: Run) -> dict[str, object]:
     """All that the run's result depends on, as JSON."""
     return {
         "weak": settings.describe_weak(run),
@@ -62,14 +63,14 @@ def describe_run(settings: Settings, run: Run) -> dict[str, Any]:
     }
 
 
-def run_record(settings: Settings, run: Run, store: ResultStore) -> dict[str, Any]:
+def run_record(settings: Settings, run: Run, store: ResultStore) -> Record:
     """The run's record, as JSON, computed where it is missing, with its settings."""
     description = describe_run(settings, run)
     store.get("unit", description, lambda: _compute_record(settings, run, store))
     return load_record(store, store.path("unit", description), description)
 
 
-def _compute_record(settings: Settings, run: Run, store: ResultStore) -> dict[str, Any]:
+def _compute_record(settings: Settings, run: Run, store: ResultStore) -> Record:
     weak = weak_result(settings, run, store)
     asked = next(entry for entry in weak["readouts"] if entry["readout"] == run.variant.readout)
     students = {t: student_result(settings, run, store, labels) for t, labels in asked["labels"].items()}
@@ -102,7 +103,6 @@ def _compute_record(settings: Settings, run: Run, store: ResultStore) -> dict[st
         "stages": asked["stages"],
         "members": asked["members"],
         "member_credit": asked["member_credit"],
-        **{name: weak[name] for name in ("member_names", "votes_by") if name in weak},
         "items": weak.get("items"),  # of no weak ensemble that an earlier version has kept
         "students": {t: result["right"] for t, result in students.items()},
         "collapsed": [t for t, result in students.items() if result.get("collapsed")],
@@ -111,17 +111,17 @@ def _compute_record(settings: Settings, run: Run, store: ResultStore) -> dict[st
     }
 
 
-def weak_result(settings: Settings, run: Run, store: ResultStore) -> dict[str, Any]:
+def weak_result(settings: Settings, run: Run, store: ResultStore) -> Record:
     """Votes, errors, pseudo-labels and what each prefix of the ensemble gets right, as JSON."""
     description = settings.describe_weak(run)
     rounds = store.path("rounds", description).with_suffix("") if settings.checkpoint_rounds else None
-    result: dict[str, Any] = store.get("weak", description, lambda: _train_weak(settings, run, store, rounds))
+    result: Record = store.get("weak", description, lambda: _train_weak(settings, run, store, rounds))
     if rounds is not None:
         shutil.rmtree(rounds, ignore_errors=True)  # another process, which waited for the result, may do the same
     return result
 
 
-def _train_weak(settings: Settings, run: Run, store: ResultStore, rounds: Path | None) -> dict[str, Any]:
+def _train_weak(settings: Settings, run: Run, store: ResultStore, rounds: Path | None) -> Record:
     task, variant = settings.task, run.variant
     rows = find_parts(settings, run.split, run.seed, store)
     easy, hard, test = task.part(rows.weak), task.part(rows.strong), task.part(rows.test)
@@ -137,7 +137,6 @@ def _train_weak(settings: Settings, run: Run, store: ResultStore, rounds: Path |
         # Of a pool the error of a guess, and no reason: there are no rounds that could end.
         "priors": getattr(booster, "prior_errors_", np.full(len(booster.estimator_errors_), 1 - task.chance)).tolist(),
         "stop_reason": getattr(booster, "stop_reason_", ""),
-        **(booster._described_members() if isinstance(booster, OpinionPool) else {}),
         "items": rows.test.tolist(),
         "readouts": [
             {"readout": readout, **_ask_members(booster, readout, settings, hard, test, validation)}
@@ -147,8 +146,8 @@ def _train_weak(settings: Settings, run: Run, store: ResultStore, rounds: Path |
 
 
 def _ask_members(
-    booster: Any, readout: dict[str, Any], settings: Settings, hard: Part, test: Part, validation: Part | None
-) -> dict[str, Any]:
+    booster: Any, readout: Record, settings: Settings, hard: Part, test: Part, validation: Part | None
+) -> Record:
     """Ask the members in one way: labels for the students, right or wrong on the test part."""
     asked = copy.copy(booster)  # the members are shared, what is set on it is its own
     votes = READOUT_VOTES[readout["votes"]](asked.estimator_weights_)
@@ -160,12 +159,13 @@ def _ask_members(
     # One pass of the members over the test part serves all votes: every prefix, even votes, and each member alone.
     every = np.vstack([stages, np.ones(n_members), np.eye(n_members)])
     answers, earned = asked.judge_under(every, test.X, test.y)
-    result: dict[str, Any] = {
+    predicted = np.stack([np.asarray(row, dtype=object) for row in answers])
+    result: Record = {
         "labels": labels,
         "stages": [pack_credit(row) for row in earned[:n_members]],
         "uniform": pack_credit(earned[n_members]),
         "member_credit": [pack_credit(row) for row in earned[n_members + 1 :]],
-        "members": number_answers(answers[n_members + 1 :], test.y).tolist(),
+        "members": number_answers(predicted[n_members + 1 :], test.y),
     }
     if hasattr(asked, "token_error_under"):
         errors = asked.token_error_under(every[: n_members + 1], test.X, test.y)
@@ -176,9 +176,30 @@ def _ask_members(
     return result
 
 
+def number_answers(predicted: np.ndarray, gold: np.ndarray) -> list[list[int]]:
+    """Answers as numbers, item by item: 0 is the right one, equal wrong ones are equal.
+
+    Parameters
+    ----------
+    predicted : ndarray of shape (T, n)
+        Answers of T models.
+    gold : ndarray of shape (n,)
+        Right answers.
+
+    Returns
+    -------
+    list of T lists of n int
+    """
+    columns = []
+    for answers, right in zip(predicted.T, gold, strict=True):
+        numbers = {right: 0}
+        columns.append([numbers.setdefault(answer, len(numbers)) for answer in answers])
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
 def student_result(
-    settings: Settings, run: Run, store: ResultStore, labels: dict[str, Any] | None = None, part: str = "strong"
-) -> dict[str, Any]:
+    settings: Settings, run: Run, store: ResultStore, labels: Record | None = None, part: str = "strong"
+) -> Record:
     """What a strong model gets right on the test part, as JSON.
 
     Parameters
@@ -199,9 +220,7 @@ def student_result(
     return store.get("student", description, lambda: _train_student(settings, run, store, labels, part))
 
 
-def _train_student(
-    settings: Settings, run: Run, store: ResultStore, labels: dict[str, Any] | None, name: str
-) -> dict[str, Any]:
+def _train_student(settings: Settings, run: Run, store: ResultStore, labels: Record | None, name: str) -> Record:
     task = settings.task
     rows = find_parts(settings, run.split, run.seed, store)
     # What was held out to choose a round on is train-weak all the same, for a model that chooses none.
@@ -217,13 +236,13 @@ def _train_student(
         given = unpack_labels(labels, part.X)
         collapsed = _has_one_class(given, student)
         student = _constant(given) if collapsed else given.fit(student)
-    result: dict[str, Any] = {"right": pack_credit(credit(student, test.X, test.y)), "collapsed": collapsed}
+    result: Record = {"right": pack_credit(credit(student, test.X, test.y)), "collapsed": collapsed}
     if hasattr(student, "token_error"):
         result["token_error"] = student.token_error(test.X, test.y)
     return result
 
 
-def _has_one_class(labels: PseudoLabels, student: Any) -> bool:
+def _has_one_class(labels: PseudoLabels, student: object) -> bool:
     """Whether the teacher has collapsed: a classifier can learn nothing but to repeat it."""
     hard = not labels.soft or labels.proba is None
     return is_classifier(student) and hard and len(np.unique(labels.y[labels.kept])) == 1
@@ -235,7 +254,7 @@ def _constant(labels: PseudoLabels) -> Any:
     return DummyClassifier(strategy="constant", constant=answer[0]).fit(answer, answer)
 
 
-def pack_labels(labels: PseudoLabels) -> dict[str, Any]:
+def pack_labels(labels: PseudoLabels) -> Record:
     """Pseudo-labels without their questions; probabilities only where students learn from them."""
     return {
         "y": np.asarray(labels.y).tolist(),
@@ -246,7 +265,7 @@ def pack_labels(labels: PseudoLabels) -> dict[str, Any]:
     }
 
 
-def unpack_labels(packed: dict[str, Any], X: Any) -> PseudoLabels:
+def unpack_labels(packed: Record, X: object) -> PseudoLabels:
     """Pseudo-labels from `pack_labels`, for the same questions."""
     texts = isinstance(packed["y"][0], str)
     written = texts and getattr(X, "choices", None) is None

@@ -19,7 +19,7 @@ from ensemw2s.storage import describe, describe_model, mixed_precision
 class Splitting(NamedTuple):
     """How the pool is cut into three parts."""
 
-    splitter: Any
+    splitter: type[RandomSplit] | type[EasyHardSplit]
     """Class whose objects do it."""
     by_difficulty: bool
     """Whether it asks for ratings of the questions."""
@@ -56,9 +56,9 @@ class Model:
 
     name: str
     model: Any
-    params: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, object] = field(default_factory=dict)
 
-    def build(self, task: Task, seed: int, overrides: Mapping[str, Any] | None = None) -> Any:
+    def build(self, task: Task, seed: int, overrides: Mapping[str, object] | None = None) -> Any:
         """An unfitted learner with its parameters and seeds set; of several models a list of learners."""
         if isinstance(self.model, list):
             return [replace(self, model=each).build(task, seed, overrides) for each in self.model]
@@ -72,14 +72,14 @@ class Model:
         """The first of several models, or the only one."""
         return replace(self, model=self.model[0]) if isinstance(self.model, list) else self
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """All that its results depend on, as JSON."""
         name, several = f"model {self.name}", isinstance(self.model, list)
         model = [describe_model(each, name) for each in self.model] if several else describe_model(self.model, name)
         return {"model": model, "params": describe(self.params, f"parameters of {self.name}")}
 
 
-def as_model(model: Any, params: Mapping[str, Any] | None, name: str, *, several: bool = False) -> Model:
+def as_model(model: object, params: Mapping[str, object] | None, name: str, *, several: bool = False) -> Model:
     """A `Model` from an id, an estimator, or a pair (name, id or estimator); with `several` from a list, too.
 
     Raises
@@ -95,11 +95,11 @@ def as_model(model: Any, params: Mapping[str, Any] | None, name: str, *, several
     return Model(" + ".join(map(_title, each)) if title is None else str(title), given, dict(params or {}))
 
 
-def _is_model(given: Any) -> bool:
+def _is_model(given: object) -> bool:
     return isinstance(as_id(given), str) or (hasattr(given, "get_params") and not isinstance(given, type))
 
 
-def _title(given: Any) -> str:
+def _title(given: object) -> str:
     given = as_id(given)
     return given.rstrip("/").split("/")[-1] if isinstance(given, str) else type(given).__name__
 
@@ -121,7 +121,7 @@ class Variant:
 
     name: str
     booster: dict[str, Any]
-    learner: dict[str, Any]
+    learner: dict[str, object]
     readout: dict[str, Any]
 
     @classmethod
@@ -192,18 +192,18 @@ class Settings:
     checkpoint_rounds: bool = False
     mixed_precision: str = field(default_factory=mixed_precision)
 
-    def describe_questions(self) -> dict[str, Any]:
+    def describe_questions(self) -> dict[str, object]:
         """The pool, what is made of it, and what in the environment changes all training, as JSON."""
-        described = {"task": self.task.name, **self.task.questions._ensemw2s_fingerprint()}
+        described: dict[str, object] = {"task": self.task.name, **self.task.questions._ensemw2s_fingerprint()}
         if self.mixed_precision != "no":  # where it is, results have the names that they always had
             described["mixed_precision"] = self.mixed_precision
         return described
 
-    def describe_rating(self) -> dict[str, Any]:
+    def describe_rating(self) -> dict[str, object]:
         """All that the difficulty ratings depend on, as JSON."""
         return {**self.describe_questions(), "rater": self.rater.describe(), "cv": self.cv}
 
-    def describe_split(self, split: str, seed: int) -> dict[str, Any]:
+    def describe_split(self, split: str, seed: int) -> dict[str, object]:
         """All that the three parts depend on, as JSON."""
         described = {
             **self.describe_questions(),
@@ -233,7 +233,7 @@ class Settings:
                 found.append(other.readout)
         return sorted(found, key=repr)
 
-    def describe_weak(self, run: Run) -> dict[str, Any]:
+    def describe_weak(self, run: Run) -> dict[str, object]:
         """All that a weak ensemble and its pseudo-labels depend on, as JSON."""
         return {
             "data": self.describe_split(run.split, run.seed),
@@ -249,7 +249,7 @@ class Settings:
         }
 
 
-def check_parameters_given(given: Any, name: str) -> Mapping[str, Any]:
+def check_parameters_given(given: object, name: str) -> Mapping[str, Any]:
     """Return `given`, a dictionary with texts as keys."""
     if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
         raise TypeError(f"{name} must be a dict of parameters by name. Got {shorten(given)} instead.")
@@ -276,7 +276,7 @@ class Run:
         return f"{self.weak.name} → {self.strong.name}, {self.split}, {self.variant.name}, seed {self.seed}"
 
     @property
-    def columns(self) -> dict[str, Any]:
+    def columns(self) -> dict[str, object]:
         """What tells it from the others in tables and records."""
         sides = {"weak": self.weak.name, "strong": self.strong.name}
         return {**sides, "split": self.split, "variant": self.variant.name, "seed": self.seed}

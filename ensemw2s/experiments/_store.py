@@ -46,7 +46,7 @@ class ResultStore:
         self.folder = Path(folder)
         self._for_more = for_more
 
-    def get(self, kind: str, description: dict[str, Any], compute: Callable[[], Any]) -> Any:
+    def get(self, kind: str, description: dict[str, object], compute: Callable[[], Any]) -> Any:
         """Read a result, or compute and commit it.
 
         Parameters
@@ -80,15 +80,15 @@ class ResultStore:
         # As the next reader will get it: JSON has no tuples and no integer keys.
         return self.read(path, description)
 
-    def path(self, kind: str, description: dict[str, Any]) -> Path:
+    def path(self, kind: str, description: dict[str, object]) -> Path:
         """Where a result is, or will be."""
         return self.folder / kind / f"{digest(description)}.json"
 
-    def read(self, path: Path, description: dict[str, Any] | None = None) -> Any:
+    def read(self, path: Path, description: dict[str, object] | None = None) -> Any:
         """A stored result; `description`, where given, must be the one it was computed from."""
         return self.read_record(path, description)["result"]
 
-    def read_record(self, path: Path, description: dict[str, Any] | None = None) -> dict[str, Any]:
+    def read_record(self, path: Path, description: dict[str, object] | None = None) -> dict[str, Any]:
         """A stored result with its ``description``, the ``seconds`` it took, and the ``versions`` that computed it.
 
         Files of early versions say no versions.
@@ -125,7 +125,7 @@ class ResultStore:
             )
         return body
 
-    def _read_kept(self, path: Path, description: dict[str, Any]) -> Any:
+    def _read_kept(self, path: Path, description: dict[str, object]) -> Any:
         body = self.read_record(path, description)
         if self._for_more and (difference := other_versions(body)):
             raise CheckpointError(f"{path} was computed with {difference}. {OTHER_VERSIONS}")
@@ -146,5 +146,5 @@ def other_versions(body: dict[str, Any]) -> str:
     return ", ".join(f"{name} {known.get(name, 'missing')} (now {now.get(name, 'missing')})" for name in changed)
 
 
-def _checksum(body: Any) -> str:
+def _checksum(body: object) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

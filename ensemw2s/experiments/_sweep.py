@@ -39,10 +39,10 @@ def run_sweep(
     splits: Sequence[str] = ("random", "easy-hard"),
     seeds: int | Sequence[int] = 3,
     n_estimators: int = 5,
-    variants: Mapping[str, Mapping[str, Any]] | None = None,
-    weak_params: Mapping[str, Any] | None = None,
-    student_params: Mapping[str, Any] | None = None,
-    booster_params: Mapping[str, Any] | None = None,
+    variants: Mapping[str, Mapping[str, object]] | None = None,
+    weak_params: Mapping[str, object] | None = None,
+    student_params: Mapping[str, object] | None = None,
+    booster_params: Mapping[str, object] | None = None,
     labeler: PseudoLabeler | None = None,
     n_questions: int | None = None,
     sizes: tuple[Any, Any, Any] = (0.4, 0.4, 0.2),
@@ -51,7 +51,7 @@ def run_sweep(
     student_rounds: str = "last",
     train_on_easy: bool = False,
     checkpoint_rounds: bool = False,
-    rater: Any = None,
+    rater: object = None,
     cv: int = 5,
     data_dir: str | os.PathLike[str] | None = None,
     n_jobs: int | None = None,
@@ -250,7 +250,7 @@ def _check_pairs(pairs: Any, weak_params: Any, student_params: Any) -> list[tupl
     return models
 
 
-def _check_variants(variants: Any) -> Mapping[str, Any]:
+def _check_variants(variants: object) -> Mapping[str, Mapping[str, object]]:
     if variants is not None and not isinstance(variants, Mapping):
         raise TypeError(f"variants must be a dict of dicts, by name. Got {shorten(variants)} instead.")
     return variants or {"boosting": {}}
@@ -276,7 +276,7 @@ def _check_validation_size(validation_size: Any) -> float:
     return float(validation_size)
 
 
-def _as_sequence(values: Any, name: str) -> Sequence[Any]:
+def _as_sequence(values: object, name: str) -> Sequence[Any]:
     if isinstance(values, str) or not isinstance(values, Sequence) or not values:
         raise TypeError(f"{name} must be a sequence with at least one entry. Got {shorten(values)} instead.")
     return values

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ensemw2s._markdown import table_lines
-from ensemw2s.experiments._grouping import CELL
+from ensemw2s.experiments._grouping import CELL, Record
 from ensemw2s.experiments._record import accuracy, brief_settings, unpack_credit
 from ensemw2s.experiments._spec import READOUT_VOTES
 from ensemw2s.metrics import (
@@ -15,7 +15,6 @@ from ensemw2s.metrics import (
     error_correlation,
     gap_over_seeds,
     interval_over_seeds,
-    mean_over_pairs,
     pairwise_disagreement,
     q_statistic,
     staged_margins,
@@ -31,7 +30,7 @@ PGR_REMARK = (
 )
 
 
-def model_rows(record: dict[str, Any], confidence_level: float) -> list[dict[str, Any]]:
+def model_rows(record: Record, confidence_level: float) -> list[Record]:
     """One row per model of a run, see `SweepResult.frame`."""
     rows = []
     for model in MODELS:
@@ -54,12 +53,15 @@ def model_rows(record: dict[str, Any], confidence_level: float) -> list[dict[str
     return rows
 
 
-def round_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
+def round_rows(record: Record) -> list[Record]:
     """One row per round of a run's ensemble, see `SweepResult.rounds`."""
     n_rounds = len(record["stages"])
     unknown = [float("nan")] * n_rounds
     diversity = _diversity_by_round(record)
-    alone = member_credit(record)
+    if "member_credit" in record:
+        member_accuracy = [accuracy(packed) for packed in record["member_credit"]]
+    else:  # of a version in which the first of tied options counted
+        member_accuracy = [float(np.mean(np.equal(answers, 0))) for answers in record["members"]]
     students = {int(t): accuracy(bits) for t, bits in record["students"].items()}
     return [
         {
@@ -70,8 +72,7 @@ def round_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
             "prior": record["priors"][t],
             "accuracy": accuracy(record["stages"][t]),
             "token_error": (record["stage_token_errors"] or unknown)[t],
-            "member_accuracy": float(alone[t].mean()),
-            "any_member_accuracy": float(np.max(alone[: t + 1], axis=0).mean()),
+            "member_accuracy": member_accuracy[t],
             "validation_accuracy": (record["validation"] or unknown)[t],
             "student_accuracy": students.get(t + 1, float("nan")),
             "chance": record["chance"],
@@ -82,15 +83,7 @@ def round_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def member_credit(record: dict[str, Any]) -> list[np.ndarray]:
-    """What the items earn each member of a run's ensemble alone, T arrays of shape (n,)."""
-    if "member_credit" in record:
-        return [unpack_credit(packed) for packed in record["member_credit"]]
-    # of a version in which the first of tied options counted
-    return [np.equal(answers, 0) for answers in record["members"]]
-
-
-def selection_row(record: dict[str, Any]) -> dict[str, Any]:
+def selection_row(record: Record) -> Record:
     """The number of rounds of a run, chosen on validation and on test, see `SweepResult.selected_rounds`."""
     rounds = round_rows(record)
     chosen = max(rounds, key=lambda row: row["validation_accuracy"])  # the earliest of equal ones
@@ -105,16 +98,16 @@ def selection_row(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _run_columns(record: dict[str, Any]) -> dict[str, Any]:
+def _run_columns(record: Record) -> Record:
     return {column: record[column] for column in ("dataset", "task", *CELL, "seed")}
 
 
-def _settings_columns(record: dict[str, Any]) -> dict[str, str]:
+def _settings_columns(record: Record) -> dict[str, str]:
     digests = {name: record.get(name, "") for name in ("settings_digest", "weak_settings_digest")}
     return {"settings": brief_settings(record), **digests}
 
 
-def _diversity_by_round(record: dict[str, Any]) -> list[dict[str, float]]:
+def _diversity_by_round(record: Record) -> list[dict[str, float]]:
     """For the first 1, 2, ..., T members of a run's ensemble.
 
     Parameters
@@ -138,9 +131,15 @@ def _diversity_by_round(record: dict[str, Any]) -> list[dict[str, float]]:
     }
     rounds = []
     for t, margin in enumerate(staged_margins(members, gold, votes), start=1):
-        means = {name: mean_over_pairs(matrix[:t, :t]) for name, matrix in matrices.items()}
+        means = {name: _mean_over_pairs(matrix[:t, :t]) for name, matrix in matrices.items()}
         rounds.append({"margin": float(margin.mean()), "margin_low": float(np.percentile(margin, _LOW)), **means})
     return rounds
+
+
+def _mean_over_pairs(matrix: np.ndarray) -> float:
+    pairs = matrix[np.triu_indices(len(matrix), k=1)]
+    known = pairs[~np.isnan(pairs)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 class Difference(NamedTuple):
@@ -152,7 +151,7 @@ class Difference(NamedTuple):
     sem: float
 
 
-def difference(records: list[dict[str, Any]], first: str, second: str, confidence_level: float) -> Difference:
+def difference(records: list[Record], first: str, second: str, confidence_level: float) -> Difference:
     """Accuracy of `first` minus that of `second`, two keys of a record's "correct"."""
     differences = [a - b for a, b in zip(_scores(records, first), _scores(records, second), strict=True)]
     by_seed = [float(values.mean()) for values in differences]
@@ -163,7 +162,7 @@ def difference(records: list[dict[str, Any]], first: str, second: str, confidenc
     return Difference(float(np.mean(by_seed)), low, high, sem)
 
 
-def gap_recovered(records: list[dict[str, Any]], student: str, confidence_level: float) -> tuple[float, str]:
+def gap_recovered(records: list[Record], student: str, confidence_level: float) -> tuple[float, str]:
     """PGR of the mean accuracies of a student, a key of a record's "correct", and the reason where there is none."""
     return gap_over_seeds(
         _scores(records, "weak"), _scores(records, student), _scores(records, "oracle"),
@@ -172,7 +171,7 @@ def gap_recovered(records: list[dict[str, Any]], student: str, confidence_level:
     )  # fmt: skip
 
 
-def compare(records: list[dict[str, Any]], confidence_level: float) -> dict[str, Any]:
+def compare(records: list[Record], confidence_level: float) -> Record:
     """One row of `SweepResult.comparison`."""
     student = difference(records, "student", "baseline", confidence_level)
     ensemble = difference(records, "ensemble", "weak", confidence_level)
@@ -193,17 +192,17 @@ def compare(records: list[dict[str, Any]], confidence_level: float) -> dict[str,
     }
 
 
-def items_of(records: list[dict[str, Any]]) -> list[Any] | None:
+def items_of(records: list[Record]) -> list[Any] | None:
     """Row numbers of each seed's test items; None where a record, of an earlier version, does not say them."""
     items = [record.get("items") for record in records]
     return None if any(rows is None for rows in items) else items
 
 
-def _scores(records: list[dict[str, Any]], model: str) -> list[np.ndarray]:
+def _scores(records: list[Record], model: str) -> list[np.ndarray]:
     return [unpack_credit(record["correct"][model]) for record in records]
 
 
-def sweep_table(summary: Any, comparison: Any, confidence_level: float, records: list[dict[str, Any]]) -> str:
+def sweep_table(summary: Any, comparison: Any, confidence_level: float, records: list[Record]) -> str:
     """A row per pair, split and variant.
 
     Parameters
@@ -236,7 +235,7 @@ def sweep_table(summary: Any, comparison: Any, confidence_level: float, records:
     return "\n".join([*table_lines(head, rows), "", " ".join([remark, *collapse_remark(records)])])
 
 
-def collapse_remark(records: list[dict[str, Any]]) -> list[str]:
+def collapse_remark(records: list[Record]) -> list[str]:
     """Which runs have a student whose teacher gave every question the same class; no sentence where none has."""
     names = [
         f"{record['weak']} → {record['strong']}, {record['split']}, {record['variant']}, seed {record['seed']} "

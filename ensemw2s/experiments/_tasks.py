@@ -40,13 +40,13 @@ class Task(Protocol):
     def part(self, rows: np.ndarray) -> Part:
         """Rows of the pool."""
 
-    def learner(self, model: Any) -> Any:
+    def learner(self, model: object) -> Any:
         """A weak learner or student from a model id; other objects are taken as they are."""
 
-    def booster(self, learner: Any, settings: dict[str, Any]) -> Any:
+    def booster(self, learner: object, settings: dict[str, Any]) -> Any:
         """The weak ensemble of a learner, or of a list of them, not fitted."""
 
-    def student(self, learner: Any) -> Any:
+    def student(self, learner: object) -> Any:
         """The learner as an estimator with ``fit(X, y)``."""
 
 
@@ -78,7 +78,7 @@ class GenerationTask:
         given = "estimators" if isinstance(learner, list) else "estimator"
         return TokenAdaBoostGenerator(**{given: learner}, **settings)
 
-    def student(self, learner: Any) -> Any:
+    def student(self, learner: object) -> Any:
         return as_student(learner)
 
 
@@ -103,10 +103,10 @@ class ClassificationTask:
 
         return HFClassifier(model)
 
-    def booster(self, learner: Any, settings: dict[str, Any]) -> Any:
+    def booster(self, learner: object, settings: dict[str, Any]) -> Any:
         return LLMAdaBoostClassifier(learner, **settings)
 
-    def student(self, learner: Any) -> Any:
+    def student(self, learner: object) -> Any:
         return learner
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ensemw2s.kernels._mixture_log_proba import mixture_log_proba
 from ensemw2s.kernels._mixture_sample import mixture_sample
@@ -124,7 +124,7 @@ class KernelBackend(Protocol):
         return stacked_lora(x, a, b, scaling)
 
 
-def has_own(backend: Any, operation: str) -> bool:
+def has_own(backend: object, operation: str) -> bool:
     """Whether a backend has an operation of its own, and does not leave it to the reference."""
     given = getattr(type(backend), operation, None)
     return operation in getattr(backend, "__dict__", ()) or given is not getattr(KernelBackend, operation)

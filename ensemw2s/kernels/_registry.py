@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import BackendUnavailableError
@@ -30,7 +30,9 @@ _LOADERS: dict[str, Callable[[], KernelBackend]] = {"torch": _load_torch, "trito
 _BUILT_IN = tuple(_LOADERS)
 
 
-def get_backend(name: str = "auto", *, device: Any = "cpu", dtype: Any = "float32") -> KernelBackend:
+def get_backend(
+    name: str = "auto", *, device: str | torch.device = "cpu", dtype: str | torch.dtype = "float32"
+) -> KernelBackend:
     """The backend that serves a device and dtype.
 
     Parameters
@@ -82,7 +84,7 @@ def get_backend(name: str = "auto", *, device: Any = "cpu", dtype: Any = "float3
     return _LOADERS[name]()
 
 
-def available_backends(*, device: Any = "cpu", dtype: Any = "float32") -> tuple[str, ...]:
+def available_backends(*, device: str | torch.device = "cpu", dtype: str | torch.dtype = "float32") -> tuple[str, ...]:
     """Names of the backends that serve a device and dtype.
 
     Parameters
@@ -165,13 +167,13 @@ class _Completed(KernelBackend):
         return self._backend.supports(device, dtype)
 
 
-def _place(device: Any, dtype: Any) -> tuple[Any, Any]:
+def _place(device: str | torch.device, dtype: str | torch.dtype) -> tuple[torch.device, torch.dtype]:
     import torch
 
     return torch.device(device), getattr(torch, dtype) if isinstance(dtype, str) else dtype
 
 
-def _refusal(name: str, device: Any, dtype: Any) -> str | None:
+def _refusal(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
     """Why a backend cannot serve, as the end of a sentence; None where it can."""
     if name not in _LOADERS:
         return "is unknown"

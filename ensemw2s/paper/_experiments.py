@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ensemw2s._validation import check_option
 from ensemw2s.experiments import SweepPlan, SweepResult, ablations, collapse_remark, refuse_mixed_runs
 from ensemw2s.paper import _figures, _tables
 from ensemw2s.paper._selection import at_round, first_seed, one_variant, remark_on_rounds, say_sizes, with_split
 from ensemw2s.paper._tables import PaperTable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -246,7 +249,7 @@ def table(number: int | str, result: SweepResult, *, variant: str | None = None)
     return PaperTable(f"{_title('table', number, wanted)} Here: {_data(result)}.", frame, tuple(remarks))
 
 
-def figure(number: int, source: Any, *, variant: str | None = None, choice: str | None = None) -> Any:
+def figure(number: int | str, source: object, *, variant: str | None = None, choice: str | None = None) -> Figure:
     """One of the paper's figures, from a sweep of your own.
 
     Parameters
@@ -297,7 +300,7 @@ def figure(number: int, source: Any, *, variant: str | None = None, choice: str 
     )
 
 
-def _head(drawn: Any, sentences: list[str]) -> Any:
+def _head(drawn: Figure, sentences: list[str]) -> Figure:
     """Write above a figure what it was drawn from."""
     import textwrap
 

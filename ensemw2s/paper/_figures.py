@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,10 +10,13 @@ from ensemw2s.experiments import SweepResult
 from ensemw2s.paper._tables import trained_on_easy_or_hard
 from ensemw2s.plots import DifficultyDisplay, PGRDisplay, RoundsDisplay, W2SBarDisplay
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, SubFigure
+
 _SINGLE_RUN = ("weak", "baseline", "student", "oracle")
 
 
-def bars_and_lines(result: SweepResult) -> Any:
+def bars_and_lines(result: SweepResult) -> Figure:
     """Bars of every split, below them accuracy and PGR over pairs (Figures 2, 4, 15)."""
     splits = _splits(result)
     width = min(24.0, max(9.0, 2.2 * len(result.comparison()) / len(splits) + 4.0))
@@ -27,12 +30,12 @@ def bars_and_lines(result: SweepResult) -> Any:
         panels = [figure.add_subplot(grid[len(splits) + row, place]) for row in (0, 1)]
         lines = PGRDisplay.from_frame(result.frame, comparison, split=split, ax=panels)
         panels[0].set_title(f"{split} split", loc="left")
-        if place < len(splits) - 1:
+        if place < len(splits) - 1 and lines.legend_ is not None:
             lines.legend_.remove()  # the same as the last one's
     return figure
 
 
-def weak_models(result: SweepResult) -> Any:
+def weak_models(result: SweepResult) -> Figure:
     """Token error of the first member and of the ensemble, a panel per split (Figure 3)."""
     if result.frame["token_error"].isna().all():
         raise ValueError("Figure 3 compares token errors: it needs a sweep with task='generation'. Got none.")
@@ -44,7 +47,7 @@ def weak_models(result: SweepResult) -> Any:
     return figure
 
 
-def easy_or_hard(result: SweepResult) -> Any:
+def easy_or_hard(result: SweepResult) -> Figure:
     """The table that the paper calls Figure 5, as bars."""
     frame, _ = trained_on_easy_or_hard(result)
     score = {"easy": frame["easy"], "oracle": frame["hard"]}
@@ -63,12 +66,12 @@ def easy_or_hard(result: SweepResult) -> Any:
     return figure
 
 
-def difficulty(ratings: Any, name: str) -> Any:
+def difficulty(ratings: Any, name: str) -> Figure | SubFigure:
     """Histogram of difficulty ratings (Figures 7, 8, 9)."""
     return DifficultyDisplay.from_ratings(ratings, parts={name: np.arange(len(ratings))}).figure_
 
 
-def rounds_by_variant(result: SweepResult) -> Any:
+def rounds_by_variant(result: SweepResult) -> Figure:
     """Accuracy and token error of the first t members by variant, a row per weak model and split (Figures 10 to 12)."""
     rounds = result.rounds
     rows = list(dict.fromkeys(zip(rounds["weak"], rounds["split"], strict=True)))
@@ -81,7 +84,7 @@ def rounds_by_variant(result: SweepResult) -> Any:
     return figure
 
 
-def single_run_bars(run: SweepResult) -> Any:
+def single_run_bars(run: SweepResult) -> Figure:
     """Weak model, baseline, W2S student and oracle of one run (Figures 13, 14, 16, 17)."""
     figure = _figure(max(6.0, 1.6 * len(run.comparison()) + 4.0), 3.6)
     axes = figure.subplots()
@@ -97,7 +100,7 @@ def _splits(result: SweepResult) -> list[str]:
     return sorted({record["split"] for record in result.records}, reverse=True)
 
 
-def _figure(width: float, height: float) -> Any:
+def _figure(width: float, height: float) -> Figure:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ensemw2s._validation import check_option
-from ensemw2s.experiments import SweepResult, accuracy
+from ensemw2s.experiments import Record, SweepResult, accuracy
 
 
 class Choice(NamedTuple):
@@ -16,12 +16,12 @@ class Choice(NamedTuple):
     """What a reader must know."""
     models: tuple[str, ...]
     """Models that it may change, so that a table gives them a column; of "last" all that there are."""
-    scores: Callable[[dict[str, Any]], list[float]] | None = None
+    scores: Callable[[Record], list[float]] | None = None
     """Of each round of a run; the round with the highest is taken, the earliest of equal ones. None takes the last."""
     on_validation: bool = False
 
 
-def _student_scores(record: dict[str, Any]) -> list[float]:
+def _student_scores(record: Record) -> list[float]:
     return [accuracy(record["students"][str(t)]) for t in range(1, len(record["stages"]) + 1)]
 
 
@@ -87,7 +87,7 @@ def say_runs(result: SweepResult) -> str:
     return f"One run each, with the smallest seed that there is ({named})."
 
 
-def _experiment(record: dict[str, Any]) -> tuple[str, ...]:
+def _experiment(record: Record) -> tuple[str, ...]:
     columns = ("weak", "strong", "split", "dataset", "task")
     return (*(record[column] for column in columns), record.get("settings_digest", ""))
 
@@ -179,13 +179,13 @@ def _default(result: SweepResult) -> str:
     return "validation" if can_choose(result, "validation") else "last"
 
 
-def _lacks(record: dict[str, Any], choice: str) -> str:
+def _lacks(record: Record, choice: str) -> str:
     if len(record["students"]) < len(record["stages"]):
         return "student_rounds='all'"
     return "validation_size" if CHOICES[choice].on_validation and record["validation"] is None else ""
 
 
-def _chosen(record: dict[str, Any], chosen: int) -> dict[str, Any]:
+def _chosen(record: Record, chosen: int) -> Record:
     correct = {
         **record["correct"],
         "ensemble": record["stages"][chosen - 1],

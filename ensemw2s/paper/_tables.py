@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemw2s._markdown import table_lines
-from ensemw2s.experiments import PGR_REMARK, SweepResult, difference, gap_recovered, interval_remark, refuse_mixed_runs
+from ensemw2s.experiments import (
+    PGR_REMARK,
+    Record,
+    SweepResult,
+    difference,
+    gap_recovered,
+    interval_remark,
+    refuse_mixed_runs,
+)
 from ensemw2s.paper._selection import CHOICES, at_round, can_choose, remark_on_rounds, say_runs
 
 if TYPE_CHECKING:
@@ -124,7 +132,7 @@ def rounds_by_pair(result: SweepResult) -> tuple[pandas.DataFrame, list[str]]:
         runs = group.set_index("seed")
         records = [record for record in _of_pair(result, pair) if len(record["stages"]) >= members]
         others = scores.loc[tuple(pair)].loc[runs.index]
-        row: dict[str, Any] = {**dict(zip(_PAIR, pair, strict=True)), "round": members}
+        row: Record = {**dict(zip(_PAIR, pair, strict=True)), "round": members}
         for name, values in {
             "alpha": runs["vote"],
             "error": runs["error"],
@@ -232,7 +240,7 @@ def trained_on_easy_or_hard(result: SweepResult) -> tuple[pandas.DataFrame, list
     import pandas as pd
 
     refuse_mixed_runs(result.records, "Figure 5", true_labels=True)
-    found: dict[str, dict[int, dict[str, Any]]] = {}
+    found: dict[str, dict[int, Record]] = {}
     for record in result.records:
         if "easy" not in record["correct"]:
             raise ValueError(
@@ -256,16 +264,16 @@ def trained_on_easy_or_hard(result: SweepResult) -> tuple[pandas.DataFrame, list
     return frame, ["Accuracy on hard test questions of models trained on true answers.", _SEM, interval]
 
 
-def _of_pair(result: SweepResult, pair: Any) -> list[dict[str, Any]]:
+def _of_pair(result: SweepResult, pair: Any) -> list[Record]:
     return [record for record in result.records if [record[side] for side in _PAIR] == list(pair)]
 
 
-def _sizes(records: list[dict[str, Any]]) -> dict[str, int]:
+def _sizes(records: list[Record]) -> dict[str, int]:
     """Seeds, and test items of all of them together."""
     return {"n_seeds": len(records), "n_test": sum(len(record["correct"]["weak"]) for record in records)}
 
 
-def _pgr_at(records: list[dict[str, Any]], members: int, confidence_level: float) -> float:
+def _pgr_at(records: list[Record], members: int, confidence_level: float) -> float:
     """PGR of the students that the first `members` have taught; nan where one was not trained."""
     if any(str(members) not in record["students"] for record in records):
         return float("nan")

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from ensemw2s._validation import shorten
 
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.container import Container
+    from matplotlib.legend import Legend
+    from matplotlib.lines import Line2D
+
+AxesLike: TypeAlias = "Axes | Iterable[Axes] | None"  # one, several, or those of a new figure
+Style: TypeAlias = "dict[str, Any]"  # what matplotlib takes by keyword
 _CHARACTER_INCHES = 0.075  # mean width of a character of 9 points
 _LEGEND_INCHES = 4.0
 _AXES_SHARE = 0.775  # of a figure's width, between matplotlib's default margins
 _LEFT_FOR_AXES = 0.7  # of that, when a layout has made room for the legend
 
 
-def pyplot(caller: str) -> Any:
+def pyplot(caller: str) -> ModuleType:
     """Return `matplotlib.pyplot`, or raise an ImportError that tells how to install it."""
     try:
         import matplotlib.pyplot as plt
@@ -24,7 +34,7 @@ def pyplot(caller: str) -> Any:
     return plt
 
 
-def panels(ax: Any, shape: tuple[int, int], n: int, *, caller: str, figsize: tuple[float, float]) -> list[Any]:
+def panels(ax: AxesLike, shape: tuple[int, int], n: int, *, caller: str, figsize: tuple[float, float]) -> list[Axes]:
     """Return `n` axes to draw on, with lines at the values of y below what will be drawn.
 
     Parameters
@@ -57,7 +67,7 @@ def panels(ax: Any, shape: tuple[int, int], n: int, *, caller: str, figsize: tup
     return found
 
 
-def _split(ax: Any, shape: tuple[int, int], n: int) -> list[Any]:
+def _split(ax: Axes, shape: tuple[int, int], n: int) -> list[Axes]:
     from matplotlib.gridspec import GridSpecFromSubplotSpec
 
     place = ax.get_subplotspec()
@@ -70,7 +80,7 @@ def _split(ax: Any, shape: tuple[int, int], n: int) -> list[Any]:
     return [ax.figure.add_subplot(grid[place]) for place in range(n)]
 
 
-def legend_beside(ax: Any, handles: Iterable[Any], bars: str = "") -> Any:
+def legend_beside(ax: Axes, handles: Iterable[Artist | Container | None], bars: str = "") -> Legend | None:
     """Put a legend to the right of `ax`, where it hides neither data nor a title; None if there is nothing to name.
 
     Parameters
@@ -108,7 +118,7 @@ def groups_width(labels: Sequence[str]) -> float:
     return float(np.clip(wanted, 2.0, 3.5)) * len(labels) + _LEGEND_INCHES
 
 
-def name_groups(ax: Any, labels: Sequence[str]) -> None:
+def name_groups(ax: Axes, labels: Sequence[str]) -> None:
     """Write one label under each of the places 0, 1, ...; slanted where they would run into each other."""
     ax.set_xlim(-0.5, len(labels) - 0.5)
     inches = ax.bbox.width / ax.figure.dpi / len(labels)
@@ -133,7 +143,7 @@ def dodge(n: int, step: float) -> np.ndarray:
     return (np.arange(n) - (n - 1) / 2) * step
 
 
-def draw_chance(ax: Any, chance: np.ndarray) -> Any:
+def draw_chance(ax: Axes, chance: np.ndarray) -> Line2D | None:
     """Dotted line at the chance level of each place 0, 1, ..., with a step where they differ; None without one."""
     if not np.isfinite(chance).any():
         return None

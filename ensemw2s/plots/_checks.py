@@ -11,7 +11,7 @@ from ensemw2s._validation import shorten
 from ensemw2s.plots._palette import MODEL_LABELS
 
 
-def number_array(values: Any, name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+def number_array(values: object, name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """Return `values` as float64, of `shape` where one is given; nan is allowed, infinity is not."""
     try:
         array = np.asarray(values, dtype=np.float64)
@@ -25,7 +25,7 @@ def number_array(values: Any, name: str, shape: tuple[int, ...] | None = None) -
 
 
 def check_columns(
-    columns: Any, name: str, known: Mapping[str, Any] | tuple[str, ...], shape: tuple[int, ...]
+    columns: object, name: str, known: Mapping[str, Any] | tuple[str, ...], shape: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
     """Return a dict of float64 arrays of `shape`, under keys that are all among `known`."""
     if not isinstance(columns, Mapping):
@@ -37,7 +37,7 @@ def check_columns(
 
 
 def check_pairs(
-    score: Any, low: Any, high: Any, pairs: Sequence[str] | None
+    score: object, low: object, high: object, pairs: Sequence[str] | None
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray], list[str], tuple[int, ...]]:
     """Return scores and bounds by model, (P,) each, the names of the pairs, and the shape (P,)."""
     if not isinstance(score, Mapping) or not score:

@@ -64,7 +64,7 @@ def pairs_of_reports(reports: dict[str, W2SReport], models: Sequence[str]) -> Pa
 
 
 def pairs_of_frame(
-    frame: Any, models: Sequence[str], *, metric: str = "accuracy", split: Any = None, variant: Any = None
+    frame: object, models: Sequence[str], *, metric: str = "accuracy", split: object = None, variant: object = None
 ) -> PairScores:
     """Means over seeds with their standard errors; of a single seed, its bootstrap interval.
 

@@ -25,7 +25,6 @@ TITLES = {
     "token_error": "test token error\nof the first t members",
     "validation_accuracy": "validation accuracy\nof the first t members",
     "member_accuracy": "test accuracy\nof member t alone",
-    "any_member_accuracy": "items that one of the first\nt members has right",
     "student_accuracy": "test accuracy of the\nfirst t members' student",
     "margin": "mean margin\nof the first t members",
     "margin_low": "10th percentile of the margins\nof the first t members",
@@ -92,7 +91,11 @@ def tested_rounds(
 
 
 def rounds_of_frame(
-    frame: Any, by: str | Sequence[str] | None, chance: float | None, drawn: str | Sequence[str] | None, **wanted: Any
+    frame: object,
+    by: str | Sequence[str] | None,
+    chance: float | None,
+    drawn: str | Sequence[str] | None,
+    **wanted: Any,
 ) -> RoundStatistics:
     """Statistics over seeds, one line per value of `by`, or of what varies beside the seed."""
     rows = select(frame, ("round", "seed"), **wanted)

@@ -6,9 +6,10 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import Any
 
 import numpy as np
+
+from ensemw2s.tokens import Tokenizer
 
 _SHOWN = {" ": "␣", "\n": "↵", "\r": "␍", "\t": "⇥"}
 
@@ -26,7 +27,7 @@ _LINE = "padding-left:2.6em;text-indent:-2.6em"  # what goes on in the next line
 _ROUND = "display:inline-block;width:2.6em;text-indent:0"
 
 
-def readable_tokens(tokenizer: Any, ids: Iterable[int]) -> list[str]:
+def readable_tokens(tokenizer: Tokenizer, ids: Iterable[int]) -> list[str]:
     """Text of each token on its own.
 
     A blank is shown as ␣, the end of a line as ↵, and a byte that is no character by itself as its two hexadecimal
@@ -36,7 +37,7 @@ def readable_tokens(tokenizer: Any, ids: Iterable[int]) -> list[str]:
     return [_readable_token(tokenizer, int(one), special) for one in ids]
 
 
-def _readable_token(tokenizer: Any, token_id: int, special: set[int]) -> str:
+def _readable_token(tokenizer: Tokenizer, token_id: int, special: set[int]) -> str:
     """Text of one token; special tokens keep their name."""
     raw = tokenizer.convert_ids_to_tokens(token_id)
     if token_id in special:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ensemw2s._validation import check_option
-from ensemw2s.plots._axes import draw_chance, groups_width, legend_beside, name_groups, panels, pyplot
+from ensemw2s.plots._axes import AxesLike, Style, draw_chance, groups_width, legend_beside, name_groups, panels, pyplot
 from ensemw2s.plots._checks import check_pairs, number_array
 from ensemw2s.plots._pairs import DRAWN, PairScores, check_models, check_reports, pairs_of_frame, pairs_of_reports
 from ensemw2s.plots._palette import GREY, MODEL_COLORS, MODEL_LABELS
@@ -73,12 +74,12 @@ class W2SBarDisplay:
 
     def __init__(
         self,
-        score: Mapping[str, Any],
-        low: Mapping[str, Any] | None = None,
-        high: Mapping[str, Any] | None = None,
+        score: Mapping[str, ArrayLike],
+        low: Mapping[str, ArrayLike] | None = None,
+        high: Mapping[str, ArrayLike] | None = None,
         *,
         pairs: Sequence[str] | None = None,
-        chance: Any = float("nan"),
+        chance: ArrayLike = float("nan"),
         metric: str = "accuracy",
         interval: str = "",
     ) -> None:
@@ -94,7 +95,7 @@ class W2SBarDisplay:
         *,
         label: str | None = None,
         models: Sequence[str] = DRAWN,
-        ax: Any = None,
+        ax: AxesLike = None,
     ) -> W2SBarDisplay:
         """Draw accuracies with their bootstrap intervals.
 
@@ -137,7 +138,7 @@ class W2SBarDisplay:
         variant: str | None = None,
         models: Sequence[str] = DRAWN,
         metric: str = "accuracy",
-        ax: Any = None,
+        ax: AxesLike = None,
     ) -> W2SBarDisplay:
         """Draw means over seeds with their standard errors; of a single seed, its bootstrap intervals.
 
@@ -177,7 +178,7 @@ class W2SBarDisplay:
             pairs=found.pairs, chance=found.chance, metric=metric, interval=found.interval,
         )  # fmt: skip
 
-    def plot(self, ax: Any = None, *, bar_kw: dict[str, Any] | None = None) -> W2SBarDisplay:
+    def plot(self, ax: AxesLike = None, *, bar_kw: Style | None = None) -> W2SBarDisplay:
         """Draw.
 
         Parameters
@@ -201,7 +202,7 @@ class W2SBarDisplay:
         self.errorbars_: dict[str, Any] = {}
         for place, (name, values) in enumerate(self.score.items()):
             x = np.arange(n_pairs) + (place - (len(self.score) - 1) / 2) * width
-            style = {"color": MODEL_COLORS[name], "edgecolor": "white", "linewidth": 0.5} | (bar_kw or {})
+            style: Style = {"color": MODEL_COLORS[name], "edgecolor": "white", "linewidth": 0.5} | (bar_kw or {})
             self.bars_[name] = axes.bar(x, values, width, label=MODEL_LABELS[name], **style)
             self._draw_interval(name, x)
             for gap in x[np.isnan(values)]:  # not a bar of height 0

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ensemw2s._validation import check_option, check_vector, shorten
-from ensemw2s.plots._axes import legend_beside, panels, pyplot
+from ensemw2s.plots._axes import AxesLike, Style, legend_beside, panels, pyplot
 from ensemw2s.plots._palette import LIGHT_GREY, LINE_COLORS
+
+if TYPE_CHECKING:
+    pass
 
 _REST = "in no part"
 
@@ -66,7 +69,9 @@ class DifficultyDisplay:
             self.parts[_REST] = np.flatnonzero(taken == 0)
 
     @classmethod
-    def from_ratings(cls, ratings: Any, *, parts: Mapping[str, Any] | None = None, ax: Any = None) -> DifficultyDisplay:
+    def from_ratings(
+        cls, ratings: object, *, parts: Mapping[str, Any] | None = None, ax: AxesLike = None
+    ) -> DifficultyDisplay:
         """Draw given ratings.
 
         Parameters
@@ -87,8 +92,8 @@ class DifficultyDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, X: Any, y: Any = None, *, parts: Mapping[str, Any] | None = None, ax: Any = None,
-        **kwargs: Any,
+        cls, estimator: object, X: object, y: object = None, *, parts: Mapping[str, Any] | None = None,
+        ax: AxesLike = None, **kwargs: Any,
     ) -> DifficultyDisplay:  # fmt: skip
         """Rate questions by cross-validation and draw the ratings.
 
@@ -117,7 +122,7 @@ class DifficultyDisplay:
         return cls.from_ratings(cross_val_difficulty(estimator, X, y, **kwargs), parts=parts, ax=ax)
 
     def plot(
-        self, ax: Any = None, *, bins: Any = 20, kind: str = "stacked", bar_kw: dict[str, Any] | None = None
+        self, ax: AxesLike = None, *, bins: Any = 20, kind: str = "stacked", bar_kw: Style | None = None
     ) -> DifficultyDisplay:
         """Draw.
 
@@ -168,7 +173,7 @@ class DifficultyDisplay:
         self.legend_ = legend_beside(axes, self.bars_.values() if self.parts else ())
         return self
 
-    def _rows(self, rows: Any, name: str) -> np.ndarray:
+    def _rows(self, rows: object, name: str) -> np.ndarray:
         try:
             return np.arange(len(self.ratings))[np.asarray(rows)]
         except IndexError as error:

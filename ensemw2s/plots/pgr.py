@@ -6,9 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ensemw2s._validation import check_real
-from ensemw2s.plots._axes import dodge, draw_chance, groups_width, legend_beside, name_groups, panels, pyplot
+from ensemw2s.plots._axes import (
+    AxesLike,
+    Style,
+    dodge,
+    draw_chance,
+    groups_width,
+    legend_beside,
+    name_groups,
+    panels,
+    pyplot,
+)
 from ensemw2s.plots._checks import check_columns, check_pairs, number_array
 from ensemw2s.plots._pairs import DRAWN, PairScores, check_reports, pairs_of_frame, pairs_of_reports
 from ensemw2s.plots._palette import GREY, MARKERS, MODEL_COLORS, MODEL_LABELS
@@ -16,6 +27,7 @@ from ensemw2s.plots._recovered import ModelScores, recovered_gaps, scores_of_fra
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
 
     from ensemw2s.pipeline import W2SReport
 
@@ -84,15 +96,15 @@ class PGRDisplay:
 
     def __init__(
         self,
-        score: Mapping[str, Any],
-        pgr: Mapping[str, Any],
+        score: Mapping[str, ArrayLike],
+        pgr: Mapping[str, ArrayLike],
         *,
-        low: Mapping[str, Any] | None = None,
-        high: Mapping[str, Any] | None = None,
-        pgr_error: Mapping[str, Any] | None = None,
+        low: Mapping[str, ArrayLike] | None = None,
+        high: Mapping[str, ArrayLike] | None = None,
+        pgr_error: Mapping[str, ArrayLike] | None = None,
         reasons: Mapping[str, Sequence[str]] | None = None,
         pairs: Sequence[str] | None = None,
-        chance: Any = float("nan"),
+        chance: ArrayLike = float("nan"),
         interval: str = "",
     ) -> None:
         self.score, self.low, self.high, self.pairs, shape = check_pairs(score, low, high, pairs)
@@ -109,7 +121,7 @@ class PGRDisplay:
 
     @classmethod
     def from_report(
-        cls, report: W2SReport | Mapping[str, W2SReport], *, label: str | None = None, ax: Any = None
+        cls, report: W2SReport | Mapping[str, W2SReport], *, label: str | None = None, ax: AxesLike = None
     ) -> PGRDisplay:
         """Draw the accuracies and PGR of reports.
 
@@ -153,7 +165,7 @@ class PGRDisplay:
         *,
         split: str | None = None,
         variant: str | None = None,
-        ax: Any = None,
+        ax: AxesLike = None,
     ) -> PGRDisplay:
         """Draw the accuracies and PGR of a sweep.
 
@@ -197,7 +209,7 @@ class PGRDisplay:
             pairs=found.pairs, chance=found.chance, interval=found.interval,
         )  # fmt: skip
 
-    def plot(self, ax: Any = None, *, pgr_range: tuple[float, float] = (-0.5, 1.5)) -> PGRDisplay:
+    def plot(self, ax: AxesLike = None, *, pgr_range: tuple[float, float] = (-0.5, 1.5)) -> PGRDisplay:
         """Draw.
 
         Parameters
@@ -228,7 +240,7 @@ class PGRDisplay:
         self.legend_ = legend_beside(upper, [*self.score_lines_.values(), self.chance_line_], self.interval)
         return self
 
-    def _draw_scores(self, panel: Any) -> None:
+    def _draw_scores(self, panel: Axes) -> None:
         self.score_lines_: dict[str, Any] = {}
         for (name, values), offset in zip(self.score.items(), dodge(len(self.score), 0.04), strict=True):
             x, bars = np.arange(len(self.pairs)) + offset, None
@@ -239,7 +251,7 @@ class PGRDisplay:
         self.chance_line_ = draw_chance(panel, self.chance)
         panel.set_ylabel("test accuracy")
 
-    def _draw_pgr(self, panel: Any, bottom: float, top: float) -> None:
+    def _draw_pgr(self, panel: Axes, bottom: float, top: float) -> None:
         for level, name in ((0.0, "weak"), (1.0, "oracle")):
             if bottom <= level <= top:
                 panel.axhline(level, color=GREY, linewidth=0.8, zorder=0.8)
@@ -295,6 +307,6 @@ class PGRDisplay:
         return texts
 
 
-def _style(name: str) -> dict[str, Any]:
+def _style(name: str) -> Style:
     marker = MARKERS[list(MODEL_COLORS).index(name) % len(MARKERS)]
     return {"color": MODEL_COLORS[name], "marker": marker, "markersize": 5, "linewidth": 1.5, "capsize": 2.5}

@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ensemw2s._validation import shorten
-from ensemw2s.plots._axes import dodge, legend_beside, panels, pyplot
+from ensemw2s.plots._axes import AxesLike, Style, dodge, legend_beside, panels, pyplot
 from ensemw2s.plots._checks import check_columns, number_array
 from ensemw2s.plots._palette import GREY, LINE_COLORS, MARKERS
 from ensemw2s.plots._rounds_data import QUANTITIES, TITLES, rounds_of_frame, tested_rounds, training_rounds
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
 
-_WITH_CHANCE = ("accuracy", "validation_accuracy", "member_accuracy", "any_member_accuracy", "student_accuracy")
+_WITH_CHANCE = ("accuracy", "validation_accuracy", "member_accuracy", "student_accuracy")
 _DEFAULT = ("vote", "error", "accuracy", "token_error")
 
 
@@ -35,8 +37,8 @@ class RoundsDisplay:
     mean : dict of str to array-like of shape (n_lines, T)
         By quantity: "vote" (nats), "error" and "prior" of training; of the first t members "accuracy", "token_error",
         "validation_accuracy" and "student_accuracy"; "member_accuracy" of member t alone; and of the first t members
-        "any_member_accuracy" (of an oracle that picks a member for each item), "margin", "margin_low", "disagreement",
-        "error_correlation" and "q_statistic". nan where there is no value, as after an early stop.
+        "margin", "margin_low", "disagreement", "error_correlation" and "q_statistic". nan where there is no value, as
+        after an early stop.
     sem : dict of str to array-like of shape (n_lines, T), optional
         Standard errors of these means.
     n_runs : dict of str to array-like of shape (n_lines, T), optional
@@ -73,12 +75,12 @@ class RoundsDisplay:
 
     def __init__(
         self,
-        mean: Mapping[str, Any],
-        sem: Mapping[str, Any] | None = None,
+        mean: Mapping[str, ArrayLike],
+        sem: Mapping[str, ArrayLike] | None = None,
         *,
-        n_runs: Mapping[str, Any] | None = None,
+        n_runs: Mapping[str, ArrayLike] | None = None,
         labels: Sequence[str] | None = None,
-        chance: Any = float("nan"),
+        chance: ArrayLike = float("nan"),
     ) -> None:
         if not isinstance(mean, Mapping) or not mean:
             raise TypeError(f"mean must be a dict of arrays by quantity. Got {shorten(mean)} instead.")
@@ -96,14 +98,14 @@ class RoundsDisplay:
     @classmethod
     def from_estimator(
         cls,
-        booster: Any,
-        X: Any = None,
-        y: Any = None,
+        booster: object,
+        X: object = None,
+        y: object = None,
         *,
         choices: Sequence | None = None,
         label: str = "",
         quantities: str | Sequence[str] | None = None,
-        ax: Any = None,
+        ax: AxesLike = None,
     ) -> RoundsDisplay:
         """Draw the rounds of a fitted booster.
 
@@ -157,13 +159,13 @@ class RoundsDisplay:
         frame: pandas.DataFrame,
         *,
         by: str | Sequence[str] | None = None,
-        weak: Any = None,
-        strong: Any = None,
-        split: Any = None,
-        variant: Any = None,
+        weak: object = None,
+        strong: object = None,
+        split: object = None,
+        variant: object = None,
         chance: float | None = None,
         quantities: str | Sequence[str] | None = None,
-        ax: Any = None,
+        ax: AxesLike = None,
     ) -> RoundsDisplay:
         """Draw mean and standard error over seeds of the rounds of many weak ensembles.
 
@@ -200,7 +202,11 @@ class RoundsDisplay:
         return display.plot(ax, quantities=quantities)
 
     def plot(
-        self, ax: Any = None, *, quantities: str | Sequence[str] | None = None, line_kw: dict[str, Any] | None = None
+        self,
+        ax: AxesLike = None,
+        *,
+        quantities: str | Sequence[str] | None = None,
+        line_kw: Style | None = None,
     ) -> RoundsDisplay:
         """Draw.
 
@@ -250,14 +256,19 @@ class RoundsDisplay:
             raise ValueError(f"quantities must be among {', '.join(map(repr, measured))}. Got {quantities!r} instead.")
         return names
 
-    def _draw(self, panel: Any, name: str, line_kw: dict[str, Any]) -> None:
+    def _draw(self, panel: Axes, name: str, line_kw: Style) -> None:
         n_lines, n_rounds = self.mean[name].shape
         rounds = np.arange(1, n_rounds + 1)
         offsets = dodge(n_lines, min(0.06, 0.3 / n_lines)) if name in self.sem else np.zeros(n_lines)
         self.errorbars_[name] = []
         for line, offset in enumerate(offsets):
             color = LINE_COLORS[line % len(LINE_COLORS)]
-            style = {"color": color, "marker": MARKERS[line % len(MARKERS)], "markersize": 5, "capsize": 2.5}
+            style: Style = {
+                "color": color,
+                "marker": MARKERS[line % len(MARKERS)],
+                "markersize": 5,
+                "capsize": 2.5,
+            }
             style |= {"label": self.labels[line], "linewidth": 1.5} | line_kw
             sem = self.sem[name][line] if name in self.sem else None
             place = rounds + offset
@@ -272,7 +283,7 @@ class RoundsDisplay:
         panel.set(xlabel="boosting round t", ylabel=TITLES[name], xlim=(0.6, n_rounds + 0.4))
         panel.set_xticks(rounds[:: -(-n_rounds // 12)])
 
-    def _open_markers(self, panel: Any, name: str, line: int, place: np.ndarray, style: dict[str, Any]) -> None:
+    def _open_markers(self, panel: Axes, name: str, line: int, place: np.ndarray, style: Style) -> None:
         if name not in self.n_runs:
             return
         runs = self.n_runs[name][line]

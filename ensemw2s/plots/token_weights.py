@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._inputs.questions import check_questions, require_answers
 from ensemw2s._validation import as_texts, check_integer, shorten
-from ensemw2s.plots._axes import panels
+from ensemw2s.plots._axes import AxesLike, Style, panels
 from ensemw2s.plots._checks import number_array
 from ensemw2s.plots._tokens import as_html, legend_weights, readable_tokens, show_blanks, weight_colors, width
 from ensemw2s.tokens import TokenDataset
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _N_ROWS = 5
 _INDENT = 4  # columns in front of the tokens, for "D12 "
@@ -67,7 +72,7 @@ class TokenWeightDisplay:
         self,
         prompts: Sequence[str],
         tokens: Sequence[Sequence[str]],
-        weights: Any,
+        weights: ArrayLike,
         *,
         rounds: Sequence[int] | None = None,
     ) -> None:
@@ -94,12 +99,12 @@ class TokenWeightDisplay:
     def from_estimator(
         cls,
         booster: Any,
-        X: Any,
-        y: Any = None,
+        X: object,
+        y: object = None,
         *,
         choices: Sequence | None = None,
         rounds: Any = None,
-        rows: Any = None,
+        rows: object = None,
     ) -> TokenWeightDisplay:
         """Collect the weights of some answers.
 
@@ -181,7 +186,7 @@ class TokenWeightDisplay:
     def _repr_html_(self) -> str:
         return self.to_html()
 
-    def plot(self, ax: Any = None, *, n_columns: int = 80) -> TokenWeightDisplay:
+    def plot(self, ax: AxesLike = None, *, n_columns: int = 80) -> TokenWeightDisplay:
         """Draw the tokens as cells of text.
 
         Parameters
@@ -201,7 +206,7 @@ class TokenWeightDisplay:
         n_lines = lines[-1][0] + 1.2
         figsize = (0.1 * n_columns, _LINE_INCHES * n_lines + 0.2)
         (axes,) = panels(ax, (1, 1), 1, caller=f"{type(self).__name__}.plot", figsize=figsize)
-        self.ax_, self.figure_ = axes, axes.figure
+        self.ax_, self.figure_ = axes, cast("Figure", axes.figure)
         axes.set(xlim=(0, max(n_columns, *(x + width(text) for _, x, text, *_ in lines))), ylim=(n_lines, -0.2))
         axes.set_axis_off()
         if ax is None:
@@ -218,7 +223,13 @@ class TokenWeightDisplay:
     def _draw(self, y: float, x: int, text: str, color: str, role: str, size: float) -> None:
         from matplotlib.patches import Rectangle
 
-        style = {"family": "monospace", "fontsize": size, "color": "#111111", "va": "center", "parse_math": False}
+        style: Style = {
+            "family": "monospace",
+            "fontsize": size,
+            "color": "#111111",
+            "va": "center",
+            "parse_math": False,
+        }
         if not color:
             written = self.ax_.text(x, y + 0.5, text, ha="left", **style)
         else:
@@ -258,7 +269,7 @@ class TokenWeightDisplay:
             y, start = y + 0.4, start + len(tokens)
 
 
-def _font_size(axes: Any) -> float:
+def _font_size(axes: Axes) -> float:
     """Largest size at which the characters of a fixed-width font fit into the columns and lines of `axes`."""
     columns, lines = axes.get_xlim()[1], abs(float(np.diff(axes.get_ylim())[0]))
     points = 72 / axes.figure.dpi
@@ -266,7 +277,7 @@ def _font_size(axes: Any) -> float:
     return min(by_width * 0.97, points * axes.bbox.height / lines / 1.3, 12.0)
 
 
-def _row_numbers(rows: Any, n_rows: int) -> list[int]:
+def _row_numbers(rows: object, n_rows: int) -> list[int]:
     if rows is None:
         return list(range(min(_N_ROWS, n_rows)))
     try:

@@ -19,11 +19,11 @@ class Codec(ABC):
         CODECS[cls.tag] = cls()
 
     @abstractmethod
-    def knows(self, value: Any) -> bool:
+    def knows(self, value: object) -> bool:
         """Whether a value, which is no class, is of this type."""
 
     @abstractmethod
-    def write(self, value: Any, name: str, writer: Any) -> Any:
+    def write(self, value: object, name: str, writer: Any) -> Any:
         """The value as JSON; `writer`, a `Writer`, encodes what it holds, and `name` is said in an error."""
 
     @abstractmethod
@@ -36,7 +36,7 @@ class _SliceCodec(Codec):
 
     tag = "$slice"
 
-    def knows(self, value: Any) -> bool:
+    def knows(self, value: object) -> bool:
         return type(value) is slice
 
     def write(self, value: Any, name: str, writer: Any) -> Any:
@@ -51,7 +51,7 @@ class _BunchCodec(Codec):
 
     tag = "$bunch"
 
-    def knows(self, value: Any) -> bool:
+    def knows(self, value: object) -> bool:
         from sklearn.utils import Bunch
 
         return type(value) is Bunch

@@ -27,13 +27,13 @@ _JSON_KINDS = "biufU"
 _CONTAINERS = (dict, list, tuple, set, frozenset)
 
 
-def name_of(value: Any) -> str:
+def name_of(value: object) -> str:
     """Module and name of a class or function; "" if it has none that another process could know it by."""
     module, name = module_of(value), getattr(value, "__qualname__", "")
     return f"{module}.{name}" if module and name and "<" not in name else ""
 
 
-def module_of(value: Any) -> Any:
+def module_of(value: object) -> Any:
     """The module of a class or function, or where it stood before it moved; None without one."""
     module: Any = getattr(value, "__module__", None)
     return _STOOD_IN.get(module, module)
@@ -75,7 +75,7 @@ def describe_table(value: Any, name: str, describe: Describe) -> Any:
     return None
 
 
-def describe_function(value: Any, name: str, describe: Describe) -> Any:
+def describe_function(value: object, name: str, describe: Describe) -> Any:
     """A class by its name, a function by its name and what it has brought from where it was made; None for all else.
 
     Raises
@@ -99,7 +99,7 @@ def describe_function(value: Any, name: str, describe: Describe) -> Any:
     return {"function": qualified, "closure": held}
 
 
-def describe_contents(value: Any, name: str, describe: Describe) -> Any:
+def describe_contents(value: object, name: str, describe: Describe) -> Any:
     """An object by its class and what pickle would store of it: its attributes, or what it is made from again.
 
     Raises
@@ -134,7 +134,7 @@ def describe_contents(value: Any, name: str, describe: Describe) -> Any:
     return described
 
 
-def held_beside_entries(value: Any) -> dict[str, Any]:
+def held_beside_entries(value: object) -> dict[str, Any]:
     """Attributes of a dict, list, tuple or set of one's own class, and what a defaultdict makes; {} for all else."""
     if not isinstance(value, _CONTAINERS):
         return {}
@@ -148,7 +148,7 @@ def plain_container(value: Any) -> Any:
     return next(kind for kind in _CONTAINERS if isinstance(value, kind))(value)
 
 
-def _ordered(state: Any) -> Any:
+def _ordered(state: object) -> Any:
     """The state of an object with its attributes by name, not in the order in which they were set."""
     if isinstance(state, dict):
         return {key: state[key] for key in sorted(state, key=str)}

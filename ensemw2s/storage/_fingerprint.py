@@ -36,7 +36,7 @@ _CAME_LATER = {"adapt": repr("all"), "estimators": repr(None), "pick": repr("cyc
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "transformers", "peft", "accelerate")
 
 
-def digest(description: Any) -> str:
+def digest(description: object) -> str:
     """SHA-256 of a JSON value, 16 hexadecimal digits: enough to tell millions of results apart."""
     text = json.dumps(description, sort_keys=True, ensure_ascii=True, allow_nan=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -93,7 +93,7 @@ def row_digests(rows: Any) -> np.ndarray:
     return np.frombuffer(hashes, dtype="<u8").astype(np.uint64)
 
 
-def describe_model(model: Any, name: str = "model") -> Any:
+def describe_model(model: object, name: str = "model") -> Any:
     """A model id, the name of a folder with the sizes and times of its files, or an estimator with its parameters."""
     model = as_id(model)
     if isinstance(model, str) and Path(model).is_dir():
@@ -119,14 +119,14 @@ def describe_by(knows: Callable[[Any], bool], describe: Callable[[Any, Any], Any
 _DESCRIBERS: list[tuple[Callable[[Any], bool], Callable[[Any, Any], Any]]] = []
 
 
-def _describe_other(value: Any, owner: Any = None) -> Any:
+def _describe_other(value: object, owner: object = None) -> Any:
     """A value of a type of `describe_by`; None if it is none."""
     if isinstance(value, type):
         return None
     return next((describe(value, owner) for knows, describe in _DESCRIBERS if knows(value)), None)
 
 
-def describe(value: Any, name: str) -> Any:
+def describe(value: object, name: str) -> Any:
     """A value as JSON that is the same in every process, and another for another value.
 
     Parameters
@@ -155,7 +155,7 @@ def _describe(value: Any, name: str, around: tuple[int, ...]) -> Any:
     if id(value) in around:
         raise _unknown(value, name)
 
-    def inner(entry: Any, place: str) -> Any:
+    def inner(entry: object, place: str) -> Any:
         return _describe(entry, place, (*around, id(value)))
 
     table = describe_table(value, name, inner)
@@ -199,7 +199,7 @@ def _describe(value: Any, name: str, around: tuple[int, ...]) -> Any:
         raise
 
 
-def _unknown(value: Any, name: str) -> ValueError:
+def _unknown(value: object, name: str) -> ValueError:
     return ValueError(
         f"{name} must be something that can be recognised in the next run: a model id, a folder, a function of a "
         f"module, an estimator, or an object of a module's class that pickle could store. Got {shorten(value)} instead."
@@ -221,7 +221,7 @@ def _describe_estimator(value: Any, name: str, inner: Callable[[Any, str], Any])
     return {"class": f"{module_of(type(value))}.{type(value).__qualname__}", "parameters": described}
 
 
-def without_reports(training_args: Any) -> Any:
+def without_reports(training_args: object) -> Any:
     """Settings of Trainer without those that say where it reports; None where there are no others."""
     if not isinstance(training_args, Mapping) or not any(name in training_args for name in _REPORTS):
         return training_args

@@ -10,26 +10,26 @@ import numpy as np
 from ensemw2s._validation import shorten
 
 
-def check_fitted_value(name: str, value: Any) -> None:
+def check_fitted_value(name: str, value: object) -> None:
     """Raise a ValueError where a value is not what `fit` sets under that name."""
     expected, check = _VALUES.get(name, ("", _anything))
     if not check(value):
         raise ValueError(f"{name} must be {expected}. Got {shorten(value)} instead")
 
 
-def _anything(value: Any) -> bool:
+def _anything(value: object) -> bool:
     return True
 
 
-def _is_length(value: Any) -> bool:
+def _is_length(value: object) -> bool:
     return value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**63)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _are_numbers(value: Any) -> bool:
+def _are_numbers(value: object) -> bool:
     return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "f"
 
 
@@ -37,26 +37,26 @@ def _are_finite(value: Any) -> bool:
     return _are_numbers(value) and bool(np.isfinite(value).all())
 
 
-def _are_places(value: Any) -> bool:
+def _are_places(value: object) -> bool:
     return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "i" and bool((value >= 0).all())
 
 
-def _are_classes(value: Any) -> bool:
+def _are_classes(value: object) -> bool:
     return isinstance(value, np.ndarray) and value.ndim == 1 and len(np.unique(value)) == len(value) > 0
 
 
-def _are_steps(value: Any) -> bool:
+def _are_steps(value: object) -> bool:
     return isinstance(value, list) and all(
         isinstance(step, dict) and all(isinstance(key, str) for key in step) and all(map(_is_number, step.values()))
         for step in value
     )
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: object) -> bool:
     return value is None or isinstance(value, str)
 
 
-def _are_tokens(value: Any) -> bool:
+def _are_tokens(value: object) -> bool:
     return value is None or (
         isinstance(value, list | tuple) and all(isinstance(entry, int) and entry >= 0 for entry in value)
     )

@@ -134,7 +134,7 @@ class Journal:
         if self._lock is not None:
             self._lock.release()
 
-    def begin(self, settings: Mapping[str, Any], rows: Mapping[str, np.ndarray], drawn: Any = None) -> Any:
+    def begin(self, settings: Mapping[str, Any], rows: Mapping[str, np.ndarray], drawn: object = None) -> Any:
         """Start a computation, or make sure that the one in the folder is the same.
 
         Parameters
@@ -246,7 +246,7 @@ def _remove_leftovers(folder: Path) -> None:
         shutil.rmtree(gone)
 
 
-def _differences(before: Any, now: Any, name: str) -> Iterator[str]:
+def _differences(before: object, now: object, name: str) -> Iterator[str]:
     """Where two JSON values differ, entry by entry."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in sorted({*before, *now}):
@@ -264,7 +264,7 @@ class _Absent:
     """Stands for an entry that one side lacks."""
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = "nothing" if value is _Absent else repr(value)
     return text if len(text) <= 80 else f"{text[:79]}…"
 

@@ -15,12 +15,12 @@ MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, Recursio
 _DEEPEST = 100  # containers in each other
 
 
-def dump_json(value: Any) -> str:
+def dump_json(value: object) -> str:
     """A value as JSON, the same text for the same value; floats are exact, NaN and infinity are refused."""
     return json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
-def checksum(value: Any) -> str:
+def checksum(value: object) -> str:
     """SHA-256 of a value as JSON."""
     return hashlib.sha256(dump_json(value).encode()).hexdigest()
 
@@ -55,7 +55,7 @@ def parse_json(content: bytes, path: Path, *, own: bool = True) -> Any:
     return value
 
 
-def find_code(value: Any) -> str:
+def find_code(value: object) -> str:
     """The key of a model's or tokenizer's configuration that asks for code to be loaded, at any depth; "" if none."""
     waiting = [value]
     while waiting:
@@ -80,7 +80,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _check_depth(value: Any) -> None:
+def _check_depth(value: object) -> None:
     """Code that goes into values, level by level, must come to an end."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(_DEEPEST):

@@ -140,7 +140,7 @@ class StoredFolder:
         return parse_tensors(self.bytes(name), self.file(name))
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write a value of `encode` as a JSON file."""
     path.write_text(dump_json(value), encoding="utf-8")
 
@@ -271,7 +271,7 @@ def _parse_body(content: bytes, manifest: Path) -> dict[str, Any]:
     return body
 
 
-def _is_entry(entry: Any) -> bool:
+def _is_entry(entry: object) -> bool:
     return (
         isinstance(entry, dict)
         and set(entry) == {"size", "sha256"}
@@ -293,7 +293,7 @@ def _files_in(folder: Path) -> Iterator[Path]:
             yield Path(place, name)
 
 
-def _fault_of_name(name: Any) -> str:
+def _fault_of_name(name: object) -> str:
     """What is wrong with the name of a listed file, relative to its folder; "" if nothing is."""
     if not isinstance(name, str):
         return "is no text"

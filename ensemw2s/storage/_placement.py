@@ -47,7 +47,7 @@ _CURRENT: ContextVar[Placement] = ContextVar("placement", default=_NOTHING)
 
 
 @contextmanager
-def placed(device: Any, attention: str | None) -> Iterator[None]:
+def placed(device: object, attention: str | None) -> Iterator[None]:
     """Have models that are read within this context put on a device, with an attention implementation."""
     before = _CURRENT.set(Placement(None if device is None else str(device), attention))  # "cpu" or torch.device("cpu")
     try:

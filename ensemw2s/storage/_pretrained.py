@@ -81,7 +81,7 @@ class Pretrained(Registered):
         directory: str | os.PathLike[str],
         *,
         revision: str | None = None,
-        base: Any = None,
+        base: object = None,
         device: str | torch.device | None = None,
         attn_implementation: str | None = None,
     ) -> Any:

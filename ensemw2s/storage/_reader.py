@@ -59,7 +59,7 @@ class Reader:
         inner.other_base = self.other_base if base is None else base
         return inner
 
-    def decode(self, encoded: Any) -> Any:
+    def decode(self, encoded: object) -> Any:
         """A value from the JSON of `Writer.encode`."""
         return decode(encoded, self._special)
 

@@ -13,7 +13,7 @@ from ensemw2s.storage._files import LARGEST_JSON, read_file
 from ensemw2s.storage._json import checksum, dump_json, parse_json
 
 
-def commit_record(path: str | os.PathLike[str], content: Any, *, kind: str, version: int) -> None:
+def commit_record(path: str | os.PathLike[str], content: object, *, kind: str, version: int) -> None:
     """Write a value as JSON with a checksum, synchronised; an older file is replaced.
 
     Parameters

@@ -145,7 +145,7 @@ def find_class(name: Any, within: type) -> Any:
     return found[-1]
 
 
-def require_known(value: Any, name: str) -> None:
+def require_known(value: object, name: str) -> None:
     """Raise a TypeError where a file would be read as an object of another class than that of `value`."""
     kind, known = type(value), _living(class_name(type(value)))
     if not known or known[-1] is not kind:
@@ -155,12 +155,12 @@ def require_known(value: Any, name: str) -> None:
         )
 
 
-def _living(name: Any) -> list[type]:
+def _living(name: object) -> list[type]:
     known = _CLASSES.get(name, []) if isinstance(name, str) else []
     return [kind for kind in (reference() for reference in known) if kind is not None]
 
 
-def fitted_attributes(estimator: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
+def fitted_attributes(estimator: object, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
     """What `fit` has set, without what is derived.
 
     Of this package's classes by scikit-learn's naming rule; of others all attributes but parameters, since a class of
@@ -177,7 +177,7 @@ def fitted_attributes(estimator: Any, *, without: tuple[str, ...] = ()) -> dict[
     }
 
 
-def restore_attributes(estimator: Any, attributes: dict[str, Any]) -> None:
+def restore_attributes(estimator: object, attributes: dict[str, Any]) -> None:
     """Set what `fit` had set.
 
     Raises
@@ -196,7 +196,7 @@ def restore_attributes(estimator: Any, attributes: dict[str, Any]) -> None:
         setattr(estimator, name, value)
 
 
-def parameter_names(estimator: Any) -> set[str]:
+def parameter_names(estimator: object) -> set[str]:
     """Names of the parameters of an estimator's class, and of those that it derives from."""
     if not hasattr(estimator, "get_params"):
         return set()

@@ -24,7 +24,7 @@ _HARMLESS = {
 }
 
 
-def write_scikit_learn(estimator: Any, path: Path, name: str, *, like: Any = None) -> None:
+def write_scikit_learn(estimator: object, path: Path, name: str, *, like: object = None) -> None:
     """Write an estimator of scikit-learn, with its parameters.
 
     Parameters
@@ -55,7 +55,7 @@ def write_scikit_learn(estimator: Any, path: Path, name: str, *, like: Any = Non
         path.write_bytes(content)
 
 
-def check_scikit_learn(estimator: Any, name: str) -> None:
+def check_scikit_learn(estimator: object, name: str) -> None:
     """Raise a TypeError where something is no estimator of scikit-learn."""
     from sklearn.base import BaseEstimator
 
@@ -66,7 +66,7 @@ def check_scikit_learn(estimator: Any, name: str) -> None:
         )
 
 
-def check_skops(estimator: Any, name: str) -> None:
+def check_skops(estimator: object, name: str) -> None:
     """Raise the TypeError of `write_scikit_learn` where an estimator that is not fitted could not be read back.
 
     It is written and read once, in memory, as a checkpoint would be.
@@ -81,7 +81,7 @@ def check_skops(estimator: Any, name: str) -> None:
         raise _unreadable(estimator, name, f"it would come back as {type(found).__qualname__}")
 
 
-def read_scikit_learn(stored: StoredFolder, name: str, *, like: Any = None) -> Any:
+def read_scikit_learn(stored: StoredFolder, name: str, *, like: object = None) -> Any:
     """Read an estimator that holds nothing but types which skops trusts.
 
     Parameters
@@ -127,7 +127,7 @@ def _dump(skops: Any, estimator: Any, name: str) -> bytes:
         raise _unreadable(estimator, name, error) from error
 
 
-def _reason(foreign: list[str], estimator: Any) -> str:
+def _reason(foreign: list[str], estimator: object) -> str:
     if any(kind.startswith("sklearn.") and "tree" in kind.lower() for kind in foreign):
         return (
             f"holds trees ({', '.join(foreign)}), which are not read from a folder: a forged one could crash the "
@@ -140,7 +140,7 @@ def _reason(foreign: list[str], estimator: Any) -> str:
     )
 
 
-def _unreadable(estimator: Any, name: str, reason: Any) -> TypeError:
+def _unreadable(estimator: object, name: str, reason: object) -> TypeError:
     return TypeError(
         f"{name} cannot be saved: skops cannot store a {type(estimator).__name__} and read it back ({reason}). Let its "
         f"class derive from PretrainedMixin too, which says how it is stored, or pass another estimator."

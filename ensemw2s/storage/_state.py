@@ -96,7 +96,7 @@ def check_can_be_written(estimator: Any, name: str) -> None:
     check_skops(clone(estimator).initialize() if starts else estimator, name)
 
 
-def write_state(estimator: Any, path: Path, name: str) -> dict[str, Any]:
+def write_state(estimator: object, path: Path, name: str) -> dict[str, Any]:
     """Write a fitted estimator into a new folder, without its parameters.
 
     Returns
@@ -113,7 +113,7 @@ def write_state(estimator: Any, path: Path, name: str) -> dict[str, Any]:
     return {}
 
 
-def read_state(estimator: Any, record: dict[str, Any], stored: StoredFolder, name: str) -> Any:
+def read_state(estimator: object, record: dict[str, Any], stored: StoredFolder, name: str) -> Any:
     """The fitted estimator of `write_state`.
 
     Parameters
@@ -132,7 +132,7 @@ def read_state(estimator: Any, record: dict[str, Any], stored: StoredFolder, nam
     return read_scikit_learn(stored, f"{name}/{_SKOPS}", like=estimator)
 
 
-def _holds_fitted(value: Any) -> bool:
+def _holds_fitted(value: object) -> bool:
     if isinstance(value, list | tuple):
         return any(map(_holds_fitted, value))
     if isinstance(value, dict):

@@ -68,7 +68,7 @@ def encode(value: Any, name: str, special: Callable[[Any, str], Any] | None = No
     )
 
 
-def decode(value: Any, special: Callable[[str, Any], Any] | None = None) -> Any:
+def decode(value: object, special: Callable[[str, Any], Any] | None = None) -> Any:
     """The value that was encoded.
 
     Parameters

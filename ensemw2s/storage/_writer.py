@@ -67,7 +67,7 @@ class Writer:
         """Records of bases and tokenizers, as JSON; to be asked for at the end."""
         return {"bases": [record for _, record in self.bases], "tokenizers": [name for _, name in self.tokenizers]}
 
-    def encode(self, value: Any, name: str) -> Any:
+    def encode(self, value: object, name: str) -> Any:
         """Any value as JSON; estimators in it are written, with what they have learned.
 
         Raises
@@ -81,14 +81,14 @@ class Writer:
         """Values by their names as JSON; `name` is that of the object that has them."""
         return {key: self.encode(value, f"{name}.{key}" if name else key) for key, value in values.items()}
 
-    def member(self, member: Any, place: str) -> dict[str, Any]:
+    def member(self, member: object, place: str) -> dict[str, Any]:
         """Write a fitted member of an ensemble into the folder `place`, and return its record."""
         if isinstance(member, Registered):
             return member._as_member(self, place)
         (self.folder / place).mkdir(parents=True)
         return {"learner": self.scikit_learn(member, place, f"{place}/estimator.skops")}
 
-    def estimator(self, estimator: Any, name: str) -> Any:
+    def estimator(self, estimator: object, name: str) -> Any:
         """A model id, a learner that is not fitted, or another estimator, which becomes a file, as JSON."""
         estimator = as_id(estimator)
         if isinstance(estimator, str):
@@ -97,12 +97,12 @@ class Writer:
             return estimator._as_estimator(self, name)
         return self.scikit_learn(estimator, name, "estimator.skops")
 
-    def scikit_learn(self, estimator: Any, name: str, file: str) -> Any:
+    def scikit_learn(self, estimator: object, name: str, file: str) -> Any:
         """Write an estimator of scikit-learn into a file, and return what refers to it."""
         write_scikit_learn(estimator, self.folder / file, f"{self.owner}{name}".rstrip("."))
         return {"$skops": file}
 
-    def part(self, part: Any, place: str, name: str) -> Any:
+    def part(self, part: object, place: str, name: str) -> Any:
         """Write an object that has files of its own into the folder `place`, and return what refers to it."""
         inner = self.within(place, name)
         if id(part) in self._around:
@@ -142,7 +142,7 @@ class Writer:
         """Number of a base that was written or referred to; a model id alone stands for how the members read it."""
         return next((number for number, (known, _) in enumerate(self.bases) if known[: len(key)] == key), None)
 
-    def _special(self, value: Any, name: str) -> Any:
+    def _special(self, value: object, name: str) -> Any:
         from sklearn.base import BaseEstimator
 
         name = name.removeprefix(self.owner)

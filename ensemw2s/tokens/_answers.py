@@ -7,12 +7,12 @@ from typing import Any
 
 from ensemw2s._validation import of_kind, shorten
 from ensemw2s.tokens._frame import Frame
-from ensemw2s.tokens._ids import ANY_TEXT, encode
+from ensemw2s.tokens._ids import ANY_TEXT, Tokenizer, TokenRows, encode
 from ensemw2s.tokens._prompts import encode_alone, encode_behind
 from ensemw2s.tokens._template import answer_ends, frame_of_learner
 
 
-def decode_answers(rows: Sequence[Sequence[int]], tokenizer: Any, frame: Frame) -> list[str]:
+def decode_answers(rows: TokenRows, tokenizer: Tokenizer, frame: Frame) -> list[str]:
     """Texts of answers: the inverse of what `encode_rows` does to an answer.
 
     No token is left out and no blank is tidied up: ``"<pad>"``, indented code and a blank before a full stop are parts
@@ -59,7 +59,11 @@ def hold_end(texts: Sequence[str], learner: Any) -> list[bool]:
 
 
 def refuse_ends(
-    answer_rows: Sequence[Sequence[int]], texts: Sequence[str], numbers: Sequence[int], ends: set[int], tokenizer: Any
+    answer_rows: TokenRows,
+    texts: Sequence[str],
+    numbers: Sequence[int],
+    ends: set[int],
+    tokenizer: Tokenizer,
 ) -> None:
     """Refuse gold answers, options and distractors that hold a token at which generation stops.
 
@@ -93,7 +97,11 @@ def refuse_ends(
 
 
 def refuse_other_texts(
-    answer_rows: Sequence[Sequence[int]], texts: Sequence[str], numbers: Sequence[int], tokenizer: Any, frame: Frame
+    answer_rows: TokenRows,
+    texts: Sequence[str],
+    numbers: Sequence[int],
+    tokenizer: Tokenizer,
+    frame: Frame,
 ) -> None:
     """Refuse answers that a model which had learned their tokens would not write.
 
@@ -114,7 +122,7 @@ def refuse_other_texts(
             raise of_kind(error, "an answer that does not come back from its tokens")
 
 
-def _decode(rows: Sequence[Sequence[int]], tokenizer: Any) -> list[str]:
+def _decode(rows: TokenRows, tokenizer: Tokenizer) -> list[str]:
     return tokenizer.batch_decode(
         [list(row) for row in rows], skip_special_tokens=False, clean_up_tokenization_spaces=False
     )

@@ -109,18 +109,18 @@ def _bounded_class(kind: Any) -> Any:
         # Neither are they worked out while a template is compiled.
         intercepted_binops = frozenset(["+", "-", "*", "/", "//", "%", "**"])
 
-        def _parse(self, source: Any, name: Any, filename: Any) -> Any:
+        def _parse(self, source: object, name: object, filename: object) -> Any:
             tree = _instrumented(super()._parse(source, name, filename))
             tree.set_environment(self)
             return tree
 
-        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        def call_binop(self, context: object, operator: str, left: object, right: object) -> Any:
             _BUDGET.get().step()
             _check_operation(operator, left, right)
             return super().call_binop(context, operator, left, right)
 
         # Parameters named as in jinja2, since a template may pass keywords such as `self` and `context`.
-        def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
+        def call(__self, __context: object, __obj: object, *args: object, **kwargs: Any) -> Any:
             method = getattr(__obj, "__wrapped__", __obj)  # the sandbox wraps `format`
             owner = getattr(method, "__self__", None)
             if isinstance(owner, str) and getattr(method, "__name__", "").startswith("format"):
@@ -193,7 +193,7 @@ def _in_context(function: Callable[..., Any]) -> Callable[..., Any]:
     from jinja2 import pass_context
 
     @wraps(function)
-    def of_value(context: Any, value: Any) -> Any:
+    def of_value(context: object, value: object) -> Any:
         return function(value)
 
     return pass_context(of_value)
@@ -218,32 +218,32 @@ class _SizedCounting(_Counting):
 
 
 @_in_context
-def _counted(value: Any) -> Any:
+def _counted(value: object) -> Any:
     if not hasattr(value, "__iter__"):
         return value  # jinja says what is wrong
     return _SizedCounting(value) if hasattr(value, "__len__") else _Counting(value)
 
 
 @_in_context
-def _written(value: Any) -> Any:
+def _written(value: object) -> Any:
     value = _settled(value)
     _BUDGET.get().write(len(value) if isinstance(value, str) else _size(value))
     return value
 
 
 @_in_context
-def _measured(value: Any) -> Any:
+def _measured(value: object) -> Any:
     return _checked(value)
 
 
-def _checked(value: Any) -> Any:
+def _checked(value: object) -> Any:
     _size(value)
     return value
 
 
 def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
+    def guarded(*args: object, **kwargs: Any) -> Any:
         args, kwargs = tuple(map(_settled, args)), {name: _settled(value) for name, value in kwargs.items()}
         if name == "format":
             _check_format(str(args[0]))
@@ -256,7 +256,7 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
-def _size(value: Any) -> int:
+def _size(value: object) -> int:
     """Characters and items in a value, which may hold one list many times; an error as soon as there are too many."""
     from jinja2.utils import Namespace
 
@@ -281,7 +281,7 @@ def _size(value: Any) -> int:
     return total
 
 
-def _check_arguments(owner: Any, args: Iterable[Any], kwargs: Mapping[str, Any]) -> None:
+def _check_arguments(owner: object, args: Iterable[Any], kwargs: Mapping[str, Any]) -> None:
     """Refuse what a call or a filter could make too much of."""
     _BUDGET.get().step()
     sizes = []

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ensemw2s._validation import of_kind, shorten
 from ensemw2s.tokens._bounded_template import render_template
 from ensemw2s.tokens._frame import Frame
-from ensemw2s.tokens._ids import encode
+from ensemw2s.tokens._ids import Tokenizer, encode
 from ensemw2s.tokens._text import DEFAULT_PROMPT_TEMPLATE
 
 Messages = Sequence[Mapping[str, str]]
@@ -20,7 +19,7 @@ _QUESTION, _ANSWER = "ensemw2sQuestion", "ensemw2sAnswer"
 _FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
 
 
-def check_messages(messages: Any) -> None:
+def check_messages(messages: object) -> None:
     """Refuse what is no list of chat messages with the question in the last one.
 
     Raises
@@ -66,13 +65,13 @@ class ChatFrame(Frame):
         All text behind an answer.
     """
 
-    tokenizer: Any = field(repr=False)  # two frames differ by their texts
+    tokenizer: Tokenizer = field(repr=False)  # two frames differ by their texts
     messages: Messages
     opening: str
     tail: str
 
     @classmethod
-    def of(cls, messages: Messages, tokenizer: Any) -> ChatFrame:
+    def of(cls, messages: Messages, tokenizer: Tokenizer) -> ChatFrame:
         """Take a tokenizer's template apart.
 
         Raises
@@ -141,7 +140,7 @@ class ChatFrame(Frame):
         return self.closing[: len(self.closing) - len(self.closing.lstrip())]
 
 
-def _end_of_turn(tail: str, tokenizer: Any) -> tuple[str, int | None]:
+def _end_of_turn(tail: str, tokenizer: Tokenizer) -> tuple[str, int | None]:
     """The text behind an answer up to the token that ends it, and this token; EOS where no text follows."""
     visible = tail.lstrip()
     if not visible:
@@ -158,7 +157,7 @@ def _end_of_turn(tail: str, tokenizer: Any) -> tuple[str, int | None]:
     return tail[: len(tail) - len(visible)] + token, end_id
 
 
-def _render(tokenizer: Any, messages: Messages, question: str, answer: str | None = None) -> str:
+def _render(tokenizer: Tokenizer, messages: Messages, question: str, answer: str | None = None) -> str:
     from jinja2 import TemplateError
 
     *earlier, last = messages

@@ -11,7 +11,7 @@ import numpy as np
 
 from ensemw2s._validation import CheckedTexts, as_texts, check_integer, check_option, check_same_length, shorten
 from ensemw2s.tokens._answers import refuse_ends
-from ensemw2s.tokens._ids import refuse_unknown
+from ensemw2s.tokens._ids import Tokenizer, refuse_unknown
 from ensemw2s.tokens._prompts import encode_rows
 from ensemw2s.tokens._template import PromptTemplate, answer_ends, frame_of
 from ensemw2s.tokens._text import DEFAULT_PROMPT_TEMPLATE
@@ -115,7 +115,7 @@ class TokenDataset:
         prompts: Sequence[str],
         answers: Sequence[str],
         *,
-        tokenizer: Any,
+        tokenizer: Tokenizer,
         prompt_template: PromptTemplate = DEFAULT_PROMPT_TEMPLATE,
         max_length: int | None = None,
         truncation: str = "error",
@@ -327,7 +327,7 @@ class TokenDataset:
         pairs = [self.row_ids(row) for row in index]
         return TokenDataset(*_flatten([prompt for prompt, _ in pairs]), *_flatten([answer for _, answer in pairs]))
 
-    def _row_numbers(self, rows: Any) -> np.ndarray:
+    def _row_numbers(self, rows: object) -> np.ndarray:
         index = np.arange(len(self))[np.asarray(rows)]
         if index.ndim != 1 or len(index) == 0:
             raise ValueError(f"rows must pick at least one row. Got {shorten(rows)} instead.")
@@ -378,7 +378,7 @@ class TokenDataset:
 
 
 def tokenize_options(
-    learner: Any,
+    learner: object,
     prompts: Sequence[str],
     choices: Sequence[Sequence[str]],
     row_numbers: Sequence[int] | np.ndarray | None = None,

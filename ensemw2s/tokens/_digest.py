@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ensemw2s.storage import describe_by, temporary_folder
+from ensemw2s.tokens._ids import Tokenizer
 from ensemw2s.tokens._template import is_chat
 
 
@@ -44,7 +45,7 @@ _PARTS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
 _ELSEWHERE = ("padding_side", "truncation_side", "model_max_length", "verbose", "name_or_path", "chat_template")
 
 
-def digest_tokenizer(tokenizer: Any) -> TokenizerDigest:
+def digest_tokenizer(tokenizer: Tokenizer) -> TokenizerDigest:
     """What a tokenizer is.
 
     Parameters
@@ -71,7 +72,7 @@ def digest_tokenizer(tokenizer: Any) -> TokenizerDigest:
     return TokenizerDigest(_digest_texts(tokenizer), chats, _hash(rows))
 
 
-def _digest_texts(tokenizer: Any) -> str:
+def _digest_texts(tokenizer: Tokenizer) -> str:
     state = _state(tokenizer)
     try:
         known = _KNOWN.get(tokenizer)
@@ -82,7 +83,7 @@ def _digest_texts(tokenizer: Any) -> str:
     return known[1]
 
 
-def _state(tokenizer: Any) -> tuple:
+def _state(tokenizer: Tokenizer) -> tuple:
     """All that can be changed in a tokenizer that has been looked at, but for what is too long to be compared often."""
     specials = dict(getattr(tokenizer, "special_tokens_map", None) or {"eos_token": tokenizer.eos_token_id})
     specials.pop("pad_token", None)  # in no text, and not read
@@ -98,7 +99,7 @@ def _state(tokenizer: Any) -> tuple:
     return (*common, sorted((number, repr(token)) for number, token in added.items()), parts, _scalars(backend.model))
 
 
-def _scalars(value: Any) -> list[tuple[str, Any]]:
+def _scalars(value: object) -> list[tuple[str, Any]]:
     """Public attributes that are numbers, texts or None, but for the names of files."""
     names = vars(value) if hasattr(value, "__dict__") and vars(value) else dir(value)
     kept = [
@@ -110,7 +111,7 @@ def _scalars(value: Any) -> list[tuple[str, Any]]:
     ]
 
 
-def _rules(tokenizer: Any) -> Any:
+def _rules(tokenizer: Tokenizer) -> Any:
     """Vocabulary and rules, as JSON."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
@@ -121,7 +122,7 @@ def _rules(tokenizer: Any) -> Any:
     return [kind, sorted(tokenizer.get_vocab().items()), _vocabulary_files(tokenizer)]
 
 
-def _vocabulary_files(tokenizer: Any) -> list[str]:
+def _vocabulary_files(tokenizer: Tokenizer) -> list[str]:
     """Hashes of the files of a tokenizer without a backend, whose rules are nowhere else: merges, a unigram model."""
     if not hasattr(tokenizer, "save_vocabulary"):
         return []
@@ -131,11 +132,11 @@ def _vocabulary_files(tokenizer: Any) -> list[str]:
         return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
 
 
-def _hash(value: Any) -> str:
+def _hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def describe_tokenizer(tokenizer: Any, learner: Any = None) -> dict[str, str]:
+def describe_tokenizer(tokenizer: Tokenizer, learner: object = None) -> dict[str, str]:
     """What a tokenizer is, as far as a learner that has it makes use of it.
 
     Parameters

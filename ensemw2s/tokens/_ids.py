@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ensemw2s._launch.locks import ThreadLock
 from ensemw2s._validation import of_kind
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Tokenizer: TypeAlias = "PreTrainedTokenizerBase"
+TokenRows: TypeAlias = Sequence[Sequence[int]]
 ANY_TEXT = "a"  # stands before a cue, since many tokenizers treat the start of a text in a way of its own
 
 # A fast tokenizer keeps the truncation and padding of its last call: a call in one thread would be cut, or not cut, by
@@ -15,7 +20,7 @@ ANY_TEXT = "a"  # stands before a cue, since many tokenizers treat the start of 
 _LOCK = ThreadLock()
 
 
-def tokenize(texts: Sequence[str], tokenizer: Any, **settings: Any) -> list[list[int]]:
+def tokenize(texts: Sequence[str], tokenizer: Tokenizer, **settings: Any) -> list[list[int]]:
     """``tokenizer(texts, **settings)["input_ids"]``, in one thread at a time.
 
     Without the warning of long rows: they are reported by us, with their row number.
@@ -24,7 +29,7 @@ def tokenize(texts: Sequence[str], tokenizer: Any, **settings: Any) -> list[list
         return tokenizer(list(texts), verbose=False, **settings)["input_ids"]
 
 
-def encode(texts: Sequence[str], tokenizer: Any, *, add_special_tokens: bool = True) -> list[list[int]]:
+def encode(texts: Sequence[str], tokenizer: Tokenizer, *, add_special_tokens: bool = True) -> list[list[int]]:
     """Tokens of texts.
 
     Parameters
@@ -50,7 +55,7 @@ def encode(texts: Sequence[str], tokenizer: Any, *, add_special_tokens: bool = T
     return [row[n:] if n and row[n : 2 * n] == opening else row for row in rows]
 
 
-def _added(tokenizer: Any) -> tuple[list[int], bool]:
+def _added(tokenizer: Tokenizer) -> tuple[list[int], bool]:
     """Tokens that every text begins with, and whether each ends with an EOS."""
     whole, bare = (list(tokenize(["a"], tokenizer, add_special_tokens=special)[0]) for special in (True, False))
     begin = next((n for n in range(len(whole)) if bare and whole[n : n + len(bare)] == bare), 0)
@@ -58,7 +63,7 @@ def _added(tokenizer: Any) -> tuple[list[int], bool]:
     return whole[:begin], eos is not None and whole[-1:] == [eos] and bare[-1:] != [eos]
 
 
-def n_ids(tokenizer: Any) -> int:
+def n_ids(tokenizer: Tokenizer) -> int:
     """One more than the largest id of a tokenizer, whose ids may have holes."""
     return max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0))
 
@@ -70,7 +75,7 @@ def padding_id(learner: Any) -> int:
 
 
 def refuse_unknown(
-    rows: Sequence[Sequence[int]], numbers: Sequence[int] | None, n_embeddings: int | None, tokenizer: Any
+    rows: TokenRows, numbers: Sequence[int] | None, n_embeddings: int | None, tokenizer: Tokenizer
 ) -> None:
     """Refuse rows with a token that a model has no embedding for; a tokenizer may have such tokens that never occur.
 

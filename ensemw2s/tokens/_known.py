@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from ensemw2s.tokens._digest import digest_tokenizer
+from ensemw2s.tokens._ids import Tokenizer
 
 # Ids that a block keeps, of four bytes each; what is more is tokenised again. An entry has its own weight: a key of
 # two or three references, and its place in a dict.
@@ -79,7 +80,7 @@ def tokenized_once() -> Iterator[None]:
         _BLOCK.reset(token)
 
 
-def known_texts(tokenizer: Any, *way: Any) -> KnownTexts:
+def known_texts(tokenizer: Tokenizer, *way: object) -> KnownTexts:
     """What is known of texts that are read in one way.
 
     Parameters

@@ -8,7 +8,7 @@ from typing import Any
 
 from ensemw2s._validation import of_kind
 from ensemw2s.tokens._frame import Frame
-from ensemw2s.tokens._ids import ANY_TEXT, encode, refuse_unknown, tokenize
+from ensemw2s.tokens._ids import ANY_TEXT, Tokenizer, encode, refuse_unknown, tokenize
 from ensemw2s.tokens._known import KnownTexts, known_texts
 from ensemw2s.tokens._template import frame_of_learner
 
@@ -16,7 +16,7 @@ from ensemw2s.tokens._template import frame_of_learner
 def encode_rows(
     prompts: Sequence[str],
     answers: Sequence[str],
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     frame: Frame,
     *,
     max_length: int | None,
@@ -59,7 +59,7 @@ def encode_rows(
 
 def encode_questions(
     prompts: Sequence[str],
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     frame: Frame,
     *,
     numbers: Sequence[int] | None = None,
@@ -73,7 +73,7 @@ def encode_questions(
     return _question_rows(prompts, questions, tokenizer, frame, known, cue_ids)
 
 
-def encode_cue(frame: Frame, tokenizer: Any) -> list[int]:
+def encode_cue(frame: Frame, tokenizer: Tokenizer) -> list[int]:
     """Tokens of the answer cue, the text behind ``{prompt}``, as they stand behind a question.
 
     Parameters
@@ -95,7 +95,7 @@ def encode_cue(frame: Frame, tokenizer: Any) -> list[int]:
     return encode([frame.cue], tokenizer, add_special_tokens=False)[0]
 
 
-def encode_cue_head(frame: Frame, tokenizer: Any, cue_ids: Sequence[int]) -> list[int]:
+def encode_cue_head(frame: Frame, tokenizer: Tokenizer, cue_ids: Sequence[int]) -> list[int]:
     """Tokens that a frame puts before every question, up to the last cue in them: that of an example.
 
     Parameters
@@ -145,7 +145,7 @@ def encode_for_learner(
 
 
 def encode_behind(
-    contexts: Sequence[str], context_rows: Sequence[list[int]], texts: Sequence[str], tokenizer: Any, frame: Frame
+    contexts: Sequence[str], context_rows: Sequence[list[int]], texts: Sequence[str], tokenizer: Tokenizer, frame: Frame
 ) -> list[list[int]]:
     """Tokens of texts behind their contexts; `context_rows` are the contexts' own."""
     if not texts:
@@ -203,13 +203,13 @@ def _n_common(ids: Sequence[int], others: Sequence[int]) -> int:
     )
 
 
-def encode_alone(texts: Sequence[str], tokenizer: Any, frame: Frame) -> list[list[int]]:
+def encode_alone(texts: Sequence[str], tokenizer: Tokenizer, frame: Frame) -> list[list[int]]:
     """Tokens of what a model writes to say each of some texts, without the end-of-answer token."""
     written = [frame.wrap(text) for text in texts]
     return tokenize_known(written, tokenizer, add_special_tokens=False)
 
 
-def tokenize_known(texts: Sequence[str], tokenizer: Any, **settings: Any) -> list[list[int]]:
+def tokenize_known(texts: Sequence[str], tokenizer: Tokenizer, **settings: Any) -> list[list[int]]:
     """`tokenize`, of each text once; within `tokenized_once`, those that are known are not tokenised again."""
     known = known_texts(tokenizer, settings)
     keys = [(text,) for text in texts]
@@ -229,7 +229,7 @@ def _in_frame(frame: Frame, prompts: Sequence[str], numbers: Sequence[int]) -> d
 def _question_rows(
     prompts: Sequence[str],
     questions: Mapping[str, str],
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     frame: Frame,
     known: KnownTexts,
     cue_ids: Sequence[int] | None,
@@ -244,7 +244,7 @@ def _question_rows(
     return known.rows(keys, dict(zip(new, made, strict=True)))
 
 
-def _encode(texts: Sequence[str], tokenizer: Any, frame: Frame) -> list[list[int]]:
+def _encode(texts: Sequence[str], tokenizer: Tokenizer, frame: Frame) -> list[list[int]]:
     return encode(texts, tokenizer, add_special_tokens=frame.adds_special_tokens) if texts else []
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from ensemw2s.tokens._chat import ChatFrame, check_messages
 from ensemw2s.tokens._frame import Frame
+from ensemw2s.tokens._ids import Tokenizer
 from ensemw2s.tokens._text import DEFAULT_PROMPT_TEMPLATE, TextFrame
 
 PromptTemplate: TypeAlias = "str | Sequence[Mapping[str, str]]"
@@ -14,12 +15,12 @@ PromptTemplate: TypeAlias = "str | Sequence[Mapping[str, str]]"
 _CHAT = ({"role": "user", "content": "{prompt}"},)
 
 
-def is_chat(prompt_template: Any) -> bool:
+def is_chat(prompt_template: object) -> bool:
     """Whether a template is the tokenizer's chat template."""
     return not isinstance(prompt_template, str) or prompt_template == "chat"
 
 
-def check_template(prompt_template: Any) -> None:
+def check_template(prompt_template: object) -> None:
     """Refuse what is no template; whether a tokenizer has a chat template shows in `frame_of`.
 
     Raises
@@ -33,7 +34,7 @@ def check_template(prompt_template: Any) -> None:
         raise ValueError(f"prompt_template must contain '{{prompt}}', or be 'chat'. Got {prompt_template!r} instead.")
 
 
-def frame_of(prompt_template: PromptTemplate, tokenizer: Any) -> Frame:
+def frame_of(prompt_template: PromptTemplate, tokenizer: Tokenizer) -> Frame:
     """What a template puts around questions and answers.
 
     Parameters

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from ensemw2s.tokens._frame import Frame
+from ensemw2s.tokens._ids import Tokenizer
 
 DEFAULT_PROMPT_TEMPLATE = "Question: {prompt}\nAnswer:"
 
@@ -23,7 +23,7 @@ class TextFrame(Frame):
     before: str
 
     @classmethod
-    def of(cls, template: str, tokenizer: Any) -> TextFrame:
+    def of(cls, template: str, tokenizer: Tokenizer) -> TextFrame:
         """The frame of a template."""
         before, place, cue = template.rpartition("{prompt}")
         bos = tokenizer.bos_token_id
