@@ -121,8 +121,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         torch.set_num_threads(args.threads)
     weak, student = models(args)
     runs = [Run(args, seed, weak, student) for seed in args.seeds]
-    for run in runs:
-        run.weak_rows()
+    for rows in (Run.pools, Run.controls):
+        for run in runs:
+            rows(run)
     for run in runs:
         run.students(STUDENTS)
     for run in runs:
@@ -312,19 +313,28 @@ class Run:
         )
         return json.loads(path.read_text(encoding="utf-8"))
 
-    def weak_rows(self) -> None:
-        """Experts and ensembles of the weak model, the cheapest and most telling first."""
+    def pools(self) -> None:
+        """Experts of the weak model and their pools, the cheapest and most telling first."""
         found = self.found
-        for name, make in self.experts().items():
-            found[name] = self.unit(name, lambda m=make: self.expert(m()))
-        for name in ("boosted", "bagged"):
-            found[name] = self.unit(name, lambda n=name: self.ensemble(n, self.generators(n == "boosted")))
+        for name in EXPERTS:
+            self.fit_expert(name)
         for pool, names in POOLS.items():
             for weights in ("even", "held-out"):
                 name = f"{pool}, {weights}"
                 chosen = [found[expert]["scores"] for expert in names]
                 found[name] = self.unit(name, lambda c=chosen, w=weights: self.pool(c, w))
-        clear_model_cache()  # the weak model is done
+
+    def controls(self) -> None:
+        """What the pools are compared with besides one generator."""
+        for name in ("longer", "whole prompt"):
+            self.fit_expert(name)
+        for name in ("boosted", "bagged"):
+            self.found[name] = self.unit(name, lambda n=name: self.ensemble(n, self.generators(n == "boosted")))
+        clear_model_cache()  # prompts of other seeds are others
+
+    def fit_expert(self, name: str) -> None:
+        make = self.experts()[name]
+        self.found[name] = self.unit(name, lambda: self.expert(make()))
 
     def other_rows(self) -> None:
         """What one seed has besides."""

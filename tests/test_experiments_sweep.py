@@ -104,6 +104,8 @@ def test_a_pool_of_experts_teaches_and_learns(tmp_path):
         np.testing.assert_array_equal(found.correct[name], right)
     np.testing.assert_array_equal(found.votes, report.votes)
     np.testing.assert_allclose(sweep.records[0]["priors"], 1 - found.chance)
+    assert found.to_markdown() == report.to_markdown()  # with a row for each expert, and what they could gain
+    assert "weak ensemble, given votes" in found.to_frame().index
 
 
 @pytest.mark.slow
@@ -627,7 +629,9 @@ def test_rounds_report_diversity_and_margins(result):
     assert np.isnan(first["error_correlation"])
     assert second["error_correlation"] == pytest.approx(np.corrcoef(wrong)[0, 1])
     assert first["margin"] == pytest.approx(1 - 2 * wrong[0].mean())
-    assert first["member_accuracy"] == first["accuracy"]
+    assert first["member_accuracy"] == first["accuracy"] == first["any_member_accuracy"]
+    best = [max(1 / int(m) if int(m) else 0 for m in pair) for pair in zip(*record["member_credit"][:2], strict=True)]
+    assert second["any_member_accuracy"] == pytest.approx(np.mean(best))
     assert second["disagreement"] == np.mean(np.array(record["members"])[0] != np.array(record["members"])[1])
 
 

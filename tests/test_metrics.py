@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from ensemw2s import (
     performance_gap_recovered,
     token_error,
 )
-from ensemw2s.metrics import gap_over_seeds
+from ensemw2s.metrics import as_extract, gap_over_seeds
 
 # --- token error and option accuracy ----------------------------------------------------------------------------------
 
@@ -363,3 +364,24 @@ def test_interval_over_one_seed_is_the_bootstrap_over_its_items(correct):
 def test_interval_over_seeds_names_what_is_wrong(arguments, message):
     with pytest.raises(ValueError, match=message):
         interval_over_seeds(**{"values": [[0.0, 1.0], [1.0, 1.0]], **arguments})
+
+
+# --- the answer within a text -----------------------------------------------------------------------------------------
+
+
+def test_an_answer_is_the_last_match_that_says_something():
+    assert as_extract(r"is (\w+)")("It is 3. No: it is 4.") == "4"
+    assert as_extract(re.compile(r"\d*"))("12 of 17 left") == "17"  # \d* matches nothing at the end as well
+    assert as_extract(r"is (\w+)?")("so it is ") is None
+    assert as_extract(None)("  blue \n") == "blue"
+    assert as_extract(None)(" \u200b") is None
+    assert as_extract(lambda text: text.partition("####")[2] or None)("9 + 9 #### 18") == "18"
+
+
+def test_what_finds_no_answers_is_refused():
+    with pytest.raises(ValueError, match=r"extract must be a regular expression.*re\.escape"):
+        as_extract("(")
+    with pytest.raises(TypeError, match=r"extract must be a callable, a regular expression or None"):
+        as_extract(3)
+    with pytest.raises(TypeError, match=r"extract must return a text or None\. Got 5 of 'a'"):
+        as_extract(lambda text: 5)("a")

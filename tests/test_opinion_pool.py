@@ -299,6 +299,26 @@ def test_experts_of_one_base_share_it_in_memory_and_in_a_folder(tmp_path):
     assert read[0].estimators_[0]._host() is read[1]._host()
 
 
+def test_the_report_has_each_expert_and_what_they_could_gain():
+    easy, hard, test = questions(30), questions(20, start=30), questions(40, start=50)
+    pipeline = W2SPipeline(pool_of(ByLength(noise=3.0), ByHeart(), ByLength(noise=9.0)), pool_of(ByLength()))
+    report = pipeline.fit(easy, None, hard.drop_answers(), hard.answers).evaluate(test)
+    assert report.member_names == ["ByLength", "ByHeart", "ByLength"]
+    credit = np.array([expert_credit(expert, test) for expert in pipeline.weak_.experts_])
+    np.testing.assert_allclose(report.member_correct, credit)
+    frame = report.to_frame()
+    rows = [
+        f"weak {row}" for row in ("(first member), ByLength", "ensemble, held-out votes", "ensemble, uniform votes")
+    ]
+    assert set(rows) | {"weak, expert 2, ByHeart", "weak, expert 3, ByLength"} < set(frame.index)
+    assert frame.loc["weak, expert 3, ByLength", "accuracy"] == pytest.approx(credit[2].mean())
+    found, said = report.diversity(), pipeline.weak_.member_predictions(test)
+    assert found["oracle"] == pytest.approx(credit.max(axis=0).mean())
+    assert found["disagreement"] == pytest.approx(np.mean([said[i] != said[j] for i, j in ((0, 1), (0, 2), (1, 2))]))
+    wrong = said != np.asarray(test.answers, dtype=object)
+    assert found["error_correlation"] == pytest.approx(np.corrcoef(wrong.astype(float))[np.triu_indices(3, 1)].mean())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("labels", ["hard", "soft"])
 def test_a_pool_teaches_and_learns_in_the_pipeline(tmp_path, labels):

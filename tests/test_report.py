@@ -123,6 +123,45 @@ def test_ties_count_in_part_and_are_stated():
         assert "weak (first member) 40, student of the ensemble (W2S) 20" in text
 
 
+def test_one_line_says_what_the_members_could_gain():
+    # Of ten items: a has the first six, b items 4 to 8; the one item that both miss they miss differently.
+    a, b = np.array([0] * 6 + [1] * 4), np.array([1] * 4 + [0] * 5 + [2])
+    r = report_of_members(a, b)
+    table = np.array([[2, 4], [3, 1]])  # both right, only a; only b, neither
+    phi = (table[0, 0] * table[1, 1] - table[0, 1] * table[1, 0]) / np.sqrt(6 * 4 * 5 * 5)
+    assert r.diversity() == pytest.approx({"oracle": 0.9, "disagreement": 0.8, "error_correlation": phi})
+    line = (
+        f"What the 2 members could gain: at least one is right on 0.900 of the items (oracle of members), two "
+        f"differ on 0.800, correlation of their mistakes {phi:.2f}."
+    )
+    for text in (repr(r), r.to_markdown()):
+        assert line in text
+    assert "correlation of their mistakes not defined" in repr(report_of_members(a, np.zeros(10, dtype=int)))
+    assert "could gain" not in repr(report_of_members(a))
+
+
+def report_of_members(*answers, **kwargs):
+    right = [np.equal(row, 0) for row in answers]
+    return W2SReport(
+        {"weak": right[0], "ensemble": right[-1], "uniform": right[0]}, right, member_answers=np.stack(answers),
+        member_correct=right, **kwargs,
+    )  # fmt: skip
+
+
+def test_each_expert_has_a_row():
+    a, b, c = np.array([0, 0, 1, 1]), np.array([1, 0, 0, 0]), np.array([2, 0, 1, 1])
+    frame = report_of_members(a, b, c, member_names=["writer", "verifier", "words"], votes_by="held-out").to_frame()
+    assert frame["accuracy"].to_dict() == {
+        "weak (first member), writer": 0.5,
+        "weak, expert 2, verifier": 0.75,
+        "weak, expert 3, words": 0.25,
+        "weak ensemble, held-out votes": 0.25,
+        "weak ensemble, uniform votes": 0.5,
+    }
+    with pytest.raises(ValueError, match=r"same members and items\. Got answers of shape \(2, 4\), what 2"):
+        report_of_members(a, b, member_names=["writer"])
+
+
 @pytest.mark.parametrize(
     ("correct", "staged", "message"),
     [

@@ -490,6 +490,11 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         scaled: np.ndarray = rows * (self.weights_.sum() / sums)
         return scaled
 
+    def _described_members(self) -> dict[str, Any]:
+        """What a `W2SReport` says of the experts, beside their answers."""
+        votes_by = self.weights if isinstance(self.weights, str) else "given"
+        return {"member_names": [expert_name(expert) for expert in self.experts_], "votes_by": votes_by}
+
     def _fitted_html(self) -> str:
         if not hasattr(self, "weights_"):
             return ""

@@ -11,7 +11,7 @@ import numpy as np
 from ensemw2s.experiments._grouping import CELL, Record, group_seeds, merge_records, varying_columns
 from ensemw2s.experiments._record import load_record, unpack_bits, unpack_credit
 from ensemw2s.experiments._store import ResultStore
-from ensemw2s.experiments._tables import compare, model_rows, round_rows, selection_row, sweep_table
+from ensemw2s.experiments._tables import compare, member_credit, model_rows, round_rows, selection_row, sweep_table
 from ensemw2s.pipeline import W2SReport
 
 if TYPE_CHECKING:
@@ -121,6 +121,10 @@ class SweepResult:
                 votes=np.array(record["votes"]),
                 errors=np.array(record["errors"]),
                 stop_reason=record["stop_reason"],
+                member_answers=record["members"],
+                member_correct=member_credit(record),
+                member_names=record.get("member_names", []),
+                votes_by=record.get("votes_by", ""),
                 confidence_level=self.confidence_level,
             )
             for record in self.records
@@ -146,9 +150,10 @@ class SweepResult:
 
         Columns: dataset, task, weak, strong, split, variant, seed, round, vote, error and prior (of training), accuracy
         and token_error of the first `round` members on test, member_accuracy, validation_accuracy, student_accuracy (of
-        the student of the first `round` members), and for these members margin (mean over test items), margin_low
-        (tenth percentile), disagreement, error_correlation and q_statistic (means over pairs), settings,
-        settings_digest and weak_settings_digest as in `frame`. nan where there is none.
+        the student of the first `round` members), and for these members any_member_accuracy (the share of test items
+        that at least one has right), margin (mean over test items), margin_low (tenth percentile), disagreement,
+        error_correlation and q_statistic (means over pairs), settings, settings_digest and weak_settings_digest as in
+        `frame`. nan where there is none.
         """
         import pandas as pd
 

@@ -13,14 +13,14 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.dummy import DummyClassifier
 
-from ensemw2s.ensemble import BaseTokenGenerator
+from ensemw2s.ensemble import BaseTokenGenerator, OpinionPool
 from ensemw2s.experiments._grouping import Record
 from ensemw2s.experiments._parts import find_parts
 from ensemw2s.experiments._record import load_record, pack_bits, pack_credit, unpack_bits
 from ensemw2s.experiments._spec import READOUT_VOTES, TIES, Run, Settings, mixed_precision
 from ensemw2s.experiments._store import ResultStore
 from ensemw2s.experiments._tasks import Part
-from ensemw2s.metrics import credit
+from ensemw2s.metrics import credit, number_answers
 from ensemw2s.mixture import staged_votes
 from ensemw2s.pipeline import PseudoLabels
 from ensemw2s.storage import digest
@@ -103,6 +103,7 @@ def _compute_record(settings: Settings, run: Run, store: ResultStore) -> Record:
         "stages": asked["stages"],
         "members": asked["members"],
         "member_credit": asked["member_credit"],
+        **{name: weak[name] for name in ("member_names", "votes_by") if name in weak},
         "items": weak.get("items"),  # of no weak ensemble that an earlier version has kept
         "students": {t: result["right"] for t, result in students.items()},
         "collapsed": [t for t, result in students.items() if result.get("collapsed")],
@@ -137,6 +138,7 @@ def _train_weak(settings: Settings, run: Run, store: ResultStore, rounds: Path |
         # Of a pool the error of a guess, and no reason: there are no rounds that could end.
         "priors": getattr(booster, "prior_errors_", np.full(len(booster.estimator_errors_), 1 - task.chance)).tolist(),
         "stop_reason": getattr(booster, "stop_reason_", ""),
+        **(booster._described_members() if isinstance(booster, OpinionPool) else {}),
         "items": rows.test.tolist(),
         "readouts": [
             {"readout": readout, **_ask_members(booster, readout, settings, hard, test, validation)}
@@ -159,13 +161,12 @@ def _ask_members(
     # One pass of the members over the test part serves all votes: every prefix, even votes, and each member alone.
     every = np.vstack([stages, np.ones(n_members), np.eye(n_members)])
     answers, earned = asked.judge_under(every, test.X, test.y)
-    predicted = np.stack([np.asarray(row, dtype=object) for row in answers])
     result: Record = {
         "labels": labels,
         "stages": [pack_credit(row) for row in earned[:n_members]],
         "uniform": pack_credit(earned[n_members]),
         "member_credit": [pack_credit(row) for row in earned[n_members + 1 :]],
-        "members": number_answers(predicted[n_members + 1 :], test.y),
+        "members": number_answers(answers[n_members + 1 :], test.y).tolist(),
     }
     if hasattr(asked, "token_error_under"):
         errors = asked.token_error_under(every[: n_members + 1], test.X, test.y)
@@ -174,27 +175,6 @@ def _ask_members(
         _, earned = asked.judge_under(stages, validation.X, validation.y)
         result["validation"] = earned.mean(axis=1).tolist()
     return result
-
-
-def number_answers(predicted: np.ndarray, gold: np.ndarray) -> list[list[int]]:
-    """Answers as numbers, item by item: 0 is the right one, equal wrong ones are equal.
-
-    Parameters
-    ----------
-    predicted : ndarray of shape (T, n)
-        Answers of T models.
-    gold : ndarray of shape (n,)
-        Right answers.
-
-    Returns
-    -------
-    list of T lists of n int
-    """
-    columns = []
-    for answers, right in zip(predicted.T, gold, strict=True):
-        numbers = {right: 0}
-        columns.append([numbers.setdefault(answer, len(numbers)) for answer in answers])
-    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def student_result(

@@ -15,6 +15,7 @@ from ensemw2s.metrics import (
     error_correlation,
     gap_over_seeds,
     interval_over_seeds,
+    mean_over_pairs,
     pairwise_disagreement,
     q_statistic,
     staged_margins,
@@ -58,10 +59,7 @@ def round_rows(record: Record) -> list[Record]:
     n_rounds = len(record["stages"])
     unknown = [float("nan")] * n_rounds
     diversity = _diversity_by_round(record)
-    if "member_credit" in record:
-        member_accuracy = [accuracy(packed) for packed in record["member_credit"]]
-    else:  # of a version in which the first of tied options counted
-        member_accuracy = [float(np.mean(np.equal(answers, 0))) for answers in record["members"]]
+    alone = member_credit(record)
     students = {int(t): accuracy(bits) for t, bits in record["students"].items()}
     return [
         {
@@ -72,7 +70,8 @@ def round_rows(record: Record) -> list[Record]:
             "prior": record["priors"][t],
             "accuracy": accuracy(record["stages"][t]),
             "token_error": (record["stage_token_errors"] or unknown)[t],
-            "member_accuracy": member_accuracy[t],
+            "member_accuracy": float(alone[t].mean()),
+            "any_member_accuracy": float(np.max(alone[: t + 1], axis=0).mean()),
             "validation_accuracy": (record["validation"] or unknown)[t],
             "student_accuracy": students.get(t + 1, float("nan")),
             "chance": record["chance"],
@@ -81,6 +80,14 @@ def round_rows(record: Record) -> list[Record]:
         }
         for t in range(n_rounds)
     ]
+
+
+def member_credit(record: Record) -> list[np.ndarray]:
+    """What the items earn each member of a run's ensemble alone, T arrays of shape (n,)."""
+    if "member_credit" in record:
+        return [unpack_credit(packed) for packed in record["member_credit"]]
+    # of a version in which the first of tied options counted
+    return [np.equal(answers, 0) for answers in record["members"]]
 
 
 def selection_row(record: Record) -> Record:
@@ -131,15 +138,9 @@ def _diversity_by_round(record: Record) -> list[dict[str, float]]:
     }
     rounds = []
     for t, margin in enumerate(staged_margins(members, gold, votes), start=1):
-        means = {name: _mean_over_pairs(matrix[:t, :t]) for name, matrix in matrices.items()}
+        means = {name: mean_over_pairs(matrix[:t, :t]) for name, matrix in matrices.items()}
         rounds.append({"margin": float(margin.mean()), "margin_low": float(np.percentile(margin, _LOW)), **means})
     return rounds
-
-
-def _mean_over_pairs(matrix: np.ndarray) -> float:
-    pairs = matrix[np.triu_indices(len(matrix), k=1)]
-    known = pairs[~np.isnan(pairs)]
-    return float(known.mean()) if len(known) else float("nan")
 
 
 class Difference(NamedTuple):

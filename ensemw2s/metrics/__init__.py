@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from ensemw2s.metrics._accuracy import chance_level, option_accuracy, token_error
 from ensemw2s.metrics._credit import credit
-from ensemw2s.metrics._diversity import error_correlation, margins, pairwise_disagreement, q_statistic, staged_margins
+from ensemw2s.metrics._diversity import (
+    error_correlation,
+    margins,
+    mean_over_pairs,
+    number_answers,
+    pairwise_disagreement,
+    q_statistic,
+    staged_margins,
+)
+from ensemw2s.metrics._extract import as_extract
 from ensemw2s.metrics._intervals import bootstrap_interval, interval_over_seeds, paired_bootstrap_interval
 from ensemw2s.metrics._pgr import gap_over_seeds, performance_gap_recovered, recovered_gap
 from ensemw2s.metrics._ties import (

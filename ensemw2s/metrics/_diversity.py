@@ -234,6 +234,22 @@ def staged_margins(
     return (lead / cast for lead, cast in _running_lead(members, answers, weights))
 
 
+def mean_over_pairs(matrix: NDArray[np.float64]) -> float:
+    """Mean over pairs of different members, those without a value left out; nan where none has one."""
+    pairs = matrix[np.triu_indices(len(matrix), k=1)]
+    known = pairs[~np.isnan(pairs)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def number_answers(predicted: Sequence[ArrayLike], gold: ArrayLike) -> NDArray[np.int64]:
+    """Answers of T models as numbers, item by item, (T, n): 0 is the right one, equal wrong ones are equal."""
+    columns = []
+    for answers, right in zip(zip(*predicted, strict=True), np.asarray(gold), strict=True):
+        numbers = {right: 0}
+        columns.append([numbers.setdefault(answer, len(numbers)) for answer in answers])
+    return np.array(columns, dtype=np.int64).reshape(len(columns), -1).T
+
+
 def _running_lead(
     members: NDArray[Any], answers: NDArray[Any], votes: NDArray[np.float64]
 ) -> Iterator[tuple[NDArray[np.float64], float]]:

@@ -22,8 +22,8 @@ from ensemw2s._progress import progress_bar
 from ensemw2s._validation import CheckedTexts, check_bool, is_overridden, shorten
 from ensemw2s.contracts import check_voting, has_members
 from ensemw2s.datasets import QADataset
-from ensemw2s.ensemble import as_booster, as_student, given_seed, leaves_seed_open, with_seed
-from ensemw2s.metrics import chance_level, credit
+from ensemw2s.ensemble import OpinionPool, as_booster, as_student, given_seed, leaves_seed_open, with_seed
+from ensemw2s.metrics import chance_level, credit, number_answers
 from ensemw2s.mixture import staged_votes
 from ensemw2s.pipeline._pseudo import PseudoLabeler, PseudoLabels
 from ensemw2s.pipeline._report import W2SReport
@@ -327,17 +327,16 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             chance = float("nan") if X.choices is None else chance_level(X.n_choices)
         students = {"baseline": self.baseline_, "student": self.student_, "oracle": self.oracle_}
         with tokenized_once():
-            correct, staged, token_errors = self._score_weak(X, gold)
+            weak = self._score_weak(X, gold)
+            correct, token_errors = weak["correct"], weak["token_errors"]
             for name, model in students.items():
                 if model is not None:
                     correct[name] = credit(model, X, gold)
                     if hasattr(model, "token_error"):
                         token_errors[name] = model.token_error(X)
         return W2SReport(
-            correct,
-            staged,
-            chance,
-            token_errors,
+            **weak,
+            chance=chance,
             votes=getattr(self.weak_, "estimator_weights_", np.empty(0)),
             errors=getattr(self.weak_, "estimator_errors_", np.empty(0)),
             stop_reason=getattr(self.weak_, "stop_reason_", ""),
@@ -398,28 +397,41 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             return
         self.baseline_ = _train_student(stages, "baseline", self.baseline_labels_, student)
 
-    def _score_weak(self, X: Any, gold: np.ndarray) -> tuple[dict[str, np.ndarray], list[np.ndarray], dict[str, float]]:
-        """What the items earn the weak side: by name, by number of members; and its token errors."""
+    def _score_weak(self, X: Any, gold: np.ndarray) -> dict[str, Any]:
+        """What a `W2SReport` says of the weak side: as a whole, by number of members, and of each member alone."""
         weak = self.weak_
         if not has_members(weak):
             right = credit(weak, X, gold)
             token_errors = {"weak": weak.token_error(X)} if hasattr(weak, "token_error") else {}
-            return {"weak": right}, [right], token_errors
+            return {"correct": {"weak": right}, "staged": [right], "token_errors": token_errors}
         alpha = weak.estimator_weights_
-        # One row of votes per prefix of the ensemble, and the uniform vote: the members run once for all of them.
-        votes = np.vstack([staged_votes(alpha), np.ones(len(alpha))])
+        # One row of votes per prefix of the ensemble, the uniform vote, and each member alone, the first of which is
+        # the first prefix: the members run once for all of them.
+        T = len(alpha)
+        votes = np.vstack([staged_votes(alpha), np.ones(T), np.eye(T)[1:]])
+        alone = [0, *range(T + 1, len(votes))]
         if is_overridden(weak, "predict", since="predict_under"):  # which would pass over it
-            right_rows = [credit(weak.with_votes(row), X, gold) for row in votes]
+            asked = [weak.with_votes(row) for row in votes]
+            right_rows = [credit(one, X, gold) for one in asked]
+            answers = {row: asked[row].predict(X) for row in alone}
         elif hasattr(weak, "judge_under") and not is_overridden(weak, "predict_under", since="judge_under"):
-            right_rows = list(weak.judge_under(votes, X, gold)[1])
+            answers, earned = weak.judge_under(votes, X, gold)
+            right_rows = list(earned)
         else:  # an ensemble of one's own, which need not know of ties
-            right_rows = [np.asarray(answers == gold, dtype=np.float64) for answers in weak.predict_under(votes, X)]
-        correct = {"weak": right_rows[0], "ensemble": right_rows[-2], "uniform": right_rows[-1]}
+            answers = weak.predict_under(votes, X)
+            right_rows = [np.asarray(row == gold, dtype=np.float64) for row in answers]
         token_errors = {}
         if hasattr(weak, "token_error_under"):
-            errors = weak.token_error_under(votes, X)
+            errors = weak.token_error_under(votes[: T + 1], X)
             token_errors = {"weak": errors[0], "ensemble": errors[-2], "uniform": errors[-1]}
-        return correct, right_rows[:-1], token_errors
+        return {
+            "correct": {"weak": right_rows[0], "ensemble": right_rows[T - 1], "uniform": right_rows[T]},
+            "staged": right_rows[:T],
+            "token_errors": token_errors,
+            "member_answers": number_answers([answers[row] for row in alone], gold),
+            "member_correct": [right_rows[row] for row in alone],
+            **(weak._described_members() if isinstance(weak, OpinionPool) else {}),
+        }
 
 
 def _train_student(stages: Stages, name: str, labels: PseudoLabels, student: Any) -> Any:

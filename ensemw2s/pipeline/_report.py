@@ -11,7 +11,14 @@ import numpy as np
 from ensemw2s._html.pieces import lines, panel, strip, table
 from ensemw2s._markdown import table_lines
 from ensemw2s._validation import check_in_unit_interval, check_vector
-from ensemw2s.metrics import bootstrap_interval, gap_over_seeds, paired_bootstrap_interval
+from ensemw2s.metrics import (
+    bootstrap_interval,
+    error_correlation,
+    gap_over_seeds,
+    mean_over_pairs,
+    paired_bootstrap_interval,
+    pairwise_disagreement,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -47,6 +54,15 @@ class W2SReport:
         Why boosting ended.
     confidence_level : float
         Of all intervals.
+    member_answers : array-like of shape (T, n), int
+        Answers of each member alone, as numbers: 0 is the right one, and equal wrong ones of an item are equal.
+    member_correct : list of array-like of shape (n,)
+        What each test item earns each member alone.
+    member_names : list of str
+        Names of the members, where these are experts of different kinds: each has a row then, in place of the rows of
+        the first 2, 3, ... members.
+    votes_by : str
+        Where the votes come from, such as "held-out"; "" for boosting's.
 
     Raises
     ------
@@ -76,6 +92,10 @@ class W2SReport:
     errors: np.ndarray = field(default_factory=lambda: np.empty(0))
     stop_reason: str = ""
     confidence_level: float = 0.95
+    member_answers: np.ndarray = field(default_factory=lambda: np.empty((0, 0), dtype=np.int64))
+    member_correct: list[np.ndarray] = field(default_factory=list)
+    member_names: list[str] = field(default_factory=list)
+    votes_by: str = ""
 
     def __post_init__(self) -> None:
         if not self.correct:
@@ -89,8 +109,21 @@ class W2SReport:
                 f"errors must have one entry per member, as many as votes has, {np.size(self.votes)}. Got "
                 f"{np.size(self.errors)}."
             )
+        alone = [
+            _check_credit(f"member_correct[{place}]", row, n, first) for place, row in enumerate(self.member_correct)
+        ]
+        answers = np.asarray(self.member_answers)
+        if answers.shape != (len(alone), n if alone else 0) or (
+            self.member_names and len(self.member_names) != len(alone)
+        ):
+            raise ValueError(
+                f"member_answers, member_correct and member_names must be of the same members and items. Got answers "
+                f"of shape {answers.shape}, what {len(alone)} members earn, and {len(self.member_names)} names."
+            )
         object.__setattr__(self, "correct", checked)
         object.__setattr__(self, "staged", staged)
+        object.__setattr__(self, "member_correct", alone)
+        object.__setattr__(self, "member_answers", answers)
 
     @property
     def n(self) -> int:
@@ -156,6 +189,34 @@ class W2SReport:
     def staged_scores(self) -> list[float]:
         """Accuracy of the first 1, 2, ..., T members."""
         return [float(stage.mean()) for stage in self.staged]
+
+    def diversity(self) -> dict[str, float]:
+        """What the members could gain together, whatever their votes.
+
+        Returns
+        -------
+        dict of str to float
+            ``"oracle"``, the share of items that at least one member has right, which no vote for a member's answer can
+            exceed; ``"disagreement"``, the share on which two members answer differently, and
+            ``"error_correlation"`` of their mistakes, means over pairs, see `pairwise_disagreement` and
+            `error_correlation`. nan where fewer than two members were asked alone.
+
+        Examples
+        --------
+        >>> from ensemw2s import W2SReport
+        >>> report = W2SReport({"weak": [1, 1, 0, 0]}, member_answers=[[0, 0, 1, 1], [0, 1, 0, 2]],
+        ...                    member_correct=[[1, 1, 0, 0], [1, 0, 1, 0]])
+        >>> report.diversity()
+        {'oracle': 0.75, 'disagreement': 0.75, 'error_correlation': 0.0}
+        """
+        if len(self.member_correct) < 2:
+            return dict.fromkeys(("oracle", "disagreement", "error_correlation"), float("nan"))
+        right = np.zeros(self.n, dtype=np.int64)
+        return {
+            "oracle": float(np.max(self.member_correct, axis=0).mean()),
+            "disagreement": mean_over_pairs(pairwise_disagreement(self.member_answers)),
+            "error_correlation": mean_over_pairs(error_correlation(self.member_answers, right)),
+        }
 
     def interval(self, name: str) -> tuple[float, float]:
         """Bootstrap confidence interval of one model's accuracy over test items.
@@ -228,7 +289,13 @@ class W2SReport:
         import pandas as pd
 
         rows: list[dict[str, Any]] = []
-        stages = {f"ensemble of {t}": stage for t, stage in enumerate(self.staged, start=1) if 1 < t < len(self.staged)}
+        if self.member_names:  # the first is the weak model
+            parts = [f"expert {t}, {name}" for t, name in enumerate(self.member_names, start=1)]
+            stages = dict(list(zip(parts, self.member_correct, strict=True))[1:])
+        else:
+            stages = {
+                f"ensemble of {t}": stage for t, stage in enumerate(self.staged, start=1) if 1 < t < len(self.staged)
+            }
         for name in _TITLES:
             if name not in self.correct:
                 continue
@@ -283,8 +350,11 @@ class W2SReport:
         }
 
     def _title(self, name: str) -> str:
-        # Without an ensemble the weak model is one, whatever it is made of.
-        return "weak model" if name == "weak" and "ensemble" not in self.correct else _TITLES[name]
+        if name == "weak":
+            # Without an ensemble the weak model is one, whatever it is made of.
+            own = f", {self.member_names[0]}" if self.member_names else ""
+            return f"{_TITLES[name]}{own}" if "ensemble" in self.correct else "weak model"
+        return f"{_TITLES[name]}, {self.votes_by} votes" if name == "ensemble" and self.votes_by else _TITLES[name]
 
     def _remarks(self) -> list[str]:
         chance = "" if np.isnan(self.chance) else f", chance {self.chance:.3f}"
@@ -302,6 +372,14 @@ class W2SReport:
             reason = self.performance_gap_recovered()[1]
             if reason:
                 remarks.append(reason)
+        if len(self.member_correct) > 1:
+            found = self.diversity()
+            correlation = found["error_correlation"]
+            remarks.append(
+                f"What the {len(self.member_correct)} members could gain: at least one is right on "
+                f"{found['oracle']:.3f} of the items (oracle of members), two differ on {found['disagreement']:.3f}, "
+                f"correlation of their mistakes {'not defined' if np.isnan(correlation) else f'{correlation:.2f}'}."
+            )
         if len(self.votes):
             votes = ", ".join(f"{vote:.2f}" for vote in self.votes)
             ended = f"; boosting ended with {self.stop_reason!r}" if self.stop_reason else ""

@@ -25,6 +25,7 @@ TITLES = {
     "token_error": "test token error\nof the first t members",
     "validation_accuracy": "validation accuracy\nof the first t members",
     "member_accuracy": "test accuracy\nof member t alone",
+    "any_member_accuracy": "items that one of the first\nt members has right",
     "student_accuracy": "test accuracy of the\nfirst t members' student",
     "margin": "mean margin\nof the first t members",
     "margin_low": "10th percentile of the margins\nof the first t members",

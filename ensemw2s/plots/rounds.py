@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
 
-_WITH_CHANCE = ("accuracy", "validation_accuracy", "member_accuracy", "student_accuracy")
+_WITH_CHANCE = ("accuracy", "validation_accuracy", "member_accuracy", "any_member_accuracy", "student_accuracy")
 _DEFAULT = ("vote", "error", "accuracy", "token_error")
 
 
@@ -37,8 +37,8 @@ class RoundsDisplay:
     mean : dict of str to array-like of shape (n_lines, T)
         By quantity: "vote" (nats), "error" and "prior" of training; of the first t members "accuracy", "token_error",
         "validation_accuracy" and "student_accuracy"; "member_accuracy" of member t alone; and of the first t members
-        "margin", "margin_low", "disagreement", "error_correlation" and "q_statistic". nan where there is no value, as
-        after an early stop.
+        "any_member_accuracy" (of an oracle that picks a member for each item), "margin", "margin_low", "disagreement",
+        "error_correlation" and "q_statistic". nan where there is no value, as after an early stop.
     sem : dict of str to array-like of shape (n_lines, T), optional
         Standard errors of these means.
     n_runs : dict of str to array-like of shape (n_lines, T), optional
