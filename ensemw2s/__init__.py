@@ -86,6 +86,8 @@ if TYPE_CHECKING:
     from ensemw2s.pipeline import W2SPipeline as W2SPipeline
     from ensemw2s.pipeline import W2SReport as W2SReport
     from ensemw2s.plots import DifficultyDisplay as DifficultyDisplay
+    from ensemw2s.plots import ErrorCorrelationDisplay as ErrorCorrelationDisplay
+    from ensemw2s.plots import MarginDisplay as MarginDisplay
     from ensemw2s.plots import PGRDisplay as PGRDisplay
     from ensemw2s.plots import RoundsDisplay as RoundsDisplay
     from ensemw2s.plots import TokenWeightDisplay as TokenWeightDisplay
@@ -189,6 +191,8 @@ _PUBLIC: dict[str, str] = {
     "W2SPipeline": "pipeline",
     # plots
     "DifficultyDisplay": "plots",
+    "ErrorCorrelationDisplay": "plots",
+    "MarginDisplay": "plots",
     "PGRDisplay": "plots",
     "RoundsDisplay": "plots",
     "TokenWeightDisplay": "plots",

@@ -7,12 +7,14 @@ import sys
 
 WITHOUT = """
 import sys
+from ensemw2s import ErrorCorrelationDisplay, MarginDisplay
 from ensemw2s import DifficultyDisplay, PGRDisplay, RoundsDisplay, TokenWeightDisplay, W2SBarDisplay
 assert "matplotlib" not in sys.modules
 sys.modules["matplotlib"] = None  # as if it were not installed
 displays = [
     DifficultyDisplay([0.5]), PGRDisplay({"weak": [0.5]}, {"student": [0.5]}), RoundsDisplay({"vote": [[1.0]]}),
     TokenWeightDisplay(["?"], [["a"]], [[1.0]]), W2SBarDisplay({"weak": [0.5]}),
+    ErrorCorrelationDisplay([[1.0]]), MarginDisplay([0.5]),
 ]
 assert "highest" not in displays[3].to_html()
 for display in displays:
@@ -28,7 +30,10 @@ for build in (DifficultyDisplay.from_ratings, W2SBarDisplay.from_frame, PGRDispl
         print(error)
 """
 
-DISPLAYS = ("DifficultyDisplay", "PGRDisplay", "RoundsDisplay", "TokenWeightDisplay", "W2SBarDisplay")
+DISPLAYS = (
+    "DifficultyDisplay", "PGRDisplay", "RoundsDisplay", "TokenWeightDisplay", "W2SBarDisplay",
+    "ErrorCorrelationDisplay", "MarginDisplay",
+)  # fmt: skip
 
 
 def test_without_matplotlib_every_drawing_method_names_the_extra():

@@ -330,7 +330,7 @@ class BaseTokenGenerator(BaseEnsemble):
         Returns
         -------
         ndarray of shape (T, n), object
-            One row of texts per member, as `error_correlation` and `margins` take them.
+            One row of texts per member, as `error_correlation` and `MarginDisplay` take them.
 
         Examples
         --------

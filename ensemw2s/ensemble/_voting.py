@@ -261,7 +261,7 @@ class BaseVotingClassifier(ClassifierMixin, BaseEnsemble):
         Returns
         -------
         ndarray of shape (T, n)
-            One row of classes per member, as `error_correlation` and `margins` take them.
+            One row of classes per member, as `error_correlation` and `MarginDisplay` take them.
         """
         check_is_fitted(self, "estimators_")
         return np.stack(self.predict_under(np.eye(len(self.estimators_)), X))

@@ -399,7 +399,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         Returns
         -------
         ndarray of shape (n_experts, n), object
-            One row of texts per expert, as `error_correlation` and `margins` take them.
+            One row of texts per expert, as `error_correlation` and `MarginDisplay` take them.
         """
         check_is_fitted(self, "experts_")
         return np.stack(self.predict_under(np.eye(len(self.experts_)), X, choices))
