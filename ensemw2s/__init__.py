@@ -71,15 +71,20 @@ if TYPE_CHECKING:
     from ensemw2s.metrics import bootstrap_interval as bootstrap_interval
     from ensemw2s.metrics import chance_level as chance_level
     from ensemw2s.metrics import error_correlation as error_correlation
+    from ensemw2s.metrics import exact_match as exact_match
     from ensemw2s.metrics import interval_over_seeds as interval_over_seeds
+    from ensemw2s.metrics import majority_at_k as majority_at_k
     from ensemw2s.metrics import margins as margins
+    from ensemw2s.metrics import number_match as number_match
     from ensemw2s.metrics import option_accuracy as option_accuracy
     from ensemw2s.metrics import paired_bootstrap_interval as paired_bootstrap_interval
     from ensemw2s.metrics import pairwise_disagreement as pairwise_disagreement
+    from ensemw2s.metrics import pass_at_k as pass_at_k
     from ensemw2s.metrics import performance_gap_recovered as performance_gap_recovered
     from ensemw2s.metrics import q_statistic as q_statistic
     from ensemw2s.metrics import staged_margins as staged_margins
     from ensemw2s.metrics import token_error as token_error
+    from ensemw2s.metrics import token_f1 as token_f1
     from ensemw2s.mixture import MixtureForCausalLM as MixtureForCausalLM
     from ensemw2s.pipeline import PseudoLabeler as PseudoLabeler
     from ensemw2s.pipeline import PseudoLabels as PseudoLabels
@@ -121,6 +126,12 @@ _PUBLIC: dict[str, str] = {
     "paired_bootstrap_interval": "metrics",
     "performance_gap_recovered": "metrics",
     "token_error": "metrics",
+    # answers as texts
+    "exact_match": "metrics",
+    "majority_at_k": "metrics",
+    "number_match": "metrics",
+    "pass_at_k": "metrics",
+    "token_f1": "metrics",
     # diversity
     "error_correlation": "metrics",
     "margins": "metrics",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import collections
+import itertools
 import math
 import re
+import string
+import sys
 
 import numpy as np
 import pytest
@@ -12,13 +16,18 @@ from scipy import stats
 from ensemw2s import (
     bootstrap_interval,
     chance_level,
+    exact_match,
     interval_over_seeds,
+    majority_at_k,
+    number_match,
     option_accuracy,
     paired_bootstrap_interval,
+    pass_at_k,
     performance_gap_recovered,
     token_error,
+    token_f1,
 )
-from ensemw2s.metrics import as_extract, gap_over_seeds
+from ensemw2s.metrics import as_extract, as_metric, gap_over_seeds
 
 # --- token error and option accuracy ----------------------------------------------------------------------------------
 
@@ -385,3 +394,130 @@ def test_what_finds_no_answers_is_refused():
         as_extract(3)
     with pytest.raises(TypeError, match=r"extract must return a text or None\. Got 5 of 'a'"):
         as_extract(lambda text: 5)("a")
+
+
+# --- texts and numbers ------------------------------------------------------------------------------------------------
+
+
+def official_f1_and_em(prediction, reference):
+    """The arithmetic of evaluate-v2.0.py of SQuAD 2.0, on words that are split already."""
+
+    def words(text):
+        text = "".join(letter for letter in text.lower() if letter not in set(string.punctuation))
+        return re.sub(r"\b(a|an|the)\b", " ", text).split()
+
+    said, right = words(prediction), words(reference)
+    same = sum((collections.Counter(said) & collections.Counter(right)).values())
+    if not said or not right:
+        return float(said == right), float(said == right)
+    if not same:
+        return 0.0, float(said == right)
+    precision, recall = same / len(said), same / len(right)
+    return 2 * precision * recall / (precision + recall), float(said == right)
+
+
+@pytest.mark.parametrize(
+    ("said", "right", "f1", "match"),
+    [
+        ("The Eiffel-Tower!", "eiffeltower", 1.0, 1.0),
+        ("in the year 1889", "1889", 0.5, 0.0),
+        ("a cat cat", "cat", 2 / 3, 0.0),  # a bag, not a set
+        ("a", "the", 1.0, 1.0),  # no word is left of either
+        ("the", "cat", 0.0, 0.0),
+        ("Théa an den", "théa den", 1.0, 1.0),  # articles are whole words
+        ("dog", "cat", 0.0, 0.0),
+    ],
+)
+def test_f1_and_exact_match_are_those_of_squad(said, right, f1, match):
+    assert (token_f1([said], [right])[0], exact_match([said], [right])[0]) == (pytest.approx(f1), match)
+    assert official_f1_and_em(said, right) == (pytest.approx(f1), match)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1,234.50", "1234.5"), ("1,234,567 km", "1234567"), ("1,2", "2"), ("1\u202f000", "1000"), ("-3", "-3"),
+        ("−3", "-3"), ("10-3", "3"), ("covid-19", "19"), ("- 4 apples", "4"), ("so (-4)", "-4"), ("1/2", "0.5"),
+        ("2 1/2", "2.5"), ("−2½", "-2.5"), ("12 3/2", "1.5"), ("½", "1/2"), ("$5.00", "5"), ("-$5", "-5"),
+        ("$-5", "-5"), ("12%", "12"), ("#### 1,000", "1000"), ("9 + 9 = 18\n#### 18 (not 7)", "18"), ("3.", "3"),
+        ("so...3", "3"), ("is .5", "1/2"), ("1e3", "1000"), ("2.5e-1", "1/4"), ("first 3, then 4.", "4"),
+        ("1e99999999", "99999999"),
+    ],
+)  # fmt: skip
+def test_the_number_of_a_text(text, number):
+    assert number_match([text], [number]) == 1.0
+    assert number_match([text], ["31415"]) == 0.0
+
+
+def test_numbers_are_compared_without_rounding_and_none_is_wrong():
+    # 0.1 + 0.2 and 0.3 are one fraction; in float64 they differ. 1/3 is not 0.3333333333333333.
+    assert number_match(["3/10", "1/3"], ["0.30", "0.3333333333333333"]).tolist() == [1, 0]
+    assert number_match(["none", "", "1/0", "7 #### nothing", "1" * 5000], ["7"] * 5).tolist() == [0] * 5
+    with pytest.raises(ValueError, match=r"references\[1\] = 'blue'.*exact_match"):
+        number_match(["1", "2"], ["1", "blue"])
+
+
+def test_a_metric_compares_what_is_extracted():
+    metric = as_metric("f1", r"answer is (.*)", kind="texts")
+    assert metric.name == "f1"
+    # A reference without a match is the answer itself, a prediction without one is wrong whatever it says.
+    assert metric(["The answer is red fox", "red fox"], ["red", "red fox"]).tolist() == [pytest.approx(2 / 3), 0]
+    length = as_metric(lambda said, right: [min(len(text), 4) / 4 for text in said], kind="texts")
+    assert length(["ab", "abcd", " "], ["x", "y", "z"]).tolist() == [0.5, 1.0, 0.0]
+    assert length.name == "score"
+    assert as_metric(token_f1, kind="options").name == "token_f1"
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ([0.5], r"what metric 'score' returns must have shape \(2,\), one per prediction"),
+        (0.5, r"what metric 'score' returns must have one dimension"),
+        ([0.0, np.nan], r"what metric 'score' returns must hold finite numbers. Got what metric 'score' returns\[1\]"),
+        ([2.0, 0.0], r"numbers in \[0, 1\]. Got what metric 'score' returns\[0\] = 2.0"),
+    ],
+)
+def test_what_a_metric_returns_is_checked(returned, message):
+    with pytest.raises(ValueError, match=message):
+        as_metric(lambda said, right: returned, kind="texts")(["a", "b"], ["a", "b"])
+
+
+def test_a_metric_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match=r"metric must be one of 'accuracy', 'exact_text', .*'rouge'. Got 'bleu'"):
+        as_metric("bleu", kind="texts")
+    with pytest.raises(ValueError, match=r"metric='accuracy' needs options"):
+        as_metric("accuracy", kind="texts")
+    with pytest.raises(ValueError, match=r"Leave extract out"):
+        as_metric(None, r"\d+", kind="options")
+    with pytest.raises(TypeError, match=r"or a function \(predictions, references\)"):
+        as_metric(3, kind="texts")
+
+
+def test_rouge_is_that_of_the_kept_package(monkeypatch):
+    rouge = as_metric("rouge", kind="texts")
+    # The longest common subsequence of "the cat sat" and "the cat sits down" has 2 words: P 2/3, R 2/4.
+    assert rouge(["the cat sat"], ["the cat sits down"])[0] == pytest.approx(2 * (2 / 3) * (2 / 4) / (2 / 3 + 2 / 4))
+    monkeypatch.setitem(sys.modules, "rouge_score.rouge_scorer", None)
+    with pytest.raises(ImportError, match=r"pip install ensemw2s\[rouge\]"):
+        rouge.check(["the cat"])
+
+
+# --- several samples --------------------------------------------------------------------------------------------------
+
+
+def test_pass_at_k_is_the_share_of_draws_with_a_right_sample():
+    for n, c, k in [(5, 0, 2), (5, 1, 2), (5, 2, 3), (6, 5, 2), (6, 6, 1), (7, 3, 7)]:
+        draws = list(itertools.combinations([True] * c + [False] * (n - c), k))
+        assert pass_at_k(n, [c], k)[0] == pytest.approx(np.mean([any(draw) for draw in draws]), abs=1e-12)
+    # C(10000, 5000) is beyond float64.
+    assert pass_at_k(10_000, [1, 10_000], k=5_000) == pytest.approx([0.5, 1.0])
+    with pytest.raises(ValueError, match=r"n_samples\[0\] must be an integer of at least 3"):
+        pass_at_k(2, [1], k=3)
+    with pytest.raises(ValueError, match=r"n_correct must not exceed n_samples. Got 3 of 2 in row 1"):
+        pass_at_k(2, [1, 3], k=1)
+
+
+def test_the_majority_earns_what_its_answer_does():
+    answers = [["4", "4", "3"], ["1", "2", None], [None] * 3, ["a", "b", "b"]]
+    earned = [[1, 1, 0], [0, 1, 0], [0, 0, 0], [1, 0.5, 0.5]]
+    assert majority_at_k(answers, earned).tolist() == [1.0, 0.5, 0.0, 0.5]

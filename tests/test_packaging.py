@@ -30,7 +30,7 @@ EXTRAS = {
 REQUIRED = [Requirement(text) for text in PROJECT["dependencies"]]
 FOR_USERS = [
     *REQUIRED,
-    *(each for name in ("gguf", "plots", "ray", "dask", "skops", "triton") for each in EXTRAS[name]),
+    *(each for name in ("gguf", "plots", "ray", "dask", "rouge", "skops", "triton") for each in EXTRAS[name]),
 ]
 
 

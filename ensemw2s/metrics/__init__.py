@@ -1,4 +1,4 @@
-"""What answers are worth: errors, accuracies, ties, PGR, intervals, diversity."""
+"""What answers are worth: errors, accuracies, texts, numbers, samples, ties, PGR, intervals, diversity."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from ensemw2s.metrics._diversity import (
 )
 from ensemw2s.metrics._extract import as_extract
 from ensemw2s.metrics._intervals import bootstrap_interval, interval_over_seeds, paired_bootstrap_interval
+from ensemw2s.metrics._metric import as_metric
+from ensemw2s.metrics._numbers import number_match
 from ensemw2s.metrics._pgr import gap_over_seeds, performance_gap_recovered, recovered_gap
+from ensemw2s.metrics._samples import majority_at_k, pass_at_k
+from ensemw2s.metrics._texts import exact_match, token_f1
 from ensemw2s.metrics._ties import (
     TOLERANCE,
     class_credit,
