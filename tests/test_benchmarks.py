@@ -118,6 +118,7 @@ TINY = {
     "token_bookkeeping": {"tokens": 10_000, "growth": 2},
     "token_error": {"shape": "tiny"},
     "training_step": {"shape": "tiny", "n_rows": 32, "data_dir": ""},
+    "verifier": {"shape": "tiny", "n_questions": 4, "n_fitted": 8, "n_trained": 4, "data_dir": ""},
 }  # fmt: skip
 WITHOUT_ROWS = {"adapt_answer_accuracy"}  # takes hours
 SCRIPTS = sorted({path.stem for path in FOLDER.glob("[!_]*.py")} - WITHOUT_ROWS)

@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from tiny_models import CHOICES, FACTORIES, PROMPTS, TEMPLATE, plain_model, tiny_learner, tiny_llama, untrained_model
+from transformers import AutoModelForCausalLM
 
 from ensemw2s import (
     CheckpointError,
@@ -26,6 +27,9 @@ from ensemw2s import (
     check_option_learner,
     clear_model_cache,
 )
+from ensemw2s._forward import hidden_features
+from ensemw2s._forward.hidden_features import frozen_features
+from ensemw2s._forward.side_by_side import SideBySide
 from ensemw2s._forward.ways_to_read import WayToRead
 from ensemw2s._training.option_softmax import fit_option_softmax, option_loss
 
@@ -257,6 +261,26 @@ def test_features_are_read_once_for_all_verifiers_of_a_base(monkeypatch):
     assert passes
 
 
+@pytest.mark.parametrize("name", ["llama", "gemma3", "qwen3"])
+def test_questions_of_one_pass_have_the_bits_that_each_has_alone(monkeypatch, name):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    config = untrained_model(FACTORIES[name]).config
+    config.head_dim, config.intermediate_size, config.sliding_window = 32, 64, 512  # whole vectors in each token
+    model = AutoModelForCausalLM.from_config(config).eval()
+    questions = [
+        (np.arange(5, 9 + row), [np.arange(20, 22 + row), np.arange(30, 40), np.array([7])]) for row in range(9)
+    ]
+    settings = {"parts": [(1, "mean"), (2, "last")], "batch_size": 64}
+    alone = [frozen_features(model, name, [question], **settings) for question in questions]
+    clear_model_cache()
+    frozen_features(model, name, questions[:2], **settings)  # tries it out
+    passes = []
+    monkeypatch.setattr(hidden_features, "SideBySide", lambda *args: passes.append(1) or SideBySide(*args))
+    together = frozen_features(model, name, questions, **settings)
+    assert len(passes) == 1
+    assert np.array_equal(together, np.concatenate(alone))
+
+
 def test_features_beyond_the_limit_are_read_again(monkeypatch):
     clear_model_cache()
     monkeypatch.setenv("ENSEMW2S_FEATURE_CACHE", "1KB")
@@ -264,6 +288,29 @@ def test_features_beyond_the_limit_are_read_again(monkeypatch):
     passes = count_passes(monkeypatch)
     fitted.predict(QUESTIONS)
     assert len(passes) == 1  # of nine options with 32 float32 each, the first two have made room
+
+
+def test_processes_find_each_others_features_in_a_folder(monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("ENSEMW2S_FEATURE_CACHE_DIR", str(tmp_path / "features"))
+    clear_model_cache()
+    cold = verifier().fit(QUESTIONS).decision_function(QUESTIONS)
+    clear_model_cache()  # as in another process
+    passes = count_passes(monkeypatch)
+    fitted = verifier().fit(QUESTIONS)
+    n_passes = len(passes)
+    assert np.array_equal(fitted.decision_function(QUESTIONS), cold)
+    (file,) = (tmp_path / "features").iterdir()
+    file.write_bytes(file.read_bytes()[:-4] + b"oops")
+    clear_model_cache()
+    assert np.array_equal(clone(fitted).fit(QUESTIONS).decision_function(QUESTIONS), cold)
+    assert len(passes) > n_passes
+    assert "has been changed" in caplog.text
+    verifier().fit(PAIRS)
+    limit = sum(path.stat().st_size for path in file.parent.iterdir())
+    monkeypatch.setenv("ENSEMW2S_FEATURE_CACHE_DISK", f"{limit}B")
+    fitted.predict(["Sand?"], [["yes", "no"]])
+    assert not file.exists()  # the oldest has made room
+    assert len(list(file.parent.iterdir())) == 2
 
 
 @pytest.mark.slow

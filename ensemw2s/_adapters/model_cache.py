@@ -88,7 +88,8 @@ def clear_model_cache() -> None:
     What ``HFCausalLM(adapt="answer")`` keeps of prompts is freed as well: up to 1 GB a base in memory, on the model's
     device, and 4 GB in unnamed files of the folder for temporary files. The environment variables
     ``ENSEMW2S_PROMPT_CACHE`` and ``ENSEMW2S_PROMPT_CACHE_DISK`` set other sizes, such as ``500MB``; 0 keeps none. So
-    are the features of `HFVerifier`, up to 1 GB in memory, or ``ENSEMW2S_FEATURE_CACHE``.
+    are the features of `HFVerifier`, up to 1 GB in memory, or ``ENSEMW2S_FEATURE_CACHE``; files in the folder
+    ``ENSEMW2S_FEATURE_CACHE_DIR`` stay.
 
     Examples
     --------

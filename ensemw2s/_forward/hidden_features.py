@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
 
 from ensemw2s._forward.feature_cache import KEPT
 from ensemw2s._forward.replaced_forwards import replaced_forwards
+from ensemw2s._forward.side_by_side import MOST_TOKENS, SideBySide, rounds_by_token
 from ensemw2s._forward.trees import TreeRows, longest_tree
-from ensemw2s._forward.ways_to_read import way_to_read
+from ensemw2s._forward.ways_to_read import architecture_of, way_to_read
 from ensemw2s._launch.processes import current_launch
 from ensemw2s._progress import progress_bar
 from ensemw2s.exceptions import WeakLearnerError
@@ -21,6 +24,8 @@ from ensemw2s.tokens import pad_left, positions_of
 
 # Their blocks stand in `layers`, and take and return the hidden states alone.
 _BLOCKS_GIVE_TENSORS = {"gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen3"}
+
+_SIDE_BY_SIDE: dict[Any, bool] = {}  # by architecture, whether questions in one pass have the bits that each has alone
 
 # Tokens of a question's prompt, and of each of its options.
 EncodedQuestion = tuple[NDArray[np.int64], list[NDArray[np.int64]]]
@@ -40,8 +45,8 @@ def frozen_features(
     """Features of all options of some questions, of the bare base.
 
     What is kept is known by the base's weights and the tokens of a question with all its options. On a CPU each
-    question is read by itself, so that its features are the same to the last bit whatever was read before or beside
-    it; an accelerator reads several at a time.
+    question's products are formed by themselves, so that its features are the same to the last bit whatever was read
+    before or beside it; an accelerator reads several at a time.
 
     Parameters
     ----------
@@ -71,13 +76,19 @@ def frozen_features(
     launch, known = current_launch(model.device.type), _known_by(model, base_digest)
     keys = [_digests(known, question, parts) for question in questions]
     found = [[KEPT.get(key) for key in row] for row in keys]
+    if any(array is None for row in found for array in row) and KEPT.read_others():
+        found = [[KEPT.get(key) for key in row] for row in keys]
     missing = [row for row, arrays in enumerate(found) if any(array is None for array in arrays)]
+    fresh: dict[bytes, NDArray[np.float32]] = {}
     with (
         launch.no_grad(),
         progress_bar(total=len(missing), desc="features", unit="question", visible=verbose and bool(missing)) as bar,
     ):
-        for batch in _batches(missing, questions, batch_size, alone=model.device.type == "cpu"):
-            read = launch.tensor_from_first(option_states(model, [questions[row] for row in batch], parts))
+        alone = model.device.type == "cpu"
+        batches = _groups(missing, questions, model) if alone else _batches(missing, questions, batch_size)
+        for batch in batches:
+            chosen = [questions[row] for row in batch]
+            read = launch.tensor_from_first(option_states(model, chosen, parts, apart=alone))
             states = read.float().cpu().numpy()
             ends = np.cumsum([len(questions[row][1]) for row in batch])
             for row, array in zip(batch, np.split(states, ends[:-1]), strict=True):
@@ -85,8 +96,10 @@ def frozen_features(
                     raise WeakLearnerError(f"The hidden states of question {row} are not finite; use dtype='float32'.")
                 found[row] = np.split(array, len(parts), axis=1)
                 for key, part in zip(keys[row], found[row], strict=True):
-                    KEPT.add(key, np.ascontiguousarray(part))
+                    fresh[key] = np.ascontiguousarray(part)
+                    KEPT.add(key, fresh[key])
             bar.update(len(batch))
+    KEPT.write(fresh)
     return np.concatenate([np.concatenate(row, axis=1) for row in found])  # type: ignore[arg-type]
 
 
@@ -111,7 +124,7 @@ def adapted_features(
     launch = current_launch(model.device.type)
     found: dict[int, NDArray[np.float32]] = {}
     with launch.no_grad():
-        for batch in _batches(range(len(questions)), questions, batch_size, alone=False):
+        for batch in _batches(range(len(questions)), questions, batch_size):
             states = launch.tensor_from_first(option_states(model, [questions[row] for row in batch], parts))
             ends = np.cumsum([len(questions[row][1]) for row in batch])
             found.update(zip(batch, np.split(states.float().cpu().numpy(), ends[:-1]), strict=True))
@@ -121,7 +134,8 @@ def adapted_features(
 def _known_by(model: Any, base_digest: str) -> bytes:
     """All that the states of a text depend on, but for the text."""
     attention = getattr(model.config, "_attn_implementation", None)
-    return f"{base_digest} {model.device} {attention} {torch.get_num_threads()}".encode()
+    makers = transformers.__version__, torch.__version__, torch.backends.cpu.get_cpu_capability()
+    return f"{base_digest} {model.device} {attention} {torch.get_num_threads()} {makers}".encode()
 
 
 def _digests(known: bytes, question: EncodedQuestion, parts: Sequence[FeaturePart]) -> list[bytes]:
@@ -132,12 +146,38 @@ def _digests(known: bytes, question: EncodedQuestion, parts: Sequence[FeaturePar
     return [text.digest() + f"{layer} {pooling}".encode() for layer, pooling in parts]
 
 
-def _batches(
-    rows: Sequence[int], questions: Sequence[EncodedQuestion], batch_size: int, *, alone: bool
-) -> Iterator[list[int]]:
-    if alone:
-        yield from ([row] for row in rows)
-        return
+def _groups(rows: Sequence[int], questions: Sequence[EncodedQuestion], model: Any) -> Iterator[list[int]]:
+    """Questions whose bits are the same in one pass as alone, one after the other."""
+    room = 0
+    if len(rows) > 1 and _reads_side_by_side(model):
+        room = min(MOST_TOKENS, longest_tree(model), way_to_read(model).longest)
+    group: list[int] = []
+    for row in rows:
+        if group and sum(_size(questions[other]) for other in (*group, row)) > room:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+def _reads_side_by_side(model: Any) -> bool:
+    """Whether `option_states` with `apart` gives a question the bits that it has alone; tried out on a few tokens."""
+    base = _bare(model)
+    if not (_is_known(base) and rounds_by_token(base) and longest_tree(model)) or way_to_read(model).alone:
+        return False
+    key = architecture_of(model)
+    if key not in _SIDE_BY_SIDE:
+        ids = np.array([0, 1, 2, 1, 0, 2], dtype=np.int64)  # in every vocabulary
+        questions = [(ids[:4], [ids[2:], ids[:1]]), (ids[2:3], [ids[1:4]]), (ids, [ids[3:], ids[:2], ids])]
+        last = [(int(base.config.num_hidden_layers), "last")]
+        together = option_states(model, questions, last, apart=True)
+        alone = [option_states(model, [question], last) for question in questions]
+        _SIDE_BY_SIDE[key] = torch.equal(together, torch.cat(alone))
+    return _SIDE_BY_SIDE[key]
+
+
+def _batches(rows: Sequence[int], questions: Sequence[EncodedQuestion], batch_size: int) -> Iterator[list[int]]:
     ordered = sorted(rows, key=lambda row: -_size(questions[row]))
     n_questions = max(1, batch_size // max((len(questions[row][1]) for row in rows), default=1))
     for start in range(0, len(ordered), n_questions):
@@ -148,7 +188,9 @@ def _size(question: EncodedQuestion) -> int:
     return len(question[0]) + sum(map(len, question[1]))
 
 
-def option_states(model: Any, questions: Sequence[EncodedQuestion], parts: Sequence[FeaturePart]) -> torch.Tensor:
+def option_states(
+    model: Any, questions: Sequence[EncodedQuestion], parts: Sequence[FeaturePart], *, apart: bool = False
+) -> torch.Tensor:
     """Hidden states of options, in one forward pass, with gradients where these are enabled.
 
     A question's options stand behind its prompt in one row, where the model heeds a mask that tells them apart; else
@@ -160,6 +202,8 @@ def option_states(model: Any, questions: Sequence[EncodedQuestion], parts: Seque
         A decoder.
     questions, parts
         As in `frozen_features`.
+    apart : bool, default=False
+        Several questions stand in one row, but each has products of its own. Only for what `_groups` gives.
 
     Returns
     -------
@@ -169,7 +213,7 @@ def option_states(model: Any, questions: Sequence[EncodedQuestion], parts: Seque
     way = way_to_read(model)
     longest = max(len(prompt) + max(map(len, options)) for prompt, options in questions)
     if not way.alone and longest <= min(longest_tree(model), way.longest):
-        cells, lengths = _tree_cells(model, questions, parts)
+        cells, lengths = _tree_cells(model, questions, parts, apart and len(questions) > 1)
     elif way.apart(longest):
         rows = [np.concatenate([prompt, option]) for prompt, options in questions for option in options]
         lengths = [len(option) for _, options in questions for option in options]
@@ -181,25 +225,39 @@ def option_states(model: Any, questions: Sequence[EncodedQuestion], parts: Seque
 
 
 def _tree_cells(
-    model: Any, questions: Sequence[EncodedQuestion], parts: Sequence[FeaturePart]
+    model: Any, questions: Sequence[EncodedQuestion], parts: Sequence[FeaturePart], apart: bool
 ) -> tuple[torch.Tensor, list[int]]:
     """States of all tokens of the options, (T, n_parts, H), and how many tokens each option has."""
-    trees = TreeRows.pack(
-        [prompt for prompt, _ in questions], [options for _, options in questions],
-        [[number] for number in range(len(questions))],
-    )  # fmt: skip
-    visible = _tensor(trees.mask(), model)
-    mask = torch.zeros(visible.shape, dtype=model.dtype, device=model.device)
-    mask.masked_fill_(~visible, torch.finfo(model.dtype).min)
-    states = _states(
-        model, parts, input_ids=_tensor(trees.ids, model), attention_mask=mask[:, None],
-        position_ids=_tensor(trees.positions, model),
-    )  # fmt: skip
+    numbers = list(range(len(questions)))
+    trees = _pack(questions, [numbers] if apart else [[number] for number in numbers])
+    if apart:
+        masks = [_mask(_pack([question], [[0]]), model) for question in questions]
+        mode: Any = SideBySide(list(map(_size, questions)), masks)
+        # In place of the whole: no mask is made for it, and none is used.
+        mask = torch.zeros(1, dtype=model.dtype).expand(1, 1, *[trees.ids.shape[1]] * 2)
+    else:
+        mode, mask = nullcontext(), _mask(trees, model)
+    with mode:
+        states = _states(
+            model, parts, input_ids=_tensor(trees.ids, model), attention_mask=mask,
+            position_ids=_tensor(trees.positions, model),
+        )  # fmt: skip
     lengths = [len(option) for _, options in questions for option in options]
     sizes = [1 + sum(map(len, options)) for _, options in questions]
     ends = (np.cumsum(sizes) - sizes).astype(np.int64)  # of the prompts, whose last token is not an option's
     cells = np.delete(trees.cells, ends)
     return states.flatten(0, 1).index_select(0, _tensor(cells, model)), lengths
+
+
+def _pack(questions: Sequence[EncodedQuestion], rows: Sequence[Sequence[int]]) -> TreeRows:
+    return TreeRows.pack([prompt for prompt, _ in questions], [options for _, options in questions], rows)
+
+
+def _mask(trees: TreeRows, model: Any) -> torch.Tensor:
+    """What is added to attention, (R, 1, L, L)."""
+    visible = _tensor(trees.mask(), model)
+    mask = torch.zeros(visible.shape, dtype=model.dtype, device=model.device)
+    return mask.masked_fill_(~visible, torch.finfo(model.dtype).min)[:, None]
 
 
 def _padded_cells(
@@ -218,7 +276,7 @@ def _padded_cells(
 
 def _states(model: Any, parts: Sequence[FeaturePart], **inputs: torch.Tensor) -> torch.Tensor:
     """Hidden states of the layers of `parts`, (B, L, n_parts, H); neither blocks above them nor the head are run."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = _bare(model)
     with replaced_forwards([(block, _hand_on) for block in _blocks_above(base, max(layer for layer, _ in parts))]):
         states = base.base_model(**inputs, use_cache=False, output_hidden_states=True).hidden_states
     if states is None:
@@ -231,10 +289,19 @@ def _states(model: Any, parts: Sequence[FeaturePart], **inputs: torch.Tensor) ->
 
 def _blocks_above(base: Any, layer: int) -> Sequence[torch.nn.Module]:
     """Blocks that nobody looks at the output of, in models of which they can be told to do nothing."""
+    return list(base.base_model.layers)[layer:] if _is_known(base) else []
+
+
+def _is_known(base: Any) -> bool:
+    """Whether all blocks are those of transformers' own dense decoders, of linear layers and attention."""
     blocks = list(base.base_model.layers) if base.config.model_type in _BLOCKS_GIVE_TENSORS else []
     own = all(type(block).__module__.startswith("transformers.models.") for block in blocks)
     # Someone else's function (accelerate's, for a part on another device) stays in place.
-    return blocks[layer:] if own and not any("forward" in vars(block) for block in blocks) else []
+    return bool(blocks) and own and not any("forward" in vars(block) for block in blocks)
+
+
+def _bare(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _hand_on(hidden: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:

@@ -140,7 +140,9 @@ class HFVerifier(CausalBase):
     Notes
     -----
     Features that are kept take up to 1 GB of memory in a process; the environment variable ``ENSEMW2S_FEATURE_CACHE``
-    sets another size, such as ``500MB``, and `clear_model_cache` frees it.
+    sets another size, such as ``500MB``, and `clear_model_cache` frees it. Processes of one machine share them where
+    ``ENSEMW2S_FEATURE_CACHE_DIR`` names a folder: each leaves what it has read there, as safetensors files of up to
+    4 GB in all (``ENSEMW2S_FEATURE_CACHE_DISK``), whose names are hashes that are checked. They outlive the processes.
 
     Examples
     --------

@@ -28,6 +28,6 @@ from ensemw2s.storage._registry import Registered, class_name, find_class, param
 from ensemw2s.storage._skops import read_scikit_learn
 from ensemw2s.storage._state import Checkpointed, check_can_be_written, read_state, write_state
 from ensemw2s.storage._temporary import temporary_folder
-from ensemw2s.storage._tensors import read_tensors, write_arrays, write_tensors
+from ensemw2s.storage._tensors import parse_arrays, read_tensors, write_arrays, write_tensors
 from ensemw2s.storage._values import decode, encode
 from ensemw2s.storage._writer import Writer
