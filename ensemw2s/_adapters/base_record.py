@@ -7,6 +7,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s._adapters.config import ORIGIN
+from ensemw2s._forward.ways_to_read import bare_model
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +45,6 @@ class BaseRecord:
         ----------
         model : transformers.PreTrainedModel or peft.PeftModel
         """
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
         modules, tensors, known = {}, {}, {}
         for name, module in base_modules(model):
             modules[name] = type(module).__name__
@@ -53,7 +53,8 @@ class BaseRecord:
                     if id(tensor) not in known:  # tied weights have several names
                         known[id(tensor)] = _digest(tensor)
                     tensors[f"{name}.{own}"] = known[id(tensor)]
-        settings = {key: repr(value) for key, value in base.config.to_dict().items() if key not in _NOT_COMPARED}
+        config = bare_model(model).config
+        settings = {key: repr(value) for key, value in config.to_dict().items() if key not in _NOT_COMPARED}
         return cls(modules, settings, tensors)
 
     def difference(self, later: BaseRecord) -> str | None:
@@ -150,7 +151,7 @@ def base_modules(model: Any) -> Iterator[tuple[str, Any]]:
     model : transformers.PreTrainedModel or peft.PeftModel
         The model.
     """
-    return _without_adapters(model.get_base_model() if hasattr(model, "get_base_model") else model, "")
+    return _without_adapters(bare_model(model), "")
 
 
 def lasting_buffers(module: Any) -> Iterator[tuple[str, torch.Tensor]]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s._adapters.host import AdapterHost
+from ensemw2s._forward.ways_to_read import bare_model
 from ensemw2s._launch.rng import isolated_rng
 from ensemw2s._loading.model_folder import check_on_hub, checked_folder, refuse_adapter
 from ensemw2s._loading.models import loading_bar, own_memory, without_pickles
@@ -178,7 +179,7 @@ def reinitialize(model: Any, modules: Sequence[str], seed: int) -> None:
     """
     from peft.utils import ModulesToSaveWrapper
 
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = bare_model(model)
     with isolated_rng(seed):
         for name in modules:
             module = base.get_submodule(name)

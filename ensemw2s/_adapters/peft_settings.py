@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import MISSING, fields
+from functools import partial
 from typing import Any
 
 from ensemw2s._adapters.config import ADAPTERS, config_key
@@ -108,14 +109,6 @@ def _rank(value: Any) -> str:
     return _integer(value, _LARGEST_RANK)
 
 
-def _count(value: Any) -> str:
-    return _integer(value, _LARGEST_COUNT)
-
-
-def _small(value: Any) -> str:
-    return _integer(value, 100)
-
-
 def _number(value: Any) -> str:
     fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return "" if fine and abs(value) <= 1e12 else "must be a finite number"
@@ -130,19 +123,11 @@ def _text(value: Any) -> str:
     return "" if isinstance(value, str) and len(value) <= 4096 else "must be a text"
 
 
-def _anything(value: Any) -> str:
-    return ""
-
-
 def _integers(value: Any, most: int = _MOST_IDS) -> str:
     if isinstance(value, int):
         return _integer(value)
     fine = isinstance(value, list | tuple) and len(value) <= most and not any(map(_integer, value))
     return "" if fine else f"must be at most {most:,} integers"
-
-
-def _layers(value: Any) -> str:
-    return _integers(value, _MOST_NAMES)
 
 
 def _tokens(value: Any) -> str:
@@ -177,58 +162,52 @@ def _by_pattern(value: Any, check: Callable[[Any], str]) -> str:
     return ""
 
 
-def _ranks(value: Any) -> str:
-    return _by_pattern(value, _rank)
-
-
-def _scales(value: Any) -> str:
-    return _by_pattern(value, _number)
-
-
-_FIELDS: dict[Any, Callable[[Any], str]] = {
-    # Where an adapter comes from: kept, or left out.
-    "auto_mapping": _anything, "base_model_name_or_path": _text, "inference_mode": _flag, "peft_type": _word,
-    "peft_version": _text, "revision": _text, "task_type": _word,
-    # Which modules.
-    "exclude_modules": _names_or_pattern, "feedforward_modules": _names_or_pattern, "layers_pattern": _names,
-    "layers_to_transform": _layers, "modules_to_save": _names, "target_modules": _names_or_pattern,
-    "target_parameters": _names, "token_indices": _integers, "trainable_token_indices": _tokens,
-    "alora_invocation_tokens": _layers,
-    # Shapes.
-    "alpha_pattern": _scales, "block_size_pattern": _ranks, "lambda_pattern": _scales, "n_frequency_pattern": _ranks,
-    "rank_pattern": _ranks,
-    "init_r": _rank, "mini_r": _rank, "r": _rank, "target_r": _rank, "hybrid_r": _rank,
-    "block_size": _rank, "boft_block_num": _rank, "boft_block_size": _rank, "boft_n_butterfly_factor": _rank,
-    "decompose_factor": _rank, "gralora_k": _rank, "group_size": _rank, "n_frequency": _count, "num_B": _rank,
-    "num_cayley_neumann_terms": _rank, "num_vectors": _rank, "oft_block_size": _rank, "qalora_group_size": _rank,
-    "stride_A": _rank, "theta_d_length": _count, "topk": _rank, "u": _rank, "vector_length": _rank,
-    "depth": _small, "num_subspaces": _rank, "subspace_rank": _rank, "asa_target_subspaces": _rank,
-    # Numbers.
-    "asa_importance_beta": _number, "asa_schedule_exponent": _number, "asa_uncertainty_beta": _number,
-    "deft_dropout": _number, "frod_dropout": _number, "init_scale": _number, "pvera_dropout": _number,
-    "regularization_alpha": _number, "sparse_rate": _number, "sparsity": _number, "svd_threshold": _number,
-    "final_warmup": _integer, "generator_seed": _integer, "init_warmup": _integer, "mask_interval": _integer,
-    "alpha": _number, "beta1": _number, "beta2": _number, "boft_dropout": _number, "cayley_neumann_eps": _number,
-    "d_initial": _number, "delora_lambda": _number, "eps": _number, "gralora_dropout": _number, "hira_dropout": _number,
-    "init_logits_std": _number, "init_theta_d_bound": _number, "init_v_bound": _number,
-    "init_vector_bank_bound": _number, "lora_alpha": _number, "lora_dropout": _number, "miss_dropout": _number,
-    "module_dropout": _number, "orth_reg_weight": _number, "psoft_alpha": _number, "psoft_dropout": _number,
-    "randlora_alpha": _number, "randlora_dropout": _number, "rank_dropout": _number, "scaling": _number,
-    "tinylora_dropout": _number, "unilora_dropout": _number, "vblora_dropout": _number, "vera_dropout": _number,
-    "weight_tying": _number,
-    "deltaT": _integer, "proj_seed": _integer, "projection_prng_key": _integer, "projection_seed": _integer,
-    "psoft_svd_lowrank_niter": _rank, "random_loc_seed": _integer, "random_seed": _integer, "tfinal": _integer,
-    "tinit": _integer, "total_step": _integer,
-    # Choices.
-    "act_fn": _word, "config_A_B": _word, "config_C": _word, "config_D_E": _word, "decomposition_method": _word,
-    "para": _flag, "progressbar": _flag, "runtime_offload_base_weight": _flag, "sample_at_inference": _flag,
-    "save_precomputed_indices": _flag, "select_top": _flag, "use_asa": _flag, "use_dynamic_rank": _flag,
-    "ab_svd_init": _word, "apply_GS": _flag, "bias": _word, "block_share": _flag, "coft": _flag,
-    "decompose_both": _flag, "ensure_weight_tying": _flag, "fan_in_fan_out": _flag, "init_ia3_weights": _flag,
-    "init_lora_weights": _word, "init_weights": _word, "lora_bias": _flag, "mask_type": _word,
-    "proportional_parameters": _flag, "psoft_mag_a": _flag, "psoft_mag_b": _flag, "psoft_orth": _flag,
-    "psoft_svd": _word, "rank_dropout_scale": _flag, "save_indices": _flag, "save_only_topk_weights": _flag,
-    "save_projection": _flag, "sparse": _flag, "use_cayley_neumann": _flag, "use_dora": _flag,
-    "use_effective_conv2d": _flag, "use_idwt": _flag, "use_qalora": _flag, "use_rslora": _flag, "variant": _word,
-    "very_sparse": _flag, "wavelet_family": _word,
-}  # fmt: skip
+# What each setting may be, by its check. Where an adapter comes from is kept, or left out.
+_NAMES_BY_CHECK: list[tuple[Callable[[Any], str], str]] = [
+    (lambda _: "", "auto_mapping"),
+    (_text, "base_model_name_or_path peft_version revision"),
+    (
+        _word,
+        "peft_type task_type act_fn config_A_B config_C config_D_E decomposition_method ab_svd_init bias "
+        "init_lora_weights init_weights mask_type psoft_svd variant wavelet_family",
+    ),
+    (
+        _flag,
+        "inference_mode para progressbar runtime_offload_base_weight sample_at_inference save_precomputed_indices "
+        "select_top use_asa use_dynamic_rank apply_GS block_share coft decompose_both ensure_weight_tying "
+        "fan_in_fan_out init_ia3_weights lora_bias proportional_parameters psoft_mag_a psoft_mag_b psoft_orth "
+        "rank_dropout_scale save_indices save_only_topk_weights save_projection sparse use_cayley_neumann "
+        "use_dora use_effective_conv2d use_idwt use_qalora use_rslora very_sparse",
+    ),
+    (_names, "layers_pattern modules_to_save target_parameters"),
+    (_names_or_pattern, "exclude_modules feedforward_modules target_modules"),
+    (partial(_integers, most=_MOST_NAMES), "layers_to_transform alora_invocation_tokens"),
+    (_integers, "token_indices"),
+    (_tokens, "trainable_token_indices"),
+    (partial(_by_pattern, check=_rank), "block_size_pattern n_frequency_pattern rank_pattern"),
+    (partial(_by_pattern, check=_number), "alpha_pattern lambda_pattern"),
+    (
+        _rank,
+        "init_r mini_r r target_r hybrid_r block_size boft_block_num boft_block_size boft_n_butterfly_factor "
+        "decompose_factor gralora_k group_size num_B num_cayley_neumann_terms num_vectors oft_block_size "
+        "qalora_group_size stride_A topk u vector_length num_subspaces subspace_rank asa_target_subspaces "
+        "psoft_svd_lowrank_niter",
+    ),
+    (partial(_integer, largest=100), "depth"),
+    (partial(_integer, largest=_LARGEST_COUNT), "n_frequency theta_d_length"),
+    (
+        _integer,
+        "final_warmup generator_seed init_warmup mask_interval deltaT proj_seed projection_prng_key "
+        "projection_seed random_loc_seed random_seed tfinal tinit total_step",
+    ),
+    (
+        _number,
+        "asa_importance_beta asa_schedule_exponent asa_uncertainty_beta deft_dropout frod_dropout init_scale "
+        "pvera_dropout regularization_alpha sparse_rate sparsity svd_threshold alpha beta1 beta2 boft_dropout "
+        "cayley_neumann_eps d_initial delora_lambda eps gralora_dropout hira_dropout init_logits_std "
+        "init_theta_d_bound init_v_bound init_vector_bank_bound lora_alpha lora_dropout miss_dropout "
+        "module_dropout orth_reg_weight psoft_alpha psoft_dropout randlora_alpha randlora_dropout rank_dropout "
+        "scaling tinylora_dropout unilora_dropout vblora_dropout vera_dropout weight_tying",
+    ),
+]
+_FIELDS = {name: check for check, names in _NAMES_BY_CHECK for name in names.split()}

@@ -17,6 +17,7 @@ from ensemw2s._adapters.host import AdapterHost, AdapterState
 from ensemw2s._forward.few_rows import is_plain, linear_forward
 from ensemw2s._forward.growing_cache import leave_room
 from ensemw2s._forward.replaced_forwards import Forward, replaced_forwards
+from ensemw2s._forward.ways_to_read import read_batch
 from ensemw2s.contracts import PrefixCache
 from ensemw2s.kernels import KernelBackend, get_backend, has_own
 from ensemw2s.tokens import positions_of
@@ -116,18 +117,16 @@ class StackedAdapters:
         with self._host.held() as wrapped, replaced_forwards(self._layers(wrapped)):
             model = wrapped.get_base_model()
             # All rows of the first member, then all of the second, ...: (G*B, L). For the base it is one large batch.
-            output = model(
-                input_ids=input_ids.to(model.device).repeat(self._n_members, 1),
-                attention_mask=attention_mask.to(model.device).repeat(self._n_members, 1),
-                position_ids=position_ids.to(model.device).repeat(self._n_members, 1),
-                past_key_values=None if cache is None else cache.rows,
-                use_cache=use_cache,
-                logits_to_keep=n_last,
+            rows = (
+                tensor.to(model.device).repeat(self._n_members, 1)
+                for tensor in (input_ids, attention_mask, position_ids)
             )
+            past = None if cache is None else cache.rows
+            output = read_batch(model, *rows, past_key_values=past, n_last=n_last, use_cache=use_cache)
         logits = output.logits[:, -n_last:].unflatten(0, (self._n_members, n_rows))  # (G, B, n_last, V)
         if not use_cache:
             return logits, None
-        kept = getattr(output, "past_key_values", None)
+        kept = output.get("past_key_values")
         if kept is None:
             return logits, PrefixCache(input_ids)
         return logits, StackedCache(leave_room(kept), self._n_members, n_rows)

@@ -12,8 +12,9 @@ import torch
 from ensemw2s._forward.output_head import logits_at
 from ensemw2s._forward.prompts import PromptReader
 from ensemw2s._forward.trees import TreeRows, read_trees
+from ensemw2s._forward.ways_to_read import read_batch
 from ensemw2s.contracts import PrefixCache
-from ensemw2s.tokens import TokenBatch
+from ensemw2s.tokens import TokenBatch, pad_right
 
 
 class Cue(tuple[int, ...]):
@@ -58,13 +59,8 @@ class CuedBatch:
     @classmethod
     def from_rows(cls, rows: Sequence[np.ndarray], starts: Sequence[int]) -> CuedBatch:
         """Cut unpadded rows where their cues start."""
-        width = max(len(row) - start for row, start in zip(rows, starts, strict=True))
-        ids = np.zeros((len(rows), width), dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for place, (row, start) in enumerate(zip(rows, starts, strict=True)):
-            ids[place, : len(row) - start] = row[start:]
-            mask[place, : len(row) - start] = 1
-        return cls([row[:start] for row, start in zip(rows, starts, strict=True)], ids, mask)
+        pairs = list(zip(rows, starts, strict=True))
+        return cls([row[:start] for row, start in pairs], *pad_right([row[start:] for row, start in pairs], 0))
 
     def predicts(self, n_answer: np.ndarray) -> np.ndarray:
         """Which columns predict the answer tokens, of which each row has `n_answer`: bool of shape (B, S)."""
@@ -243,14 +239,8 @@ def activated_step(
     if alike is not None:
         rows, begin = alike
         cache = prompts.read(model, rows, width=begin, keep=keep).cache()
-        logits = model(
-            input_ids=input_ids[:, begin:].to(model.device),
-            attention_mask=attention_mask.to(model.device),
-            position_ids=position_ids[:, begin:].to(model.device),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=n_last,
-        ).logits[:, -n_last:]
+        rest = input_ids[:, begin:], attention_mask, position_ids[:, begin:]
+        logits = read_batch(model, *rest, past_key_values=cache, n_last=n_last, use_cache=True).logits[:, -n_last:]
         return logits, cache if use_cache else None
     ids, mask = input_ids.cpu().numpy(), attention_mask.cpu().numpy()
     starts = find_cues(ids, mask, cue_ids) if starts is None else starts
@@ -261,13 +251,8 @@ def activated_step(
     behind = activated_answers(model, prompts, batch, every, batch.input_ids.shape[1], keep=keep)
     behind = behind.unflatten(0, batch.input_ids.shape)  # (B, S, V)
     with model.disable_adapter():
-        logits = model(
-            input_ids=input_ids.to(model.device),
-            attention_mask=attention_mask.to(model.device),
-            position_ids=position_ids.to(model.device),
-            use_cache=False,
-            logits_to_keep=n_last,
-        ).logits[:, -n_last:].to(behind.dtype)  # fmt: skip
+        whole = read_batch(model, input_ids, attention_mask, position_ids, n_last=n_last)
+        logits = whole.logits[:, -n_last:].to(behind.dtype)
     for row, count in enumerate((ids.shape[1] - starts).tolist()):
         kept = min(count, n_last)
         logits[row, n_last - kept :] = behind[row, count - kept : count]

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ensemw2s._forward.replaced_forwards import Forward
+from ensemw2s._forward.ways_to_read import bare_model
 
 # Their feed-forward parts take each position for itself, and nothing behind the last of them looks at two. That is not
 # so everywhere: experts, for one, may have their routers' scores collected over all positions.
@@ -38,7 +39,7 @@ def last_feed_forward_at(model: Any, cells: torch.Tensor, n_last: int) -> list[t
 
 
 def _last_feed_forward(model: Any) -> nn.Module | None:
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = bare_model(model)
     if base.config.model_type not in _MODEL_TYPES:
         return None
     blocks = getattr(base.base_model, "h" if base.config.model_type == "gpt2" else "layers", [])

@@ -13,8 +13,8 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from ensemw2s._forward.prompt_cache import PromptCache, PromptState
-from ensemw2s._forward.ways_to_read import way_to_read
-from ensemw2s.tokens import positions_of
+from ensemw2s._forward.ways_to_read import read_batch, way_to_read
+from ensemw2s.tokens import pad_left, positions_of
 
 # (layer, 0 for keys or 1 for values) of each slot of each tensor of a PromptState.
 _Layout = tuple[tuple[tuple[int, int], ...], ...]
@@ -155,25 +155,13 @@ class PromptReader:
         with _bare_base(model) as base:
             for start in range(0, len(prompts), together):
                 part = prompts[start : start + together]
-                width = max(len(prompt) for prompt in part)
-                ids = torch.zeros((len(part), width), dtype=torch.int64)
-                mask = torch.zeros_like(ids)
-                for row, prompt in enumerate(part):
-                    ids[row, width - len(prompt) :] = torch.from_numpy(np.asarray(prompt))
-                    mask[row, width - len(prompt) :] = 1
+                ids, mask = map(torch.from_numpy, pad_left(part, 0))  # (k, P)
                 cache = DynamicCache()
-                base(
-                    input_ids=ids.to(model.device),
-                    attention_mask=mask.to(model.device),
-                    position_ids=positions_of(mask).to(model.device),
-                    past_key_values=cache,
-                    use_cache=True,
-                    logits_to_keep=1,
-                )
+                read_batch(base, ids, mask, positions_of(mask), past_key_values=cache, n_last=1, use_cache=True)
                 self._layout = _layout(cache)
                 for row, prompt in enumerate(part):
                     yield tuple(
-                        torch.stack([_part(cache, *slot)[row, :, width - len(prompt) :] for slot in slots])
+                        torch.stack([_part(cache, *slot)[row, :, -len(prompt) :] for slot in slots])
                         for slots in self._layout
                     )
 

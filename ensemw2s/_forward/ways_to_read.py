@@ -8,7 +8,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import torch
@@ -16,6 +16,10 @@ import torch
 from ensemw2s._launch.locks import ThreadLock
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.tokens import positions_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers.modeling_outputs import CausalLMOutputWithPast
 
 logger = logging.getLogger("ensemw2s")
 
@@ -50,9 +54,24 @@ class WayToRead:
         return self.alone or n_tokens > self.longest
 
 
+@runtime_checkable
+class Wrapped(Protocol):
+    """A `peft.PeftModel`, or another that wraps a model of transformers."""
+
+    def get_base_model(self) -> PreTrainedModel:
+        """The model inside."""
+        ...
+
+
+def bare_model(model: torch.nn.Module | Wrapped) -> Any:
+    """The transformers model inside of PEFT's or torch's wrapper, or the model itself."""
+    model = model.module if isinstance(model, torch.nn.DataParallel) else model
+    return model.get_base_model() if isinstance(model, Wrapped) else model
+
+
 def architecture_of(model: Any) -> tuple[Any, ...]:
     """Class, configuration, attention, type and device of a model, plain or in PEFT's wrapper."""
-    base = _bare(model)
+    base = bare_model(model)
     config = base.config.get_text_config()
     attention = getattr(config, "_attn_implementation", None)
     return type(base), config.to_json_string(), attention, base.dtype, str(base.device)
@@ -75,7 +94,7 @@ def way_to_read(model: Any) -> WayToRead:
     WeakLearnerError
         If it is not causal: a later token changes the logits of an earlier position.
     """
-    base = _bare(model)
+    base = bare_model(model)
     attention = getattr(base.config, "_attn_implementation", None)
     known = _BY_MODEL.get(base, {}).get(attention)
     if known is not None:
@@ -123,14 +142,31 @@ def read_alone(
     return picked
 
 
-def _bare(model: Any) -> Any:
-    model = model.module if isinstance(model, torch.nn.DataParallel) else model
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+def read_batch(
+    model: Any,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    position_ids: torch.Tensor,
+    *,
+    n_last: int,
+    use_cache: bool = False,
+    **kwargs: Any,
+) -> CausalLMOutputWithPast:
+    """What a model makes of rows, wherever they are; `n_last` positions of each go through the head."""
+    output: CausalLMOutputWithPast = model(
+        input_ids=input_ids.to(model.device),
+        attention_mask=attention_mask.to(model.device),
+        position_ids=position_ids.to(model.device),
+        use_cache=use_cache,
+        logits_to_keep=n_last,
+        **kwargs,
+    )
+    return output
 
 
 def _plain(model: Any, ids: torch.Tensor) -> torch.Tensor:
     """Logits of one row as everybody gets them, (L, V)."""
-    parameters = inspect.signature(type(_bare(model)).forward).parameters
+    parameters = inspect.signature(type(bare_model(model)).forward).parameters
     quiet = {"use_cache": False} if "use_cache" in parameters else {}
     logits: torch.Tensor = model(input_ids=ids[None], **quiet).logits[0]
     return logits
@@ -148,7 +184,7 @@ def _try_out(model: Any) -> WayToRead | None:
 
 
 def _try_out_rows(model: Any) -> WayToRead | None:
-    base = _bare(model)
+    base = bare_model(model)
     long, short = _rows(base)
     wanted = [_plain(model, torch.tensor(row, device=model.device)).float() for row in (long, short)]
     spread = torch.cat(wanted).std()
@@ -194,7 +230,7 @@ def _error(model: Any, long: list[int], short: list[int], wanted: Sequence[torch
     """
     ids, mask = _padded(model, long, short, left=left)
     try:
-        logits = _batch(model, ids, mask, positions_of(mask), n_last=_LONG).logits.float()
+        logits = read_batch(model, ids, mask, positions_of(mask), n_last=_LONG).logits.float()
     except _ERRORS:
         return math.inf
     own = logits[1, -_SHORT:] if left else logits[1, :_SHORT]
@@ -217,27 +253,18 @@ def _rows(base: Any) -> tuple[list[int], list[int]]:
     return tokens[: 2 * _LONG : 2], tokens[1 : 3 * _SHORT : 3][:_SHORT]
 
 
-def _batch(
-    model: Any, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, *, n_last: int, **kwargs: Any
-) -> Any:
-    return model(
-        input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=n_last,
-        **{"use_cache": False, **kwargs},
-    )  # fmt: skip
-
-
 def _goes_on(model: Any, long: list[int], short: list[int], wanted: Sequence[torch.Tensor], tolerance: float) -> bool:
     """Whether all but the last token, and then the last in another order of rows, give the same logits."""
     ids, mask = _padded(model, long, short, left=True)
     positions = positions_of(mask)
-    output = _batch(model, ids[:, :-1], mask[:, :-1], positions[:, :-1], n_last=1, use_cache=True)
+    output = read_batch(model, ids[:, :-1], mask[:, :-1], positions[:, :-1], n_last=1, use_cache=True)
     cache = getattr(output, "past_key_values", None)
     if cache is None:
         return True
     order = torch.tensor([1, 0], device=ids.device)
     try:
         cache.reorder_cache(order)
-        last = _batch(
+        last = read_batch(
             model, ids[order][:, -1:], mask[order], positions[order][:, -1:],
             n_last=1, use_cache=True, past_key_values=cache,
         ).logits[:, -1].float()  # fmt: skip

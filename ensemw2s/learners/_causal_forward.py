@@ -102,7 +102,7 @@ class CausalForward(CausalBase):
         import torch
 
         from ensemw2s._forward.activated import KeptPrompts, activated_step
-        from ensemw2s._forward.ways_to_read import read_alone, way_to_read
+        from ensemw2s._forward.ways_to_read import read_alone, read_batch, way_to_read
 
         # KeptPrompts holds nothing: it announces that other steps will begin with the same prompts.
         starts, keep = None, isinstance(cache, KeptPrompts)
@@ -127,14 +127,10 @@ class CausalForward(CausalBase):
             if way.alone or (cache is None and len(input_ids) > 1 and way.apart(input_ids.shape[1])):
                 rows = read_alone(model, input_ids, attention_mask, lambda _, row: row[-n_last:])
                 return launch.tensor_from_first(torch.stack(rows)), PrefixCache(input_ids) if use_cache else None
-            output = model(
-                input_ids=input_ids.to(model.device),
-                attention_mask=attention_mask.to(model.device),
-                position_ids=position_ids.to(model.device),
-                past_key_values=cache,
-                use_cache=use_cache and way.cached,
-                logits_to_keep=n_last,
-            )
+            output = read_batch(
+                model, input_ids, attention_mask, position_ids,
+                past_key_values=cache, n_last=n_last, use_cache=use_cache and way.cached,
+            )  # fmt: skip
             logits = launch.tensor_from_first(output.logits[:, -n_last:])
         if not use_cache:
             return logits, None

@@ -14,6 +14,7 @@ from ensemw2s.tokens import (
     encode_questions,
     frame_of,
     pad_left,
+    pad_right,
     positions_of,
     tokenize,
     tokenize_known,
@@ -116,12 +117,8 @@ class SequenceHead:
         import torch
 
         # On the right, where encoders with absolute positions expect it.
-        # Left-padding of reversed rows, reversed again.
-        reversed_ids, reversed_mask = pad_left([row[::-1] for row in ids], self.pad_token_id)
-        return {
-            "input_ids": torch.from_numpy(reversed_ids[:, ::-1].copy()),
-            "attention_mask": torch.from_numpy(reversed_mask[:, ::-1].copy()),
-        }
+        input_ids, mask = pad_right(ids, self.pad_token_id)
+        return {"input_ids": torch.from_numpy(input_ids), "attention_mask": torch.from_numpy(mask)}
 
     def logits(self, model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         return model(**batch).logits.float()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ensemw2s.contracts import Branching, Cached, KeepsPrompts, checked_step
-from ensemw2s.tokens import TokenDataset, pad_left, padding_id, positions_of
+from ensemw2s.tokens import TokenDataset, pad_left, pad_right, padding_id, positions_of
 
 if TYPE_CHECKING:
     import torch
@@ -111,12 +111,8 @@ def cached_log_proba(member: Cached, tokens: TokenDataset, n_choices: np.ndarray
         if n_rest == 0:
             continue
 
-        rest = np.full((len(rows), n_rest), pad, dtype=np.int64)  # (R, k - 1), padded on the right
-        rest_mask, labels = np.zeros_like(rest), np.zeros_like(rest)
-        for place, answer in enumerate(answers):
-            rest[place, : len(answer) - 1] = answer[:-1]
-            rest_mask[place, : len(answer) - 1] = 1
-            labels[place, : len(answer) - 1] = answer[1:]
+        rest, rest_mask = pad_right([answer[:-1] for answer in answers], pad)  # (R, k - 1)
+        labels, _ = pad_right([answer[1:] for answer in answers], 0)
         # Each option goes on from a copy of its question's cache; the prompt itself was read once.
         cache.reorder_cache(question_of_row.to(logits.device))
         step = member.decode_step(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from ensemw2s._forward.ways_to_read import read_batch
 from ensemw2s.contracts import Branching, LendsModel, TokenLearner, checked_logits
 from ensemw2s.tokens import pad_left, positions_of
 
@@ -73,14 +74,7 @@ class PackedReader:
     def _read_prompts(self, model: Any, rows: Sequence[int], texts: Sequence[list[int]]) -> torch.Tensor:
         ids, mask = map(torch.from_numpy, pad_left([*texts], 0))  # (k, L)
         cache = DynamicCache()  # made without the configuration, so that no layer forgets
-        output = model(
-            input_ids=ids.to(model.device),
-            attention_mask=mask.to(model.device),
-            position_ids=positions_of(mask).to(model.device),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        output = read_batch(model, ids, mask, positions_of(mask), past_key_values=cache, n_last=1, use_cache=True)
         # Each row's keys and values without its padding, which a packed row has no use for.
         for place, (row, text) in enumerate(zip(rows, texts, strict=True)):
             self._closed[row] = [

@@ -8,6 +8,7 @@ from ensemw2s.tokens._dataset import (
     TokenBatch,
     TokenDataset,
     pad_left,
+    pad_right,
     positions_of,
     tokenize_options,
 )

@@ -404,12 +404,18 @@ def pad_left(rows: Sequence[np.ndarray | Sequence[int]], pad_token_id: int) -> t
     -------
     input_ids, attention_mask : ndarray of shape (B, L), int64
     """
-    length = max(len(row) for row in rows)
-    input_ids = np.full((len(rows), length), pad_token_id, dtype=np.int64)
+    # On the right where the rows are reversed, and reversed again: the slice of an empty row is then no special case.
+    input_ids, mask = pad_right([row[::-1] for row in rows], pad_token_id)
+    return input_ids[:, ::-1].copy(), mask[:, ::-1].copy()
+
+
+def pad_right(rows: Sequence[np.ndarray | Sequence[int]], pad_token_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `pad_left`, on the right."""
+    input_ids = np.full((len(rows), max(map(len, rows))), pad_token_id, dtype=np.int64)
     mask = np.zeros_like(input_ids)
     for place, row in enumerate(rows):
-        input_ids[place, length - len(row) :] = row
-        mask[place, length - len(row) :] = 1
+        input_ids[place, : len(row)] = row
+        mask[place, : len(row)] = 1
     return input_ids, mask
 
 
