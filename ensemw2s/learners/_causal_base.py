@@ -55,8 +55,3 @@ class CausalBase(HFLearner):
         model, _ = self._load_untrained()
         saved = getattr(peft_config, "modules_to_save", None) or ()
         return launch.place(model, device=self._device(), whole=saved, as_base=peft_config is not None)
-
-    def _length_limit(self, config: Any) -> int | None:
-        limits = [self.max_length, getattr(config.get_text_config(), "max_position_embeddings", None)]
-        known = [limit for limit in limits if limit is not None and limit > 0]  # -1 is none, too
-        return min(known) if known else None

@@ -12,16 +12,18 @@ from weakref import WeakKeyDictionary
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._html.training import ModelHTML
 from ensemw2s._launch.locks import ThreadLock
 from ensemw2s._launch.modes import own_modes
 from ensemw2s._loading.factories import factory_token, known_factory
 from ensemw2s._loading.models import TokenizerSource
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError, WeakLearnerError
-from ensemw2s.learners._html import ModelHTML
 from ensemw2s.learners._saved_hf_learner import SavedHFLearner
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
     from ensemw2s._adapters.host import AdapterHost
 
 # One thread at a time runs a model: scoring lets parts of it compute with other functions for a while. By model, since
@@ -43,6 +45,7 @@ class HFLearner(ModelHTML, SavedHFLearner, BaseEstimator):
         Where an adapter is trained; its base is shared and not part of the learner.
     """
 
+    max_length: int | None
     n_embeddings_: int | None
 
     def lend_model(self) -> AbstractContextManager[Any]:
@@ -143,6 +146,12 @@ class HFLearner(ModelHTML, SavedHFLearner, BaseEstimator):
         import torch
 
         return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    def _length_limit(self, config: PreTrainedConfig, *limits: int | None) -> int | None:
+        """The least of some limits, that of a model's positions, and the parameter; None where there is none."""
+        limits = (*limits, self.max_length, getattr(config.get_text_config(), "max_position_embeddings", None))
+        # Tokenizers without a limit of their own say 1e30, and configurations, as XLNet's, -1.
+        return min((int(limit) for limit in limits if limit is not None and 0 < limit < 1e9), default=None)
 
     def _check_vocabulary(self, config: Any, needed: int | None, use: str) -> None:
         """Note how many tokens the model knows, and raise unless it knows one that every row needs.

@@ -24,6 +24,8 @@ from ensemw2s.learners._saved_learner import SavedLearner
 from ensemw2s.storage import BASE_PARAMETERS, Codec, Reader, StoredFolder, Writer, device_here, set_attention, writing
 
 if TYPE_CHECKING:
+    from peft import PeftConfig
+
     from ensemw2s._adapters.host import AdapterHost, AdapterState
 
 # What a base's weights depend on beside where they come from: those of a classifier are others than a language model's.
@@ -58,8 +60,8 @@ class SavedHFLearner(SavedLearner):
         """The shared base with its adapter slot."""
 
     @abstractmethod
-    def _adapter_config(self) -> Any:
-        """The `peft.PeftConfig` of the present parameters."""
+    def _adapter_config(self) -> PeftConfig:
+        """With what an adapter is trained under the present parameters."""
 
     @abstractmethod
     def _load_untrained(self) -> tuple[Any, list[str]]:

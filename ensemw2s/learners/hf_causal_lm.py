@@ -17,8 +17,7 @@ from ensemw2s._launch.rng import isolated_rng
 from ensemw2s._loading.generation_ends import generation_ends
 from ensemw2s._loading.models import load_tokenizer
 from ensemw2s.learners._causal_forward import CausalForward
-from ensemw2s.learners._fit_checks import check_fit_input, check_tokens
-from ensemw2s.learners._parameters import check_parameters
+from ensemw2s.learners._checks import check_fit_input, check_parameters, check_tokens
 from ensemw2s.tokens import (
     DEFAULT_PROMPT_TEMPLATE,
     PromptTemplate,

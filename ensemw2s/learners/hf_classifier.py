@@ -23,10 +23,9 @@ from ensemw2s._loading.models import folder_stamp, load_config, load_model, load
 from ensemw2s._validation import as_id, as_texts, check_option, check_same_length, check_weight, dtype_name, shorten
 from ensemw2s._validation.class_labels import label_check, label_column
 from ensemw2s.exceptions import WeakLearnerError
+from ensemw2s.learners._checks import check_parameters, class_targets
 from ensemw2s.learners._heads import HEADS, TRUNCATIONS, Head
 from ensemw2s.learners._hf_learner import HFLearner
-from ensemw2s.learners._parameters import check_parameters
-from ensemw2s.learners._targets import class_targets
 from ensemw2s.learners.losses import CrossEntropyLoss, LogConfLoss, ProductLoss
 from ensemw2s.metrics import class_credit
 from ensemw2s.tokens import PromptTemplate, refuse_unknown
@@ -200,7 +199,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         """
         self._check_parameters()
         texts = as_texts(X, "X")
-        classes, targets = class_targets(y, self.classes)
+        classes, targets = class_targets(y, self.classes, len(texts))
         check_same_length(texts, targets, "X", "y")
         weight = np.ones(len(texts))
         if sample_weight is not None:
@@ -330,7 +329,10 @@ class HFClassifier(ClassifierMixin, HFLearner):
             tokenizer = load_tokenizer(self.tokenizer, self.model, revision=self.revision)
             head = HEADS[self.head].of(self, tokenizer)  # words are not known yet; what all begin with may add a token
             config = self._read_config()
-            limit, known = self._length_limit(config, tokenizer), getattr(config.get_text_config(), "vocab_size", None)
+            limit, known = (
+                self._length_limit(config, tokenizer.model_max_length),
+                getattr(config.get_text_config(), "vocab_size", None),
+            )
 
         def check(texts: Sequence[str], numbers: Sequence[int]) -> None:
             ids = head.encode(texts, limit, self.truncation, numbers)
@@ -359,7 +361,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
     def _train(self, model: Any, texts: list[str], targets: np.ndarray, weight: np.ndarray, seed: int) -> None:
         from ensemw2s.learners._classifier_trainer import train_classifier
 
-        self.max_length_ = self._length_limit(model.config, self.tokenizer_)
+        self.max_length_ = self._length_limit(model.config, self.tokenizer_.model_max_length)
         self.n_embeddings_ = getattr(model.config.get_text_config(), "vocab_size", None)
         ids = self._encode(texts)
         with isolated_rng(seed):
@@ -422,16 +424,6 @@ class HFClassifier(ClassifierMixin, HFLearner):
         if callable(self.model):
             return load_model(self.model, auto_class="AutoModel", dtype=self.dtype).config
         return load_config(as_id(self.model), self.revision)
-
-    def _length_limit(self, config: Any, tokenizer: Any) -> int | None:
-        limits = [
-            self.max_length,
-            tokenizer.model_max_length,
-            getattr(config.get_text_config(), "max_position_embeddings", None),
-        ]
-        # Tokenizers without a limit of their own say 1e30, and configurations, as XLNet's, -1.
-        known = [int(limit) for limit in limits if limit is not None and 0 < limit < 1e9]
-        return min(known) if known else None
 
     def _check_parameters(self) -> None:
         check_parameters(self, truncations=TRUNCATIONS)

@@ -27,7 +27,7 @@ from ensemw2s._validation import CheckedTexts, check_option, check_positive, of_
 from ensemw2s.datasets import QADataset
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._causal_base import CausalBase
-from ensemw2s.learners._parameters import check_parameters
+from ensemw2s.learners._checks import check_parameters
 from ensemw2s.metrics import likeliest_texts, option_credit, option_proba
 from ensemw2s.tokens import (
     DEFAULT_PROMPT_TEMPLATE,

@@ -12,7 +12,7 @@ from ensemw2s.contracts import OptionLearner, TokenLearner, WeakLearner
 from ensemw2s.datasets import QADataset
 from ensemw2s.metrics import option_log_proba
 from ensemw2s.mixture._alike import apart, group_alike, reads_tokens
-from ensemw2s.mixture._decoding import Written
+from ensemw2s.mixture._decoding import Written, setting
 from ensemw2s.mixture._mixing import normalized_votes
 from ensemw2s.mixture._option_voice import OptionVoice
 from ensemw2s.mixture._token_mixture import TokenMixture
@@ -106,10 +106,10 @@ class AnswerVote:
     def write(self, votes: Any, prompts: Sequence[str], settings: dict[str, Any]) -> list[list[Written]]:
         """The proposals that the voices choose, or answers drawn from voices that are drawn by their shares."""
         for name in _OF_ONE_TOKENIZER:
-            if _setting(settings, name) is not None:
+            if setting(settings, name) is not None:
                 raise ValueError(f"{name} must be left out: it deals with tokens. Got it, but {self.reason}.")
-        n_sequences = int(_setting(settings, "num_return_sequences") or 1)
-        if _setting(settings, "do_sample"):
+        n_sequences = int(setting(settings, "num_return_sequences") or 1)
+        if setting(settings, "do_sample"):
             return self._draw(votes, prompts, settings, n_sequences)
         if n_sequences > 1:
             raise ValueError(
@@ -219,8 +219,3 @@ class AnswerVote:
                     answers[row] = answer
         starts = range(0, len(answers), n_sequences)
         return [[answer for [answer] in answers[start : start + n_sequences]] for start in starts]
-
-
-def _setting(settings: dict[str, Any], name: str) -> Any:
-    """What a keyword of ``generate`` or its ``generation_config`` says; None if neither does."""
-    return settings.get(name, getattr(settings.get("generation_config"), name, None))

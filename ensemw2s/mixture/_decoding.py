@@ -82,21 +82,21 @@ def texts_of(written: Sequence[Sequence[Written]]) -> list[Any]:
 
 def _up_to_end(ids: list[int], mixture: Any, settings: dict[str, Any]) -> tuple[list[int], bool]:
     """Written tokens without the one that ends them and the padding behind, and whether they were ended."""
-    ends = _setting(settings, "eos_token_id", mixture)
+    ends = setting(settings, "eos_token_id", mixture)
     ends = set() if ends is None else {int(end) for end in np.atleast_1d(np.asarray(ends, dtype=np.int64))}
     for place, token in enumerate(ids):
         if token in ends:
             return ids[:place], True
-    if _setting(settings, "stop_strings", mixture) is None and settings.get("stopping_criteria") is None:
+    if setting(settings, "stop_strings", mixture) is None and settings.get("stopping_criteria") is None:
         return ids, False
-    pad, length = _setting(settings, "pad_token_id", mixture), len(ids)
+    pad, length = setting(settings, "pad_token_id", mixture), len(ids)
     while length and ids[length - 1] == pad:
         length -= 1
     return ids[:length], length < len(ids) or length < n_new_tokens(settings)
 
 
-def _setting(settings: dict[str, Any], name: str, model: Any) -> Any:
-    """What a keyword of ``generate`` says, or else its ``generation_config``, or else that of the model."""
+def setting(settings: dict[str, Any], name: str, model: Any = None) -> Any:
+    """What a keyword of ``generate`` says, or else its ``generation_config``, or else that of the model; or None."""
     configs = (settings.get("generation_config"), getattr(model, "generation_config", None))
     said = (settings.get(name), *(getattr(config, name, None) for config in configs))
     return next((value for value in said if value is not None), None)
@@ -104,9 +104,7 @@ def _setting(settings: dict[str, Any], name: str, model: Any) -> Any:
 
 def n_new_tokens(settings: dict[str, Any]) -> int:
     """Largest number of tokens that ``generate`` may write, as far as its keywords say."""
-    config = settings.get("generation_config")
-    n_new = settings.get("max_new_tokens", getattr(config, "max_new_tokens", None))
-    return int(n_new or 0)
+    return int(setting(settings, "max_new_tokens") or 0)
 
 
 def with_length(settings: dict[str, Any], max_new_tokens: int) -> dict[str, Any]:
@@ -117,12 +115,8 @@ def with_length(settings: dict[str, Any], max_new_tokens: int) -> dict[str, Any]
     ValueError
         If they say that less than one token, or part of one, is to be written.
     """
-    config = settings.get("generation_config")
-    given = {}
-    for name in ("max_new_tokens", "max_length"):
-        value = settings[name] if settings.get(name) is not None else getattr(config, name, None)
-        if value is not None:
-            given[name] = check_integer(value, name, minimum=1)
+    lengths = {name: setting(settings, name) for name in ("max_new_tokens", "max_length")}
+    given = [check_integer(value, name, minimum=1) for name, value in lengths.items() if value is not None]
     return settings if given else {**settings, "max_new_tokens": max_new_tokens}
 
 

@@ -169,10 +169,7 @@ def _instrumented(tree: Any) -> Any:
             node.expr = through("_measured", node.expr)
             return node
 
-        def visit_Operand(self, node: Any) -> Any:
-            node = self.generic_visit(node)
-            node.expr = through("_measured", node.expr)
-            return node
+        visit_Operand = visit_Compare
 
         def visit_Getitem(self, node: Any) -> Any:
             node = self.generic_visit(node)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s._html.fitted import FittedHTML, learner_name
 from ensemw2s._html.pieces import count, facts, panel, shortened
 
 if TYPE_CHECKING:
-    from ensemw2s._adapters.host import AdapterState
+    import torch
+    from peft import PeftConfig
+    from transformers import PreTrainedModel
 
 
 class ModelHTML(FittedHTML):
     """A learner on a Hugging Face model that shows its training."""
 
-    peft_config: Any
-    model_: Any
-    adapter_: AdapterState | None
+    peft_config: str | PeftConfig | None
+    model_: PreTrainedModel | None
+    adapter_: dict[str, torch.Tensor] | None
     history_: list[dict[str, float]]
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -40,14 +43,14 @@ class ModelHTML(FittedHTML):
             ),
         )
 
-    def _trained(self) -> str:
-        config = self.peft_config
-        if self.adapter_ is None or config is None:
-            return "all weights"
-        if isinstance(config, str):
-            from ensemw2s._adapters.host import default_lora
+    @abstractmethod
+    def _adapter_config(self) -> Any:
+        """The `peft.PeftConfig` of the present parameters."""
 
-            config = default_lora()
+    def _trained(self) -> str:
+        if self.adapter_ is None or self.peft_config is None:
+            return "all weights"
+        config = self._adapter_config()
         targets = getattr(config, "target_modules", None)
         kind = type(config).__name__.removesuffix("Config").replace("Lora", "LoRA")
         parts = [kind, f"rank {config.r}" if hasattr(config, "r") else ""]

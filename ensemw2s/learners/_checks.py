@@ -1,4 +1,4 @@
-"""Checks of the parameters of a Hugging Face learner, before anything is loaded."""
+"""Checks of what a learner is given: parameters, answer tokens and classes, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ensemw2s._adapters.config import check_adapter_config
+from ensemw2s._inputs.classifier_rows import check_labels
 from ensemw2s._training.arguments import check_training_args
 from ensemw2s._validation import (
     as_id,
@@ -15,10 +18,11 @@ from ensemw2s._validation import (
     check_option,
     check_positive,
     check_seed,
+    check_weight,
     dtype_name,
     shorten,
 )
-from ensemw2s.tokens import check_template
+from ensemw2s.tokens import TokenDataset, check_template
 
 # Settings of a LoraConfig that PEFT does not combine with alora_invocation_tokens, or applies to all tokens.
 _ACTS_EVERYWHERE = (
@@ -139,3 +143,132 @@ def _check_torch_names(dtype: Any, device: Any) -> None:
         torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"device must be a torch device, such as 'cpu' or 'cuda'. Got {device!r} instead.") from error
+
+
+def check_fit_input(tokens: Any, token_weight: Any) -> np.ndarray:
+    """The weights as an array; nothing has to be loaded for this check."""
+    if not isinstance(tokens, TokenDataset):
+        raise TypeError(
+            f"tokens must be a TokenDataset. Got {type(tokens).__name__} instead; to train on texts use "
+            f"FineTunedGenerator(HFCausalLM(...)).fit(X, y)."
+        )
+    return check_weight(token_weight, "token_weight", length=tokens.n_tokens, per="answer token")
+
+
+def check_tokens(
+    tokens: TokenDataset, *, n_vocabulary: int, max_length: int | None, cue_ids: Sequence[int] | None
+) -> None:
+    """Refuse tokens that were not made for a learner.
+
+    Raises
+    ------
+    ValueError
+        If a token is not in its vocabulary, a row too long, or a prompt without its cue.
+    """
+    if max(tokens.labels.max(), tokens.prompt_ids.max()) >= n_vocabulary:
+        raise ValueError(
+            f"tokens must come from this learner's tokenizer, of {n_vocabulary} tokens. Got a larger token "
+            f"id; use TokenDataset.for_learner."
+        )
+    if max_length is not None and tokens.lengths.max() > max_length:
+        row = int(np.argmax(tokens.lengths > max_length))
+        raise ValueError(
+            f"tokens must have rows of at most {max_length} tokens. Got {tokens.lengths[row]} in row {row}; "
+            f"use TokenDataset.for_learner."
+        )
+    if cue_ids is None:
+        return
+    columns = tokens.prompt_indptr[1:, None] - len(cue_ids) + np.arange(len(cue_ids))  # (n_rows, C)
+    ends = (tokens.prompt_ids[columns.clip(min=0)] == cue_ids).all(axis=1)
+    ends &= np.diff(tokens.prompt_indptr) >= len(cue_ids)
+    if not ends.all():
+        raise ValueError(
+            f"tokens must have prompts that end with the answer cue, {shorten(list(cue_ids))}, from which on "
+            f"adapt='answer' acts. Row {int(np.argmin(ends))} does not; use TokenDataset.for_learner."
+        )
+
+
+def class_targets(y: Any, classes: Sequence[Any] | None, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Validate labels.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,) or (n, K)
+        Classes, or the probability of each class.
+    classes : sequence of length K, optional
+        Classes in the order of the columns; the sorted labels, or 0, ..., K-1 for probabilities, if None.
+    n_rows : int
+        n.
+
+    Returns
+    -------
+    classes : ndarray of shape (K,)
+    targets : ndarray of shape (n, K), float64
+        One-hot for hard labels.
+
+    Raises
+    ------
+    ValueError
+        Names the row.
+    """
+    known = None if classes is None else _check_classes(classes)
+    if y is None:
+        raise ValueError("y must hold a class, or class probabilities, for each row. Got None.")
+    shape = _shape(y)
+    if len(shape) == 2 and shape[1] > 1:
+        targets = _check_probabilities(y)
+        known = np.arange(targets.shape[1]) if known is None else known
+        if len(known) != targets.shape[1]:
+            raise ValueError(
+                f"y must have a column for each of the {len(known)} classes. Got shape {targets.shape} instead."
+            )
+        return known, targets
+    labels = check_labels(y, n_rows)
+    if known is None:
+        known = np.unique(labels)
+        if len(known) < 2:
+            raise ValueError(
+                f"y must hold at least two classes. Got one class in all {len(labels)} rows, "
+                f"{shorten(known.tolist())}; pass classes to name those without a row."
+            )
+    column_of = {label: column for column, label in enumerate(known.tolist())}
+    columns = np.array([column_of.get(label, -1) for label in labels.tolist()])
+    if columns.min() < 0:
+        row = int(columns.argmin())
+        raise ValueError(
+            f"y must hold labels of classes, {shorten(known.tolist())}. "
+            f"Got y[{row}] = {shorten(labels.tolist()[row])} instead; label the row anew or drop it."
+        )
+    return known, np.eye(len(known))[columns]
+
+
+def _shape(y: Any) -> tuple[int, ...]:
+    try:
+        return np.shape(y)
+    except ValueError:  # ragged
+        return (len(y),)
+
+
+def _check_classes(classes: Sequence[Any]) -> np.ndarray:
+    known = np.asarray(classes)
+    if known.ndim != 1 or len(known) < 2 or len(set(known.tolist())) != len(known):
+        raise ValueError(f"classes must hold at least two classes, each once. Got {shorten(classes)} instead.")
+    return known
+
+
+def _check_probabilities(y: Any) -> np.ndarray:
+    try:
+        targets = np.asarray(y, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "y must be one-dimensional, or hold class probabilities in its columns. Got columns that are no numbers."
+        ) from error
+    good = np.isfinite(targets).all(axis=1) & (targets >= 0).all(axis=1)
+    good &= np.abs(targets.sum(axis=1) - 1.0) < 1e-3
+    if not good.all():
+        row = int(np.argmin(good))
+        raise ValueError(
+            f"y must hold class probabilities, >= 0 with sum 1 in each row. "
+            f"Got y[{row}] = {targets[row].tolist()} instead."
+        )
+    return targets / targets.sum(axis=1, keepdims=True)
