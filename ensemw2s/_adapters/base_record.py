@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _NOT_COMPARED = {"_attn_implementation", "_attn_implementation_internal", "_experts_implementation"}
 # Of all adapters, where they are and how large: not named among the settings that may have changed a base.
 _HARMLESS = {"peft_type", "task_type", "target_modules", "exclude_modules", "r", "lora_alpha", "lora_dropout"}
+# Buffers, such as the frequencies of rotary embeddings, are computed anew where a model is loaded. Another processor,
+# or version of torch, may compute the last bits otherwise: a hash would refuse the folder there.
+_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,12 @@ def lasting_buffers(module: Any) -> Iterator[tuple[str, torch.Tensor]]:
             yield name, buffer
 
 
+def named_buffers(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Names and buffers of `lasting_buffers` of all `base_modules`."""
+    for name, module in base_modules(model):
+        yield from ((f"{name}.{own}", buffer) for own, buffer in lasting_buffers(module))
+
+
 def _without_adapters(module: Any, name: str) -> Iterator[tuple[str, Any]]:
     """Modules with their names in the bare model."""
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -193,3 +202,39 @@ def _digest(tensor: torch.Tensor) -> str:
         return what
     # xxh3 finds accidents, at the speed of memory; it is no defence against someone who forges weights.
     return f"{what} {xxh3_128_hexdigest(part.cpu().contiguous().flatten().view(torch.uint8).numpy())}"
+
+
+def outline_of_buffers(model: Any) -> dict[str, list[Any]]:
+    """Type, shape and three sums of each buffer, as JSON: they tell two buffers apart, but for rounding.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        In PEFT's wrapper or not; buffers of adapters are left out.
+    """
+    import torch
+
+    outline: dict[str, list[Any]] = {}
+    for name, buffer in named_buffers(model):
+        if buffer.is_meta:
+            continue
+        values = torch.nan_to_num(buffer.detach().cpu().double().flatten(), nan=0.5, posinf=1.0, neginf=-1.0)
+        places = torch.arange(1, len(values) + 1, dtype=torch.float64) / max(len(values), 1)
+        sums = [values.abs().sum(), values.sum(), (values * places).sum()]
+        outline[name] = [str(buffer.dtype)[6:], list(buffer.shape), *(float(each) for each in sums)]
+    return outline
+
+
+def changed_buffer(before: dict[str, list[Any]] | None, model: Any) -> str | None:
+    """Name of a buffer that is not what it was by its `outline_of_buffers`; None if there is none, or no outline."""
+    if before is None:  # the folder is of a version that kept none
+        return None
+    after = outline_of_buffers(model)
+    for name in sorted({*before, *after}):
+        one, other = before.get(name), after.get(name)
+        if one is None or other is None or one[:2] != other[:2]:
+            return name.removeprefix(".")
+        allowed = _TOLERANCE * max(one[2], other[2])
+        if not all(abs(a - b) <= allowed for a, b in zip(one[2:], other[2:], strict=True)):
+            return name.removeprefix(".")
+    return None

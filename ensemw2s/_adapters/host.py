@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemw2s._adapters.base_record import SharedBase, base_modules, lasting_buffers
+from ensemw2s._adapters.base_record import SharedBase, named_buffers
 from ensemw2s._adapters.config import AdapterMisfitError, check_adapter_config, config_key
 from ensemw2s._adapters.slot import AdapterSlot
 from ensemw2s._launch.locks import ThreadLock
@@ -313,11 +313,7 @@ class AdapterHost:
             if name not in members and ".original_module" not in name
         ]
         if buffers:
-            base += [
-                (f"{module}.{name}", buffer)
-                for module, owner in base_modules(self.model)
-                for name, buffer in lasting_buffers(owner)
-            ]
+            base += named_buffers(self.model)
         return weights_digest(base)
 
 

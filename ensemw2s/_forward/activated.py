@@ -119,14 +119,18 @@ def cut_at_cue(batch: TokenBatch, cue_ids: Sequence[int]) -> CuedBatch:
     for ids, mask, length, row in zip(batch.input_ids, batch.attention_mask, n_answer, batch.rows, strict=True):
         ids = ids[len(ids) - int(mask.sum()) :]
         end = len(ids) - (int(length) - 1)  # the last answer token is not fed
-        if ids[max(end - len(cue_ids), 0) : end].tolist() != list(cue_ids):
-            raise ValueError(
-                f"The prompt of row {row} must end with the answer cue, the tokens {list(cue_ids)}, from which on "
-                f"adapt='answer' acts; use TokenDataset.for_learner."
-            )
+        _require_cue(ids[:end], cue_ids, f"The prompt of row {row}")
         rows.append(ids)
         starts.append(start_of_cue(ids, cue_ids))
     return CuedBatch.from_rows(rows, starts)
+
+
+def _require_cue(prompt: np.ndarray, cue_ids: Sequence[int], name: str) -> None:
+    if prompt[-len(cue_ids) :].tolist() != list(cue_ids):
+        raise ValueError(
+            f"{name} must end with the answer cue, the tokens {list(cue_ids)}, from which on adapt='answer' acts; use "
+            f"TokenDataset.for_learner."
+        )
 
 
 def find_cues(input_ids: np.ndarray, attention_mask: np.ndarray, cue_ids: Sequence[int]) -> np.ndarray:
@@ -281,11 +285,7 @@ def activated_trees(
     """
     numbers = [number for [number] in rows]
     for number in numbers:
-        if prompts[number][-len(cue_ids) :].tolist() != list(cue_ids):
-            raise ValueError(
-                f"prompts[{number}] must end with the answer cue, the tokens {list(cue_ids)}, from which on "
-                f"adapt='answer' acts; use TokenDataset.for_learner."
-            )
+        _require_cue(prompts[number], cue_ids, f"prompts[{number}]")
     starts = {number: start_of_cue(prompts[number], cue_ids) for number in numbers}
     past = reader.read(model, [prompts[number][: starts[number]] for number in numbers], keep=True)
     trees = TreeRows.pack([prompt[starts.get(number, 0) :] for number, prompt in enumerate(prompts)], branches, rows)

@@ -6,7 +6,7 @@ import logging
 import os
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ class PromptCache:
 
     def __init__(self) -> None:
         self._folder = ""
-        self._remove_folder: Any = _nothing
+        self._remove_folder: Callable[[], object] = lambda: None
         self._told = False
         self.clear()
 
@@ -167,10 +167,6 @@ class PromptCache:
         if self._file is None or self._file.size > max(_SMALLEST_FILE, limit // _MOST_FILES):
             self._file = PromptFile(Path(self._folder) / uuid4().hex)
         return {key: self._file.write(state) for key, state in states.items()}
-
-
-def _nothing() -> None:
-    """No folder has been made yet."""
 
 
 @dataclass(eq=False)

@@ -15,7 +15,7 @@ import torch
 
 from ensemw2s._launch.locks import ThreadLock
 from ensemw2s.exceptions import WeakLearnerError
-from ensemw2s.tokens import positions_of
+from ensemw2s.tokens import pad_left, pad_right, positions_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -238,11 +238,8 @@ def _error(model: Any, long: list[int], short: list[int], wanted: Sequence[torch
 
 
 def _padded(model: Any, long: list[int], short: list[int], *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    padding = [short[0]] * (_LONG - _SHORT)
-    ids = torch.tensor([long, padding + short if left else short + padding], device=model.device)
-    mask = torch.ones_like(ids)
-    mask[1, : _LONG - _SHORT] = 0
-    return ids, mask if left else mask.flip(1)
+    ids, mask = (pad_left if left else pad_right)([long, short], short[0])
+    return torch.from_numpy(ids).to(model.device), torch.from_numpy(mask).to(model.device)
 
 
 def _rows(base: Any) -> tuple[list[int], list[int]]:

@@ -215,11 +215,11 @@ class CausalForward(CausalBase):
 
     def _stack_key(self) -> object:
         """What tells whether a stack with this member can still be used: it is equal as long as nothing has changed."""
-        from ensemw2s._adapters.unchanged import UnchangedTensors
-
         base = self.stack_base()
         if base is None or self.adapter_ is None:
             return None
+        from ensemw2s._adapters.stacked import UnchangedTensors
+
         # The slot's parameters, too: who trains what `lend_model` gives changes the adapter by way of them.
         tensors = UnchangedTensors([*self.adapter_.values(), *self._host().parameters()])
         return base, self._cue and (self._cue, self._cue.head), tensors

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from ensemw2s._adapters.base_record import base_modules, lasting_buffers
-from ensemw2s._adapters.buffers import changed_buffer, outline_of_buffers
+from ensemw2s._adapters.base_record import changed_buffer, named_buffers, outline_of_buffers
 from ensemw2s._adapters.host import weights_digest
 from ensemw2s._adapters.peft_settings import build_peft_config, encode_peft_config
 from ensemw2s._loading.model_folder import compare_files
@@ -174,13 +173,12 @@ class SavedHFLearner(SavedLearner):
                 f"{self.model} is not the base model that the members were trained on: its weights differ. Pass "
                 f"base=, the folder or hub id of that model."
             )
-        if "buffers" in record:
-            changed = changed_buffer(record["buffers"], outline_of_buffers(host.model))
-            if changed is not None:
-                raise CheckpointError(
-                    f"{self.model} is not the base model that the members were trained on: its buffer "
-                    f"{changed.removeprefix('.')} differs. Pass base=, the folder or hub id of that model."
-                )
+        changed = changed_buffer(record.get("buffers"), host.model)
+        if changed is not None:
+            raise CheckpointError(
+                f"{self.model} is not the base model that the members were trained on: its buffer {changed} differs. "
+                f"Pass base=, the folder or hub id of that model."
+            )
         base = host.model.get_base_model()
         before = _attention_of(base)
         set_attention(base, record.get("attention"))
@@ -236,13 +234,12 @@ class SavedHFLearner(SavedLearner):
             vars(self).update(start)
         if untrained or weights_digest(model.named_parameters()) != record["sha256"]:
             raise CheckpointError(f"{folder} was read as other weights than were saved. Save it again.")
-        if "buffers" in record:
-            changed = changed_buffer(record["buffers"], outline_of_buffers(model))
-            if changed is not None:
-                raise CheckpointError(
-                    f"{folder} was read with another buffer {changed.removeprefix('.')} than it was saved with: it is "
-                    f"not what the configuration gives. Change the configuration instead of the buffer, and fit again."
-                )
+        changed = changed_buffer(record.get("buffers"), model)
+        if changed is not None:
+            raise CheckpointError(
+                f"{folder} was read with another buffer {changed} than it was saved with: it is not what the "
+                f"configuration gives. Change the configuration instead of the buffer, and fit again."
+            )
         set_attention(model, record["attention"])
         return model.to(self._device()).eval()
 
@@ -286,12 +283,7 @@ def base_digest(learner: Any) -> str | None:
         return None
     if learner.peft_config is None:
         with learner.lend_model() as model:  # type: ignore[attr-defined]
-            buffers = [
-                (f"{name}.{own}", buffer)
-                for name, module in base_modules(model)
-                for own, buffer in lasting_buffers(module)
-            ]
-            return weights_digest([*model.named_parameters(), *buffers])
+            return weights_digest([*model.named_parameters(), *named_buffers(model)])
     host = learner._host()
     if host not in _DIGESTS:
         _DIGESTS[host] = host.digest(buffers=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+    from ensemw2s.mixture._groups import MemberGroup
+
 
 class MixtureCache:
     """The caches of all groups of members, side by side: what a mixture takes and returns as ``past_key_values``.
@@ -19,6 +21,10 @@ class MixtureCache:
     ----------
     caches : list
         What each group has returned; None before the first step.
+    groups : list of MemberGroup
+        The groups of members whose caches these are, see `group_members`.
+    n_rows : int
+        Rows that were read; 0 before the first step.
     records_past : bool
         Whether the last tokens may be taken back.
     """
@@ -29,20 +35,15 @@ class MixtureCache:
     def __init__(self) -> None:
         self.caches: list[Any] = []
         self.records_past = False
-        self._length = self._n_rows = 0
+        self._length = self.n_rows = 0
         self._places: list[tuple[int, ...]] = []  # of the members of each group
-        self._groups: list[Any] = []
+        self.groups: list[MemberGroup] = []
         self._owner: object = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_groups": [], "_owner": None}  # the models stay where they are
+        return {**vars(self), "groups": [], "_owner": None}  # the models stay where they are
 
-    @property
-    def groups(self) -> list[Any]:
-        """The groups of members whose caches these are, see `group_members`."""
-        return self._groups
-
-    def bind(self, owner: object, offers: Sequence[Callable[[], list[Any]]]) -> None:
+    def bind(self, owner: object, offers: Sequence[Callable[[], list[MemberGroup]]]) -> None:
         """Take the groups of a mixture, unless they are these already.
 
         Parameters
@@ -63,7 +64,7 @@ class MixtureCache:
             groups = offer()
             places = [group.places for group in groups]
             if not self._length or places == self._places:
-                self._owner, self._groups, self._places = owner, groups, places
+                self._owner, self.groups, self._places = owner, groups, places
                 if not self._length:
                     self.caches = [None] * len(groups)
                 return
@@ -93,12 +94,7 @@ class MixtureCache:
     def advance(self, n_tokens: int, n_rows: int) -> None:
         """Note that every member has read `n_tokens` more of `n_rows` rows."""
         self._length += n_tokens
-        self._n_rows = n_rows
-
-    @property
-    def n_rows(self) -> int:
-        """Rows that were read; 0 before the first step."""
-        return self._n_rows
+        self.n_rows = n_rows
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         """Let each row continue from the beam that it stems from."""
@@ -106,24 +102,24 @@ class MixtureCache:
             if cache is not None:
                 cache.reorder_cache(beam_idx)
         if self._length:
-            self._n_rows = len(beam_idx)
+            self.n_rows = len(beam_idx)
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep some rows, by their numbers or a mask over them."""
         import torch
 
-        self.reorder_cache(torch.arange(self._n_rows, device=indices.device)[indices])
+        self.reorder_cache(torch.arange(self.n_rows, device=indices.device)[indices])
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Take each row several times."""
         import torch
 
-        self.reorder_cache(torch.arange(self._n_rows).repeat_interleave(repeats))
+        self.reorder_cache(torch.arange(self.n_rows).repeat_interleave(repeats))
 
     def reset(self) -> None:
         """Forget all tokens."""
         self.caches = [None] * len(self.caches)
-        self._length = self._n_rows = 0
+        self._length = self.n_rows = 0
 
     def activate_past_recording(self) -> None:
         """Keep more than the members need to go on, until `crop`: asked for by assisted generation."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,28 +36,33 @@ def check_one_tokenizer(members: Sequence[TokenLearner]) -> None:
             )
 
 
-def n_logits(member: TokenLearner) -> int:
-    """Width of a member's logits; a model may have more embeddings than its tokenizer has tokens."""
-    if not isinstance(member, LendsModel):
-        return n_ids(member.tokenizer_)
-    with member.lend_model() as model:
-        return int(model.config.get_text_config().vocab_size)
+class MemberFacts(NamedTuple):
+    """What a mixture takes over from a member.
 
+    Attributes
+    ----------
+    n_logits : int
+        Width of its logits; a model may have more embeddings than its tokenizer has tokens.
+    n_positions : int or None
+        Longest row that its model can read; None where it does not say.
+    device : torch.device
+        Where it runs.
+    """
 
-def n_positions(member: TokenLearner) -> int | None:
-    """Longest row that a member's model can read; None where it does not say."""
-    if not isinstance(member, LendsModel):
-        return None
-    with member.lend_model() as model:
-        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return limit if isinstance(limit, int) and limit > 0 else None
+    n_logits: int
+    n_positions: int | None
+    device: torch.device
 
-
-def device_of(member: TokenLearner) -> torch.device:
-    if not isinstance(member, LendsModel):
-        return torch.device("cpu")
-    with member.lend_model() as model:
-        return model.device
+    @classmethod
+    def of(cls, member: TokenLearner) -> MemberFacts:
+        """Those of a fitted member."""
+        if not isinstance(member, LendsModel):
+            return cls(n_ids(member.tokenizer_), None, torch.device("cpu"))
+        with member.lend_model() as model:
+            config = model.config.get_text_config()
+            limit = getattr(config, "max_position_embeddings", None)
+            n_positions = limit if isinstance(limit, int) and limit > 0 else None
+            return cls(int(config.vocab_size), n_positions, model.device)
 
 
 def may_forget(member: TokenLearner) -> bool:

@@ -26,7 +26,7 @@ from ensemw2s.mixture._arguments import (
 from ensemw2s.mixture._cache import MixtureCache
 from ensemw2s.mixture._draws import OnlyReadable
 from ensemw2s.mixture._groups import KeptGroups, MemberGroup, group_members
-from ensemw2s.mixture._members import check_one_tokenizer, device_of, may_forget, n_logits, n_positions, one_vote_vector
+from ensemw2s.mixture._members import MemberFacts, check_one_tokenizer, may_forget, one_vote_vector
 from ensemw2s.mixture._mixing import COMBINATIONS, RunningMixture, align_widths, common_scale
 from ensemw2s.mixture._model_of_members import ModelOfMembers, refuse_backward
 from ensemw2s.mixture._sampling import sample
@@ -154,10 +154,11 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
         self._backend_asked_for = backend
         self._weights = weights.tolist()  # beside the buffer, which `half()` would round
         self.voters = tuple(np.flatnonzero(weights).tolist())
-        widths = [n_logits(self.members[place]) for place in self.voters]
+        widths = [MemberFacts.of(self.members[place]).n_logits for place in self.voters]
         # Bases of one tokenizer may have different numbers of spare embeddings; what is written, all voters read on.
         self.n_readable = min(widths) if len(set(widths)) > 1 else None
-        self.register_buffer("votes", torch.tensor(weights, dtype=torch.float64, device=device_of(members[0])))
+        device = MemberFacts.of(members[0]).device
+        self.register_buffer("votes", torch.tensor(weights, dtype=torch.float64, device=device))
         self.backend = get_backend(backend, device=self.device, dtype=self.dtype)
         self.post_init()
 
@@ -196,14 +197,14 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
         tokenizer = members[0].tokenizer_
         ends = list(dict.fromkeys(end for member in members for end in answer_ends(member)))
         voters = [member for member, weight in zip(members, weights, strict=True) if weight > 0]
-        widths = [n_logits(voter) for voter in voters]
+        widths, limits, _ = zip(*map(MemberFacts.of, voters), strict=True)
         pad = tokenizer.pad_token_id
         if pad is None or pad >= min(widths):  # finished rows are filled up with it, and read on
             pad = tokenizer.eos_token_id
         config = MixtureConfig(
             vocab_size=max(widths),
             combine=combine,
-            max_position_embeddings=min(filter(None, map(n_positions, voters)), default=None),
+            max_position_embeddings=min(filter(None, limits), default=None),
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=ends if len(ends) > 1 else tokenizer.eos_token_id,
             pad_token_id=pad,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -110,14 +110,23 @@ def score_answers(
     WeakLearnerError
         If a member's logits hold a NaN or +inf, or nothing but -inf at a position.
     """
+    import torch
+
     rule = COMBINATIONS[check_option(combine, "combine", COMBINATIONS)]
     vote_rows = normalized_votes(votes, len(members))
     nll = np.empty((len(vote_rows), tokens.n_tokens))
     predicted = np.empty((len(vote_rows), tokens.n_tokens), dtype=np.int64)
     error = np.empty_like(nll) if with_error else np.empty((0, 0))
-    for index, labels, logits_of_members in _batches(members, vote_rows, tokens, batch_size):
+    pad = min(padding_id(member) for member in members)  # which all of them have
+    for rows in tokens.iter_batches(batch_size):
+        batch = tokens.batch(rows, pad_token_id=pad)
+        index, labels = batch.token_index[batch.is_answer], torch.from_numpy(batch.labels[batch.is_answer])  # (R,)
         mixed: list[torch.Tensor | None] = [None] * len(vote_rows)
-        for place, logits in logits_of_members:  # (R, V)
+        for place in np.flatnonzero(vote_rows.any(axis=0)).tolist():
+            logits = answer_logits(members[place], batch)  # (R, V)
+            # The largest of a row is NaN where one is, and -inf only where nothing can follow.
+            if not torch.isfinite(logits.amax(dim=-1)).all():
+                raise _diverged(place)
             terms = rule.terms(logits)  # once, however many vote vectors there are
             for stage, row in enumerate(vote_rows):
                 if row[place] > 0:
@@ -229,8 +238,7 @@ def _token_nll(
     for place in np.flatnonzero(vote_rows.any(axis=0)).tolist():
         log_proba[place] = _log_proba(members[place], tokens, n_choices, shared, batch_size)
     if np.isnan(log_proba).any():
-        place = int(np.flatnonzero(np.isnan(log_proba).any(axis=1))[0])
-        raise WeakLearnerError(f"Member {place} gives logits that are not finite; its training diverged (lower lr).")
+        raise _diverged(int(np.flatnonzero(np.isnan(log_proba).any(axis=1))[0]))
     return np.stack([-logsumexp(log_proba, axis=0, b=row[:, None]) for row in vote_rows])
 
 
@@ -241,9 +249,9 @@ def _log_proba(
     longest = np.maximum.reduceat(tokens.lengths, np.cumsum(n_choices) - n_choices)  # (n_questions,)
     by_tree = shared & (longest <= (member.longest_tree() if isinstance(member, Branching) else 0))
     by_cache = shared & ~by_tree & isinstance(member, Cached)
-    ways: tuple[tuple[Callable[[Any, TokenDataset, np.ndarray, int], np.ndarray], np.ndarray], ...] = (
+    ways: list[tuple[Callable[[Any, TokenDataset, np.ndarray, int], np.ndarray], np.ndarray]] = [
         (tree_log_proba, by_tree), (cached_log_proba, by_cache), (_row_log_proba, ~by_tree & ~by_cache)
-    )  # fmt: skip
+    ]  # fmt: skip
     result = np.empty(tokens.n_tokens)
     for way, questions in ways:
         if questions.any():
@@ -258,28 +266,8 @@ def _row_log_proba(member: TokenLearner, tokens: TokenDataset, _: np.ndarray, ba
     return log_proba
 
 
-def _batches(
-    members: Sequence[TokenLearner], vote_rows: np.ndarray, tokens: TokenDataset, batch_size: int
-) -> Iterator[tuple[np.ndarray, torch.Tensor, Iterator[tuple[int, torch.Tensor]]]]:
-    """For each batch: places of its answer tokens, their labels (R,), and place and logits (R, V) of each voter."""
-    import torch
-
-    pad = min(padding_id(member) for member in members)  # which all of them have
-    for rows in tokens.iter_batches(batch_size):
-        batch = tokens.batch(rows, pad_token_id=pad)
-
-        def member_logits(batch: Any = batch) -> Iterator[tuple[int, torch.Tensor]]:
-            for place in np.flatnonzero(vote_rows.any(axis=0)).tolist():
-                logits = answer_logits(members[place], batch)  # (R, V)
-                # The largest of a row is NaN where one is, and -inf only where nothing can follow.
-                if not torch.isfinite(logits.amax(dim=-1)).all():
-                    raise WeakLearnerError(
-                        f"Member {place} gives logits that are not finite; its training diverged (lower lr)."
-                    )
-                yield place, logits
-
-        places, labels = batch.token_index[batch.is_answer], batch.labels[batch.is_answer]
-        yield places, torch.from_numpy(labels), member_logits()
+def _diverged(place: int) -> WeakLearnerError:
+    return WeakLearnerError(f"Member {place} gives logits that are not finite; its training diverged (lower lr).")
 
 
 def _share_missed(log_proba: Any, best: Any, labels: torch.Tensor) -> np.ndarray:
