@@ -58,6 +58,12 @@ LIGHT = (
 )
 
 
+def test_learners_leave_torch_alone_until_they_are_used():
+    code = "import sys\nfrom ensemw2s import HFCausalLM, HFClassifier, clear_model_cache\nprint(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"torch", "transformers", "peft"}.isdisjoint(run.stdout.split())
+
+
 def test_names_that_need_numpy_alone_leave_heavy_packages_alone():
     code = f"import sys\nfrom ensemw2s import {', '.join(LIGHT)}\nprint(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -211,7 +211,7 @@ def test_an_import_from_the_same_or_a_higher_floor_is_seen(house, module, source
         ("tokens", "from .boosting import window_error"),
         ("tokens", "from ensemw2s import boosting"),
         ("tokens", "import numpy, ensemw2s.boosting"),
-        ("learners/__init__", "from ..contracts import TokenLearner\nfrom ._targets import class_targets"),
+        ("learners/__init__", "from ..contracts import TokenLearner\nfrom ._checks import class_targets"),
         ("contracts/_token_learner", "from ..tokens import TokenDataset"),
         ("__init__", "from ensemw2s.learners import base"),
     ],

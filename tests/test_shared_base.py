@@ -20,7 +20,7 @@ from transformers import TrainerCallback
 from ensemw2s import CheckpointError, HFCausalLM, HFClassifier, clear_model_cache
 from ensemw2s._adapters import host as _adapters
 from ensemw2s._adapters.base_record import BaseRecord
-from ensemw2s.learners import _parameters
+from ensemw2s.learners import _checks
 
 IDS = np.array([[97, 98, 58]])
 REPLICATED = {"layer_replication": [(0, 2), (1, 2)]}
@@ -68,7 +68,7 @@ def test_a_setting_that_is_known_to_change_the_base_is_refused_by_name(settings)
 )
 @pytest.mark.slow
 def test_a_setting_that_changes_the_base_is_found_out(factory, settings, what, is_first, monkeypatch):
-    for module in (_adapters, _parameters):  # as if the setting were new
+    for module in (_adapters, _checks):  # as if the setting were new
         monkeypatch.setattr(module, "check_adapter_config", lambda _: None)
     if not is_first:
         other = fit(tiny_learner(factory, epochs=1))

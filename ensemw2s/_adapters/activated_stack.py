@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol
 
 import torch
 
 from ensemw2s._adapters.host import AdapterHost
 from ensemw2s._adapters.stacked import StackedAdapters, StackedCache
-from ensemw2s._forward.activated import cut_alike
-from ensemw2s.contracts import PrefixCache
+from ensemw2s._forward.activated import Cue, CuedPrefixCache, cut_alike
+from ensemw2s.contracts import Cached, PrefixCache
 from ensemw2s.tokens import positions_of
+
+
+class ActivatedMember(Cached, Protocol):
+    """A learner whose adapter acts from a cue on."""
+
+    @property
+    def _cue(self) -> Cue: ...
 
 
 class ActivatedStack:
@@ -29,15 +36,22 @@ class ActivatedStack:
         With one cue.
     """
 
-    def __init__(self, stack: StackedAdapters, host: AdapterHost, members: Sequence[Any]) -> None:
+    def __init__(self, stack: StackedAdapters, host: AdapterHost, members: Sequence[ActivatedMember]) -> None:
         self._stack, self._host, self._members = stack, host, members
 
     @torch.inference_mode()
     def step(
-        self, input_ids: Any, attention_mask: Any, position_ids: Any, cache: Any, *, n_last: int, use_cache: bool
-    ) -> tuple[torch.Tensor, Any]:
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        position_ids: torch.Tensor,
+        cache: StackedCache | PrefixCache | None,
+        *,
+        n_last: int,
+        use_cache: bool,
+    ) -> tuple[torch.Tensor, StackedCache | PrefixCache | None]:
         """As `StackedAdapters.step`; rows that cannot be cut alike are read by one member after another."""
-        starts = getattr(cache, "starts", None)
+        starts = cache.starts if isinstance(cache, CuedPrefixCache) else None
         if isinstance(cache, PrefixCache):  # what could not be cut alike is read again, and may be now
             input_ids = torch.cat([cache.input_ids, input_ids.to(cache.input_ids.device)], dim=1)
             position_ids, cache = positions_of(attention_mask), None

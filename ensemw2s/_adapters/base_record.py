@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ensemw2s._adapters.config import ORIGIN
-from ensemw2s._forward.ways_to_read import bare_model
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftConfig
+    from torch import nn
+    from transformers import PreTrainedModel
 
 # Which attention computes is chosen anew where a saved ensemble is read; but for rounding, results do not depend on it.
 _NOT_COMPARED = {"_attn_implementation", "_attn_implementation_internal", "_experts_implementation"}
@@ -20,6 +21,9 @@ _HARMLESS = {"peft_type", "task_type", "target_modules", "exclude_modules", "r",
 # Buffers, such as the frequencies of rotary embeddings, are computed anew where a model is loaded. Another processor,
 # or version of torch, may compute the last bits otherwise: a hash would refuse the folder there.
 _TOLERANCE = 1e-5
+
+# By name: type, shape, and three sums.
+BufferOutlines: TypeAlias = "dict[str, list[Any]]"
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,15 @@ class BaseRecord:
     tensors: dict[str, str]
 
     @classmethod
-    def of(cls, model: Any) -> BaseRecord:
+    def of(cls, model: PreTrainedModel) -> BaseRecord:
         """The record of a model, bare or in PEFT's wrapper. It reads all weights, at the speed of the memory.
 
         Parameters
         ----------
         model : transformers.PreTrainedModel or peft.PeftModel
         """
+        from ensemw2s._forward.ways_to_read import bare_model
+
         modules, tensors, known = {}, {}, {}
         for name, module in base_modules(model):
             modules[name] = type(module).__name__
@@ -93,7 +99,7 @@ class SharedBase:
         Whether the base is no longer what it was: it must be loaded anew, and those trained on it go on with that one.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         self._record = BaseRecord.of(model)
         self.is_changed = False
 
@@ -104,7 +110,7 @@ class SharedBase:
 
         return xxh3_128_hexdigest(repr(sorted(self._record.tensors.items())).encode())
 
-    def check(self, model: Any, peft_config: PeftConfig) -> None:
+    def check(self, model: PreTrainedModel, peft_config: PeftConfig) -> None:
         """Refuse an adapter on a model of its own, which shares the base's weights, if it changes what it is put on.
 
         Raises
@@ -120,7 +126,7 @@ class SharedBase:
             self.is_changed = any(now.tensors.get(name, same) != same for name, same in self._record.tensors.items())
             raise self.refusal(changed, peft_config)
 
-    def change(self, model: Any) -> str | None:
+    def change(self, model: PreTrainedModel) -> str | None:
         """What of a model that is in use is no longer what it was, in words, to be remembered; None if nothing."""
         difference = self._record.difference(BaseRecord.of(model))
         self.is_changed |= difference is not None
@@ -146,7 +152,7 @@ class SharedBase:
         )
 
 
-def base_modules(model: Any) -> Iterator[tuple[str, Any]]:
+def base_modules(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module]]:
     """Names, each with a dot before it, and modules of a model without those of an adapter.
 
     Parameters
@@ -154,10 +160,12 @@ def base_modules(model: Any) -> Iterator[tuple[str, Any]]:
     model : transformers.PreTrainedModel or peft.PeftModel
         The model.
     """
+    from ensemw2s._forward.ways_to_read import bare_model
+
     return _without_adapters(bare_model(model), "")
 
 
-def lasting_buffers(module: Any) -> Iterator[tuple[str, torch.Tensor]]:
+def lasting_buffers(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """Names and buffers of a module itself, but for those that a forward pass sets by the length of its rows."""
     kinds = getattr(module, "rope_type", None)
     kinds = list(kinds.values()) if isinstance(kinds, dict) else [kinds]
@@ -168,13 +176,13 @@ def lasting_buffers(module: Any) -> Iterator[tuple[str, torch.Tensor]]:
             yield name, buffer
 
 
-def named_buffers(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+def named_buffers(model: PreTrainedModel) -> Iterator[tuple[str, torch.Tensor]]:
     """Names and buffers of `lasting_buffers` of all `base_modules`."""
     for name, module in base_modules(model):
         yield from ((f"{name}.{own}", buffer) for own, buffer in lasting_buffers(module))
 
 
-def _without_adapters(module: Any, name: str) -> Iterator[tuple[str, Any]]:
+def _without_adapters(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
     """Modules with their names in the bare model."""
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper
@@ -204,7 +212,7 @@ def _digest(tensor: torch.Tensor) -> str:
     return f"{what} {xxh3_128_hexdigest(part.cpu().contiguous().flatten().view(torch.uint8).numpy())}"
 
 
-def outline_of_buffers(model: Any) -> dict[str, list[Any]]:
+def outline_of_buffers(model: PreTrainedModel) -> BufferOutlines:
     """Type, shape and three sums of each buffer, as JSON: they tell two buffers apart, but for rounding.
 
     Parameters
@@ -214,7 +222,7 @@ def outline_of_buffers(model: Any) -> dict[str, list[Any]]:
     """
     import torch
 
-    outline: dict[str, list[Any]] = {}
+    outline: BufferOutlines = {}
     for name, buffer in named_buffers(model):
         if buffer.is_meta:
             continue
@@ -225,7 +233,7 @@ def outline_of_buffers(model: Any) -> dict[str, list[Any]]:
     return outline
 
 
-def changed_buffer(before: dict[str, list[Any]] | None, model: Any) -> str | None:
+def changed_buffer(before: BufferOutlines | None, model: PreTrainedModel) -> str | None:
     """Name of a buffer that is not what it was by its `outline_of_buffers`; None if there is none, or no outline."""
     if before is None:  # the folder is of a version that kept none
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ensemw2s._validation import shorten
 
@@ -43,7 +43,7 @@ def settings_of(config: PeftConfig, without: Set[str]) -> dict[str, str]:
     return {"kind": type(config).__name__, **{name: _canonical(values[name]) for name in sorted(values)}}
 
 
-def _canonical(value: Any) -> str:
+def _canonical(value: object) -> str:
     if isinstance(value, set):  # its order differs from set to set
         value = sorted(value)
     return repr(value) if value not in ([], {}) else repr(None)

@@ -6,16 +6,16 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ensemw2s._adapters.host import AdapterHost
-from ensemw2s._forward.ways_to_read import bare_model
 from ensemw2s._launch.rng import isolated_rng
 from ensemw2s._loading.model_folder import check_on_hub, checked_folder, refuse_adapter
 from ensemw2s._loading.models import loading_bar, own_memory, without_pickles
 
 if TYPE_CHECKING:
     from peft import PeftConfig
+    from transformers import PreTrainedModel
 
     from ensemw2s._adapters.base_record import SharedBase
 
@@ -41,12 +41,16 @@ class HeadHost(AdapterHost):
     """
 
     def __init__(
-        self, model: Any, peft_config: PeftConfig, untrained: Sequence[str], shared_base: SharedBase | None = None
+        self,
+        model: PreTrainedModel,
+        peft_config: PeftConfig,
+        untrained: Sequence[str],
+        shared_base: SharedBase | None = None,
     ) -> None:
         self._untrained = list(untrained)
         super().__init__(model, peft_config, shared_base)
 
-    def _complete(self, peft_config: PeftConfig, model: Any) -> PeftConfig:
+    def _complete(self, peft_config: PeftConfig, model: PreTrainedModel) -> PeftConfig:
         config = super()._complete(peft_config, model)
         saved = {*(getattr(config, "modules_to_save", None) or ()), *self._untrained}
         # With `modules_to_save` PEFT gives each adapter its own copy of the head, trains it, swaps it and saves it.
@@ -60,7 +64,7 @@ class HeadHost(AdapterHost):
             config.exclude_modules = sorted({*(config.exclude_modules or ()), *whole}) or None
         return config
 
-    def _of_this_kind(self, model: Any, peft_config: PeftConfig) -> AdapterHost:
+    def _of_this_kind(self, model: PreTrainedModel, peft_config: PeftConfig) -> AdapterHost:
         return HeadHost(model, peft_config, self._untrained, self.shared_base)
 
     def reset(self, seed: int, peft_config: PeftConfig | None = None) -> None:
@@ -72,7 +76,7 @@ class HeadHost(AdapterHost):
 
 def load_with_head(
     model: str, n_classes: int, *, dtype: str, revision: str | None = None, verbose: bool = False
-) -> tuple[Any, list[str]]:
+) -> tuple[PreTrainedModel, list[str]]:
     """Load a model for sequence classification, and tell which of its modules the checkpoint lacks.
 
     Returns
@@ -138,7 +142,7 @@ def _without_load_report() -> Iterator[None]:
         logger.removeFilter(is_no_report)
 
 
-def untrained_modules(model: Any, missing: Sequence[str]) -> list[str]:
+def untrained_modules(model: PreTrainedModel, missing: Sequence[str]) -> list[str]:
     """The largest modules whose parameters are all missing from the checkpoint.
 
     Parameters
@@ -165,7 +169,7 @@ def untrained_modules(model: Any, missing: Sequence[str]) -> list[str]:
     return sorted(found)
 
 
-def reinitialize(model: Any, modules: Sequence[str], seed: int) -> None:
+def reinitialize(model: PreTrainedModel, modules: Sequence[str], seed: int) -> None:
     """Draw new weights for modules without trained ones, as the architecture initialises them.
 
     Parameters
@@ -178,6 +182,8 @@ def reinitialize(model: Any, modules: Sequence[str], seed: int) -> None:
         Seed of the draw.
     """
     from peft.utils import ModulesToSaveWrapper
+
+    from ensemw2s._forward.ways_to_read import bare_model
 
     base = bare_model(model)
     with isolated_rng(seed):

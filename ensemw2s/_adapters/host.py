@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ensemw2s._adapters.base_record import SharedBase, named_buffers
 from ensemw2s._adapters.config import AdapterMisfitError, check_adapter_config, config_key
@@ -22,6 +22,7 @@ from ensemw2s.storage import MALFORMED, write_tensors
 if TYPE_CHECKING:
     import torch
     from peft import PeftConfig, PeftModel
+    from transformers import PreTrainedModel
 
 AdapterState = dict[str, "torch.Tensor"]
 
@@ -61,7 +62,7 @@ class AdapterHost:
         If an adapter of this configuration changes the base.
     """
 
-    def __init__(self, model: Any, peft_config: PeftConfig, shared_base: SharedBase | None = None) -> None:
+    def __init__(self, model: PreTrainedModel, peft_config: PeftConfig, shared_base: SharedBase | None = None) -> None:
         from ensemw2s._forward.prompts import PromptReader
 
         self.shared_base = SharedBase(model) if shared_base is None else shared_base
@@ -99,10 +100,10 @@ class AdapterHost:
 
         return any(isinstance(parameter, DTensor) for parameter in self.model.parameters())
 
-    def _of_this_kind(self, model: Any, peft_config: PeftConfig) -> AdapterHost:
+    def _of_this_kind(self, model: PreTrainedModel, peft_config: PeftConfig) -> AdapterHost:
         return AdapterHost(model, peft_config, self.shared_base)
 
-    def _complete(self, peft_config: PeftConfig, model: Any) -> PeftConfig:
+    def _complete(self, peft_config: PeftConfig, model: PreTrainedModel) -> PeftConfig:
         """A copy, checked, and with what follows from the base."""
         from transformers.pytorch_utils import Conv1D
 
@@ -113,7 +114,7 @@ class AdapterHost:
             config.fan_in_fan_out = True
         return config
 
-    def _wrap(self, base: Any, seed: int, config: PeftConfig) -> None:
+    def _wrap(self, base: PreTrainedModel, seed: int, config: PeftConfig) -> None:
         from peft import get_peft_model
 
         with isolated_rng(seed), warnings.catch_warnings():
@@ -333,14 +334,14 @@ def weights_digest(parameters: Iterable[tuple[str, torch.Tensor]]) -> str | None
     return digest.hexdigest()
 
 
-def _unwrapped(model: PeftModel) -> Any:
+def _unwrapped(model: PeftModel) -> PreTrainedModel:
     try:
         return model.unload()
     except (RuntimeError, *MALFORMED) as error:
         raise AdapterMisfitError(f"peft_config puts adapters on the base that PEFT cannot take off: {error}") from error
 
 
-def _is_causal(model: Any) -> bool:
+def _is_causal(model: PreTrainedModel) -> bool:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     return type(model).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()

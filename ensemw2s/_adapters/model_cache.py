@@ -8,7 +8,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from ensemw2s._adapters.config import config_key
@@ -166,7 +166,7 @@ def _limit() -> int:
 class _SameObject:
     """Stands in a key for an object without a hash, such as a dataclass that makes models."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: object) -> None:
         self.value = value  # kept alive, so that its id is not given to another object
 
     def __eq__(self, other: object) -> bool:
@@ -176,7 +176,7 @@ class _SameObject:
         return id(self.value)
 
 
-def _is_hashable(value: Any) -> bool:
+def _is_hashable(value: object) -> bool:
     try:
         hash(value)
     except TypeError:

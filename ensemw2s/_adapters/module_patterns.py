@@ -12,12 +12,12 @@ _PLACES = 64  # where in the name of a module a repetition may end
 _MOST_WAYS = 3 * 10**6  # to match one name
 
 
-def is_plain_name(name: Any) -> bool:
+def is_plain_name(name: object) -> bool:
     """Whether a value is the name of a module, or its end, which stands for itself (and a point for any character)."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
-def pattern_fault(pattern: Any) -> str:
+def pattern_fault(pattern: object) -> str:
     """What is wrong with a regular expression for names of modules; "" if nothing is.
 
     `re` tries one way after another to match a name: their number must be small. So nothing that has choices may be

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ensemw2s._adapters.config import ADAPTERS, config_key
 from ensemw2s._adapters.module_patterns import is_plain_name, pattern_fault
 from ensemw2s._validation import shorten
 from ensemw2s.storage import decode, encode
 
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
 _MOST_NAMES, _MOST_PATTERNS, _MOST_IDS = 10_000, 1_000, 2**20
 _LARGEST_RANK = 2**14  # or another side of a matrix
 _LARGEST_COUNT = 2**28  # of single numbers
 
 
-def encode_peft_config(config: Any, name: str) -> Any:
+def encode_peft_config(config: PeftConfig, name: str) -> Any:
     """A configuration as JSON; `name` is what to call it in an error.
 
     Raises
@@ -36,7 +38,7 @@ def encode_peft_config(config: Any, name: str) -> Any:
     return settings
 
 
-def build_peft_config(settings: Any) -> Any:
+def build_peft_config(settings: object) -> PeftConfig:
     """The configuration that a file holds, if nothing in it loads something, or takes for ever.
 
     Parameters
@@ -75,7 +77,7 @@ def build_peft_config(settings: Any) -> Any:
     return kind(**{**known, "auto_mapping": None})
 
 
-def _fault(name: Any, value: Any, defaults: dict[str, Any]) -> str:
+def _fault(name: str, value: object, defaults: dict[str, object]) -> str:
     """What is wrong with a setting; "" if nothing is."""
     # Off, in every kind of adapter: so versions of peft may write settings that the installed one does not have.
     if value is None or value is False or (isinstance(value, dict | list | tuple | set) and not value):
@@ -90,47 +92,47 @@ def _fault(name: Any, value: Any, defaults: dict[str, Any]) -> str:
     return "is not read from a file; it must be left out"
 
 
-def _is_default(value: Any, default: Any) -> bool:
+def _is_default(value: object, default: object) -> bool:
     if default is MISSING:
         return False
     return value == (vars(default) if hasattr(default, "__dataclass_fields__") else default)
 
 
-def _flag(value: Any) -> str:
+def _flag(value: object) -> str:
     return "" if isinstance(value, bool) else "must be true or false"
 
 
-def _integer(value: Any, largest: int = 2**63 - 1) -> str:
+def _integer(value: object, largest: int = 2**63 - 1) -> str:
     fine = isinstance(value, int) and not isinstance(value, bool) and -1 <= value <= largest
     return "" if fine else f"must be an integer of at most {largest:,}"
 
 
-def _rank(value: Any) -> str:
+def _rank(value: object) -> str:
     return _integer(value, _LARGEST_RANK)
 
 
-def _number(value: Any) -> str:
-    fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return "" if fine and abs(value) <= 1e12 else "must be a finite number"
+def _number(value: object) -> str:
+    fine = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e12  # not so of NaN
+    return "" if fine else "must be a finite number"
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     fine = isinstance(value, bool) or (isinstance(value, str) and len(value) <= 64 and value.isidentifier())
     return "" if fine else "must be true, false or a word"
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return "" if isinstance(value, str) and len(value) <= 4096 else "must be a text"
 
 
-def _integers(value: Any, most: int = _MOST_IDS) -> str:
+def _integers(value: object, most: int = _MOST_IDS) -> str:
     if isinstance(value, int):
         return _integer(value)
     fine = isinstance(value, list | tuple) and len(value) <= most and not any(map(_integer, value))
     return "" if fine else f"must be at most {most:,} integers"
 
 
-def _tokens(value: Any) -> str:
+def _tokens(value: object) -> str:
     if not isinstance(value, dict):
         return _integers(value)
     if len(value) > _MOST_NAMES or not all(map(is_plain_name, value)):
@@ -138,17 +140,17 @@ def _tokens(value: Any) -> str:
     return next(filter(None, map(_integers, value.values())), "")
 
 
-def _names(value: Any) -> str:
+def _names(value: object) -> str:
     names = [value] if isinstance(value, str) else value
     fine = isinstance(names, list | tuple | set) and len(names) <= _MOST_NAMES and all(map(is_plain_name, names))
     return "" if fine else f"must be names of modules, at most {_MOST_NAMES:,}"
 
 
-def _names_or_pattern(value: Any) -> str:
+def _names_or_pattern(value: object) -> str:
     return pattern_fault(value) if isinstance(value, str) else _names(value)
 
 
-def _by_pattern(value: Any, check: Callable[[Any], str]) -> str:
+def _by_pattern(value: object, check: Callable[[object], str]) -> str:
     if not isinstance(value, dict) or len(value) > _MOST_PATTERNS:
         return f"must give numbers to names of modules, at most {_MOST_PATTERNS:,}"
     for pattern, number in value.items():
@@ -163,7 +165,7 @@ def _by_pattern(value: Any, check: Callable[[Any], str]) -> str:
 
 
 # What each setting may be, by its check. Where an adapter comes from is kept, or left out.
-_NAMES_BY_CHECK: list[tuple[Callable[[Any], str], str]] = [
+_NAMES_BY_CHECK: list[tuple[Callable[[object], str], str]] = [
     (lambda _: "", "auto_mapping"),
     (_text, "base_model_name_or_path peft_version revision"),
     (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
 from ensemw2s._adapters.config import ORIGIN, settings_of
@@ -63,7 +63,7 @@ class AdapterSlot:
 
     def difference(self, other: AdapterSlot) -> str | None:
         """What tells two slots apart, in words; None if nothing does."""
-        parts: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+        parts: list[tuple[str, Mapping[str, object], Mapping[str, object]]] = [
             ("peft_config.", self.settings, other.settings),
             ("", self.shapes, other.shapes),
             ("the scaling of ", self.scaling, other.scaling),
@@ -79,7 +79,9 @@ class SlotOwner(Protocol):
     """A host of adapters."""
 
     slot: AdapterSlot
-    shared_base: Any
+
+    @property
+    def shared_base(self) -> object: ...
 
 
 _WARNED: WeakSet[SlotOwner] = WeakSet()  # those whose differences are in the log

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any
 from weakref import WeakSet
 
 import torch
 from peft import PeftModel
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import nn
+from transformers import Cache
 from transformers.pytorch_utils import Conv1D
 
 from ensemw2s._adapters.host import AdapterHost, AdapterState
@@ -87,8 +87,15 @@ class StackedAdapters:
 
     @torch.inference_mode()
     def step(
-        self, input_ids: Any, attention_mask: Any, position_ids: Any, cache: Any, *, n_last: int, use_cache: bool
-    ) -> tuple[torch.Tensor, Any]:
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        position_ids: torch.Tensor,
+        cache: StackedCache | PrefixCache | None,
+        *,
+        n_last: int,
+        use_cache: bool,
+    ) -> tuple[torch.Tensor, StackedCache | PrefixCache | None]:
         """One forward pass for all members, which read the same tokens.
 
         Parameters
@@ -195,7 +202,7 @@ class StackedCache:
         G and B.
     """
 
-    def __init__(self, rows: Any, n_members: int, n_rows: int) -> None:
+    def __init__(self, rows: Cache, n_members: int, n_rows: int) -> None:
         self.rows = rows
         self._n_members, self._n_rows = n_members, n_rows
 

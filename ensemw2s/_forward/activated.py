@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel
+from transformers import Cache
 
 from ensemw2s._forward.output_head import logits_at
 from ensemw2s._forward.prompts import PromptReader
@@ -95,7 +96,7 @@ class CuedPrefixCache(PrefixCache):
 
 def start_of_cue(row: np.ndarray, cue_ids: Sequence[int]) -> int:
     """Place of the first token of the cue from which on the adapter acts on an unpadded row; -1 if it has none."""
-    n_cue, head = len(cue_ids), np.asarray(getattr(cue_ids, "head", ()), dtype=np.int64)
+    n_cue, head = len(cue_ids), np.asarray(cue_ids.head if isinstance(cue_ids, Cue) else (), dtype=np.int64)
     if len(row) < n_cue:
         return -1
     found = (np.lib.stride_tricks.sliding_window_view(row, n_cue) == np.asarray(cue_ids)).all(axis=1)  # (L - C + 1,)
@@ -172,7 +173,7 @@ def cut_alike(
 
 
 def activated_answers(
-    model: Any, prompts: PromptReader, batch: CuedBatch, cells: torch.Tensor, n_last: int, *, keep: bool = True
+    model: PeftModel, prompts: PromptReader, batch: CuedBatch, cells: torch.Tensor, n_last: int, *, keep: bool = True
 ) -> torch.Tensor:
     """Logits at some of the last columns behind the cue, float32 of shape (C, V).
 
@@ -205,7 +206,9 @@ def activated_answers(
     ).float()
 
 
-def answers_of_batch(model: Any, prompts: PromptReader, batch: TokenBatch, cue_ids: Sequence[int]) -> torch.Tensor:
+def answers_of_batch(
+    model: PeftModel, prompts: PromptReader, batch: TokenBatch, cue_ids: Sequence[int]
+) -> torch.Tensor:
     """Logits that predict a batch's answer tokens, row by row: float32 of shape (R, V)."""
     cued = cut_at_cue(batch, cue_ids)
     cells = torch.from_numpy(np.flatnonzero(cued.predicts(batch.is_answer.sum(axis=1))))
@@ -213,7 +216,7 @@ def answers_of_batch(model: Any, prompts: PromptReader, batch: TokenBatch, cue_i
 
 
 def activated_step(
-    model: Any,
+    model: PeftModel,
     prompts: PromptReader,
     cue_ids: Sequence[int],
     input_ids: torch.Tensor,
@@ -224,7 +227,7 @@ def activated_step(
     keep: bool = False,
     n_last: int,
     use_cache: bool,
-) -> tuple[torch.Tensor, Any]:
+) -> tuple[torch.Tensor, Cache | PrefixCache | None]:
     """`HFCausalLM.decode_step` without a cache: whole rows, padded on the left.
 
     Rows in which as many tokens follow the prompt, such as prompts alone, get the model's own cache. Others, and whole
@@ -264,7 +267,7 @@ def activated_step(
 
 
 def activated_trees(
-    model: Any,
+    model: PeftModel,
     reader: PromptReader,
     cue_ids: Sequence[int],
     prompts: Sequence[np.ndarray],

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import Cache, DynamicLayer
 
 _N_TOKENS = 64  # room that is made at a time, or an eighth of what is kept if that is more
 
 
-def leave_room(cache: Any) -> Any:
+def leave_room(cache: Cache) -> Cache:
     """Let a cache grow in place.
 
     Parameters
@@ -23,7 +23,7 @@ def leave_room(cache: Any) -> Any:
     transformers.Cache
         The same object.
     """
-    layers = getattr(cache, "layers", [])
+    layers = cache.layers if isinstance(cache, Cache) else []  # others keep a state, not layers
     for place, layer in enumerate(layers):
         if type(layer) is DynamicLayer:
             layers[place] = GrowingLayer.of(layer)
@@ -33,8 +33,8 @@ def leave_room(cache: Any) -> Any:
 class GrowingLayer(DynamicLayer):
     """Keys and values as the beginning of larger tensors."""
 
-    keys: Any
-    values: Any
+    keys: torch.Tensor
+    values: torch.Tensor
 
     @classmethod
     def of(cls, layer: DynamicLayer) -> GrowingLayer:

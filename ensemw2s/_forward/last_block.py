@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from ensemw2s._forward.replaced_forwards import Forward
 from ensemw2s._forward.ways_to_read import bare_model
@@ -15,7 +14,7 @@ from ensemw2s._forward.ways_to_read import bare_model
 _MODEL_TYPES = {"gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3"}
 
 
-def last_feed_forward_at(model: Any, cells: torch.Tensor, n_last: int) -> list[tuple[nn.Module, Forward]]:
+def last_feed_forward_at(model: PreTrainedModel, cells: torch.Tensor, n_last: int) -> list[tuple[nn.Module, Forward]]:
     """The last feed-forward layer, and a function in its place that leaves out what does not reach the head.
 
     With 4 answer tokens behind a prompt of 64 this is most of a layer: 2 % of a model of 30 blocks, 6 % of one of 12.
@@ -38,7 +37,7 @@ def last_feed_forward_at(model: Any, cells: torch.Tensor, n_last: int) -> list[t
     return [] if layer is None else [(layer, _at_cells(layer, cells, n_last))]
 
 
-def _last_feed_forward(model: Any) -> nn.Module | None:
+def _last_feed_forward(model: PreTrainedModel) -> nn.Module | None:
     base = bare_model(model)
     if base.config.model_type not in _MODEL_TYPES:
         return None

@@ -7,13 +7,14 @@ from threading import get_ident
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from ensemw2s._forward.few_rows import is_plain, linear_forward
 from ensemw2s._forward.last_block import last_feed_forward_at
 from ensemw2s._forward.replaced_forwards import replaced_forwards
 
 
-def read_head_once(model: Any) -> None:
+def read_head_once(model: PreTrainedModel) -> None:
     """Have the head take all rows of a batch as one matrix.
 
     ``logits_to_keep`` hands a slice of the hidden states over, which torch multiplies row by row of the batch, reading
@@ -29,7 +30,7 @@ def read_head_once(model: Any) -> None:
         head.register_forward_pre_hook(_as_one_matrix)
 
 
-def logits_at(model: Any, cells: torch.Tensor, n_last: int, **inputs: Any) -> torch.Tensor:
+def logits_at(model: PreTrainedModel, cells: torch.Tensor, n_last: int, **inputs: Any) -> torch.Tensor:
     """Run a model, and let only some of its last positions through the head, and the last feed-forward layer before it.
 
     What acts on logits behind the head (soft-capping, a scale) acts on each of them alone, and so is not disturbed.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from ensemw2s._forward.memory_limit import memory_limit
@@ -111,10 +111,10 @@ class PromptCache:
             if any(limits.values()):
                 self._say_full(states, size)
             return
-        kept: dict[bytes, Any] = dict(states)
+        kept: dict[bytes, PromptState | StoredPrompt] = {**states}
         if tier is self._disk:
             try:
-                kept = self._write(states, limits[tier])
+                kept = {**self._write(states, limits[tier])}
             except OSError as error:
                 self._stop_writing(error)
                 return
@@ -157,7 +157,7 @@ class PromptCache:
             error, MEMORY,
         )  # fmt: skip
 
-    def _write(self, states: dict[bytes, PromptState], limit: int) -> dict[bytes, Any]:
+    def _write(self, states: dict[bytes, PromptState], limit: int) -> dict[bytes, StoredPrompt]:
         """The same tensors, in a file."""
         if not os.path.isdir(self._folder):
             held = ExitStack()
@@ -173,7 +173,7 @@ class PromptCache:
 class _Batch:
     """Prompts that were read together, and go together."""
 
-    states: dict[bytes, Any]  # PromptState, or StoredPrompt where it is in a file
+    states: dict[bytes, PromptState | StoredPrompt]
     size: int
     last_use: int = 0
 

@@ -7,7 +7,7 @@ import weakref
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ensemw2s.storage import writing
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class _Piece:
     """Where a tensor is in a file."""
 
-    dtype: Any
+    dtype: torch.dtype
     shape: tuple[int, ...]
     start: int
     size: int

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from peft import PeftModel
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
 from ensemw2s._forward.prompt_cache import PromptCache, PromptState
 from ensemw2s._forward.ways_to_read import read_batch, way_to_read
@@ -40,7 +40,7 @@ class PromptBatch:
     def cache(self) -> DynamicCache:
         """A new cache that starts with these prompts; what is read behind them does not change them."""
         cache = DynamicCache()
-        pairs: dict[int, list[Any]] = {}
+        pairs: dict[int, list[torch.Tensor | None]] = {}
         for state, slots in zip(self._states, self._layout, strict=True):
             for place, (layer, part) in enumerate(slots):
                 pairs.setdefault(layer, [None, None])[part] = state[place]
@@ -78,7 +78,9 @@ class PromptReader:
         self._cache.clear()
         self._last = None
 
-    def read(self, model: Any, prompts: Sequence[np.ndarray], *, width: int | None = None, keep: bool) -> PromptBatch:
+    def read(
+        self, model: PeftModel, prompts: Sequence[np.ndarray], *, width: int | None = None, keep: bool
+    ) -> PromptBatch:
         """Keys and values of some prompts.
 
         Parameters
@@ -115,7 +117,7 @@ class PromptReader:
             self._last = ((keys, width, keep), batch)
         return self._last[1]
 
-    def check(self, model: Any) -> None:
+    def check(self, model: PeftModel) -> None:
         """Refuse a model that cannot go on from the keys and values of a prompt.
 
         Raises
@@ -151,7 +153,7 @@ class PromptReader:
             raise ValueError(_refusal(base))
         self._is_checked = True
 
-    def _read(self, model: Any, prompts: list[np.ndarray], together: int) -> Iterator[PromptState]:
+    def _read(self, model: PeftModel, prompts: list[np.ndarray], together: int) -> Iterator[PromptState]:
         with _bare_base(model) as base:
             for start in range(0, len(prompts), together):
                 part = prompts[start : start + together]
@@ -185,7 +187,7 @@ class PromptReader:
 
 
 @contextmanager
-def _bare_base(model: Any) -> Iterator[Any]:
+def _bare_base(model: PeftModel) -> Iterator[PreTrainedModel]:
     """Lend the model inside a PEFT model, without adapter, dropout, gradients, or an autocast of the training."""
     was_training = model.training
     base = model.get_base_model()
@@ -198,7 +200,7 @@ def _bare_base(model: Any) -> Iterator[Any]:
 
 
 def _layout(cache: DynamicCache) -> _Layout:
-    slots: dict[Any, list[tuple[int, int]]] = {}
+    slots: dict[tuple[torch.Size, torch.dtype], list[tuple[int, int]]] = {}
     for layer in range(len(cache.layers)):
         for part in (0, 1):
             tensor = _part(cache, layer, part)
@@ -211,11 +213,11 @@ def _part(cache: DynamicCache, layer: int, part: int) -> torch.Tensor:
     return entry.values if part else entry.keys
 
 
-def _is_plain(layer: Any, length: int) -> bool:
+def _is_plain(layer: CacheLayerMixin, length: int) -> bool:
     return type(layer) is DynamicLayer and layer.keys.ndim == layer.values.ndim == 4 and layer.keys.shape[2] == length
 
 
-def _refusal(base: Any) -> str:
+def _refusal(base: PreTrainedModel) -> str:
     return (
         f"adapt must be 'all' for {type(base).__name__}, which keeps no keys and values of a padded prompt that it "
         f"could go on from. Got 'answer' instead."

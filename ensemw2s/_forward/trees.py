@@ -6,18 +6,17 @@ import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache, PreTrainedModel
 
 from ensemw2s._forward.output_head import logits_at
 from ensemw2s._forward.ways_to_read import architecture_of
 
 _PADDING = -1
 _LAYERS = {"full_attention", "sliding_attention", "chunked_attention", "attention"}
-_VERDICTS: dict[Any, bool] = {}
+_VERDICTS: dict[tuple[object, ...], bool] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +118,9 @@ def fill_passes(sizes: Sequence[int], n_questions: int, *, alone: bool = False) 
         yield rows
 
 
-def read_trees(model: Any, trees: TreeRows, cache: Any = None, before: torch.Tensor | None = None) -> torch.Tensor:
+def read_trees(
+    model: PreTrainedModel, trees: TreeRows, cache: Cache | None = None, before: torch.Tensor | None = None
+) -> torch.Tensor:
     """Logits of the token after each of the cells.
 
     Parameters
@@ -156,7 +157,7 @@ def read_trees(model: Any, trees: TreeRows, cache: Any = None, before: torch.Ten
     )
 
 
-def longest_tree(model: Any) -> int:
+def longest_tree(model: PreTrainedModel) -> int:
     """Tokens of the longest row whose tokens get the logits that they have in rows of their own.
 
     Parameters
@@ -178,7 +179,7 @@ def longest_tree(model: Any) -> int:
     return min((int(window) for window in windows if window is not None), default=sys.maxsize)
 
 
-def _reads_trees(model: Any) -> bool:
+def _reads_trees(model: PreTrainedModel) -> bool:
     config = model.config.get_text_config()
     attention = getattr(config, "_attn_implementation", None)
     if attention not in ("sdpa", "eager") or not _LAYERS.issuperset(getattr(config, "layer_types", None) or ()):
@@ -196,7 +197,7 @@ def _reads_trees(model: Any) -> bool:
     return _VERDICTS[key]
 
 
-def _difference_to_plain_rows(model: Any) -> float:
+def _difference_to_plain_rows(model: PreTrainedModel) -> float:
     """Of two questions in one row, and one behind a cache, as a share of the logits' spread."""
     # The ids 0, 1, 2 are in every vocabulary. Branches of lengths 2 and 1 show positions that go on from a neighbour
     # instead of the prompt; the second question shows tokens that see another question of their row.

@@ -8,18 +8,16 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import torch
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from ensemw2s._launch.locks import ThreadLock
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.tokens import pad_left, pad_right, positions_of
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-    from transformers.modeling_outputs import CausalLMOutputWithPast
 
 logger = logging.getLogger("ensemw2s")
 
@@ -27,8 +25,8 @@ _SHORT, _LONG = 5, 9  # tokens of the two rows that are tried out
 _ERRORS = (TypeError, ValueError, AttributeError, IndexError, NotImplementedError, RuntimeError)
 
 _LOCK = ThreadLock()
-_BY_ARCHITECTURE: dict[Any, WayToRead] = {}
-_BY_MODEL: WeakKeyDictionary[Any, dict[Any, WayToRead]] = WeakKeyDictionary()
+_BY_ARCHITECTURE: dict[tuple[object, ...], WayToRead] = {}
+_BY_MODEL: WeakKeyDictionary[torch.nn.Module, dict[str | None, WayToRead]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -63,13 +61,13 @@ class Wrapped(Protocol):
         ...
 
 
-def bare_model(model: torch.nn.Module | Wrapped) -> Any:
+def bare_model(model: torch.nn.Module | Wrapped) -> PreTrainedModel:
     """The transformers model inside of PEFT's or torch's wrapper, or the model itself."""
     model = model.module if isinstance(model, torch.nn.DataParallel) else model
     return model.get_base_model() if isinstance(model, Wrapped) else model
 
 
-def architecture_of(model: Any) -> tuple[Any, ...]:
+def architecture_of(model: PreTrainedModel) -> tuple[object, ...]:
     """Class, configuration, attention, type and device of a model, plain or in PEFT's wrapper."""
     base = bare_model(model)
     config = base.config.get_text_config()
@@ -77,7 +75,7 @@ def architecture_of(model: Any) -> tuple[Any, ...]:
     return type(base), config.to_json_string(), attention, base.dtype, str(base.device)
 
 
-def way_to_read(model: Any) -> WayToRead:
+def way_to_read(model: PreTrainedModel) -> WayToRead:
     """How a causal language model is to be read; tried out once for each architecture and configuration.
 
     Parameters
@@ -117,7 +115,10 @@ def way_to_read(model: Any) -> WayToRead:
 
 
 def read_alone(
-    model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, pick: Callable[[int, torch.Tensor], torch.Tensor]
+    model: PreTrainedModel,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    pick: Callable[[int, torch.Tensor], torch.Tensor],
 ) -> list[torch.Tensor]:
     """Logits of each row of a batch, read without its padding.
 
@@ -143,7 +144,7 @@ def read_alone(
 
 
 def read_batch(
-    model: Any,
+    model: PreTrainedModel,
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
     position_ids: torch.Tensor,
@@ -164,7 +165,7 @@ def read_batch(
     return output
 
 
-def _plain(model: Any, ids: torch.Tensor) -> torch.Tensor:
+def _plain(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
     """Logits of one row as everybody gets them, (L, V)."""
     parameters = inspect.signature(type(bare_model(model)).forward).parameters
     quiet = {"use_cache": False} if "use_cache" in parameters else {}
@@ -173,7 +174,7 @@ def _plain(model: Any, ids: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _try_out(model: Any) -> WayToRead | None:
+def _try_out(model: PreTrainedModel) -> WayToRead | None:
     was_training = model.training
     model.eval()
     try:
@@ -183,7 +184,7 @@ def _try_out(model: Any) -> WayToRead | None:
         model.train(was_training)
 
 
-def _try_out_rows(model: Any) -> WayToRead | None:
+def _try_out_rows(model: PreTrainedModel) -> WayToRead | None:
     base = bare_model(model)
     long, short = _rows(base)
     wanted = [_plain(model, torch.tensor(row, device=model.device)).float() for row in (long, short)]
@@ -210,7 +211,7 @@ def _try_out_rows(model: Any) -> WayToRead | None:
     return WayToRead(cached=_goes_on(model, long, short, wanted, tolerance), longest=_longest_together(base))
 
 
-def _longest_together(base: Any) -> int:
+def _longest_together(base: PreTrainedModel) -> int:
     """Rows of a few tokens do not show it."""
     limits = [sys.maxsize]
     waiting = [getattr(base.config.get_text_config(), "rope_parameters", None)]
@@ -223,7 +224,9 @@ def _longest_together(base: Any) -> int:
     return min(limits)
 
 
-def _error(model: Any, long: list[int], short: list[int], wanted: Sequence[torch.Tensor], *, left: bool) -> float:
+def _error(
+    model: PreTrainedModel, long: list[int], short: list[int], wanted: Sequence[torch.Tensor], *, left: bool
+) -> float:
     """Largest difference of two rows in one batch to the same rows alone; infinite if the model takes no such batch.
 
     Padding on the right hides nothing but how the model rounds, where it counts positions as we do.
@@ -237,12 +240,14 @@ def _error(model: Any, long: list[int], short: list[int], wanted: Sequence[torch
     return max(float((logits[0] - wanted[0]).abs().max()), float((own - wanted[1]).abs().max()))
 
 
-def _padded(model: Any, long: list[int], short: list[int], *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def _padded(
+    model: PreTrainedModel, long: list[int], short: list[int], *, left: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
     ids, mask = (pad_left if left else pad_right)([long, short], short[0])
     return torch.from_numpy(ids).to(model.device), torch.from_numpy(mask).to(model.device)
 
 
-def _rows(base: Any) -> tuple[list[int], list[int]]:
+def _rows(base: PreTrainedModel) -> tuple[list[int], list[int]]:
     """Tokens of two rows; none is the one of padding, which some models skip when they count."""
     config = base.config.get_text_config()
     padding = getattr(config, "pad_token_id", None)
@@ -250,7 +255,9 @@ def _rows(base: Any) -> tuple[list[int], list[int]]:
     return tokens[: 2 * _LONG : 2], tokens[1 : 3 * _SHORT : 3][:_SHORT]
 
 
-def _goes_on(model: Any, long: list[int], short: list[int], wanted: Sequence[torch.Tensor], tolerance: float) -> bool:
+def _goes_on(
+    model: PreTrainedModel, long: list[int], short: list[int], wanted: Sequence[torch.Tensor], tolerance: float
+) -> bool:
     """Whether all but the last token, and then the last in another order of rows, give the same logits."""
     ids, mask = _padded(model, long, short, left=True)
     positions = positions_of(mask)

@@ -59,7 +59,7 @@ class ModelFolder:
         return loaded
 
 
-def compare_files(stored: StoredFolder, name: str, loaded: Any) -> None:
+def compare_files(stored: StoredFolder, name: str, loaded: object) -> None:
     """Compare the small files that a model or tokenizer was made of with those that were saved in a folder.
 
     Raises
@@ -251,14 +251,14 @@ def _without_files(settings: Any, content: bytes, path: Path) -> bytes:
     return json.dumps({key: value for key, value in settings.items() if key not in paths}).encode()
 
 
-def _check_configuration(configuration: Any, path: Path, place: Path) -> None:
+def _check_configuration(configuration: object, path: Path, place: Path) -> None:
     if not isinstance(configuration, dict):
         raise CheckpointError(f"{path} is no configuration of a model. Copy or download the folder again.")
     named = configuration.get("transformers_weights")
     if named is not None:
         _inside(str(named), path)
     # A stack instead of recursion: JSON may nest deeper than Python recurses.
-    waiting: list[Any] = [configuration]
+    waiting: list[dict[str, object] | list[object]] = [configuration]
     while waiting:
         entry = waiting.pop()
         for key, value in entry.items() if isinstance(entry, dict) else (("", value) for value in entry):
@@ -295,7 +295,7 @@ def _n_tensors(place: Path) -> int:
     return found
 
 
-def _replace_path(loaded: Any, before: str, after: str) -> None:
+def _replace_path(loaded: object, before: str, after: str) -> None:
     """Replace the private folder in whatever an object says of itself."""
     for values in (vars(loaded), getattr(loaded, "init_kwargs", {})):
         for name, value in values.items():

@@ -19,13 +19,13 @@ from ensemw2s.exceptions import CheckpointError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-_MADE_BY_FACTORIES: WeakSet[Any] = WeakSet()
+_MADE_BY_FACTORIES: WeakSet[PreTrainedModel] = WeakSet()
 
 
 def load_model(
-    model: str | os.PathLike[str] | Callable[[], Any],
+    model: str | os.PathLike[str] | Callable[[], PreTrainedModel],
     *,
     auto_class: str,
     dtype: str | torch.dtype,
@@ -111,7 +111,7 @@ def load_model(
     return loaded.eval()
 
 
-def _scale_once(model: Any) -> None:
+def _scale_once(model: PreTrainedModel) -> None:
     """Leave RWKV's weights as they are: it halves them, layer by layer, for a forward pass outside of training.
 
     It does so for half precision, and the result is the same; but saved, they would be halved again.
@@ -120,7 +120,7 @@ def _scale_once(model: Any) -> None:
         model.config.rescale_every = 0
 
 
-def own_memory(model: Any) -> None:
+def own_memory(model: PreTrainedModel) -> None:
     """Copy weights that lie in a file, mapped to memory: whoever overwrites the file would change the model in use.
 
     It takes one to two seconds a gigabyte, and meanwhile the memory of both.
@@ -138,7 +138,7 @@ def own_memory(model: Any) -> None:
                     module._buffers[name] = buffer.clone()
 
 
-def load_config(model: str, revision: str | None = None) -> Any:
+def load_config(model: str, revision: str | None = None) -> PreTrainedConfig:
     """The configuration of a hub id or folder.
 
     Raises
@@ -154,7 +154,7 @@ def load_config(model: str, revision: str | None = None) -> Any:
         return folder.record_source(AutoConfig.from_pretrained(folder.path, revision=revision, trust_remote_code=False))
 
 
-def load_generation_config(model: str, revision: str | None = None) -> Any:
+def load_generation_config(model: str, revision: str | None = None) -> GenerationConfig | None:
     """The ``generation_config`` of a hub id or folder; None where there is none, as for most models that are not tuned.
 
     Raises
@@ -185,7 +185,7 @@ def _refuse_missing(names: Iterable[str], model: str) -> None:
         )
 
 
-def _in_dtype(made: Any, dtype: torch.dtype) -> Any:
+def _in_dtype(made: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
     """A model with its weights in a type, as `from_pretrained` gives it: it keeps some weights and buffers in float32.
 
     ``.to(dtype)`` rounds the frequencies of rotary embeddings, too: another model, by hundredths of a nat, than the
@@ -209,7 +209,7 @@ def _in_dtype(made: Any, dtype: torch.dtype) -> Any:
     return made
 
 
-def _as_loaded(made: Any, dtype: torch.dtype) -> Any:
+def _as_loaded(made: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel | None:
     """What `from_pretrained` makes of a model's configuration and weights; None if that is another model."""
     import torch
 
@@ -235,7 +235,7 @@ def _as_loaded(made: Any, dtype: torch.dtype) -> Any:
     )
 
 
-def _structure(model: Any) -> list[tuple[str, type, list[str]]]:
+def _structure(model: PreTrainedModel) -> list[tuple[str, type, list[str]]]:
     return [(name, type(module), [*module._parameters, *module._buffers]) for name, module in model.named_modules()]
 
 
@@ -274,7 +274,7 @@ def without_pickles(model: str) -> Iterator[None]:
         ) from error
 
 
-def _without_quantization(loaded: Any) -> Any:
+def _without_quantization(loaded: PreTrainedModel) -> PreTrainedModel:
     # transformers de-quantises a GGUF file while reading, but marks the model as quantised, which Trainer and
     # save_pretrained refuse.
     config = copy.deepcopy(loaded.config)
@@ -317,21 +317,21 @@ class TokenizerSource(NamedTuple):
     gguf_file: str | None
 
     @classmethod
-    def of(cls, tokenizer: Any) -> TokenizerSource | None:
+    def of(cls, tokenizer: object) -> TokenizerSource | None:
         """The source of a tokenizer of `load_tokenizer`; None for one that the user has made."""
         # By identity, since tokenizers that are equal may have come from different files.
         return next((source for known, source in list(_SOURCES.items()) if known is tokenizer), None)
 
-    def read(self) -> Any:
+    def read(self) -> PreTrainedTokenizerBase:
         """The tokenizer, the same object for the same files."""
         return _read_tokenizer(self, folder_stamp(self.name))
 
 
-_SOURCES: WeakKeyDictionary[Any, TokenizerSource] = WeakKeyDictionary()
+_SOURCES: WeakKeyDictionary[PreTrainedTokenizerBase, TokenizerSource] = WeakKeyDictionary()
 
 
 @lru_cache(maxsize=8)  # Reading a vocabulary of 262,144 tokens takes seconds, and every round would do it again.
-def _read_tokenizer(source: TokenizerSource, stamp: tuple) -> Any:
+def _read_tokenizer(source: TokenizerSource, stamp: tuple) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     # `stamp` is not read: it is part of the cache's key, so that a folder that was written anew is read anew. A GGUF
@@ -351,7 +351,7 @@ def forget_tokenizers() -> None:
     _read_tokenizer.cache_clear()
 
 
-def folder_stamp(name: Any) -> tuple:
+def folder_stamp(name: object) -> tuple:
     """Names, sizes and times of a folder's files, since another model may be saved there later; else empty.
 
     Parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ensemw2s._loading.model_folder import compare_files
 from ensemw2s._loading.models import load_tokenizer
@@ -10,23 +10,26 @@ from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage import Codec, Reader, Writer, writing
 from ensemw2s.tokens import digest_tokenizer
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 
 class TokenizerCodec(Codec):
     """Tokenizers by their number in the whole."""
 
     tag = "$tokenizer"
 
-    def knows(self, value: Any) -> bool:
+    def knows(self, value: object) -> bool:
         return hasattr(value, "save_vocabulary") and hasattr(value, "eos_token_id")
 
-    def write(self, value: Any, name: str, writer: Writer) -> int:
+    def write(self, value: object, name: str, writer: Writer) -> int:
         return write_tokenizer(writer, value)
 
-    def read(self, content: Any, reader: Reader) -> Any:
+    def read(self, content: Any, reader: Reader) -> PreTrainedTokenizerBase:
         return read_tokenizer(reader, content)
 
 
-def write_tokenizer(writer: Writer, tokenizer: Any, folder: str | None = None) -> int:
+def write_tokenizer(writer: Writer, tokenizer: PreTrainedTokenizerBase, folder: str | None = None) -> int:
     """Number of a tokenizer, written if it is new, and into a base's folder where it is looked for there."""
     names = [name for _, name in writer.tokenizers]
     if folder is not None and folder in names:
@@ -41,7 +44,7 @@ def write_tokenizer(writer: Writer, tokenizer: Any, folder: str | None = None) -
     return len(names)
 
 
-def read_tokenizer(reader: Reader, number: int) -> Any:
+def read_tokenizer(reader: Reader, number: int) -> PreTrainedTokenizerBase:
     """The tokenizer of `write_tokenizer`, the same object for the same number."""
     if number not in reader.tokenizers:
         name = reader.shared["tokenizers"][number]

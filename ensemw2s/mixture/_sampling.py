@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 from transformers.generation import GenerateDecoderOnlyOutput
 
 from ensemw2s.mixture._draws import OnlyReadable, quick_draws
 from ensemw2s.mixture._lazy_sampling import LazyMembers, lazy_readers
 from ensemw2s.mixture._mixing import COMBINATIONS
-
-if TYPE_CHECKING:
-    from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 
 def sample(
