@@ -18,6 +18,7 @@ from ensemw2s import BigramLearner, LearnerCost, SweepResult, Workload, byte_tok
 from ensemw2s._cli import main
 from ensemw2s._cli._backends import parallel_backend
 from ensemw2s._cli._estimate import estimate_runs
+from ensemw2s._cli._models import read_model
 
 WORDS = ("tin", "iron", "zinc", "lead", "gold", "neon", "coal", "salt", "sand", "wood", "silk", "wool")
 FAST = [
@@ -205,6 +206,15 @@ def test_models_of_other_kinds_have_no_estimate(world):
     (cost,) = estimate_runs(plan_of(world, pairs=pairs))
     assert cost.reason == "counts is no Hugging Face model, whose sizes could be read"
     assert cost.flops != cost.flops
+
+
+def test_a_pool_has_no_estimate_and_takes_none_from_the_others(world):
+    pair = (("small", str(world / "small")), ("large", str(world / "large")))
+    pool = read_model(f"{{experts: ['{world / 'small'}', {{verifier: '{world / 'small'}'}}]}}", "weak")
+    alone = estimate_runs(plan_of(world, splits=["easy-hard"], rater=pair[0]))[0]
+    pooled, boosted = estimate_runs(plan_of(world, splits=["easy-hard"], rater=pair[0], pairs=[(pool, pair[1]), pair]))
+    assert pooled.reason == "small + verifier small is a pool of experts, for which there is no cost model"
+    assert boosted.flops == pytest.approx(alone.flops)  # the rating, which both need, is counted
 
 
 @pytest.mark.parametrize(

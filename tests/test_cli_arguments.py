@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from ensemw2s import ablations, paper, run_sweep
+from ensemw2s import FineTunedGenerator, HFCausalLM, HFVerifier, OpinionPool, ablations, paper, run_sweep
 from ensemw2s._cli._arguments import make_request
 from ensemw2s._cli._parser import build_parser
 
@@ -43,6 +43,60 @@ def test_a_folder_with_an_equals_sign_is_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lr=1").mkdir()
     assert request("--pair", "lr=1", "b", "--dataset", "sciq").arguments["pairs"] == [("lr=1", "b")]
+
+
+POOL = (
+    "{experts: [org/a, {generator: org/b, lr: 5e-4, normalize: token}, {verifier: org/a, features: adapted},"
+    " {zero_shot: org/a}], pool: linear, cv: 5}"
+)
+
+
+def test_a_pool_is_said_alike_in_a_flag_and_in_a_file(config):
+    from_flag = request("--pair", POOL, POOL, "--rater", POOL, "--dataset", "sciq").arguments
+    from_file = request(*config(f"dataset: sciq\nrater: {POOL}\npairs: [[{POOL}, {POOL}]]")).arguments
+    wanted = OpinionPool(
+        [
+            "org/a",
+            FineTunedGenerator(HFCausalLM("org/b", lr=5e-4), normalize="token"),
+            HFVerifier("org/a", features="adapted"),
+            FineTunedGenerator(HFCausalLM("org/a"), zero_shot=True),
+        ],
+        pool="linear",
+        cv=5,
+    )
+    for name, pool in (*from_flag["pairs"][0], from_flag["rater"], *from_file["pairs"][0], from_file["rater"]):
+        assert name == "a + generator b (lr=0.0005, normalize=token) + verifier a (features=adapted) + zero_shot a"
+        assert repr(pool) == repr(wanted)
+        pool.check_parameters()
+    (name, _), student = request("--pair", "{name: two, experts: [a]}", "b", "--dataset", "sciq").arguments["pairs"][0]
+    assert (name, student) == ("two", "b")
+
+
+def test_a_weak_model_may_be_a_list():
+    assert request("--pair", "[org/a, org/b]", "c", "--dataset", "sciq").arguments["pairs"] == [
+        (["org/a", "org/b"], "c")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("weak", "message"),
+    [
+        ("{experts: [a], folds: 3}", r"pairs\[0\]\[0\] must have parameters among pool, .* Got 'folds'"),
+        ("{expert: [a]}", r"pairs\[0\]\[0\] must have experts, a list of models. Got {'expert': \['a'\]}"),
+        ("{experts: []}", "must have experts, a list"),
+        ("{experts: [{verifier: a, rank: 3}]}", r"experts\[0\] must have parameters among tokenizer, .* Got 'rank'"),
+        ("{experts: [a, {judge: b}]}", r"experts\[1\] must be a model id, or one of {generator: id}, .* Got {'judge'"),
+        ("{experts: [{verifier: a, generator: b}]}", r"experts\[0\] must be a model id, or one of"),
+        ("{experts: [{zero_shot: a, zero_shot: b}]}", "The key 'zero_shot' occurs twice"),
+        ("[a, {verifier: b}]", r"a list of ids or {experts: \[...\]}. Got \['a', {'verifier'"),
+    ],
+)
+def test_what_is_wrong_in_a_pool_is_named(weak, message):
+    with pytest.raises(ValueError, match=message):
+        request("--pair", weak, "b", "--dataset", "sciq")
+    if weak[0] == "[":
+        with pytest.raises(ValueError, match=r"must be a model id, a folder, or {experts"):
+            request("--pair", "a", "[a, b]", "--dataset", "sciq")
 
 
 def test_labels_and_ablations_become_objects():

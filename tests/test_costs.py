@@ -31,6 +31,7 @@ from ensemw2s import (
     BigramLearner,
     HFCausalLM,
     HFClassifier,
+    HFVerifier,
     LearnerCost,
     ModelCost,
     StageCost,
@@ -237,6 +238,8 @@ def test_from_learner_knows_a_classification_head_from_label_words(tmp_path):
 def test_from_learner_refuses_what_has_no_model():
     with pytest.raises(TypeError, match=r"^learner must be an HFCausalLM or HFClassifier\. Got BigramLearner instead"):
         LearnerCost.from_learner(BigramLearner())
+    with pytest.raises(TypeError, match="Got HFVerifier"):  # it has the same settings, and reads otherwise
+        LearnerCost.from_learner(HFVerifier("org/model"))
 
 
 def test_lora_moves_fewer_weights_but_reads_the_same():

@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, KFold, PredefinedSplit, RepeatedKFold, ShuffleSplit, cross_val_predict
@@ -26,6 +26,7 @@ from ensemw2s import (
     EasyHardSplit,
     FineTunedGenerator,
     LLMAdaBoostClassifier,
+    OpinionPool,
     QADataset,
     TokenAdaBoostGenerator,
     cross_val_difficulty,
@@ -101,6 +102,19 @@ def test_a_rating_is_the_token_error_under_the_model_of_the_other_folds():
     assert_array_equal(rated.folds, fold)
     assert_array_equal(rated.n_scores, 1)
     assert rated.metric == "token_error"
+
+
+def test_a_pool_rates_by_the_probability_of_the_right_option():
+    fold = np.arange(len(APART)) % 2
+    pool = OpinionPool([BigramLearner(), BigramLearner(smoothing=3.0)], weights=[1.0, 2.0], random_state=0)
+    rated = cross_val_difficulty(pool, APART, cv=PredefinedSplit(fold))
+    for number in range(2):
+        model, rest = clone(pool).fit(APART[fold != number]), APART[fold == number]
+        proba = [row[label] for row, label in zip(model.predict_proba(rest), rest.labels, strict=True)]
+        assert_allclose(rated.ratings[fold == number], 1 - np.array(proba), atol=1e-12)
+    assert rated.metric == "one_minus_proba"
+    with pytest.raises(ValueError, match="choices"):
+        cross_val_difficulty(pool, APART.prompts, APART.answers)
 
 
 def test_repeated_folds_give_the_mean():

@@ -108,6 +108,35 @@ def test_a_pool_of_experts_teaches_and_learns(tmp_path):
     assert "weak ensemble, given votes" in found.to_frame().index
 
 
+def test_a_pool_rates_the_questions_and_its_trainings_are_kept_until_it_is_there(tmp_path):
+    pool = OpinionPool([BigramLearner(), BigramLearner(smoothing=3.0)], weights=[2.0, 1.0])
+    run_sweep(
+        [(("pool", pool), STRONG)], dataset=SMALL, splits=["easy-hard"], seeds=1, cv=2, out_dir=tmp_path,
+        checkpoint_rounds=True, weak_params={"smoothing": 0.5, "validation_fraction": 0.3},
+    )  # fmt: skip
+    rater = OpinionPool([BigramLearner(smoothing=0.5)] * 2, weights=[2.0, 1.0], validation_fraction=0.3, random_state=0)
+    rated = cross_val_difficulty(rater, SMALL.drop_answers(), SMALL.answers, cv=2, random_state=0)
+    (record,) = (tmp_path / "difficulty").glob("*.json")
+    ratings = ResultStore(tmp_path).read_record(record)["result"]
+    np.testing.assert_allclose(ratings, rated.ratings, atol=1e-12)
+    assert not list((tmp_path / "rounds").glob("*"))
+
+
+def test_parameters_of_weak_models_reach_the_generators_of_a_pool():
+    from ensemw2s import FineTunedGenerator, HFCausalLM, HFVerifier
+
+    pool = OpinionPool(["org/a", HFVerifier("org/a", lr=1e-3), FineTunedGenerator("org/a", zero_shot=True)])
+    plan = plan_sweep([(("pool", pool), STRONG)], dataset=SMALL, weak_params={"lr": 0.5, "epochs": 7, "cv": 4})
+    built = plan.units[0].weak.build(plan.settings.task, 0)
+    writer, verifier, zero_shot = built.experts
+    assert isinstance(writer, HFCausalLM)
+    assert (writer.lr, zero_shot.estimator.lr, verifier.lr) == (0.5, 0.5, 1e-3)
+    assert (writer.epochs, built.cv, built.random_state) == (7, 4, 0)
+    assert pool.experts[0] == "org/a"  # and what was passed is as it was
+    with pytest.raises(ValueError, match=r"of a generator among its experts. Got 'layers'"):
+        plan_sweep([(("pool", pool), STRONG)], dataset=SMALL, weak_params={"layers": 3})
+
+
 @pytest.mark.slow
 def test_a_second_call_reads_what_the_first_one_kept(result, folder):
     before = files(folder)

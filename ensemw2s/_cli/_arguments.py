@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ensemw2s._cli._models import read_model
 from ensemw2s._cli._yaml import LARGEST_YAML, load_yaml
 from ensemw2s._validation import check_integer, check_option, shorten
 from ensemw2s.exceptions import CheckpointError
@@ -116,8 +117,8 @@ def _finished(merged: dict[str, Any]) -> Request:
     if "dataset" not in merged:
         raise ValueError("--dataset NAME must be given, or dataset in --config.")
     merged["pairs"] = [_pair(pair, row) for row, pair in enumerate(merged["pairs"])]
-    if isinstance(merged.get("rater"), str):
-        merged["rater"] = _model(merged["rater"])
+    if merged.get("rater") is not None:
+        merged["rater"] = read_model(merged["rater"], "rater")
     if "labels" in merged:
         merged["labeler"] = {"labels": merged.pop("labels")}
     if "labeler" in merged:
@@ -141,15 +142,9 @@ def _finished(merged: dict[str, Any]) -> Request:
 
 
 def _pair(pair: object, row: int) -> tuple[Any, Any]:
-    if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(model, str) for model in pair):
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
         raise ValueError(f"pairs[{row}] must be two models, [weak, strong]. Got {shorten(pair)} instead.")
-    return _model(pair[0]), _model(pair[1])
-
-
-def _model(text: str) -> Any:
-    """``name=id`` as a pair, an id or folder as it is."""
-    name, equals, model = text.partition("=")
-    return (name, model) if equals and name and not Path(text).exists() else text  # a folder's name may hold a "="
+    return read_model(pair[0], f"pairs[{row}][0]", several=True), read_model(pair[1], f"pairs[{row}][1]")
 
 
 def _ablations(merged: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ import numpy as np
 from ensemw2s._markdown import table_lines
 from ensemw2s._validation import as_id
 from ensemw2s.costs import LearnerCost, StageCost, Workload, measure_bandwidth, measure_flops, stage_costs
+from ensemw2s.ensemble import OpinionPool
 from ensemw2s.experiments import Model, Run, SweepPlan, random_parts
 from ensemw2s.tokens import TokenDataset, Tokenizer
 
@@ -113,16 +114,18 @@ class _Estimator:
     def new_work(self, run: Run) -> tuple[list[tuple[float, float]], str]:
         """Operations and seconds of the stages that no run before has run, or why they cannot be told."""
         work: list[tuple[float, float]] = []
+        new: set[tuple[str, ...]] = set()
         try:
             for key, model, stages in self._stages(run):
-                if key not in self.done:
-                    self.done.add(key)
+                if key not in self.done | new:
+                    new.add(key)
                     *_, rate, bandwidth = self._sizes(model)
                     work += [(stage.flops, stage.seconds(rate, bandwidth)) for stage in stages]
         except TypeError as error:
             return [], f"{error}"
         except (OSError, ValueError) as error:
             return [], f"{type(error).__name__}: {error}".split("\n")[0]
+        self.done |= new  # not where an error came: what the run shares with others is then counted with the next
         return work, ""
 
     def _stages(self, run: Run) -> Iterator[tuple[tuple[str, ...], Model, list[StageCost]]]:
@@ -174,7 +177,10 @@ class _Estimator:
             try:
                 cost = LearnerCost.from_learner(learner)
             except TypeError as error:
-                raise TypeError(f"{model.name} is no Hugging Face model, whose sizes could be read") from error
+                kind = "no Hugging Face model, whose sizes could be read"
+                if isinstance(learner, OpinionPool):
+                    kind = "a pool of experts, for which there is no cost model"
+                raise TypeError(f"{model.name} is {kind}") from error
             device = learner.device or _default_device()
             if device not in self.bandwidth:
                 self.bandwidth[device] = measure_bandwidth(seconds=_SECONDS, device=device)

@@ -49,6 +49,18 @@ threads. Flags override it; of weak_params, student_params and booster_params si
   pairs: [[small=EleutherAI/pythia-70m, EleutherAI/pythia-410m]]
   dataset: quartz
   weak_params: {lr: 5e-4, epochs: 3}
+
+A pool of experts, on either side of a pair or as the rater, has the parameters of ensemw2s.OpinionPool; an expert is an
+id, which is fine-tuned, or one of {generator: id}, {verifier: id} and {zero_shot: id} with parameters of its own:
+
+  pairs:
+    - - name: pool
+        experts: [gpt2, {verifier: gpt2}, {verifier: gpt2, features: adapted}, {zero_shot: gpt2, normalize: token}]
+        cv: 5
+      - gpt2-medium
+
+As a flag: --pair '{experts: [gpt2, {verifier: gpt2}]}' gpt2-medium. Of --weak-params and --student-params a pool takes
+its own, and its generators theirs.
 """
 
 
@@ -96,7 +108,7 @@ def _add_experiment(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add(
         "--pair", dest="pairs", action="append", nargs=2, metavar=("WEAK", "STRONG"),
-        help="hub ids or folders, or NAME=id; repeat for several pairs",
+        help="hub ids or folders, NAME=id, or a pool of experts as YAML, see below; repeat for several pairs",
     )  # fmt: skip
     add("--task", metavar="TASK", help="generation or classification")
     add("--dataset", metavar="NAME", help="sciq, arc-easy, arc-challenge, quartz or make_qa (offline)")

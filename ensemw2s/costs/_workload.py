@@ -80,7 +80,9 @@ class LearnerCost:
         TypeError
             If the learner is neither.
         """
-        if not all(hasattr(learner, name) for name in ("model", "peft_config", "eval_batch_size")):
+        # A verifier has the same settings, and reads and trains otherwise.
+        known = all(hasattr(learner, name) for name in ("model", "peft_config", "eval_batch_size"))
+        if not known or hasattr(learner, "option_scores"):
             raise TypeError(f"learner must be an HFCausalLM or HFClassifier. Got {type(learner).__name__} instead.")
         model = ModelCost.from_config(
             learner.model,

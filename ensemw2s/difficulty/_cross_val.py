@@ -15,7 +15,7 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from sklearn.utils import _safe_indexing
 
 from ensemw2s._inputs.classifier_rows import usable_examples
-from ensemw2s._inputs.questions import check_questions, require_answers
+from ensemw2s._inputs.questions import check_questions, require_answers, require_choices, usable_questions
 from ensemw2s._inputs.usable_rows import length_checks
 from ensemw2s._progress import progress_bar
 from ensemw2s._validation import RandomState, as_generator, check_integer, check_same_length
@@ -45,7 +45,8 @@ def cross_val_difficulty(
 
     A copy of `estimator` is trained for each fold and scores the questions left out. A classifier's score is
     :math:`1 - p(\text{gold})`; a generator's is the share of the answer's tokens that it predicts wrongly, each given
-    the true tokens before it. Both are continuous: right or wrong alone would tie most questions.
+    the true tokens before it; that of an `OpinionPool` or `HFVerifier`, which choose among options, :math:`1 -
+    p(\text{gold})` again. All are continuous: right or wrong alone would tie most questions.
 
     No question is scored by a model that saw a form of it: copies, near-duplicates and rows with one value in `groups`
     are in one fold. With a splitter of your own, which may know nothing of them, such rows are left out of that fold's
@@ -56,7 +57,8 @@ def cross_val_difficulty(
     estimator : classifier, generator, TokenLearner or str
         A scikit-learn classifier with ``predict_proba``, such as `HFClassifier` or a pipeline; or a generator, such as
         `FineTunedGenerator` or `TokenAdaBoostGenerator`. A `TokenLearner` or model id is fine-tuned by a
-        `FineTunedGenerator`. It is cloned, never fitted itself.
+        `FineTunedGenerator`. An `OpinionPool` or `HFVerifier` rates questions with options. It is cloned, never
+        fitted itself.
     X : QADataset, sequence of str, or array of numbers, length n
         Questions, or what a classifier takes.
     y : sequence of length n, optional
@@ -122,11 +124,14 @@ def cross_val_difficulty(
     else:
         X, y = check_questions(X, y, choices), None
         require_answers(X)
-        if not hasattr(estimator, "answer_error"):
+        if not (_rates_tokens(estimator) or hasattr(estimator, "predict_proba")):
             raise TypeError(
-                f"estimator must be a classifier, a generator with answer_error, a TokenLearner or a model id. "
-                f"Got {type(estimator).__name__} instead."
+                f"estimator must be a classifier, a generator with answer_error, a TokenLearner, a model id, or a pool "
+                f"or verifier with predict_proba for questions. Got {type(estimator).__name__} instead."
             )
+        if not _rates_tokens(estimator):
+            require_choices(X)
+            X = usable_questions(X, lengths=length_checks(clone(estimator), trained=True)).X
         if isinstance(estimator, BaseTokenGenerator):
             _check_common_tokens(estimator)
             estimator._check_lengths(X)
@@ -154,20 +159,28 @@ def cross_val_difficulty(
         total[scored] += score
         n_scores[scored] += 1
         last[scored] = number
-    metric = "one_minus_proba" if classify else "token_error"
+    metric = "token_error" if not classify and _rates_tokens(estimator) else "one_minus_proba"
     return DifficultyRatings(total / n_scores, last, n_scores, metric, fingerprints(X))
 
 
 def _score_fold(estimator: Any, X: Any, y: Any, X_scored: Any, y_scored: Any) -> NDArray[np.float64]:
     """Train on one part and score each row of another; pure, so that any joblib backend can run it."""
-    if y is None:
+    if y is None and _rates_tokens(estimator):
         return np.asarray(estimator.fit(X).answer_error(X_scored), dtype=np.float64)
+    if y is None:
+        proba = np.asarray(estimator.fit(X).predict_proba(X_scored), dtype=np.float64)
+        return np.clip(1.0 - proba[np.arange(len(X_scored)), X_scored.labels], 0.0, 1.0)
     estimator.fit(X, y)
     proba = np.asarray(estimator.predict_proba(X_scored), dtype=np.float64)  # (n, K)
     column = {label: number for number, label in enumerate(estimator.classes_)}
     # A class that this fold's training set lacks has no column, hence no probability.
     gold = np.array([proba[row, column[label]] if label in column else 0.0 for row, label in enumerate(y_scored)])
     return np.clip(1.0 - gold, 0.0, 1.0)  # a float32 softmax may exceed 1 in its last bit
+
+
+def _rates_tokens(estimator: Any) -> bool:
+    """Whether questions are rated by the tokens of their answers; a pool and a verifier know of options alone."""
+    return hasattr(estimator, "answer_error")
 
 
 def _check_common_tokens(estimator: BaseTokenGenerator) -> None:

@@ -10,7 +10,9 @@ import numpy as np
 from sklearn.base import clone
 
 from ensemw2s._validation import as_id, check_integer, shorten
+from ensemw2s.ensemble import BaseTokenGenerator, OpinionPool
 from ensemw2s.experiments._tasks import Task
+from ensemw2s.mixture import reads_tokens
 from ensemw2s.pipeline import PseudoLabeler
 from ensemw2s.splits import EasyHardSplit, RandomSplit
 from ensemw2s.storage import describe, describe_model, mixed_precision
@@ -63,8 +65,11 @@ class Model:
         if isinstance(self.model, list):
             return [replace(self, model=each).build(task, seed, overrides) for each in self.model]
         learner = clone(task.learner(self.model))
+        params = {**self.params, **(overrides or {})}
+        if isinstance(learner, OpinionPool):
+            params = _params_of_pool(learner, params, task)
         known = learner.get_params(deep=True)
-        learner.set_params(**{**self.params, **(overrides or {})})
+        learner.set_params(**params)
         seeds = [key for key in known if key == "random_state" or key.endswith("__random_state")]
         return learner.set_params(**dict.fromkeys(seeds, seed))
 
@@ -77,6 +82,32 @@ class Model:
         name, several = f"model {self.name}", isinstance(self.model, list)
         model = [describe_model(each, name) for each in self.model] if several else describe_model(self.model, name)
         return {"model": model, "params": describe(self.params, f"parameters of {self.name}")}
+
+
+def _params_of_pool(pool: OpinionPool, params: Mapping[str, object], task: Task) -> dict[str, object]:
+    """What is set on a pool: parameters of its own, and experts whose generators have the others."""
+    own = {name: value for name, value in params.items() if name in pool.get_params(deep=False)}
+    others = {name: value for name, value in params.items() if name not in own}
+    if not others:
+        return own
+    experts, taken = [], set()
+    for expert in map(task.learner, pool.experts):
+        expert, prefix = clone(expert), ""
+        if isinstance(expert, BaseTokenGenerator):
+            prefix = "estimator__"
+            expert.set_params(estimator=task.learner(expert.estimator))
+        if prefix or reads_tokens(expert):
+            known = expert.get_params(deep=True)
+            given = {name: value for name, value in others.items() if f"{prefix}{name}" in known}
+            expert.set_params(**{f"{prefix}{name}": value for name, value in given.items()})
+            taken.update(given)
+        experts.append(expert)
+    if unknown := [name for name in others if name not in taken]:
+        raise ValueError(
+            f"Parameters of models must be those of the pool, or of a generator among its experts. Got {unknown[0]!r}, "
+            f"which none of them has; set it on the expert that has it."
+        )
+    return {**own, "experts": experts}
 
 
 def as_model(model: object, params: Mapping[str, object] | None, name: str, *, several: bool = False) -> Model:

@@ -74,7 +74,8 @@ class GenerationTask:
 
     def booster(self, learner: Any, settings: dict[str, Any]) -> Any:
         if isinstance(learner, OpinionPool):  # an ensemble by itself, which nothing boosts
-            return learner
+            steps = settings.get("checkpoint_dir")
+            return learner if steps is None else learner.set_params(checkpoint_dir=steps)
         given = "estimators" if isinstance(learner, list) else "estimator"
         return TokenAdaBoostGenerator(**{given: learner}, **settings)
 
