@@ -298,7 +298,7 @@ def test_an_answer_comes_back_from_its_tokens_or_is_refused(tokenizer, template,
     golds = ["blue", " x", *MARKUP]
     for row, gold in enumerate(golds):
         tokens = TokenDataset.for_learner(learner, ["why?"], [gold])
-        [text] = decode_answers([tokens.row_ids(0)[1][:-1]], tokenizer, frame_of_learner(learner))
+        [text] = decode_answers([tokens.row_ids(0)[1][:-1]], frame_of_learner(learner))
         assert text == changed.get(gold, gold)
         questions = QADataset(["why?"], [gold])
         if gold in changed:

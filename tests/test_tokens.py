@@ -437,7 +437,7 @@ def test_repr_tells_the_sizes():
 
 ASKED = ["ab", "b", "ab", "c d", "b"]
 SAID = ["a b", "b", "d", "e", "b"]
-CUE = encode_cue(frame_of("{prompt} A:", BYTES), BYTES)
+CUE = encode_cue(frame_of("{prompt} A:", BYTES))
 WAYS = {
     "bytes": {"tokenizer": BYTES, "prompt_template": "{prompt} A:"},
     "another template": {"tokenizer": BYTES, "prompt_template": "Q: {prompt} A:"},

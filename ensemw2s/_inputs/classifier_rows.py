@@ -197,7 +197,7 @@ def check_rows(owner: Any, estimator: Any, X: Any, *, fitting: bool = False) -> 
     Returns
     -------
     ndarray, sparse matrix or DataFrame
-        Something that `take_rows` can index; texts as an object array.
+        Something that `sklearn.utils._safe_indexing` can index; texts as an object array.
     """
     if reads_texts(estimator, X):
         return _object_rows(as_texts(X, "X"))
@@ -285,8 +285,3 @@ def check_row_weight(sample_weight: Any, labels: np.ndarray) -> np.ndarray:
             f"{np.count_nonzero(weight)} of {len(weight)} rows, all of class {weighted.tolist()[0]!r}."
         )
     return weight
-
-
-def take_rows(X: Any, rows: np.ndarray) -> Any:
-    """Some rows of what `check_rows` returned, with repetition."""
-    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]

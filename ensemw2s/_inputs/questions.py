@@ -14,7 +14,6 @@ from ensemw2s._validation import CheckedTexts, as_column, check_same_length, che
 from ensemw2s._validation.row_filter import RowCheck, RowFilter
 from ensemw2s.datasets import QADataset, check_options, gold_option, of_checked_columns
 from ensemw2s.tokens import (
-    DEFAULT_PROMPT_TEMPLATE,
     TokenDataset,
     answer_ends,
     encode_alone,
@@ -147,23 +146,17 @@ def check_can_be_written(
         return
     numbers = range(len(questions)) if row_numbers is None else [int(row) for row in row_numbers]
     answers, frame = CheckedTexts(require_answers(questions)), frame_of_learner(learner)
-    tokens = TokenDataset.from_text(
-        CheckedTexts(questions.prompts), answers, row_numbers=numbers,
-        tokenizer=learner.tokenizer_, end_ids=answer_ends(learner),
-        prompt_template=getattr(learner, "prompt_template", DEFAULT_PROMPT_TEMPLATE),
-        cue_ids=getattr(learner, "cue_ids_", None),
-    )  # fmt: skip
+    prompts = CheckedTexts(questions.prompts)
+    tokens = TokenDataset._in_frame(frame, prompts, answers, row_numbers=numbers, end_ids=answer_ends(learner))
     rows = [tokens.row_ids(row)[1][:-1].tolist() for row in range(len(tokens))]
-    refuse_other_texts(rows, answers, numbers, learner.tokenizer_, frame)
+    refuse_other_texts(rows, answers, numbers, frame)
 
 
 def _refuse_ends_in_options(learner: Any, choices: Sequence[Sequence[str]], numbers: Sequence[int]) -> None:
-    frame = frame_of_learner(learner)
     texts = [option for options in choices for option in options]
     rows = [number for number, options in zip(numbers, choices, strict=True) for _ in options]
-    refuse_ends(
-        encode_alone(texts, learner.tokenizer_, frame), texts, rows, set(answer_ends(learner)), learner.tokenizer_
-    )
+    spelled = encode_alone(texts, frame_of_learner(learner))
+    refuse_ends(spelled, texts, rows, set(answer_ends(learner)), learner.tokenizer_)
 
 
 def require_answers(questions: QADataset) -> Sequence[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemw2s._validation import shorten
+from ensemw2s.contracts._completeness import missing_members, refuse_incomplete, seeded_clone
 from ensemw2s.contracts._token_learner import TokenLearner
 from ensemw2s.datasets import QADataset
 from ensemw2s.exceptions import WeakLearnerError
@@ -150,30 +150,15 @@ def check_option_learner(learner: object) -> None:
     Traceback (most recent call last):
         ...
     ensemw2s.exceptions.WeakLearnerError: Incomplete is not a complete option learner:
-    - fit must take the keyword question_weight, an array of shape (n,)
     - option_scores(prompts, choices) is missing: it must return one number for each option
+    - fit must take the keyword question_weight, an array of shape (n,)
     - get_params() is missing: derive from sklearn.base.BaseEstimator, so that clone works
     """
-    problems = _missing_members(learner) or _behaviour_problems(learner)
-    if problems:
-        raise WeakLearnerError(
-            f"{type(learner).__name__} is not a complete option learner:\n"
-            + "\n".join(f"- {text}" for text in problems)
-        )
-
-
-def _missing_members(learner: object) -> list[str]:
-    problems = []
-    fit = getattr(learner, "fit", None)
-    if not callable(fit):
-        problems.append("fit(questions, *, question_weight) is missing")
-    elif "question_weight" not in inspect.signature(fit).parameters:
-        problems.append("fit must take the keyword question_weight, an array of shape (n,)")
-    if not callable(getattr(learner, "option_scores", None)):
-        problems.append("option_scores(prompts, choices) is missing: it must return one number for each option")
-    if not callable(getattr(learner, "get_params", None)):
-        problems.append("get_params() is missing: derive from sklearn.base.BaseEstimator, so that clone works")
-    return problems
+    methods = {"option_scores": "option_scores(prompts, choices) is missing: it must return one number for each option"}
+    missing = missing_members(
+        learner, methods, fit="fit(questions, *, question_weight)", weight="question_weight, an array of shape (n,)"
+    )
+    refuse_incomplete(learner, "option learner", missing or _behaviour_problems(learner))
 
 
 def _toy() -> QADataset:
@@ -198,7 +183,7 @@ def _behaviour_problems(learner: Any) -> list[str]:
 
     even, half = np.ones(len(toy)), np.repeat([1.0, 0.0], len(toy) // 2)
     try:
-        fitted = _seeded(learner)
+        fitted = seeded_clone(learner)
     except (TypeError, RuntimeError) as error:
         return [f"sklearn.base.clone fails: {error}"]
     if fitted.fit(toy, question_weight=even) is not fitted:
@@ -215,22 +200,13 @@ def _behaviour_problems(learner: Any) -> list[str]:
     if not _alike(scores(fitted.fit(toy, question_weight=even)), first):
         problems.append("fit must start anew: a second fit with the same seed gave other scores")
     other = QADataset(prompts, choices=choices, labels=1 - np.asarray(toy.labels))
-    if _alike(scores(_seeded(learner).fit(other, question_weight=even)), first):
+    if _alike(scores(seeded_clone(learner).fit(other, question_weight=even)), first):
         problems.append("fit changed no scores: it must train on the answers")
-    by_weight = scores(_seeded(learner).fit(toy, question_weight=half))
+    by_weight = scores(seeded_clone(learner).fit(toy, question_weight=half))
     alone = toy[np.flatnonzero(half)]
-    if not _alike(by_weight, scores(_seeded(learner).fit(alone, question_weight=np.ones(len(alone))))):
+    if not _alike(by_weight, scores(seeded_clone(learner).fit(alone, question_weight=np.ones(len(alone))))):
         problems.append("a question of weight 0 must have no influence: fitting without it gave other scores")
     return problems
-
-
-def _seeded(learner: Any) -> Any:
-    """A clone in which every random_state has a seed: two fits are compared."""
-    from sklearn.base import clone
-
-    learner = clone(learner)
-    names = [name for name in learner.get_params(deep=True) if name.rpartition("__")[2] == "random_state"]
-    return learner.set_params(**dict.fromkeys(names, 0)) if names else learner
 
 
 def _alike(scores: NDArray[np.float64], wanted: NDArray[np.float64]) -> bool:

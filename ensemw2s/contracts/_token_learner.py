@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from ensemw2s.contracts._completeness import missing_members, refuse_incomplete, seeded_clone
 from ensemw2s.contracts._optional import Cached
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.tokens import TokenBatch, TokenDataset, n_ids, padding_id
@@ -204,36 +204,19 @@ def check_weak_learner(learner: object) -> None:
     - fit must take the keyword token_weight, an array of shape (n_tokens,)
     - get_params() is missing: derive from sklearn.base.BaseEstimator, so that clone works
     """
-    problems = _missing_members(learner)
-    if not problems:
-        problems = _behaviour_problems(learner)
-    if problems:
-        raise WeakLearnerError(
-            f"{type(learner).__name__} is not a complete weak learner:\n" + "\n".join(f"- {text}" for text in problems)
-        )
-
-
-def _missing_members(learner: object) -> list[str]:
-    problems = []
-    if not callable(getattr(learner, "initialize", None)):
-        problems.append("initialize() is missing: it must load the untrained model and return self")
-    if not callable(getattr(learner, "token_logits", None)):
-        problems.append("token_logits(input_ids, attention_mask) is missing: it must return logits of shape (B, L, V)")
-    fit = getattr(learner, "fit", None)
-    if not callable(fit):
-        problems.append("fit(tokens, *, token_weight) is missing")
-    elif "token_weight" not in inspect.signature(fit).parameters:
-        problems.append("fit must take the keyword token_weight, an array of shape (n_tokens,)")
-    if not callable(getattr(learner, "get_params", None)):
-        problems.append("get_params() is missing: derive from sklearn.base.BaseEstimator, so that clone works")
-    return problems
+    methods = {
+        "initialize": "initialize() is missing: it must load the untrained model and return self",
+        "token_logits": "token_logits(input_ids, attention_mask) is missing: it must return logits of shape (B, L, V)",
+    }
+    missing = missing_members(
+        learner, methods, fit="fit(tokens, *, token_weight)", weight="token_weight, an array of shape (n_tokens,)"
+    )
+    refuse_incomplete(learner, "weak learner", missing or _behaviour_problems(learner))
 
 
 def _behaviour_problems(learner: object) -> list[str]:
-    from sklearn.base import clone
-
     try:
-        untrained = _seeded(clone(learner))
+        untrained = seeded_clone(learner)
     except (TypeError, RuntimeError) as error:
         return [f"sklearn.base.clone fails: {error}"]
     problems = []
@@ -306,10 +289,8 @@ def _alike(logits: np.ndarray, wanted: np.ndarray) -> bool:
 
 def _training_problems(learner: object, tokens: TokenDataset, before: np.ndarray) -> list[str]:
     """What is wrong with `fit`."""
-    from sklearn.base import clone
-
     problems = []
-    fitted = _seeded(clone(learner))
+    fitted = seeded_clone(learner)
     weight = np.ones(tokens.n_tokens)
     if fitted.fit(tokens, token_weight=weight) is not fitted:
         problems.append("fit must return self")
@@ -325,19 +306,13 @@ def _training_problems(learner: object, tokens: TokenDataset, before: np.ndarray
         problems.append("fit must start from the untrained model: a second fit with the same seed gave another model")
     first_only = np.zeros(tokens.n_tokens)
     first_only[: tokens.indptr[1]] = 1.0
-    weighted = _seeded(clone(learner))
+    weighted = seeded_clone(learner)
     weighted.fit(tokens, token_weight=first_only)
-    alone = _seeded(clone(learner))
+    alone = seeded_clone(learner)
     alone.fit(tokens.take(np.array([0])), token_weight=np.ones(int(tokens.indptr[1])))
     if not np.allclose(_logits(weighted, batch)[real], _logits(alone, batch)[real], atol=1e-3):
         problems.append("a token of weight 0 must have no influence: fitting without its row gave another model")
     return problems
-
-
-def _seeded(learner: Any) -> Any:
-    """Give every random_state a seed: two fits are compared below."""
-    names = [name for name in learner.get_params(deep=True) if name.rpartition("__")[2] == "random_state"]
-    return learner.set_params(**dict.fromkeys(names, 0)) if names else learner
 
 
 def _logits(learner: Any, batch: TokenBatch) -> np.ndarray:

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING
 
 from ensemw2s.costs._model import ModelCost
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _ATTENTION_PRODUCTS = 2  # queries x keys, and probabilities x values
 _LOGIT_COPIES = 6  # written by the head; read and written by its log-softmax; read for checks, argmax and choice
 
 
 @dataclass(frozen=True)
-class Pass:
+class Amounts:
+    """Numbers that can be added, each to its like, and multiplied by one."""
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+
+    def __mul__(self, times: float) -> Self:
+        return type(self)(*(amount * times for amount in astuple(self)))
+
+
+@dataclass(frozen=True)
+class Pass(Amounts):
     """Work of a forward pass over many batches; passes can be added, and multiplied by a number.
 
     Attributes
@@ -33,20 +48,6 @@ class Pass:
     logits: float
     batches: float
     cached: float = 0.0
-
-    def __add__(self, other: Pass) -> Pass:
-        return Pass(
-            self.tokens + other.tokens,
-            self.pairs + other.pairs,
-            self.logits + other.logits,
-            self.batches + other.batches,
-            self.cached + other.cached,
-        )
-
-    def __mul__(self, times: float) -> Pass:
-        return Pass(
-            self.tokens * times, self.pairs * times, self.logits * times, self.batches * times, self.cached * times
-        )
 
     def flops(self, model: ModelCost, *, lora_rank: int | None = None) -> float:
         r"""Operations of the forward pass.

@@ -10,24 +10,18 @@ from typing import Any, NamedTuple
 from ensemw2s._validation import check_integer, check_option, check_real
 from ensemw2s.boosting import SAMPLINGS
 from ensemw2s.costs._model import ModelCost
-from ensemw2s.costs._passes import Pass, branches, decoding, rows
+from ensemw2s.costs._passes import Amounts, Pass, branches, decoding, rows
 
 _OPTIMIZER_FLOPS = 16  # per trained weight and step: AdamW's moments, root, decay and step, and the gradient's norm
 _OPTIMIZER_NUMBERS = 10  # read or written per trained weight and step, likewise
 
 
 @dataclass(frozen=True)
-class Work:
+class Work(Amounts):
     """Operations, and bytes moved between memory and processor."""
 
     flops: float = 0.0
     traffic: float = 0.0
-
-    def __add__(self, other: Work) -> Work:
-        return Work(self.flops + other.flops, self.traffic + other.traffic)
-
-    def __mul__(self, times: float) -> Work:
-        return Work(self.flops * times, self.traffic * times)
 
 
 @dataclass(frozen=True)

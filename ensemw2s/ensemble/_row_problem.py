@@ -9,9 +9,9 @@ import numpy as np
 import sklearn
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import has_fit_parameter
 
-from ensemw2s._inputs.classifier_rows import take_rows
 from ensemw2s._inputs.usable_rows import UsableRows
 from ensemw2s.boosting import draw_tokens
 from ensemw2s.ensemble._boosting_loop import Trained
@@ -146,7 +146,7 @@ def _fit_resampled(
     member: Any, X: Any, y: np.ndarray, weight: np.ndarray, _: np.ndarray, rng: np.random.RandomState
 ) -> Any:
     rows = resample_rows(weight, y, rng)
-    return member.fit(take_rows(X, rows), y[rows])
+    return member.fit(_safe_indexing(X, rows), y[rows])
 
 
 class RowSampling(NamedTuple):

@@ -8,11 +8,12 @@ import triton
 import triton.language as tl
 
 from ensemw2s.kernels._shapes import check_lora
-from ensemw2s.kernels._triton_launch import INTERPRETED, blocks_of, padded_rank, place_of
+from ensemw2s.kernels._triton_launch import INTERPRETED, blocks_of, place_of
 
 if TYPE_CHECKING:
     import torch
 
+N_LANES = 16  # `tl.dot` multiplies nothing narrower
 ROWS, COLUMNS, WIDTH = 16, 128, 64  # of a tile of the output, and of what is multiplied at a time
 
 
@@ -29,7 +30,8 @@ def stacked_lora(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scaling: flo
         with place_of(x):
             _update_tile[(blocks_of(n_columns, COLUMNS), blocks_of(n_rows, ROWS), n_members)](
                 x.contiguous(), a.contiguous(), b.contiguous(), scales, update, n_rows, width, n_columns, rank,
-                WIDEN=INTERPRETED, ROWS=ROWS, COLUMNS=COLUMNS, WIDTH=WIDTH, RANK=padded_rank(rank),
+                WIDEN=INTERPRETED, ROWS=ROWS, COLUMNS=COLUMNS, WIDTH=WIDTH,
+                RANK=max(N_LANES, triton.next_power_of_2(rank)),
             )  # fmt: skip
     return update
 

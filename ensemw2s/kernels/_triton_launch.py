@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from triton import cdiv, knobs, next_power_of_2
+from triton import cdiv, knobs
 
 if TYPE_CHECKING:
     import torch
@@ -13,17 +13,10 @@ if TYPE_CHECKING:
 # `triton.jit` looks at this once, when it decorates a kernel.
 INTERPRETED: bool = knobs.runtime.interpret
 
-N_LANES = 16  # `tl.dot` multiplies nothing narrower
-
 
 def blocks_of(n: int, size: int) -> int:
     """Blocks of this size that cover `n`."""
     return int(cdiv(n, size))
-
-
-def padded_rank(rank: int) -> int:
-    """Width of a block that holds `rank` numbers: a power of two that `tl.dot` accepts."""
-    return max(N_LANES, int(next_power_of_2(rank)))
 
 
 def place_of(tensor: torch.Tensor) -> AbstractContextManager[None]:

@@ -178,7 +178,7 @@ class VerbalizerHead:
         self, texts: Sequence[str], max_length: int | None, truncation: str, numbers: Sequence[int] | None = None
     ) -> list[list[int]]:
         frame = frame_of(self.prompt_template, self.tokenizer)
-        rows = [[*row, *self.common] for row in encode_questions(texts, self.tokenizer, frame, numbers=numbers)]
+        rows = [[*row, *self.common] for row in encode_questions(texts, frame, numbers=numbers)]
         _refuse_empty(rows, texts, numbers)
         if max_length is None:
             return rows

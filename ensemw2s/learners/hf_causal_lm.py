@@ -330,20 +330,20 @@ class HFCausalLM(CausalForward):
                 "adapt must be 'all' where the base is sharded (FSDP): the processes would read different prompts. "
                 "Got 'answer' instead."
             )
-        self.cue_ids_ = encode_cue(frame, self.tokenizer_)
+        self.cue_ids_ = encode_cue(frame)
         if not self.cue_ids_:
             raise ValueError(
                 f"prompt_template must have text behind '{{prompt}}' that the tokenizer does not drop. Got "
                 f"{self.prompt_template!r} instead."
             )
-        self.cue_head_ids_ = encode_cue_head(frame, self.tokenizer_, self.cue_ids_)
+        self.cue_head_ids_ = encode_cue_head(frame, self.cue_ids_)
 
     def _restore_derived(self) -> None:
         """Remember what was trained."""
         self._trains_all_weights = self.peft_config is None
         if self._cue and not hasattr(self, "cue_head_ids_"):  # saved by an earlier version
             frame = frame_of(self.prompt_template, self.tokenizer_)
-            self.cue_head_ids_ = encode_cue_head(frame, self.tokenizer_, self._cue)
+            self.cue_head_ids_ = encode_cue_head(frame, self._cue)
 
     def _train(self, model: Any, tokens: TokenDataset, weight: np.ndarray, seed: int) -> None:
         from ensemw2s._training.trainer import train_weighted

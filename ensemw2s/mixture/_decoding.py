@@ -66,7 +66,7 @@ def write_answers(
         output = mixture.generate(input_ids=ids.to(mixture.device), attention_mask=mask.to(mixture.device), **settings)
         sequences = output if not hasattr(output, "sequences") else output.sequences
         parts = [_up_to_end(row, mixture, settings) for row in sequences[:, ids.shape[1] :].tolist()]
-        texts = decode_answers([part for part, _ in parts], learner.tokenizer_, frame)
+        texts = decode_answers([part for part, _ in parts], frame)
         written = [Written(text, finished) for text, (_, finished) in zip(texts, parts, strict=True)]
         n_sequences = len(written) // len(rows)  # asked for by a keyword or by a GenerationConfig
         for place, row in enumerate(rows):

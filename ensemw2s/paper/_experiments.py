@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ensemw2s._validation import check_option
 from ensemw2s.experiments import SweepPlan, SweepResult, ablations, collapse_remark, refuse_mixed_runs
 from ensemw2s.paper import _figures, _tables
-from ensemw2s.paper._selection import at_round, first_seed, one_variant, remark_on_rounds, say_sizes, with_split
+from ensemw2s.paper._selection import at_round, first_seed, one_variant, remark_on_rounds, say_sizes
 from ensemw2s.paper._tables import PaperTable
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Experiment:
         if self.needs == "runs":
             result = one_variant(result, variant)
         if self.split:
-            result = with_split(result, self.split)
+            result = result.select(split=self.split)
         return first_seed(result) if self.single else result
 
 
@@ -103,6 +103,21 @@ def _single_run(dataset: str, title: str, split: str) -> Experiment:
     )
 
 
+def _bars_and_lines(dataset: str, title: str) -> Experiment:
+    shows = f"{title}: accuracies as bars, accuracy and PGR as lines, both splits"
+    return Experiment(shows, _arguments(dataset, *_BOTH), _figures.bars_and_lines, rounds=True)
+
+
+def _ratings_of(dataset: str, title: str) -> Experiment:
+    arguments = _arguments(dataset, "easy-hard")
+    return Experiment(f"{title}: difficulty ratings", arguments, _figures.difficulty, needs="ratings")
+
+
+def _by_variant(shows: str, ablation: str) -> Experiment:
+    arguments = _arguments("quartz", "random", variants=ablations(ablation))
+    return Experiment(shows, arguments, _figures.rounds_by_variant, needs="variants")
+
+
 _EASY_OR_HARD = "QuaRTz: the strong model trained on easy or on hard questions, tested on hard ones"
 _EASY_OR_HARD_ARGUMENTS = _arguments("quartz", "easy-hard", train_on_easy=True)
 
@@ -116,44 +131,22 @@ TABLES: dict[int | str, Experiment] = {
 }
 
 FIGURES: dict[int | str, Experiment] = {
-    2: Experiment(
-        "SciQ, binary task: accuracies as bars, accuracy and PGR as lines, both splits",
-        _arguments("sciq", *_BOTH), _figures.bars_and_lines, rounds=True,
-    ),
+    2: _bars_and_lines("sciq", "SciQ, binary task"),
     3: Experiment(
         "QuaRTz: token error of a single weak model and of the ensemble",
         _arguments("quartz", *_BOTH), _figures.weak_models,
     ),
-    4: Experiment(
-        "QuaRTz: accuracies as bars, accuracy and PGR as lines, both splits",
-        _arguments("quartz", *_BOTH), _figures.bars_and_lines, rounds=True,
-    ),
+    4: _bars_and_lines("quartz", "QuaRTz"),
     5: Experiment(_EASY_OR_HARD, _EASY_OR_HARD_ARGUMENTS, _figures.easy_or_hard, split="easy-hard"),
-    7: Experiment("SciQ: difficulty ratings", _arguments("sciq", "easy-hard"), _figures.difficulty, needs="ratings"),
-    8: Experiment("ARC: difficulty ratings", _arguments(_ARC, "easy-hard"), _figures.difficulty, needs="ratings"),
-    9: Experiment(
-        "QuaRTz: difficulty ratings", _arguments("quartz", "easy-hard"), _figures.difficulty, needs="ratings"
-    ),
-    10: Experiment(
-        "Probabilities against logits in the combination of members",
-        _arguments("quartz", "random", variants=ablations("combine")), _figures.rounds_by_variant, needs="variants",
-    ),
-    11: Experiment(
-        "Sliding windows, smaller weak model (the paper's Pythia-70M)",
-        _arguments("quartz", "random", variants=ablations("sliding_window")), _figures.rounds_by_variant,
-        needs="variants",
-    ),
-    12: Experiment(
-        "Sliding windows, larger weak model (the paper's Pythia-410M)",
-        _arguments("quartz", "random", variants=ablations("sliding_window")), _figures.rounds_by_variant,
-        needs="variants",
-    ),
+    7: _ratings_of("sciq", "SciQ"),
+    8: _ratings_of(_ARC, "ARC"),
+    9: _ratings_of("quartz", "QuaRTz"),
+    10: _by_variant("Probabilities against logits in the combination of members", "combine"),
+    11: _by_variant("Sliding windows, smaller weak model (the paper's Pythia-70M)", "sliding_window"),
+    12: _by_variant("Sliding windows, larger weak model (the paper's Pythia-410M)", "sliding_window"),
     13: _single_run("quartz", "QuaRTz", "random"),
     14: _single_run("quartz", "QuaRTz", "easy-hard"),
-    15: Experiment(
-        "ARC: accuracies as bars, accuracy and PGR as lines, both splits",
-        _arguments(_ARC, *_BOTH), _figures.bars_and_lines, rounds=True,
-    ),
+    15: _bars_and_lines(_ARC, "ARC"),
     16: _single_run(_ARC, "ARC", "random"),
     17: _single_run(_ARC, "ARC", "easy-hard"),
 }  # fmt: skip

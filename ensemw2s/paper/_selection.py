@@ -44,17 +44,6 @@ CHOICES = {
 }
 
 
-def with_split(result: SweepResult, split: str) -> SweepResult:
-    """The runs of one split.
-
-    Raises
-    ------
-    ValueError
-        If there are none; the message lists the splits that there are.
-    """
-    return result.select(split=split)
-
-
 def one_variant(result: SweepResult, variant: str | None) -> SweepResult:
     """The runs of one variant: the named one, or the only one, or "boosting".
 

@@ -66,12 +66,8 @@ def open_plain(path: Path, limit: int | None = None, links_into: Path | None = N
         If there is no such file.
     """
     place, _ = _look(path, links_into)
-    try:
+    with _reading(path):
         handle = os.open(place, _FLAGS)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}. {AGAIN}") from error
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)  # it may be another file by now
         _check_kind(path, status)
@@ -96,10 +92,8 @@ def read_file(path: Path, limit: int | None = None, links_into: Path | None = No
     """
     with open_plain(path, limit, links_into) as file:
         size = os.fstat(file.fileno()).st_size
-        try:
+        with _reading(path):
             return file.read(size)
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror}. {AGAIN}") from error
 
 
 def hash_file(path: Path, links_into: Path | None = None) -> str:
@@ -111,13 +105,21 @@ def hash_file(path: Path, links_into: Path | None = None) -> str:
         As `open_plain`.
     """
     digest = hashlib.sha256()
-    with open_plain(path, None, links_into) as file:
-        try:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror}. {AGAIN}") from error
+    with open_plain(path, None, links_into) as file, _reading(path):
+        while block := file.read(_BLOCK):
+            digest.update(block)
     return digest.hexdigest()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Name the file in an error of reading, such as a disk that fails; what is not there is another matter."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}. {AGAIN}") from error
 
 
 @contextmanager

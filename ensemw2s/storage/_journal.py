@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage._commit import commit_folder
 from ensemw2s.storage._files import hash_file, writing
@@ -265,8 +266,7 @@ class _Absent:
 
 
 def _shown(value: object) -> str:
-    text = "nothing" if value is _Absent else repr(value)
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    return "nothing" if value is _Absent else shorten(value)
 
 
 def _different_rows(before: Mapping[str, np.ndarray], now: Mapping[str, np.ndarray]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,10 +94,8 @@ class StoredFolder:
             If it was not saved, or is another by now.
         """
         path, entry = self.file(name), self.entries[name]
-        try:
+        with _there(path):
             content = read_file(path, links_into=self.links_into)
-        except FileNotFoundError as error:
-            raise CheckpointError(f"{path} is missing. {AGAIN}") from error
         if len(content) != entry["size"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
             raise CheckpointError(f"{path} is damaged: its sha256 is not that of {MANIFEST}. {AGAIN}")
         return content
@@ -199,10 +198,8 @@ def open_folder(path: str | os.PathLike[str], *, kind: str | None, links_into: P
         if fault or name in _UNLISTED:
             raise CheckpointError(f"{manifest} lists {name!r}, which {fault or 'it must not list'}. Do not use it.")
     for name, entry in files.items():
-        try:
+        with _there(folder / name):
             size = size_of(folder / name, links_into)
-        except FileNotFoundError as error:
-            raise CheckpointError(f"{folder / name} is missing. {AGAIN}") from error
         if size != entry["size"]:
             raise CheckpointError(
                 f"{folder / name} is damaged: it has {size:,} bytes, not the {entry['size']:,} that {MANIFEST} says. "
@@ -228,10 +225,8 @@ def _verify(stored: StoredFolder, name: str) -> None:
         if key:
             raise CheckpointError(f"{path} asks for code to be run ({key!r}). Do not use it.")
         return
-    try:
+    with _there(path):
         digest = hash_file(path, stored.links_into)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is missing. {AGAIN}") from error
     if digest != stored.entries[name]["sha256"]:
         raise CheckpointError(f"{path} is damaged: its sha256 is not that of {MANIFEST}. {AGAIN}")
 
@@ -248,11 +243,18 @@ def list_files(folder: Path) -> tuple[str, set[str]]:
     return body["kind"], set(body["files"])
 
 
-def _read_manifest(manifest: Path, links_into: Path | None) -> bytes:
+@contextmanager
+def _there(path: Path) -> Iterator[None]:
+    """Say that a file is missing which a folder must have."""
     try:
-        return read_file(manifest, _LARGEST_MANIFEST, links_into)
+        yield
     except FileNotFoundError as error:
-        raise CheckpointError(f"{manifest} is missing. {AGAIN}") from error
+        raise CheckpointError(f"{path} is missing. {AGAIN}") from error
+
+
+def _read_manifest(manifest: Path, links_into: Path | None) -> bytes:
+    with _there(manifest):
+        return read_file(manifest, _LARGEST_MANIFEST, links_into)
 
 
 def _parse_body(content: bytes, manifest: Path) -> dict[str, Any]:

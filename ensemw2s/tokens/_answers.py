@@ -12,7 +12,7 @@ from ensemw2s.tokens._prompts import encode_alone, encode_behind
 from ensemw2s.tokens._template import answer_ends, frame_of_learner
 
 
-def decode_answers(rows: TokenRows, tokenizer: Tokenizer, frame: Frame) -> list[str]:
+def decode_answers(rows: TokenRows, frame: Frame) -> list[str]:
     """Texts of answers: the inverse of what `encode_rows` does to an answer.
 
     No token is left out and no blank is tidied up: ``"<pad>"``, indented code and a blank before a full stop are parts
@@ -23,8 +23,6 @@ def decode_answers(rows: TokenRows, tokenizer: Tokenizer, frame: Frame) -> list[
     ----------
     rows : sequence of sequences of int
         Tokens behind the prompt, without the end-of-answer token.
-    tokenizer : transformers.PreTrainedTokenizerBase
-        The model's tokenizer.
     frame : Frame
         Of the prompt.
 
@@ -34,7 +32,7 @@ def decode_answers(rows: TokenRows, tokenizer: Tokenizer, frame: Frame) -> list[
     """
     # Token by token a text is not the concatenation of its parts: blanks and bytes of one character are shared out
     # among tokens. So whole rows are decoded, and the known beginning is taken off.
-    before = ANY_TEXT + frame.cue
+    before, tokenizer = ANY_TEXT + frame.cue, frame.tokenizer
     ids = encode([before], tokenizer, add_special_tokens=frame.adds_special_tokens)[0]
     start = _decode([ids], tokenizer)[0]
     texts = []
@@ -44,7 +42,7 @@ def decode_answers(rows: TokenRows, tokenizer: Tokenizer, frame: Frame) -> list[
     # these tokens, too.
     doubtful = [place for place, text in enumerate(texts) if text.startswith(" ")]
     without = [frame.wrap(texts[place][1:]) for place in doubtful]
-    again = encode_behind([before] * len(doubtful), [ids] * len(doubtful), without, tokenizer, frame)
+    again = encode_behind([before] * len(doubtful), [ids] * len(doubtful), without, frame)
     for place, spelled in zip(doubtful, again, strict=True):
         if spelled == list(rows[place]):
             texts[place] = texts[place][1:]
@@ -54,16 +52,11 @@ def decode_answers(rows: TokenRows, tokenizer: Tokenizer, frame: Frame) -> list[
 def hold_end(texts: Sequence[str], learner: Any) -> list[bool]:
     """Which texts hold, spelled out, a token that ends what a learner writes; none of them is an answer for it."""
     frame, ends = frame_of_learner(learner), set(answer_ends(learner))
-    rows = encode_alone(texts, learner.tokenizer_, frame)
-    return [not ends.isdisjoint(row) for row in rows]
+    return [not ends.isdisjoint(row) for row in encode_alone(texts, frame)]
 
 
 def refuse_ends(
-    answer_rows: TokenRows,
-    texts: Sequence[str],
-    numbers: Sequence[int],
-    ends: set[int],
-    tokenizer: Tokenizer,
+    answer_rows: TokenRows, texts: Sequence[str], numbers: Sequence[int], ends: set[int], tokenizer: Tokenizer
 ) -> None:
     """Refuse gold answers, options and distractors that hold a token at which generation stops.
 
@@ -96,13 +89,7 @@ def refuse_ends(
             raise of_kind(error, "an answer that holds the end-of-answer token")
 
 
-def refuse_other_texts(
-    answer_rows: TokenRows,
-    texts: Sequence[str],
-    numbers: Sequence[int],
-    tokenizer: Tokenizer,
-    frame: Frame,
-) -> None:
+def refuse_other_texts(answer_rows: TokenRows, texts: Sequence[str], numbers: Sequence[int], frame: Frame) -> None:
     """Refuse answers that a model which had learned their tokens would not write.
 
     Parameters are those of `refuse_ends`; `frame` is that of the prompts.
@@ -112,7 +99,7 @@ def refuse_other_texts(
     ValueError
         Names the row.
     """
-    for text, written, number in zip(texts, decode_answers(answer_rows, tokenizer, frame), numbers, strict=True):
+    for text, written, number in zip(texts, decode_answers(answer_rows, frame), numbers, strict=True):
         if written != text:
             error = ValueError(
                 f"The answer of row {number} must be a text that comes back from its tokens, since these are what a "

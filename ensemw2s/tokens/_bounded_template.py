@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import lru_cache, wraps
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2.nodes import Node
 
 # Far beyond what any conversation takes, and what a machine does in seconds.
 _MAX_TEMPLATE, _MAX_STEPS, _MAX_SECONDS = 200_000, 200_000, 20.0
@@ -140,47 +143,44 @@ def _instrumented(tree: Any) -> Any:
     def through(name: str, node: Any) -> Any:
         return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
+    # The items of a loop are steps. To compare, look up or hash a value, Python walks through all of it, however often
+    # it holds one list.
+    behind = {
+        nodes.For: ("iter", "_counted"),
+        nodes.Compare: ("expr", "_measured"),
+        nodes.Operand: ("expr", "_measured"),
+        nodes.Pair: ("key", "_measured"),
+    }
+
     class Instrument(NodeTransformer):
-        def visit_For(self, node: Any) -> Any:
-            node = self.generic_visit(node)
-            node.iter = through("_counted", node.iter)
+        def generic_visit(self, node: Node, *args: Any, **kwargs: Any) -> Any:
+            node = super().generic_visit(node, *args, **kwargs)
+            if type(node) in behind:
+                field, name = behind[type(node)]
+                setattr(node, field, through(name, getattr(node, field)))
             return node
 
-        def visit_Output(self, node: Any) -> Any:
-            node = self.generic_visit(node)
-            node.nodes = [through("_written", part) for part in node.nodes]
-            return node
+        def visit_Output(self, node: Node) -> Any:
+            output = self.generic_visit(node)
+            output.nodes = [through("_written", part) for part in output.nodes]
+            return output
 
         # Text between tags: a constant, so that it can go through `_written` like any other output.
         def visit_TemplateData(self, node: Any) -> Any:
             return nodes.Const(node.data, lineno=node.lineno)
 
         # a ~ b cannot be intercepted. As a sum of texts it is an operation that is checked before it is carried out.
-        def visit_Concat(self, node: Any) -> Any:
-            parts: list[Any] = getattr(self.generic_visit(node), "nodes")  # noqa: B009
-            first, *rest = [through("string", through("_measured", part)) for part in parts]
+        def visit_Concat(self, node: Node) -> Any:
+            first, *rest = [through("string", through("_measured", part)) for part in self.generic_visit(node).nodes]
             for part in rest:
                 first = nodes.Add(first, part, lineno=node.lineno)
             return first
 
-        # To compare, look up or hash a value, Python walks through all of it, however often it holds one list.
-        def visit_Compare(self, node: Any) -> Any:
-            node = self.generic_visit(node)
-            node.expr = through("_measured", node.expr)
-            return node
-
-        visit_Operand = visit_Compare
-
-        def visit_Getitem(self, node: Any) -> Any:
-            node = self.generic_visit(node)
-            if not isinstance(node.arg, nodes.Slice | nodes.Const):
-                node.arg = through("_measured", node.arg)
-            return node
-
-        def visit_Pair(self, node: Any) -> Any:
-            node = self.generic_visit(node)
-            node.key = through("_measured", node.key)
-            return node
+        def visit_Getitem(self, node: Node) -> Any:
+            item = self.generic_visit(node)
+            if not isinstance(item.arg, nodes.Slice | nodes.Const):
+                item.arg = through("_measured", item.arg)
+            return item
 
     return Instrument().visit(tree)
 

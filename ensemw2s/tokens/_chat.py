@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ensemw2s._validation import of_kind, shorten
 from ensemw2s.tokens._bounded_template import render_template
@@ -65,13 +65,12 @@ class ChatFrame(Frame):
         All text behind an answer.
     """
 
-    tokenizer: Tokenizer = field(repr=False)  # two frames differ by their texts
     messages: Messages
     opening: str
     tail: str
 
     @classmethod
-    def of(cls, messages: Messages, tokenizer: Tokenizer) -> ChatFrame:
+    def of(cls, messages: Messages, tokenizer: Tokenizer, apart: tuple[int, ...] | None) -> ChatFrame:
         """Take a tokenizer's template apart.
 
         Raises
@@ -112,6 +111,7 @@ class ChatFrame(Frame):
             keeps_head=True,
             adds_special_tokens=False,
             tokenizer=tokenizer,
+            apart=apart,
             messages=messages,
             head=head,
             opening=opening,

@@ -11,9 +11,10 @@ import numpy as np
 
 from ensemw2s._validation import CheckedTexts, as_texts, check_integer, check_option, check_same_length, shorten
 from ensemw2s.tokens._answers import refuse_ends
+from ensemw2s.tokens._frame import Frame
 from ensemw2s.tokens._ids import Tokenizer, refuse_unknown
 from ensemw2s.tokens._prompts import encode_rows
-from ensemw2s.tokens._template import PromptTemplate, answer_ends, frame_of
+from ensemw2s.tokens._template import PromptTemplate, answer_ends, frame_of, frame_of_learner
 from ensemw2s.tokens._text import DEFAULT_PROMPT_TEMPLATE
 
 
@@ -166,21 +167,42 @@ class TokenDataset:
             If a row is no text, blank, or too long, or holds a token that the model does not know; if an answer holds
             a token that ends one; the message names the row. Or if there is no such template.
         """
+        return cls._in_frame(
+            frame_of(prompt_template, tokenizer, cue_ids), prompts, answers, max_length=max_length,
+            truncation=truncation, end_of_answer=end_of_answer, row_numbers=row_numbers, end_ids=end_ids,
+            n_embeddings=n_embeddings,
+        )  # fmt: skip
+
+    @classmethod
+    def _in_frame(
+        cls,
+        frame: Frame,
+        prompts: Sequence[str],
+        answers: Sequence[str],
+        *,
+        max_length: int | None = None,
+        truncation: str = "error",
+        end_of_answer: bool = True,
+        row_numbers: Sequence[int] | None = None,
+        end_ids: Sequence[int] = (),
+        n_embeddings: int | None = None,
+    ) -> TokenDataset:
+        """`from_text` with a frame, which knows template, tokenizer and cue."""
         prompts, answers = as_texts(prompts, "prompts", what="prompt"), as_texts(answers, "answers", what="answer")
         check_same_length(prompts, answers, "prompts", "answers")
         check_option(truncation, "truncation", ("error", "prompt"))
         if max_length is not None:
             check_integer(max_length, "max_length", minimum=2)
-        frame = frame_of(prompt_template, tokenizer)
         if end_of_answer and frame.end_id is None:
             raise ValueError(
                 "tokenizer must have an end-of-sequence token, which ends an answer. "
                 "Set tokenizer.eos_token, or pass end_of_answer=False."
             )
         rows = encode_rows(
-            prompts, answers, tokenizer, frame, max_length=max_length, truncation=truncation,
-            end_of_answer=end_of_answer, row_numbers=row_numbers, cue_ids=cue_ids,
+            prompts, answers, frame, max_length=max_length, truncation=truncation, end_of_answer=end_of_answer,
+            row_numbers=row_numbers,
         )  # fmt: skip
+        tokenizer = frame.tokenizer
         ends = {end for end in (frame.end_id, tokenizer.eos_token_id, *end_ids) if end is not None}
         # Without the end that was appended just now: inside an answer there must be no other.
         said = [row[:-1] for row in rows[1]] if end_of_answer else rows[1]
@@ -216,19 +238,12 @@ class TokenDataset:
         -------
         TokenDataset
         """
-        return cls.from_text(
-            prompts,
-            answers,
-            tokenizer=learner.tokenizer_,
-            prompt_template=getattr(learner, "prompt_template", DEFAULT_PROMPT_TEMPLATE),
-            max_length=getattr(learner, "max_length_", None),
-            truncation=getattr(learner, "truncation", "error"),
-            end_of_answer=end_of_answer,
-            row_numbers=row_numbers,
-            cue_ids=getattr(learner, "cue_ids_", None),
-            end_ids=answer_ends(learner),
+        return cls._in_frame(
+            frame_of_learner(learner), prompts, answers,
+            max_length=getattr(learner, "max_length_", None), truncation=getattr(learner, "truncation", "error"),
+            end_of_answer=end_of_answer, row_numbers=row_numbers, end_ids=answer_ends(learner),
             n_embeddings=getattr(learner, "n_embeddings_", None),
-        )
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.indptr) - 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from ensemw2s.tokens._ids import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class Frame(ABC):
         Whether a row without its head is of no use.
     adds_special_tokens : bool
         Whether the tokenizer puts special tokens of its own around a text.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        The model's; two frames differ by their texts and tokens.
+    apart : tuple of int or None
+        Tokens of the cue where question and cue are tokenised apart, so that every prompt ends with them, whatever the
+        question is; None where they are one text.
     """
 
     head: str
@@ -39,6 +46,8 @@ class Frame(ABC):
     cue_ids: tuple[int, ...]
     keeps_head: bool
     adds_special_tokens: bool
+    tokenizer: Tokenizer = field(repr=False, compare=False)
+    apart: tuple[int, ...] | None
 
     @abstractmethod
     def question(self, question: str, number: int) -> str:

@@ -34,7 +34,7 @@ def check_template(prompt_template: object) -> None:
         raise ValueError(f"prompt_template must contain '{{prompt}}', or be 'chat'. Got {prompt_template!r} instead.")
 
 
-def frame_of(prompt_template: PromptTemplate, tokenizer: Tokenizer) -> Frame:
+def frame_of(prompt_template: PromptTemplate, tokenizer: Tokenizer, cue_ids: Sequence[int] | None = None) -> Frame:
     """What a template puts around questions and answers.
 
     Parameters
@@ -43,6 +43,8 @@ def frame_of(prompt_template: PromptTemplate, tokenizer: Tokenizer) -> Frame:
         A text with ``{prompt}``, "chat", or chat messages of which the last holds ``{prompt}``.
     tokenizer : transformers.PreTrainedTokenizerBase
         The model's tokenizer.
+    cue_ids : sequence of int, optional
+        From `encode_cue`: question and cue are then tokenised apart.
 
     Raises
     ------
@@ -50,16 +52,16 @@ def frame_of(prompt_template: PromptTemplate, tokenizer: Tokenizer) -> Frame:
         If it is no template, or the tokenizer has no chat template, or one that cannot be taken apart.
     """
     check_template(prompt_template)
-    if not isinstance(prompt_template, str):
-        return ChatFrame.of(prompt_template, tokenizer)
-    if prompt_template == "chat":
-        return ChatFrame.of(_CHAT, tokenizer)
-    return TextFrame.of(prompt_template, tokenizer)
+    apart = None if cue_ids is None else tuple(cue_ids)
+    if isinstance(prompt_template, str) and prompt_template != "chat":
+        return TextFrame.of(prompt_template, tokenizer, apart)
+    return ChatFrame.of(_CHAT if isinstance(prompt_template, str) else prompt_template, tokenizer, apart)
 
 
 def frame_of_learner(learner: Any) -> Frame:
     """What an initialised `TokenLearner` puts around questions and answers."""
-    return frame_of(getattr(learner, "prompt_template", DEFAULT_PROMPT_TEMPLATE), learner.tokenizer_)
+    template = getattr(learner, "prompt_template", DEFAULT_PROMPT_TEMPLATE)
+    return frame_of(template, learner.tokenizer_, getattr(learner, "cue_ids_", None))
 
 
 def answer_ends(learner: Any) -> list[int]:

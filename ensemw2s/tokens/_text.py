@@ -23,7 +23,7 @@ class TextFrame(Frame):
     before: str
 
     @classmethod
-    def of(cls, template: str, tokenizer: Tokenizer) -> TextFrame:
+    def of(cls, template: str, tokenizer: Tokenizer, apart: tuple[int, ...] | None) -> TextFrame:
         """The frame of a template."""
         before, place, cue = template.rpartition("{prompt}")
         bos = tokenizer.bos_token_id
@@ -37,6 +37,8 @@ class TextFrame(Frame):
             cue_ids=(),
             keeps_head=False,
             adds_special_tokens=True,
+            tokenizer=tokenizer,
+            apart=apart,
             before=before + place,
         )
 
