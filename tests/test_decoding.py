@@ -316,7 +316,7 @@ ENDING = {
     "distractor": lambda model: model.fit(["a?"], ["x"], choices=[["x", "y<eos>"]]),
     "option to choose": lambda model: model.predict(["a?"], choices=[["x", "y<eos>"]]),
     "option to weigh": lambda model: model.predict_proba(["a?"], choices=[["x", "<eos>"]]),
-    "answer to score": lambda model: model.score(["a?"], ["x <eos>"]),
+    "answer to score": lambda model: model.token_error(["a?"], ["x <eos>"]),
     "options to score": lambda model: model.score(["a?"], ["x"], choices=[["x", "y<eos>"]]),
     "likelihood": lambda model: model.answer_nll(["a?"], ["x<eos>y"]),
     "errors": lambda model: model.answer_error(["a?"], ["x<eos>y"]),

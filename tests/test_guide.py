@@ -21,6 +21,7 @@ PAGES = [
     "guide/experts",
     "guide/pseudo_labels",
     "guide/pgr",
+    "guide/metrics",
     "howto_own_data",
     "howto_student_loss",
     "howto_notebook",

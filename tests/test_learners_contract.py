@@ -351,7 +351,7 @@ SPOILED = {
 QUESTIONS, ANSWERS, OPTIONS = ["a b", "c d e"], ["d", "e f"], [["d", "x"], ["e f", "g"]]
 USES = {
     "fit": lambda learner: TokenAdaBoostGenerator(learner, random_state=0).fit(QUESTIONS, ANSWERS),
-    "score": lambda learner: FineTunedGenerator(learner).fit(QUESTIONS, ANSWERS).score(QUESTIONS, ANSWERS),
+    "token error": lambda learner: FineTunedGenerator(learner).fit(QUESTIONS, ANSWERS).token_error(QUESTIONS, ANSWERS),
     "predict": lambda learner: FineTunedGenerator(learner).fit(QUESTIONS, ANSWERS).predict(QUESTIONS, OPTIONS),
 }
 

@@ -256,9 +256,10 @@ def test_there_is_no_single_model(members):
         _ = joined(members).mixture_
 
 
-def test_a_score_needs_options(members):
-    with pytest.raises(ValueError, match=REASON + ".*pass choices"):
-        joined(members).score(X, Y)
+def test_a_score_without_options_is_of_the_answers_voted_for(members):
+    model = joined(members)
+    said = model.predict(X)
+    assert model.score(X, [*said[:1], *["nothing"] * (len(X) - 1)]) == pytest.approx(1 / len(X))
 
 
 def test_difficulty_is_refused_before_training(monkeypatch):

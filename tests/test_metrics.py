@@ -463,7 +463,9 @@ def test_a_metric_compares_what_is_extracted():
     # A reference without a match is the answer itself, a prediction without one is wrong whatever it says.
     assert metric(["The answer is red fox", "red fox"], ["red", "red fox"]).tolist() == [pytest.approx(2 / 3), 0]
     length = as_metric(lambda said, right: [min(len(text), 4) / 4 for text in said], kind="texts")
-    assert length(["ab", "abcd", " "], ["x", "y", "z"]).tolist() == [0.5, 1.0, 0.0]
+    assert length(["ab", " ", "abcd"], ["x", "y", "z"]).tolist() == [0.5, 0.0, 1.0]
+    with pytest.raises(ValueError, match=r"numbers in \[0, 1\]. Got what metric 'score' returns\[2\] = 5.0"):
+        as_metric(lambda said, right: [0.0, 5.0], kind="texts")(["ab", " ", "abcd"], ["x", "y", "z"])
     assert length.name == "score"
     assert as_metric(token_f1, kind="options").name == "token_f1"
 

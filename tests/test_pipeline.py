@@ -39,6 +39,7 @@ from ensemw2s import (
     W2SPipeline,
     byte_tokenizer,
     make_qa,
+    token_f1,
 )
 
 DATA = QADataset(X, Y, CHOICES).shuffle(random_state=0)
@@ -196,6 +197,34 @@ def test_free_text_without_options():
     report = pipeline.evaluate(TEST.prompts, TEST.answers)
     assert np.isnan(report.chance)
     assert_array_equal(report.correct["student"], pipeline.student_.predict(TEST.prompts) == np.array(TEST.answers))
+    assert report.metric == "exact_text"
+    weak_ = pipeline.weak_
+    for name, model in {"ensemble": weak_, "student": pipeline.student_, "baseline": pipeline.baseline_}.items():
+        # one number for one thing
+        assert report.score(name) == pytest.approx(model.score(TEST.prompts, TEST.answers), abs=1e-12)
+    assert report.staged_scores == pytest.approx(list(weak_.staged_score(TEST.prompts, TEST.answers)))
+
+
+def test_a_metric_of_ones_own_is_what_the_report_speaks_of():
+    def first_letter(said, right):
+        return [0.5 * (a[:1] == b[:1]) for a, b in zip(said, right, strict=True)]
+
+    pipeline = W2SPipeline(weak(), BigramLearner(TOKENIZER)).fit(EASY.prompts, EASY.answers, HARD, HARD.answers)
+    settings = {"metric": first_letter, "extract": r"^(\w+)"}
+    report = pipeline.evaluate(TEST.prompts, TEST.answers, **settings)
+    said = pipeline.student_.predict(TEST.prompts)
+    by_hand = [0.5 if re.match(r"\w", a) and a[0] == b[0] else 0.0 for a, b in zip(said, TEST.answers, strict=True)]
+    assert_array_equal(report.correct["student"], by_hand)
+    assert report.student_score == pytest.approx(pipeline.score(TEST.prompts, TEST.answers, **settings))
+    assert report.staged_scores == pytest.approx(
+        list(pipeline.weak_.staged_score(TEST.prompts, TEST.answers, **settings))
+    )
+    assert list(report.to_frame().columns[:3]) == ["first_letter", "low", "high"]
+    assert "Tied items" not in repr(report)
+    assert "first letter" in report._repr_html_()
+    with_options = pipeline.evaluate(TEST, metric="f1")
+    assert_array_equal(with_options.correct["student"], token_f1(pipeline.predict(TEST), TEST.answers))
+    assert np.isnan(with_options.chance)
 
 
 def test_learners_and_ids_become_estimators():

@@ -6,10 +6,11 @@ from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from sweep_frames import GEMMA, QWEN, SMOL, score_frame
 
-from ensemw2s import W2SBarDisplay, W2SReport
+from ensemw2s import PGRDisplay, W2SBarDisplay, W2SReport
 
 
 @pytest.fixture(autouse=True)
@@ -268,3 +269,15 @@ def test_pairs_of_another_number_are_refused():
 def test_axes_of_another_kind_are_refused():
     with pytest.raises(ValueError, match=r"ax must be a matplotlib Axes"):
         W2SBarDisplay({"weak": [0.5]}).plot(plt.figure())
+
+
+def test_an_axis_is_named_by_what_was_measured():
+    report = W2SReport({"weak": [0.2, 0.4], "student": [0.3, 0.9], "oracle": [1.0, 0.8]}, metric="exact_match")
+    assert W2SBarDisplay.from_report(report).ax_.get_ylabel() == "test exact match"
+    assert PGRDisplay.from_report(report).ax_.get_ylabel() == "test exact match"
+    with pytest.raises(ValueError, match=r"reports of one metric. Got exact_match, accuracy"):
+        W2SBarDisplay.from_report({"a": report, "b": W2SReport({"weak": [1, 0]})})
+    frame = pd.DataFrame({
+        "weak": "a", "strong": "b", "seed": [0, 0], "model": ["weak", "student"], "f1": [0.2, 0.4], "metric": "f1",
+    })  # fmt: skip
+    assert W2SBarDisplay.from_frame(frame).ax_.get_ylabel() == "test f1"

@@ -341,8 +341,26 @@ def test_staged_predict_of_free_text_equals_truncated_ensembles(fitted):
         assert_array_equal(texts, fitted.with_votes(fitted.estimator_weights_[:t]).predict(X[:4]))
 
 
-def test_staged_score_without_options_is_one_minus_the_token_error(fitted):
-    assert_allclose(list(fitted.staged_score(X, Y)), 1 - np.array(list(fitted.staged_token_error(X, Y))))
+def test_scores_without_options_are_of_the_texts_that_are_written(fitted):
+    gold = [f" {fitted.predict(X)[0]} ", *Y[1:]]  # blanks around a text say nothing
+    stages = [np.mean([text.strip() == right.strip() for text, right in zip(texts, gold, strict=True)])
+              for texts in fitted.staged_predict(X)]  # fmt: skip
+    assert list(fitted.staged_score(X, gold)) == stages
+    assert fitted.score(X, gold) == fitted.credit(X, gold).mean() == stages[-1] > 0
+
+
+def test_a_metric_of_texts_scores_chosen_options_as_well(fitted):
+    def same_letter(said, right):
+        return [a[0] == b[0] for a, b in zip(said, right, strict=True)]
+
+    data = QADataset(X, Y, CHOICES)
+    by_hand = [[a[0] == b[0] for a, b in zip(texts, Y, strict=True)] for texts in fitted.staged_predict(data)]
+    weight = np.arange(len(X)) + 1.0
+    assert list(fitted.staged_score(data, sample_weight=weight, metric=same_letter)) == [
+        pytest.approx(np.average(row, weights=weight)) for row in by_hand
+    ]
+    with pytest.raises(ValueError, match=r"references must hold a number in each row. Got references\[0\]"):
+        fitted.score(data, metric="number")
 
 
 def test_predict_proba_rows_sum_to_one_and_absent_options_have_none(fitted):

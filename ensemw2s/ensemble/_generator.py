@@ -24,7 +24,7 @@ from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._ensemble import BaseEnsemble
 from ensemw2s.ensemble._length_checks import fit_check, room_check, training_check, writing_check
 from ensemw2s.ensemble._weak_learners import as_token_learner, check_backend, check_one
-from ensemw2s.metrics import likeliest_texts, option_credit, option_proba
+from ensemw2s.metrics import Extract, MetricLike, as_metric, likeliest_texts, option_credit, option_proba
 from ensemw2s.mixture import (
     CHOOSINGS,
     COMBINATIONS,
@@ -154,12 +154,21 @@ class BaseTokenGenerator(BaseEnsemble):
         return option_proba(self._option_nll(questions)[-1], questions.n_choices)
 
     def score(
-        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence[Sequence[str]] | None = None
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        choices: Sequence[Sequence[str]] | None = None,
+        metric: MetricLike = None,
+        extract: Extract = None,
     ) -> float:
-        """Option accuracy where there are options, else the share of answer tokens predicted right.
+        """What the answers earn on average, by default option accuracy, or without options the share of right texts.
 
         A question whose gold option is tied with others for the likeliest counts 1/m for m tied options, which is what
-        guessing among them would bring; scores within 1e-5, absolutely plus relatively, are a tie.
+        guessing among them would bring; scores within 1e-5, absolutely plus relatively, are a tie. Without options the
+        answers are written, as `generate` does, and compared as texts; the share of answer tokens that are predicted
+        right is ``1 - token_error(X, y)``.
 
         Parameters
         ----------
@@ -171,14 +180,38 @@ class BaseTokenGenerator(BaseEnsemble):
             Weight of each question.
         choices : sequence of sequences of str, optional
             Options.
+        metric : {"accuracy", "exact_text", "exact_match", "f1", "number", "rouge"} or callable, optional
+            What answers earn: a name, or a function ``(predictions, references) -> (n,)`` in [0, 1]. "accuracy" (the
+            default with options) is about the likeliest option; the others compare texts: "exact_text" (the default
+            without) the texts themselves, "exact_match" and "f1" as SQuAD does, "number" the numbers that they end
+            with, "rouge" by ROUGE-L.
+        extract : callable, str or re.Pattern, optional
+            Finds the answer in a text: a function that returns it or None, or a regular expression of which the last
+            match counts, or its group 1. A prediction without an answer is wrong.
 
         Returns
         -------
         float in [0, 1]
-        """
-        return self._scores(X, y, sample_weight, choices, None)[0]
 
-    def credit(self, X: Any, y: Any = None, *, choices: Sequence[Sequence[str]] | None = None) -> np.ndarray:
+        Examples
+        --------
+        >>> from ensemw2s import BigramLearner, FineTunedGenerator
+        >>> generator = FineTunedGenerator(BigramLearner()).fit(["3 + 4?"], ["so 7"])
+        >>> generator.score(["3 + 4?"], ["7"]), generator.score(["3 + 4?"], ["7"], metric="number")
+        (0.0, 1.0)
+        """
+        check_is_fitted(self, "estimators_")
+        return self._scores([self.estimator_weights_], X, y, sample_weight, choices, metric, extract)[0]
+
+    def credit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        choices: Sequence[Sequence[str]] | None = None,
+        metric: MetricLike = None,
+        extract: Extract = None,
+    ) -> np.ndarray:
         """What each question earns: 1 if it is answered right, 0 if not, 1/m for a gold option tied with m - 1 others.
 
         Parameters
@@ -188,12 +221,14 @@ class BaseTokenGenerator(BaseEnsemble):
         y : sequence of str, optional
             Answers; those of the `QADataset` if None.
         choices : sequence of sequences of str, optional
-            Options; without them, an answer that is written is right if it is the gold answer, word for word.
+            Options.
+        metric, extract
+            As in `score`.
 
         Returns
         -------
         ndarray of shape (n,)
-            Its mean is the accuracy.
+            Its mean is the score.
 
         Examples
         --------
@@ -205,12 +240,9 @@ class BaseTokenGenerator(BaseEnsemble):
         array([1. , 0.5])
         """
         check_is_fitted(self, "estimators_")
-        questions = check_questions(X, y, choices)
-        answers = require_answers(questions)
-        if questions.choices is None:
-            right: np.ndarray = self.predict(questions) == np.asarray(answers, dtype=object)
-            return right.astype(np.float64)
-        return option_credit(self._option_nll(questions)[-1], questions.labels, questions.n_choices)
+        earned = self.judge_under([self.estimator_weights_], X, y, choices, metric=metric, extract=extract)[1]
+        own: np.ndarray = earned[0]
+        return own
 
     def answer_nll(self, X: Any, y: Any = None, *, normalize: str = "sum") -> np.ndarray:
         r"""Negative log-likelihood of each answer under the mixture, end-of-answer token included.
@@ -346,7 +378,14 @@ class BaseTokenGenerator(BaseEnsemble):
         return np.stack(self.predict_under(np.eye(len(self.estimators_)), X, choices))
 
     def judge_under(
-        self, votes: Any, X: Any, y: Any = None, choices: Sequence[Sequence[str]] | None = None
+        self,
+        votes: Any,
+        X: Any,
+        y: Any = None,
+        choices: Sequence[Sequence[str]] | None = None,
+        *,
+        metric: MetricLike = None,
+        extract: Extract = None,
     ) -> tuple[list[np.ndarray], np.ndarray]:
         """`predict_under` and what the answers earn, see `credit`; for options at the price of one pass per member.
 
@@ -354,7 +393,7 @@ class BaseTokenGenerator(BaseEnsemble):
         ----------
         votes : array-like of shape (S, T)
             Vote vectors; 0 leaves a member out.
-        X, y, choices
+        X, y, choices, metric, extract
             As in `credit`.
 
         Returns
@@ -364,10 +403,12 @@ class BaseTokenGenerator(BaseEnsemble):
         """
         check_is_fitted(self, "estimators_")
         questions = check_questions(X, y, choices)
-        answers = np.asarray(require_answers(questions), dtype=object)
-        if questions.choices is None:
-            written = self.predict_under(votes, questions)
-            return written, np.array([np.equal(row, answers) for row in written], dtype=np.float64)
+        answers = require_answers(questions)
+        measured = as_metric(metric, extract, kind="texts" if questions.choices is None else "options")
+        if measured.compare is not None:
+            measured.check(answers)
+            said = self.predict_under(votes, questions)
+            return said, np.array([measured(row, answers) for row in said])
         nll = self._option_nll(questions, votes)
         predicted = [self._chosen(stage, questions) for stage in nll]
         return predicted, option_credit(nll, questions.labels, questions.n_choices)
@@ -390,13 +431,20 @@ class BaseTokenGenerator(BaseEnsemble):
             yield option_proba(nll, questions.n_choices)
 
     def staged_score(
-        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence[Sequence[str]] | None = None
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        choices: Sequence[Sequence[str]] | None = None,
+        metric: MetricLike = None,
+        extract: Extract = None,
     ) -> Iterator[float]:
         """`score` of the first 1, 2, ..., T members.
 
         Parameters
         ----------
-        X, y, sample_weight, choices
+        X, y, sample_weight, choices, metric, extract
             As in `score`.
 
         Yields
@@ -404,7 +452,7 @@ class BaseTokenGenerator(BaseEnsemble):
         float in [0, 1]
         """
         check_is_fitted(self, "estimators_")
-        yield from self._scores(X, y, sample_weight, choices, staged_votes(self.estimator_weights_))
+        yield from self._scores(staged_votes(self.estimator_weights_), X, y, sample_weight, choices, metric, extract)
 
     @available_if(has_common_tokens)
     def token_error_under(self, votes: Any, X: Any, y: Any = None) -> np.ndarray:
@@ -555,19 +603,19 @@ class BaseTokenGenerator(BaseEnsemble):
         return self._join().token_mistakes(self.estimator_weights_ if votes is None else votes, questions)
 
     def _scores(
-        self, X: Any, y: Any, sample_weight: Any, choices: Sequence[Sequence[str]] | None, votes: Any
+        self,
+        votes: Any,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        choices: Sequence[Sequence[str]] | None,
+        metric: MetricLike,
+        extract: Extract,
     ) -> list[float]:
-        check_is_fitted(self, "estimators_")
         questions = check_questions(X, y, choices)
-        row_weight = check_sample_weight(sample_weight, len(questions))
-        if questions.choices is not None:
-            require_answers(questions)
-            nll = self._option_nll(questions, votes)
-            credit = option_credit(nll, questions.labels, questions.n_choices)  # (S, n)
-            return [float(np.average(stage, weights=row_weight)) for stage in credit]
-        tokens, mistakes = self._token_mistakes(questions, votes)
-        weight = tokens.spread(row_weight)
-        return [1.0 - float(np.average(stage, weights=weight)) for stage in mistakes]
+        weight = check_sample_weight(sample_weight, len(questions))
+        _, earned = self.judge_under(votes, questions, metric=metric, extract=extract)
+        return [float(np.average(stage, weights=weight)) for stage in earned]
 
 
 def _texts(values: Sequence[str]) -> np.ndarray:

@@ -47,7 +47,15 @@ from ensemw2s.ensemble._pool_weights import (
 )
 from ensemw2s.ensemble._saving import check_fitted_can_be_written
 from ensemw2s.ensemble._settings import describe_estimator, seed_parameters
-from ensemw2s.metrics import error_correlation, likeliest_texts, option_credit, option_proba
+from ensemw2s.metrics import (
+    Extract,
+    MetricLike,
+    as_metric,
+    error_correlation,
+    likeliest_texts,
+    option_credit,
+    option_proba,
+)
 from ensemw2s.storage import Journal, PretrainedMixin, class_name, describe, row_digests, versions
 from ensemw2s.tokens import tokenized_once
 
@@ -333,7 +341,14 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         return option_proba(nll[0], questions.n_choices)
 
     def score(
-        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence[Sequence[str]] | None = None
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        choices: Sequence[Sequence[str]] | None = None,
+        metric: MetricLike = None,
+        extract: Extract = None,
     ) -> float:
         """Share of questions whose most probable option is the right one; a tie of m options counts 1/m.
 
@@ -347,29 +362,40 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
             Weight of each question.
         choices : sequence of sequences of str, optional
             Options.
+        metric, extract
+            As in `FineTunedGenerator.score`; by default "accuracy".
 
         Returns
         -------
         float in [0, 1]
         """
-        credit = self.credit(X, y, choices=choices)
+        credit = self.credit(X, y, choices=choices, metric=metric, extract=extract)
         return float(np.average(credit, weights=check_sample_weight(sample_weight, len(credit))))
 
-    def credit(self, X: Any, y: Any = None, *, choices: Sequence[Sequence[str]] | None = None) -> np.ndarray:
+    def credit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        choices: Sequence[Sequence[str]] | None = None,
+        metric: MetricLike = None,
+        extract: Extract = None,
+    ) -> np.ndarray:
         """What each question earns: 1 if it is answered right, 0 if not, 1/m for a right option tied with m - 1 others.
 
         Parameters
         ----------
-        X, y, choices
+        X, y, choices, metric, extract
             As in `score`.
 
         Returns
         -------
         ndarray of shape (n,)
-            Its mean is the accuracy.
+            Its mean is the score.
         """
-        earned: np.ndarray = self.judge_under([self._own_weights()], X, y, choices)[1][0]
-        return earned
+        earned = self.judge_under([self._own_weights()], X, y, choices, metric=metric, extract=extract)[1]
+        own: np.ndarray = earned[0]
+        return own
 
     def predict_under(self, votes: Any, X: Any, choices: Sequence[Sequence[str]] | None = None) -> list[np.ndarray]:
         """`predict` under several weight vectors, each expert being asked once.
@@ -405,7 +431,14 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         return np.stack(self.predict_under(np.eye(len(self.experts_)), X, choices))
 
     def judge_under(
-        self, votes: Any, X: Any, y: Any = None, choices: Sequence[Sequence[str]] | None = None
+        self,
+        votes: Any,
+        X: Any,
+        y: Any = None,
+        choices: Sequence[Sequence[str]] | None = None,
+        *,
+        metric: MetricLike = None,
+        extract: Extract = None,
     ) -> tuple[list[np.ndarray], np.ndarray]:
         """`predict_under` and what the answers earn, see `credit`.
 
@@ -413,7 +446,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         ----------
         votes : array-like of shape (S, n_experts)
             Weight vectors in place of ``weights_``, to whose sum they are scaled; 0 leaves an expert out.
-        X, y, choices
+        X, y, choices, metric, extract
             As in `credit`.
 
         Returns
@@ -421,11 +454,13 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         predicted : list of S ndarrays of shape (n,), object
         credit : ndarray of shape (S, n)
         """
+        measured = as_metric(metric, extract, kind="options")
         questions, nll = self._nll(votes, X, y, choices)
-        require_answers(questions)
-        return [self._chosen(stage, questions) for stage in nll], option_credit(
-            nll, questions.labels, questions.n_choices
-        )
+        answers = require_answers(questions)
+        chosen = [self._chosen(stage, questions) for stage in nll]
+        if measured.compare is not None:
+            return chosen, np.array([measured(row, answers) for row in chosen])
+        return chosen, option_credit(nll, questions.labels, questions.n_choices)
 
     def with_votes(self, votes: Any) -> OpinionPool:
         """The first experts with other weights.

@@ -28,7 +28,7 @@ from ensemw2s.datasets import QADataset
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._causal_base import CausalBase
 from ensemw2s.learners._checks import check_parameters
-from ensemw2s.metrics import likeliest_texts, option_credit, option_proba
+from ensemw2s.metrics import Extract, MetricLike, as_metric, likeliest_texts, option_credit, option_proba
 from ensemw2s.tokens import (
     DEFAULT_PROMPT_TEMPLATE,
     Frame,
@@ -353,7 +353,14 @@ class HFVerifier(CausalBase):
         return option_proba(nll, questions.n_choices)
 
     def score(
-        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence[Sequence[str]] | None = None
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        choices: Sequence[Sequence[str]] | None = None,
+        metric: MetricLike = None,
+        extract: Extract = None,
     ) -> float:
         """Share of questions whose best option is the right one; a tie of m options counts 1/m.
 
@@ -367,30 +374,44 @@ class HFVerifier(CausalBase):
             Weight of each question.
         choices : sequence of sequences of str, optional
             Options.
+        metric, extract
+            As in `FineTunedGenerator.score`; by default "accuracy".
 
         Returns
         -------
         float in [0, 1]
         """
-        credit = self.credit(X, y, choices=choices)
+        credit = self.credit(X, y, choices=choices, metric=metric, extract=extract)
         return float(np.average(credit, weights=check_sample_weight(sample_weight, len(credit))))
 
-    def credit(self, X: Any, y: Any = None, *, choices: Sequence[Sequence[str]] | None = None) -> np.ndarray:
+    def credit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        choices: Sequence[Sequence[str]] | None = None,
+        metric: MetricLike = None,
+        extract: Extract = None,
+    ) -> np.ndarray:
         """What each question earns: 1 if it is answered right, 0 if not, 1/m for a right option tied with m - 1 others.
 
         Parameters
         ----------
-        X, y, choices
+        X, y, choices, metric, extract
             As in `score`.
 
         Returns
         -------
         ndarray of shape (n,)
-            Its mean is the accuracy.
+            Its mean is the score.
         """
         check_is_fitted(self, "coef_")
+        measured = as_metric(metric, extract, kind="options")
         questions = check_questions(X, y, choices)
-        require_answers(questions)
+        answers = require_answers(questions)
+        if measured.compare is not None:
+            measured.check(answers)
+            return measured(self.predict(questions), answers)
         questions, nll = self._nll(questions)
         return option_credit(nll, questions.labels, questions.n_choices)
 

@@ -13,9 +13,9 @@ from ensemw2s.metrics._diversity import (
     q_statistic,
     staged_margins,
 )
-from ensemw2s.metrics._extract import as_extract
+from ensemw2s.metrics._extract import Extract, as_extract
 from ensemw2s.metrics._intervals import bootstrap_interval, interval_over_seeds, paired_bootstrap_interval
-from ensemw2s.metrics._metric import as_metric
+from ensemw2s.metrics._metric import ACCURACY, Metric, MetricLike, as_metric
 from ensemw2s.metrics._numbers import number_match
 from ensemw2s.metrics._pgr import gap_over_seeds, performance_gap_recovered, recovered_gap
 from ensemw2s.metrics._samples import majority_at_k, pass_at_k

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from ensemw2s._validation import is_overridden
+from ensemw2s.metrics._metric import Metric
 from ensemw2s.metrics._ties import class_credit
 
 
-def credit(model: Any, X: Any, gold: np.ndarray) -> np.ndarray:
+def credit(model: Any, X: Any, gold: np.ndarray, metric: Metric | None = None) -> np.ndarray:
     """1 where a model answers right, 0 where it does not, 1/m where the right answer is one of m tied ones.
 
     Parameters
@@ -22,6 +23,8 @@ def credit(model: Any, X: Any, gold: np.ndarray) -> np.ndarray:
         n rows.
     gold : ndarray of shape (n,)
         True answers or classes.
+    metric : Metric, optional
+        One that compares answers is applied to what the model predicts.
 
     Returns
     -------
@@ -29,6 +32,8 @@ def credit(model: Any, X: Any, gold: np.ndarray) -> np.ndarray:
     """
     from sklearn.base import is_classifier
 
+    if metric is not None and metric.compare is not None:
+        return metric(model.predict(X), gold)
     if hasattr(model, "credit") and not is_overridden(model, "predict", since="credit"):
         return np.asarray(model.credit(X, gold), dtype=np.float64)
     said = np.asarray(model.predict(X))

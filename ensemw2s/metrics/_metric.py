@@ -70,6 +70,16 @@ class Metric:
         """What is compared of each text: the answer in it, None where there is none."""
         return list(texts) if self.extract is None else [self.extract(text) for text in texts]
 
+    def answers_of_references(self, references: Sequence[Any]) -> list[Any]:
+        """What predictions are compared with: the answer in a reference, or the reference where it is one itself."""
+        found = zip(references, self.answers(references), strict=True)
+        return [reference if answer is None else answer for reference, answer in found]
+
+    def keys(self, texts: Sequence[Any], *, references: bool = False) -> list[Any]:
+        """Equal for texts whose answers are one; None where there is none."""
+        found = self.answers_of_references(texts) if references else self.answers(texts)
+        return [None if answer is None else self.key(answer) for answer in found]
+
     def __call__(self, predictions: Sequence[Any], references: Sequence[Any]) -> NDArray[np.float64]:
         """What each prediction earns, in [0, 1]; 0 where it holds no answer. A reference without one is the answer.
 
@@ -80,17 +90,18 @@ class Metric:
         """
         if self.compare is None:
             raise ValueError(f"{self.name} is what a model's own credit says, and compares no texts.")
-        said = self.answers(predictions)
-        right = [
-            text if answer is None else answer
-            for text, answer in zip(references, self.answers(references), strict=True)
-        ]
-        name = f"what metric {self.name!r} returns"
-        # A metric gets a text for every row, so that the rows that it names are the user's.
-        earned = self.compare(["" if answer is None else answer for answer in said], right)
-        vector = check_vector(earned, name, length=len(said), per="prediction").copy()
+        said, right = self.answers(predictions), self.answers_of_references(references)
+        found = [row for row, answer in enumerate(said) if answer is not None]
+        if not found:
+            return np.zeros(len(said))
+        name, n = f"what metric {self.name!r} returns", len(found)
+        returned = np.asarray(self.compare([said[row] for row in found], [right[row] for row in found]))
+        if returned.shape == (n,):  # put in their places first, so that an error names the user's row
+            earned, n = np.zeros(len(said), dtype=object), len(said)
+            earned[found] = returned
+            returned = earned
+        vector = check_vector(returned, name, length=n, per="prediction")
         check_in_unit_interval(vector, name)
-        vector[[answer is None for answer in said]] = 0.0
         return vector
 
     def check(self, references: Sequence[Any]) -> None:

@@ -23,7 +23,7 @@ from ensemw2s._validation import CheckedTexts, check_bool, is_overridden, shorte
 from ensemw2s.contracts import check_voting, has_members
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble import OpinionPool, as_booster, as_student, given_seed, leaves_seed_open, with_seed
-from ensemw2s.metrics import chance_level, credit, number_answers
+from ensemw2s.metrics import Extract, Metric, MetricLike, as_metric, chance_level, credit, number_answers
 from ensemw2s.mixture import staged_votes
 from ensemw2s.pipeline._pseudo import PseudoLabeler, PseudoLabels
 from ensemw2s.pipeline._report import W2SReport
@@ -293,7 +293,14 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         return self.student_.score(X, y, **kwargs)
 
     def evaluate(
-        self, X: Any, y: Any = None, *, choices: Sequence | None = None, confidence_level: float = 0.95
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        choices: Sequence | None = None,
+        confidence_level: float = 0.95,
+        metric: MetricLike = None,
+        extract: Extract = None,
     ) -> W2SReport:
         """Compare all models on one test set.
 
@@ -310,6 +317,11 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             Options of the questions.
         confidence_level : float in (0, 1), default=0.95
             Of the intervals.
+        metric : {"accuracy", "exact_text", "exact_match", "f1", "number", "rouge"} or callable, optional
+            What answers earn, as in `FineTunedGenerator.score`: by default "accuracy" of options and classes, and
+            "exact_text" of written answers. Of a classifier "accuracy", or a function of classes.
+        extract : callable, str or re.Pattern, optional
+            Finds the answer in a written text, as there.
 
         Returns
         -------
@@ -320,18 +332,22 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             if y is None:
                 raise ValueError("y must hold the true classes. Got None; pass them.")
             usable_examples(X, y)
-            gold, chance = np.asarray(y), 1.0 / len(self.weak_.classes_)
+            gold, chance, kind = np.asarray(y), 1.0 / len(self.weak_.classes_), "classes"
         else:
             X = check_questions(X, y, choices)
             gold = np.asarray(require_answers(X), dtype=object)
-            chance = float("nan") if X.choices is None else chance_level(X.n_choices)
+            chance, kind = (float("nan"), "texts") if X.choices is None else (chance_level(X.n_choices), "options")
+        measured = as_metric(metric, extract, kind=kind)
+        measured.check(gold)
+        if measured.compare is not None:  # what guessing would earn by it is not known
+            chance = float("nan")
         students = {"baseline": self.baseline_, "student": self.student_, "oracle": self.oracle_}
         with tokenized_once():
-            weak = self._score_weak(X, gold)
+            weak = self._score_weak(X, gold, measured)
             correct, token_errors = weak["correct"], weak["token_errors"]
             for name, model in students.items():
                 if model is not None:
-                    correct[name] = credit(model, X, gold)
+                    correct[name] = credit(model, X, gold, measured)
                     if hasattr(model, "token_error"):
                         token_errors[name] = model.token_error(X)
         return W2SReport(
@@ -341,6 +357,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             errors=getattr(self.weak_, "estimator_errors_", np.empty(0)),
             stop_reason=getattr(self.weak_, "stop_reason_", ""),
             confidence_level=confidence_level,
+            metric=measured.name,
         )
 
     def __sklearn_tags__(self) -> Any:
@@ -397,11 +414,11 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             return
         self.baseline_ = _train_student(stages, "baseline", self.baseline_labels_, student)
 
-    def _score_weak(self, X: Any, gold: np.ndarray) -> dict[str, Any]:
+    def _score_weak(self, X: Any, gold: np.ndarray, metric: Metric) -> dict[str, Any]:
         """What a `W2SReport` says of the weak side: as a whole, by number of members, and of each member alone."""
         weak = self.weak_
         if not has_members(weak):
-            right = credit(weak, X, gold)
+            right = credit(weak, X, gold, metric)
             token_errors = {"weak": weak.token_error(X)} if hasattr(weak, "token_error") else {}
             return {"correct": {"weak": right}, "staged": [right], "token_errors": token_errors}
         alpha = weak.estimator_weights_
@@ -412,8 +429,11 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         alone = [0, *range(T + 1, len(votes))]
         if is_overridden(weak, "predict", since="predict_under"):  # which would pass over it
             asked = [weak.with_votes(row) for row in votes]
-            right_rows = [credit(one, X, gold) for one in asked]
+            right_rows = [credit(one, X, gold, metric) for one in asked]
             answers = {row: asked[row].predict(X) for row in alone}
+        elif metric.compare is not None:
+            answers = weak.predict_under(votes, X)
+            right_rows = [metric(row, gold) for row in answers]
         elif hasattr(weak, "judge_under") and not is_overridden(weak, "predict_under", since="judge_under"):
             answers, earned = weak.judge_under(votes, X, gold)
             right_rows = list(earned)
@@ -428,7 +448,9 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             "correct": {"weak": right_rows[0], "ensemble": right_rows[T - 1], "uniform": right_rows[T]},
             "staged": right_rows[:T],
             "token_errors": token_errors,
-            "member_answers": number_answers([answers[row] for row in alone], gold),
+            "member_answers": number_answers(
+                [metric.keys(answers[row]) for row in alone], metric.keys(gold, references=True)
+            ),
             "member_correct": [right_rows[row] for row in alone],
             **(weak._described_members() if isinstance(weak, OpinionPool) else {}),
         }

@@ -12,6 +12,7 @@ from ensemw2s._html.pieces import lines, panel, strip, table
 from ensemw2s._markdown import table_lines
 from ensemw2s._validation import check_in_unit_interval, check_vector
 from ensemw2s.metrics import (
+    ACCURACY,
     bootstrap_interval,
     error_correlation,
     gap_over_seeds,
@@ -35,17 +36,18 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class W2SReport:
-    """Accuracy of all models of a weak-to-strong run on one test set.
+    """Score of all models of a weak-to-strong run on one test set.
 
     Parameters
     ----------
     correct : dict of str to array-like of shape (n,), float in [0, 1] or bool
-        What each test item earns each model: 1 if it is right, 0 if not, 1/m where the right answer is tied with m - 1
-        others. Keys: "weak", "ensemble", "uniform", "baseline", "student", "oracle", those that exist.
+        What each test item earns each model by `metric`; of accuracy 1 if it is right, 0 if not, 1/m where the right
+        answer is tied with m - 1 others. Keys: "weak", "ensemble", "uniform", "baseline", "student", "oracle", as far
+        as they exist.
     staged : list of array-like of shape (n,)
         The same for the first 1, 2, ..., T members of the ensemble.
     chance : float
-        Accuracy of a random choice; nan for free text.
+        Score of a random choice; nan where it is not known, as of free text.
     token_errors : dict of str to float
         Teacher-forced token error of each model; empty for classifiers.
     votes, errors : ndarray of shape (T,)
@@ -63,6 +65,8 @@ class W2SReport:
         the first 2, 3, ... members.
     votes_by : str
         Where the votes come from, such as "held-out"; "" for boosting's.
+    metric : str
+        Name of what is measured, and of its column.
 
     Raises
     ------
@@ -96,6 +100,7 @@ class W2SReport:
     member_correct: list[np.ndarray] = field(default_factory=list)
     member_names: list[str] = field(default_factory=list)
     votes_by: str = ""
+    metric: str = "accuracy"
 
     def __post_init__(self) -> None:
         if not self.correct:
@@ -120,6 +125,9 @@ class W2SReport:
                 f"member_answers, member_correct and member_names must be of the same members and items. Got answers "
                 f"of shape {answers.shape}, what {len(alone)} members earn, and {len(self.member_names)} names."
             )
+        taken = ("model", "low", "high", *_MEASURES)
+        if self.metric in taken:
+            raise ValueError(f"metric must not be one of {', '.join(taken)}. Got {self.metric!r}; rename the function.")
         object.__setattr__(self, "correct", checked)
         object.__setattr__(self, "staged", staged)
         object.__setattr__(self, "member_correct", alone)
@@ -131,7 +139,7 @@ class W2SReport:
         return len(next(iter(self.correct.values())))
 
     def score(self, name: str) -> float:
-        """Accuracy of one model; nan if it was not trained.
+        """Score of one model, the mean of what it earns; nan if it was not trained.
 
         Parameters
         ----------
@@ -158,36 +166,36 @@ class W2SReport:
             Each of them counts 1/m for m tied answers.
         """
         row = self.correct[name]
-        return int(np.sum((row > 0) & (row < 1)))
+        return int(np.sum((row > 0) & (row < 1))) if self.metric == ACCURACY else 0
 
     @property
     def weak_score(self) -> float:
-        """Accuracy of the single weak model, the ensemble's first member where it is one."""
+        """Score of the single weak model, the ensemble's first member where it is one."""
         return self.score("weak")
 
     @property
     def ensemble_score(self) -> float:
-        """Accuracy of the weak ensemble."""
+        """Score of the weak ensemble."""
         return self.score("ensemble")
 
     @property
     def baseline_score(self) -> float:
-        """Accuracy of the student trained on the single weak model's labels."""
+        """Score of the student trained on the single weak model's labels."""
         return self.score("baseline")
 
     @property
     def student_score(self) -> float:
-        """Accuracy of the student trained on the ensemble's labels."""
+        """Score of the student trained on the ensemble's labels."""
         return self.score("student")
 
     @property
     def oracle_score(self) -> float:
-        """Accuracy of the student trained on the true labels."""
+        """Score of the student trained on the true labels."""
         return self.score("oracle")
 
     @property
     def staged_scores(self) -> list[float]:
-        """Accuracy of the first 1, 2, ..., T members."""
+        """Score of the first 1, 2, ..., T members."""
         return [float(stage.mean()) for stage in self.staged]
 
     def diversity(self) -> dict[str, float]:
@@ -219,7 +227,7 @@ class W2SReport:
         }
 
     def interval(self, name: str) -> tuple[float, float]:
-        """Bootstrap confidence interval of one model's accuracy over test items.
+        """Bootstrap confidence interval of one model's score over test items.
 
         Parameters
         ----------
@@ -235,7 +243,7 @@ class W2SReport:
         )
 
     def difference(self, first: str, second: str) -> tuple[float, float, float]:
-        """Accuracy of `first` minus that of `second`, with its paired bootstrap interval over test items.
+        """Score of `first` minus that of `second`, with its paired bootstrap interval over test items.
 
         One training of each model says nothing about others; for several seeds see `interval_over_seeds`.
 
@@ -280,7 +288,7 @@ class W2SReport:
         return self.performance_gap_recovered()[0]
 
     def to_frame(self) -> pandas.DataFrame:
-        """One row per model: accuracy, interval, token error and PGR.
+        """One row per model: the score, named as the metric is, its interval, token error and PGR.
 
         Returns
         -------
@@ -329,13 +337,13 @@ class W2SReport:
         frame = self.to_frame()
         rows = []
         for title, row in frame.iterrows():
-            low, accuracy, high = row["low"], row["accuracy"], row["high"]
+            low, score, high = row["low"], row[self.metric], row["high"]
             rows.append(
-                [title, strip(low, accuracy, high, chance), f"{accuracy:.3f}", f"{low:.3f} to {high:.3f}",
+                [title, strip(low, score, high, chance), f"{score:.3f}", f"{low:.3f} to {high:.3f}",
                  *("–" if np.isnan(row[name]) else f"{row[name]:.3f}" for name in frame.columns[3:])]
             )  # fmt: skip
         measures = [_MEASURES[name].title for name in frame.columns[3:]]
-        numbers = ["accuracy", f"{self.confidence_level:.0%} interval", *measures]
+        numbers = [self.metric.replace("_", " "), f"{self.confidence_level:.0%} interval", *measures]
         columns = ["model", "0 to 1" if chance is None else "0 to 1, chance dashed", *numbers]
         return panel("W2SReport", table(columns, rows, numeric=numbers), lines(self._remarks()))
 
@@ -343,7 +351,7 @@ class W2SReport:
         low, high = bootstrap_interval(correct.astype(float), confidence_level=self.confidence_level, random_state=0)
         return {
             "model": title,
-            "accuracy": float(correct.mean()),
+            self.metric: float(correct.mean()),
             "low": low,
             "high": high,
             **{column: measure.value(self, name, correct) for column, measure in _MEASURES.items()},
@@ -362,7 +370,9 @@ class W2SReport:
             f"n = {self.n} test items{chance}; {self.confidence_level:.0%} bootstrap intervals over items. One run: "
             f"what another seed would change is not in them."
         ]
-        if any(row.dtype != bool for row in self.correct.values()):  # truth values do not say
+        if self.metric == ACCURACY and any(
+            row.dtype != bool for row in self.correct.values()
+        ):  # truth values do not say
             tied = [f"{_TITLES.get(name, name)} {self.n_tied(name)}" for name in self.correct if self.n_tied(name)]
             remarks.append(f"Tied items, each 1/m for m tied answers: {', '.join(tied) or 'none'}.")
         if "baseline" in self.correct and "student" in self.correct:
@@ -388,7 +398,7 @@ class W2SReport:
 
 
 class _Measure(NamedTuple):
-    """A column of the table behind the accuracy and its interval."""
+    """A column of the table behind the score and its interval."""
 
     title: str
     value: Callable[[W2SReport, str, np.ndarray], float]

@@ -30,6 +30,7 @@ class PairScores:
     high: dict[str, np.ndarray]
     chance: np.ndarray
     interval: str
+    metric: str = "accuracy"
     groups: list[pandas.DataFrame] = field(default_factory=list)  # of a frame: the rows of each pair
 
 
@@ -51,7 +52,10 @@ def check_reports(report: Any, label: str | None) -> dict[str, W2SReport]:
 
 
 def pairs_of_reports(reports: dict[str, W2SReport], models: Sequence[str]) -> PairScores:
-    """Accuracies with their bootstrap intervals."""
+    """Scores with their bootstrap intervals."""
+    metrics = list(dict.fromkeys(report.metric for report in reports.values()))
+    if len(metrics) > 1:
+        raise ValueError(f"report must hold reports of one metric. Got {', '.join(metrics)}; draw each by itself.")
     score, low, high = ({name: np.full(len(reports), np.nan) for name in models} for _ in range(3))
     for place, report in enumerate(reports.values()):
         for name in models:
@@ -60,17 +64,31 @@ def pairs_of_reports(reports: dict[str, W2SReport], models: Sequence[str]) -> Pa
                 low[name][place], high[name][place] = report.interval(name)
     levels = " / ".join(dict.fromkeys(f"{report.confidence_level:.0%}" for report in reports.values()))
     chance = np.array([report.chance for report in reports.values()])
-    return PairScores(list(reports), score, low, high, chance, f"{levels} bootstrap over items, one seed")
+    return PairScores(list(reports), score, low, high, chance, f"{levels} bootstrap over items, one seed", metrics[0])
+
+
+def metric_of(frame: object) -> str:
+    """What the models of a sweep's frame are measured by, the name of a column: "accuracy" unless it says so."""
+    columns = getattr(frame, "columns", ())
+    if "metric" not in columns:
+        return "accuracy"
+    metrics = list(dict.fromkeys(frame["metric"]))  # type: ignore[index]
+    if len(metrics) != 1:
+        raise ValueError(
+            f"frame must hold runs of one metric. Got {', '.join(map(str, metrics)) or 'none'}; select those of one."
+        )
+    return str(metrics[0])
 
 
 def pairs_of_frame(
-    frame: object, models: Sequence[str], *, metric: str = "accuracy", split: object = None, variant: object = None
+    frame: object, models: Sequence[str], *, metric: str | None = None, split: object = None, variant: object = None
 ) -> PairScores:
     """Means over seeds with their standard errors; of a single seed, its bootstrap interval.
 
     Weak models stand for themselves, whatever strong model they are paired with, if no student is asked for.
     """
-    check_option(metric, "metric", ("accuracy", "token_error"))
+    measured = metric_of(frame)
+    metric = measured if metric is None else check_option(metric, "metric", (measured, "token_error"))
     rows = select(frame, ("weak", "strong", "seed", "model", metric), split=split, variant=variant)
     refuse_several(rows, ("split", "variant"), "pass {column}=...")
     sides = ["weak"] if set(models) <= set(_WEAK_SIDE) else ["weak", "strong"]
@@ -99,17 +117,17 @@ def pairs_of_frame(
             values = runs[metric].dropna().to_numpy(dtype=float)
             counts.add(len(values))
             score[name][place] = values.mean() if len(values) else np.nan
-            if single and metric == "accuracy" and {"low", "high"} <= set(runs.columns):
+            if single and metric == measured and {"low", "high"} <= set(runs.columns):
                 low[name][place], high[name][place] = runs["low"].iloc[0], runs["high"].iloc[0]
             elif len(values) > 1:
                 sem = values.std(ddof=1) / np.sqrt(len(values))
                 low[name][place], high[name][place] = score[name][place] - sem, score[name][place] + sem
     if single:
-        interval = "bootstrap over items, one seed" if metric == "accuracy" and "low" in rows.columns else ""
+        interval = "bootstrap over items, one seed" if metric == measured and "low" in rows.columns else ""
     else:
         seeds = "–".join(str(count) for count in sorted({min(counts), max(counts)}))
         interval = f"SEM over {seeds} seeds"
     chance = np.full(len(groups), np.nan)
-    if metric == "accuracy" and "chance" in rows.columns:
+    if metric == measured and "chance" in rows.columns:
         chance = np.array([group["chance"].mean() for group in groups])
-    return PairScores(keys, score, low, high, chance, interval, groups)
+    return PairScores(keys, score, low, high, chance, interval, metric, groups)

@@ -39,9 +39,11 @@ def scores_of_report(report: W2SReport) -> ModelScores:
     return ModelScores(scores, noise, float(ndtri(0.5 + report.confidence_level / 2)), report.chance)
 
 
-def scores_of_frame(group: pandas.DataFrame, comparison: pandas.DataFrame | None = None) -> ModelScores:
-    """Accuracies by seed, of one pair's rows of a sweep's frame; a comparison decides which gap counts."""
-    table = group.pivot(index="seed", columns="model", values="accuracy")
+def scores_of_frame(
+    group: pandas.DataFrame, comparison: pandas.DataFrame | None = None, metric: str = "accuracy"
+) -> ModelScores:
+    """Scores by seed, of one pair's rows of a sweep's frame; a comparison decides which gap counts."""
+    table = group.pivot(index="seed", columns="model", values=metric)
     scores = {str(name): table[name].to_numpy(dtype=float) for name in table.columns}
     noise = 0.0
     if comparison is not None:
@@ -49,7 +51,11 @@ def scores_of_frame(group: pandas.DataFrame, comparison: pandas.DataFrame | None
     elif "weak" in scores and "oracle" in scores:
         gap = (scores["oracle"] - scores["weak"])[np.isfinite(scores["oracle"] - scores["weak"])]
         # Seeds may agree by chance, and then say less than their items.
-        noise = _noise_over_items(group) if len(gap) < 2 else max(_noise_over_seeds(gap), _noise_over_items(group))
+        noise = (
+            _noise_over_items(group, metric)
+            if len(gap) < 2
+            else max(_noise_over_seeds(gap), _noise_over_items(group, metric))
+        )
     chance = float(group["chance"].mean()) if "chance" in group.columns else float("nan")
     return ModelScores(scores, noise, chance=chance)
 
@@ -105,15 +111,15 @@ def _noise_over_seeds(gap: np.ndarray) -> float:
     return float(stdtrit(len(gap) - 1, 0.975) * gap.std(ddof=1) / np.sqrt(len(gap)))
 
 
-def _noise_over_items(group: pandas.DataFrame) -> float:
+def _noise_over_items(group: pandas.DataFrame, metric: str) -> float:
     """Half-width over items of the mean gap of S seeds; 0 without the intervals of the models.
 
     Both models' intervals in quadrature: too wide, as both saw the same items.
     """
     if not {"low", "high"} <= set(group.columns):
         return 0.0
-    rows = group.pivot(index="seed", columns="model", values=["accuracy", "low", "high"])
-    below, above = ((rows[first] - rows[second]) for first, second in (("accuracy", "low"), ("high", "accuracy")))
+    rows = group.pivot(index="seed", columns="model", values=[metric, "low", "high"])
+    below, above = ((rows[first] - rows[second]) for first, second in ((metric, "low"), ("high", metric)))
     if "oracle" not in below or "weak" not in above:
         return 0.0
     widths = np.hypot(below["oracle"].to_numpy(dtype=float), above["weak"].to_numpy(dtype=float))

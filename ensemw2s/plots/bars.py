@@ -1,4 +1,4 @@
-"""Accuracy of all models of a weak-to-strong run, as bars."""
+"""Scores of all models of a weak-to-strong run, as bars."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ensemw2s._validation import check_option
 from ensemw2s.plots._axes import AxesLike, Style, draw_chance, groups_width, legend_beside, name_groups, panels, pyplot
 from ensemw2s.plots._checks import check_pairs, number_array
 from ensemw2s.plots._pairs import DRAWN, PairScores, check_models, check_reports, pairs_of_frame, pairs_of_reports
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     import pandas
 
     from ensemw2s.pipeline import W2SReport
-
-_TITLES = {"accuracy": "test accuracy", "token_error": "test token error"}
 
 
 class W2SBarDisplay:
@@ -41,8 +38,8 @@ class W2SBarDisplay:
         Name of each group; a line break is kept.
     chance : float or array-like of shape (n_pairs,), default=nan
         Chance level; nan for none.
-    metric : {"accuracy", "token_error"}, default="accuracy"
-        What the scores are.
+    metric : str, default="accuracy"
+        What the scores are, as the axis says it.
     interval : str, default=""
         What the error bars are, for the legend.
 
@@ -85,7 +82,7 @@ class W2SBarDisplay:
     ) -> None:
         self.score, self.low, self.high, self.pairs, shape = check_pairs(score, low, high, pairs)
         self.chance = np.broadcast_to(number_array(chance, "chance"), shape)
-        self.metric = check_option(metric, "metric", tuple(_TITLES))
+        self.metric = str(metric)
         self.interval = interval
 
     @classmethod
@@ -97,7 +94,7 @@ class W2SBarDisplay:
         models: Sequence[str] = DRAWN,
         ax: AxesLike = None,
     ) -> W2SBarDisplay:
-        """Draw accuracies with their bootstrap intervals.
+        """Draw scores with their bootstrap intervals.
 
         Parameters
         ----------
@@ -127,7 +124,7 @@ class W2SBarDisplay:
         """
         pyplot(f"{cls.__name__}.from_report")
         found = pairs_of_reports(check_reports(report, label), check_models(models))
-        return cls._from_scores(found, "accuracy").plot(ax)
+        return cls._from_scores(found).plot(ax)
 
     @classmethod
     def from_frame(
@@ -137,7 +134,7 @@ class W2SBarDisplay:
         split: str | None = None,
         variant: str | None = None,
         models: Sequence[str] = DRAWN,
-        metric: str = "accuracy",
+        metric: str | None = None,
         ax: AxesLike = None,
     ) -> W2SBarDisplay:
         """Draw means over seeds with their standard errors; of a single seed, its bootstrap intervals.
@@ -145,14 +142,15 @@ class W2SBarDisplay:
         Parameters
         ----------
         frame : pandas.DataFrame
-            One row per run and model, with the columns "weak", "strong", "seed", "model" and "accuracy" or
-            "token_error", and of "split", "variant", "low", "high" and "chance": the `frame` of a sweep.
+            One row per run and model, with the columns "weak", "strong", "seed", "model" and that of the
+            metric, and of "split", "variant", "low", "high" and "chance": the `frame` of a sweep.
         split, variant : str, optional
             Which runs; needed where the frame holds several.
         models : sequence of str
             Bars of a group, in their order. Without a student there is one group per weak model.
-        metric : {"accuracy", "token_error"}, default="accuracy"
-            What is drawn.
+        metric : str, optional
+            What is drawn: "token_error", or by default what the runs were measured by, "accuracy" or what the column
+            "metric" says.
         ax : Axes, optional
             See `plot`.
 
@@ -167,15 +165,15 @@ class W2SBarDisplay:
         """
         pyplot(f"{cls.__name__}.from_frame")
         found = pairs_of_frame(frame, check_models(models), metric=metric, split=split, variant=variant)
-        return cls._from_scores(found, metric).plot(ax)
+        return cls._from_scores(found).plot(ax)
 
     @classmethod
-    def _from_scores(cls, found: PairScores, metric: str) -> W2SBarDisplay:
+    def _from_scores(cls, found: PairScores) -> W2SBarDisplay:
         # A model that no pair has would only take room.
         score = {name: values for name, values in found.score.items() if np.isfinite(values).any()}
         return cls(
             score, found.low, found.high,
-            pairs=found.pairs, chance=found.chance, metric=metric, interval=found.interval,
+            pairs=found.pairs, chance=found.chance, metric=found.metric, interval=found.interval,
         )  # fmt: skip
 
     def plot(self, ax: AxesLike = None, *, bar_kw: Style | None = None) -> W2SBarDisplay:
@@ -208,7 +206,7 @@ class W2SBarDisplay:
             for gap in x[np.isnan(values)]:  # not a bar of height 0
                 axes.text(gap, 0.0, " not trained", rotation=90, ha="center", va="bottom", fontsize=7, color=GREY)
         name_groups(axes, self.pairs)
-        axes.set_ylabel(_TITLES[self.metric])
+        axes.set_ylabel(f"test {self.metric.replace('_', ' ')}")
         axes.set_ylim(bottom=0.0)
         self.chance_line_ = draw_chance(axes, self.chance)
         self.legend_ = legend_beside(axes, [*self.bars_.values(), self.chance_line_], self.interval)

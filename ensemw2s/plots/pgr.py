@@ -63,6 +63,8 @@ class PGRDisplay:
         Chance level of the accuracy; nan for none.
     interval : str, default=""
         What the error bars are, for the legend.
+    metric : str, default="accuracy"
+        What the scores are, as the axis says it.
 
     Attributes
     ----------
@@ -106,6 +108,7 @@ class PGRDisplay:
         pairs: Sequence[str] | None = None,
         chance: ArrayLike = float("nan"),
         interval: str = "",
+        metric: str = "accuracy",
     ) -> None:
         self.score, self.low, self.high, self.pairs, shape = check_pairs(score, low, high, pairs)
         self.pgr = check_columns(pgr, "pgr", _STUDENTS, shape)
@@ -118,12 +121,13 @@ class PGRDisplay:
                 )
         self.chance = np.broadcast_to(number_array(chance, "chance"), shape)
         self.interval = interval
+        self.metric = str(metric)
 
     @classmethod
     def from_report(
         cls, report: W2SReport | Mapping[str, W2SReport], *, label: str | None = None, ax: AxesLike = None
     ) -> PGRDisplay:
-        """Draw the accuracies and PGR of reports.
+        """Draw the scores and PGR of reports.
 
         The noise that a gap must exceed is the report's: the interval of oracle - weak. The error bars of a PGR come
         from the jackknife over test items, at the report's confidence level.
@@ -167,7 +171,7 @@ class PGRDisplay:
         variant: str | None = None,
         ax: AxesLike = None,
     ) -> PGRDisplay:
-        """Draw the accuracies and PGR of a sweep.
+        """Draw the scores and PGR of a sweep.
 
         The PGR is that of the mean accuracies over seeds that have weak model, student and oracle; its error bars are
         jackknife standard errors over seeds. Whether the gap between oracle and weak model exceeds the noise is what
@@ -197,7 +201,9 @@ class PGRDisplay:
         """
         pyplot(f"{cls.__name__}.from_frame")
         found = pairs_of_frame(frame, DRAWN, split=split, variant=variant)
-        return cls._from_runs(found, [scores_of_frame(group, comparison) for group in found.groups]).plot(ax)
+        return cls._from_runs(found, [scores_of_frame(group, comparison, found.metric) for group in found.groups]).plot(
+            ax
+        )
 
     @classmethod
     def _from_runs(cls, found: PairScores, runs: Iterable[ModelScores]) -> PGRDisplay:
@@ -207,6 +213,7 @@ class PGRDisplay:
         return cls(
             score, pgr, low=found.low, high=found.high, pgr_error=error, reasons=reasons,
             pairs=found.pairs, chance=found.chance, interval=found.interval,
+            metric=found.metric,
         )  # fmt: skip
 
     def plot(self, ax: AxesLike = None, *, pgr_range: tuple[float, float] = (-0.5, 1.5)) -> PGRDisplay:
@@ -249,7 +256,7 @@ class PGRDisplay:
                 bars = np.maximum([values - self.low[name], self.high[name] - values], 0.0)
             self.score_lines_[name] = panel.errorbar(x, values, yerr=bars, label=MODEL_LABELS[name], **_style(name))
         self.chance_line_ = draw_chance(panel, self.chance)
-        panel.set_ylabel("test accuracy")
+        panel.set_ylabel(f"test {self.metric.replace('_', ' ')}")
 
     def _draw_pgr(self, panel: Axes, bottom: float, top: float) -> None:
         for level, name in ((0.0, "weak"), (1.0, "oracle")):
