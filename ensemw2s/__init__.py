@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from ensemw2s.datasets import BinaryQA as BinaryQA
     from ensemw2s.datasets import QADataset as QADataset
     from ensemw2s.datasets import load_arc as load_arc
+    from ensemw2s.datasets import load_gsm8k as load_gsm8k
     from ensemw2s.datasets import load_quartz as load_quartz
     from ensemw2s.datasets import load_sciq as load_sciq
+    from ensemw2s.datasets import make_arithmetic as make_arithmetic
     from ensemw2s.datasets import make_corpus as make_corpus
     from ensemw2s.datasets import make_qa as make_qa
     from ensemw2s.datasets import to_binary as to_binary
@@ -160,8 +162,10 @@ _PUBLIC: dict[str, str] = {
     "BinaryQA": "datasets",
     "QADataset": "datasets",
     "load_arc": "datasets",
+    "load_gsm8k": "datasets",
     "load_quartz": "datasets",
     "load_sciq": "datasets",
+    "make_arithmetic": "datasets",
     "make_corpus": "datasets",
     "make_qa": "datasets",
     "to_binary": "datasets",

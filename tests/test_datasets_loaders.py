@@ -4,13 +4,14 @@ import gzip
 import json
 import logging
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
 import datasets
 import pytest
 
-from ensemw2s.datasets import QADataset, load_arc, load_quartz, load_sciq
+from ensemw2s.datasets import QADataset, load_arc, load_gsm8k, load_quartz, load_sciq
 
 SCIQ = [
     {
@@ -65,6 +66,9 @@ def _no_data_folder(monkeypatch) -> None:
     monkeypatch.delenv("ENSEMW2S_DATA", raising=False)
 
 
+GSM8K = [{"question": "Three bags of 4 nuts?", "answer": "3 * 4 = <<3*4=12>>12 nuts.\nAll: $<<12>>12.\n#### 12"}]
+
+
 def write(root: Path, name: str, split: str, rows: list[dict], suffix: str = ".jsonl.gz") -> Path:
     (root / name).mkdir(exist_ok=True)
     text = "".join(json.dumps(row) + "\n" for row in rows)
@@ -77,7 +81,7 @@ def write(root: Path, name: str, split: str, rows: list[dict], suffix: str = ".j
 def hub(monkeypatch):
     """Let `datasets.load_dataset` hand out the rows above as the hub does; return the list of its calls."""
     calls = []
-    rows = {"allenai/sciq": SCIQ, "allenai/ai2_arc": ARC_HUB, "allenai/quartz": QUARTZ}
+    rows = {"allenai/sciq": SCIQ, "allenai/ai2_arc": ARC_HUB, "allenai/quartz": QUARTZ, "openai/gsm8k": GSM8K}
 
     def load_dataset(path, name=None, *, split):
         calls.append((path, name, split))
@@ -112,6 +116,7 @@ def test_arc_hub_form_in_a_folder_equals_the_release_form(tmp_path) -> None:
         (load_sciq, "sciq", "test", SCIQ),
         (load_arc, "arc_easy", "test", ARC_RELEASE),
         (load_quartz, "quartz", "test", QUARTZ),
+        (load_gsm8k, "gsm8k", "test", GSM8K),
     ],
 )
 def test_hub_and_folder_give_the_same_questions(tmp_path, hub, load, name, split, rows) -> None:
@@ -125,6 +130,7 @@ def test_hub_and_folder_give_the_same_questions(tmp_path, hub, load, name, split
         (lambda: load_arc("validation"), ("allenai/ai2_arc", "ARC-Easy", "validation")),
         (lambda: load_arc("test", subset="challenge"), ("allenai/ai2_arc", "ARC-Challenge", "test")),
         (lambda: load_quartz("test"), ("allenai/quartz", None, "test")),
+        (lambda: load_gsm8k("test"), ("openai/gsm8k", "main", "test")),
     ],
 )
 def test_hub_is_asked_for_the_published_data(hub, load, call) -> None:
@@ -220,6 +226,29 @@ def test_sciq_puts_the_passage_first_and_shuffles_the_options_as_without(tmp_pat
     with_passage, without = (load_sciq("train", data_dir=folder, passage=passage) for passage in (True, False))
     assert with_passage.choices == without.choices
     assert with_passage.prompts == tuple(f"About {question}\n{question}" for question in without.prompts)
+
+
+# worked answers
+
+
+@pytest.mark.parametrize(
+    ("calculations", "answer"), [(False, "3 * 4 = 12 nuts.\nAll: $12.\n#### 12"), (True, GSM8K[0]["answer"])]
+)
+def test_gsm8k_answer_is_the_working_with_its_number(tmp_path, calculations, answer) -> None:
+    qa = load_gsm8k("test", data_dir=write(tmp_path, "gsm8k", "test", GSM8K), calculations=calculations)
+    assert qa == QADataset(["Three bags of 4 nuts?"], [answer], ids=["gsm8k-test-00000"])
+
+
+@pytest.mark.parametrize("answer", ["12 nuts", "12 nuts #### 12", "12 nuts\n#### twelve", "12 nuts\n#### 12\nnuts"])
+def test_gsm8k_answer_without_a_last_number_is_refused(tmp_path, answer: str) -> None:
+    rows = [GSM8K[0], GSM8K[0] | {"answer": answer}]
+    with pytest.raises(ValueError, match="gsm8k/train row 1: answer must end in a line with '####' and a number"):
+        load_gsm8k("train", data_dir=write(tmp_path, "gsm8k", "train", rows))
+
+
+def test_gsm8k_has_no_validation_split() -> None:
+    with pytest.raises(ValueError, match="split must be one of 'train', 'test'"):
+        load_gsm8k("validation")
 
 
 # bad input
@@ -343,3 +372,16 @@ def test_published_first_questions_have_their_answers() -> None:
     assert load_arc("test", data_dir=FOLDER)[1].answer == "breathing mask"
     assert load_sciq("test", data_dir=FOLDER)[1].answer == "clone"
     assert load_quartz("validation", data_dir=FOLDER)[0].answer == "decrease"
+
+
+@needs_data
+def test_published_gsm8k_has_its_published_size_and_its_sums_are_right() -> None:
+    qa = load_gsm8k("test", data_dir=FOLDER, calculations=True)
+    assert len(qa) == 1319
+    sums = [found for text in qa.answers for found in re.findall(r"<<([-+*/().\d]+)=(-?\d+(?:\.\d+)?)>>", text)]
+    right = [abs(eval(left.lstrip("0") or "0") - float(right)) < 0.01 for left, right in sums]
+    assert len(right) > 3000
+    assert sum(right) > 0.99 * len(right)  # a few are rounded, or wrong as published
+    plain = load_gsm8k("test", data_dir=FOLDER)
+    assert not any("<<" in text for text in plain.answers)
+    assert all(text.split()[-2] == "####" for text in plain.answers)

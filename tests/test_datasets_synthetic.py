@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from ensemw2s.datasets import QADataset, make_corpus, make_qa
+from ensemw2s.datasets import QADataset, make_arithmetic, make_corpus, make_qa
 from ensemw2s.tokens._tokenizers import word_tokenizer
 
 # weight in kg, top speed in km/h, life span in years: the orders follow from these, not from the lists of the library
@@ -177,7 +177,7 @@ def test_answers_of_a_student_can_be_left_out() -> None:
     assert QA.drop_answers().answers is None
 
 
-@pytest.mark.parametrize("make", [make_qa, make_corpus])
+@pytest.mark.parametrize("make", [make_qa, make_corpus, make_arithmetic])
 @pytest.mark.parametrize("bad", [0, -3, 2.0, None, True])
 def test_number_that_is_no_count_is_refused(make, bad: object) -> None:
     with pytest.raises(ValueError, match="n_samples must be an integer of at least 1"):
@@ -216,3 +216,60 @@ def test_more_questions_than_there_are_is_refused() -> None:
         ValueError, match=r"n_samples must be at most 1140, half of the questions with 2 animals. Got 1141"
     ):
         make_qa(1141, difficulty=(2, 3), n_choices=2)
+
+
+# arithmetic
+
+SIGNS = {"plus": 1, "buys": 1, "finds": 1, "gets": 1, "minus": -1, "gives": -1, "loses": -1, "sells": -1}
+
+
+@pytest.fixture(scope="module")
+def arithmetic() -> QADataset:
+    return make_arithmetic(600, difficulty=(1, 4), random_state=0)
+
+
+def solved(prompt: str) -> int:
+    words = prompt.split()
+    steps = [SIGNS[word] * int(words[place + 1]) for place, word in enumerate(words) if word in SIGNS]
+    return sum(steps, start=int(words[2]))  # "What is 7 plus 5 ?", "Ann has 7 nuts , buys 5 ."
+
+
+def test_arithmetic_answers_end_with_what_the_question_asks_for(arithmetic) -> None:
+    finals = [answer.partition(" #### ")[2] for answer in arithmetic.answers]
+    assert finals == [str(solved(prompt)) for prompt in arithmetic.prompts]
+
+
+def test_arithmetic_working_is_true_and_carries_each_total_on(arithmetic) -> None:
+    for prompt, answer in zip(arithmetic.prompts, arithmetic.answers, strict=True):
+        equations = [equation.split(" = ") for equation in answer.partition(" #### ")[0].split(" , ")]
+        assert all(eval(left) == int(right) for left, right in equations)
+        assert all(0 <= int(right) <= 20 for _, right in equations)
+        starts = [left.split()[0] for left, _ in equations]
+        assert starts == [prompt.split()[2], *(right for _, right in equations[:-1])]
+
+
+def test_arithmetic_difficulty_is_the_number_of_steps(arithmetic) -> None:
+    assert Counter(arithmetic.difficulty) == Counter(float(answer.count("=")) for answer in arithmetic.answers)
+    assert sorted(set(arithmetic.difficulty)) == [1, 2, 3, 4]
+    plain = np.array([prompt.startswith("What is") for prompt in arithmetic.prompts])
+    assert set(arithmetic.difficulty[plain]) == {1}  # sums and differences
+    assert 0.3 < plain[arithmetic.difficulty == 1].mean() < 0.7
+
+
+def test_arithmetic_prompts_differ_and_repeat_with_the_seed(arithmetic) -> None:
+    assert len(set(arithmetic.prompts)) == 600
+    assert make_arithmetic(600, difficulty=(1, 4), random_state=0) == arithmetic
+    assert make_arithmetic(600, difficulty=(1, 4), random_state=1) != arithmetic
+
+
+def test_arithmetic_comes_back_from_its_words(arithmetic) -> None:
+    tokenizer = word_tokenizer([*arithmetic.prompts, *arithmetic.answers])
+    assert len(tokenizer) < 80
+    assert tokenizer.decode(tokenizer(arithmetic.answers[0])["input_ids"]) == arithmetic.answers[0]
+
+
+def test_arithmetic_stops_at_half_of_the_questions_there_are() -> None:
+    moves = sum(0 <= start + step <= 20 for start in range(2, 21) for step in range(-9, 10) if step)
+    most = moves * 12 * 12 * 3 // 2  # names, things and verbs
+    with pytest.raises(ValueError, match=f"n_samples must be at most {most}, half of the questions"):
+        make_arithmetic(10**6, difficulty=(1, 2), random_state=0)

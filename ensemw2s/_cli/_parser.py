@@ -111,7 +111,7 @@ def _add_experiment(parser: argparse.ArgumentParser) -> None:
         help="hub ids or folders, NAME=id, or a pool of experts as YAML, see below; repeat for several pairs",
     )  # fmt: skip
     add("--task", metavar="TASK", help="generation or classification")
-    add("--dataset", metavar="NAME", help="sciq, arc-easy, arc-challenge, quartz or make_qa (offline)")
+    add("--dataset", metavar="NAME", help="sciq, arc-easy, arc-challenge, quartz, gsm8k, make_qa or make_arithmetic")
     add("--data-dir", metavar="DIR", help="folder with the dataset's files; else they come from the hub")
     add("--splits", nargs="+", metavar="SPLIT", help="random, easy-hard")
     add("--seeds", nargs="+", type=int, metavar="N", help="how many seeds; with several numbers the seeds themselves")

@@ -1,4 +1,4 @@
-"""SciQ, ARC and QuaRTz as `QADataset`, from the Hugging Face hub or a local folder."""
+"""SciQ, ARC, QuaRTz and GSM8K as `QADataset`, from the Hugging Face hub or a local folder."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gzip
 import json
 import logging
 import os
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ensemw2s._validation import check_integer, check_option
+from ensemw2s._validation import check_integer, check_option, shorten
 from ensemw2s.datasets._qa import QADataset
 
 logger = logging.getLogger("ensemw2s")
@@ -21,6 +22,8 @@ logger = logging.getLogger("ensemw2s")
 _ENVIRONMENT = "ENSEMW2S_DATA"
 _SPLITS = ("train", "validation", "test")
 _SUFFIXES = (".jsonl.gz", ".jsonl")
+
+_CALCULATIONS = re.compile(r"<<[^<>]*>>")
 
 
 def load_sciq(
@@ -190,6 +193,70 @@ def load_quartz(
         parsed.append(_keyed(row, f"{name} row {number}"))
         passages.append(row.get("para"))
     return _assemble(name, parsed, passages if passage else None)
+
+
+def load_gsm8k(
+    split: str = "train", *, data_dir: str | os.PathLike[str] | None = None, calculations: bool = False
+) -> QADataset:
+    """Load GSM8K (Cobbe et al., 2021): grade-school word problems whose answers are worked out in free text.
+
+    An answer is the working and, on its last line, ``####`` and the final number. So models are trained on the whole
+    text, and what is compared with the truth is the number, by ``metric="number"``.
+
+    Parameters
+    ----------
+    split : {"train", "test"}, default="train"
+        7,473 or 1,319 questions.
+    data_dir : path or None, default=None
+        Folder that holds ``gsm8k/SPLIT.jsonl.gz`` (or ``.jsonl``), one JSON object a line with the fields ``question``
+        and ``answer``. None takes the folder named by the environment variable ``ENSEMW2S_DATA``, or without it the
+        hub (``openai/gsm8k``).
+    calculations : bool, default=False
+        Keep the marks for a calculator, as ``<<3*4=12>>``, in the answers.
+
+    Returns
+    -------
+    QADataset
+        With prompts, answers and ids.
+
+    Raises
+    ------
+    ValueError
+        If `split` is unknown, a row lacks a field, or its answer has no last line with ``####`` and a number.
+    FileNotFoundError
+        If the folder does not hold the split; the message lists those that are there.
+    OSError
+        If the hub cannot be reached.
+
+    See Also
+    --------
+    make_arithmetic : Questions with answers of this form, offline.
+
+    Examples
+    --------
+    >>> import json, pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> row = {"question": "Three bags of 4 nuts?", "answer": "3 * 4 = <<3*4=12>>12 nuts.\\n#### 12"}
+    >>> (folder / "gsm8k").mkdir()
+    >>> _ = (folder / "gsm8k" / "test.jsonl").write_text(json.dumps(row))
+    >>> load_gsm8k("test", data_dir=folder).answers
+    ('3 * 4 = 12 nuts.\\n#### 12',)
+    """
+    check_option(split, "split", ("train", "test"))
+    ids, prompts, answers = [], [], []
+    for number, row in enumerate(_load_split("gsm8k", ("openai/gsm8k", "main"), split, data_dir)):
+        where = f"gsm8k/{split} row {number}"
+        answer = _field(row, "answer", where)
+        final = answer.rpartition("\n")[2]
+        if not re.fullmatch(r"#### *-?[\d,.]*\d", final):
+            raise ValueError(
+                f"{where}: answer must end in a line with '####' and a number. Got {shorten(final)} instead; correct "
+                "that row."
+            )
+        ids.append(f"gsm8k-{split}-{number:05d}")
+        prompts.append(_field(row, "question", where))
+        answers.append(answer if calculations else _CALCULATIONS.sub("", answer))
+    return QADataset(prompts, answers, ids=ids, name=f"gsm8k/{split}")
 
 
 def _load_split(

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ensemw2s._validation import check_option
-from ensemw2s.datasets._loaders import load_arc, load_quartz, load_sciq
+from ensemw2s.datasets._arithmetic import make_arithmetic
+from ensemw2s.datasets._loaders import load_arc, load_gsm8k, load_quartz, load_sciq
 from ensemw2s.datasets._qa import QADataset
 from ensemw2s.datasets._synthetic import make_qa
 
@@ -17,10 +18,12 @@ DATASETS: dict[str, Callable[[Any], QADataset]] = {
     "arc-easy": lambda data_dir: load_arc("train", subset="easy", data_dir=data_dir),
     "arc-challenge": lambda data_dir: load_arc("train", subset="challenge", data_dir=data_dir),
     "quartz": lambda data_dir: load_quartz("train", data_dir=data_dir),
+    "gsm8k": lambda data_dir: load_gsm8k("train", data_dir=data_dir),
     "make_qa": lambda data_dir: make_qa(4000, difficulty=(3, 8), random_state=0),
+    "make_arithmetic": lambda data_dir: make_arithmetic(4000, difficulty=(1, 4), random_state=0),
 }
 
 
 def load_questions(name: Any, data_dir: str | os.PathLike[str] | None = None) -> QADataset:
-    """The training split of a published dataset, or 4,000 made questions of 3 to 8 animals."""
+    """The training split of a published dataset, or 4,000 made questions, of 3 to 8 animals or 1 to 4 steps."""
     return DATASETS[check_option(name, "dataset", DATASETS)](data_dir)

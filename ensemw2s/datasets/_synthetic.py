@@ -99,7 +99,7 @@ def make_qa(
     """
     n_samples = check_integer(n_samples, "n_samples", minimum=1)
     n_choices = check_integer(n_choices, "n_choices", minimum=2)
-    low, high = _check_difficulty(difficulty)
+    low, high = check_difficulty(difficulty)
     if n_choices > factorial(low):
         raise ValueError(
             f"n_choices must be at most {factorial(low)}, the orders of {low} animals. Got {n_choices} instead; "
@@ -165,7 +165,7 @@ def make_corpus(n_samples: int, *, difficulty: tuple[int, int] = (3, 8), random_
     'eagle sheep frog rising-lifespan : frog sheep eagle'
     """
     n_samples = check_integer(n_samples, "n_samples", minimum=1)
-    low, high = _check_difficulty(difficulty)
+    low, high = check_difficulty(difficulty)
     rng = as_generator(random_state)
     lines = []
     for _ in range(n_samples):
@@ -176,13 +176,16 @@ def make_corpus(n_samples: int, *, difficulty: tuple[int, int] = (3, 8), random_
     return lines
 
 
-def _check_difficulty(difficulty: tuple[int, int]) -> tuple[int, int]:
+def check_difficulty(
+    difficulty: tuple[int, int], *, lowest: int = 2, largest: int = len(_ANIMALS), what: str = "animals"
+) -> tuple[int, int]:
+    """The lowest and highest number of what makes a question hard, within bounds."""
     if not isinstance(difficulty, (tuple, list)) or len(difficulty) != 2:
         raise ValueError(f"difficulty must be two integers (lowest, highest). Got {shorten(difficulty)} instead.")
-    low = check_integer(difficulty[0], "difficulty[0]", minimum=2)
+    low = check_integer(difficulty[0], "difficulty[0]", minimum=lowest)
     high = check_integer(difficulty[1], "difficulty[1]", minimum=low)
-    if high > len(_ANIMALS):
-        raise ValueError(f"difficulty[1] must be at most {len(_ANIMALS)}, the number of animals. Got {high} instead.")
+    if high > largest:
+        raise ValueError(f"difficulty[1] must be at most {largest}, the number of {what}. Got {high} instead.")
     return low, high
 
 

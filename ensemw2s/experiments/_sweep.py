@@ -76,7 +76,7 @@ def run_sweep(
         ``task="generation"`` the weak model may be a list of them, which are boosted together, see `estimators` of
         `TokenAdaBoostGenerator`; the single weak model that all is compared with is then made from the first.
         An `OpinionPool` is taken as it is, and its experts are the members; it may be a student, too.
-    dataset : QADataset or {"sciq", "arc-easy", "arc-challenge", "quartz", "make_qa"}
+    dataset : QADataset or {"sciq", "arc-easy", "arc-challenge", "quartz", "gsm8k", "make_qa", "make_arithmetic"}
         The pool of questions, with answers; a name stands for its training split.
     task : {"generation", "classification"}, default="generation"
         Answers by a language model, or whether a given answer is right, see `to_binary`.
