@@ -251,6 +251,11 @@ def test_other_votes():
         assert proba[options.index(said)] == proba.max()
     assert not hasattr(first, "held_out_log_loss_")
     assert np.array_equal(fitted.with_votes([1.0, 1.0]).with_votes([2.0]).predict(test), alone)
+    assert np.array_equal(fitted.with_votes("even").weights_, np.full(3, fitted.weights_.sum() / 3))
+    assert fitted.estimators_ is fitted.experts_
+    assert not hasattr(clone(fitted), "estimators_")
+    with pytest.raises(ValueError, match=r"votes must be one of 'even'\. Got 'uniform'"):
+        fitted.with_votes("uniform")
     with pytest.raises(ValueError, match=r"votes must have at most 3 entries\. Got 4"):
         fitted.with_votes(np.ones(4))
     with pytest.raises(ValueError, match="votes must hold 3 finite numbers in each vector, none negative and one"):
@@ -301,8 +306,15 @@ def test_experts_of_one_base_share_it_in_memory_and_in_a_folder(tmp_path):
 
 def test_the_report_has_each_expert_and_what_they_could_gain():
     easy, hard, test = questions(30), questions(20, start=30), questions(40, start=50)
-    pipeline = W2SPipeline(pool_of(ByLength(noise=3.0), ByHeart(), ByLength(noise=9.0)), pool_of(ByLength()))
+    pipeline = W2SPipeline(pool_of(ByLength(noise=3.0), ByHeart(), ByLength(noise=9.0)), pool_of(ByLength(), ByHeart()))
     report = pipeline.fit(easy, None, hard.drop_answers(), hard.answers).evaluate(test)
+    for student, labels in (
+        (pipeline.oracle_, hard.answers),
+        (pipeline.student_, pipeline.weak_.predict(hard)),
+        (pipeline.baseline_, pipeline.weak_.member_predictions(hard)[0]),
+    ):  # one form, taught by different labels
+        alone = pool_of(ByLength(), ByHeart()).fit(hard.drop_answers(), list(labels))
+        assert np.array_equal(student.predict_proba(test), alone.predict_proba(test))
     assert report.member_names == ["ByLength", "ByHeart", "ByLength"]
     credit = np.array([expert_credit(expert, test) for expert in pipeline.weak_.experts_])
     np.testing.assert_allclose(report.member_correct, credit)

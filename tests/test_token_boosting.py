@@ -540,6 +540,12 @@ def test_a_model_id_stands_for_a_causal_language_model():
     assert isinstance(TokenAdaBoostGenerator("some/model")._base_estimators()[0], HFCausalLM)
 
 
+def test_even_votes_have_a_name(fitted):
+    assert fitted.with_votes("even").estimator_weights_.tolist() == [1.0] * len(fitted.estimators_)
+    with pytest.raises(ValueError, match="votes must be"):
+        fitted.with_votes("uneven")
+
+
 def test_too_many_votes_are_refused(fitted):
     with pytest.raises(ValueError, match="votes must have at most"):
         fitted.with_votes(np.ones(99))

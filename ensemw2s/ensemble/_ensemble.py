@@ -11,10 +11,19 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._html.members import EnsembleHTML
+from ensemw2s._validation import check_option
 from ensemw2s.ensemble._saving import SavedEnsemble
 from ensemw2s.mixture import normalized_votes
 
 _PER_MEMBER = ("estimator_errors_", "prior_errors_", "picks_")
+
+
+def named_votes(votes: Any, n_members: int) -> Any:
+    """Votes as numbers, where they were given by a name."""
+    if not isinstance(votes, str):
+        return votes
+    check_option(votes, "votes", ("even",))
+    return np.ones(n_members)
 
 
 class BaseEnsemble(EnsembleHTML, SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
@@ -43,8 +52,8 @@ class BaseEnsemble(EnsembleHTML, SavedEnsemble, MetaEstimatorMixin, BaseEstimato
 
         Parameters
         ----------
-        votes : array-like of shape (n_members,), n_members <= T
-            Votes of the first members, not negative; a member whose vote is 0 is left out.
+        votes : array-like of shape (n_members,), n_members <= T, or "even"
+            Votes of the first members, not negative; a member whose vote is 0 is left out. "even" is one vote for each.
 
         Returns
         -------
@@ -61,6 +70,7 @@ class BaseEnsemble(EnsembleHTML, SavedEnsemble, MetaEstimatorMixin, BaseEstimato
         1
         """
         check_is_fitted(self, "estimators_")
+        votes = named_votes(votes, len(self.estimators_))
         n_members = len(np.atleast_1d(votes))
         if n_members > len(self.estimators_):
             raise ValueError(f"votes must have at most {len(self.estimators_)} entries. Got {n_members} instead.")

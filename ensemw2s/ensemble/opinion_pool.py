@@ -37,6 +37,7 @@ from ensemw2s._validation import (
 )
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._checkpoint import check_checkpoint
+from ensemw2s.ensemble._ensemble import named_votes
 from ensemw2s.ensemble._experts import as_expert, check_expert, committed_expert, expert_name, expert_scores, takes
 from ensemw2s.ensemble._pool_weights import (
     centred,
@@ -467,9 +468,9 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
 
         Parameters
         ----------
-        votes : array-like of shape (n_first,), n_first <= n_experts
-            Weights of the first experts, not negative. Only their ratios matter: they are scaled to the sum of
-            ``weights_``, which says how sure the pool is.
+        votes : array-like of shape (n_first,), n_first <= n_experts, or "even"
+            Weights of the first experts, not negative, or one for all. Only their ratios matter: they are scaled to the
+            sum of ``weights_``, which says how sure the pool is.
 
         Returns
         -------
@@ -477,7 +478,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
             A fitted shallow copy; the experts are shared, and what is known of each goes with it.
         """
         check_is_fitted(self, "experts_")
-        vector = np.atleast_1d(np.asarray(votes, dtype=np.float64))
+        vector = np.atleast_1d(np.asarray(named_votes(votes, len(self.experts_)), dtype=np.float64))
         if len(vector) > len(self.experts_):
             raise ValueError(f"votes must have at most {len(self.experts_)} entries. Got {len(vector)} instead.")
         n_first, other = len(vector), copy.copy(self)
@@ -488,6 +489,12 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         other.error_correlation_ = self.error_correlation_[:n_first, :n_first]
         other.__dict__.pop("held_out_log_loss_", None)  # of other weights
         return other
+
+    @property
+    def estimators_(self) -> list[Any]:
+        """``experts_``, by the name that other ensembles have for their members."""
+        check_is_fitted(self, "experts_")
+        return self.experts_
 
     @property
     def estimator_weights_(self) -> np.ndarray:

@@ -90,7 +90,8 @@ def _params_of_pool(pool: OpinionPool, params: Mapping[str, object], task: Task)
     others = {name: value for name, value in params.items() if name not in own}
     if not others:
         return own
-    experts, taken = [], set()
+    experts: list[Any] = []
+    taken: set[str] = set()
     for expert in map(task.learner, pool.experts):
         expert, prefix = clone(expert), ""
         if isinstance(expert, BaseTokenGenerator):

@@ -90,7 +90,8 @@ def run_sweep(
         Ways to boost, by name: parameters of the booster (``{"unit": 4}``), ``weak_params`` (``{"epochs": 15}``), and
         ``votes``, "boosted" or "uniform". One, "boosting", with the defaults if None. See `ablations`.
     weak_params, student_params : dict, optional
-        Set on all weak learners and on all students, such as ``{"lr": 1e-4, "epochs": 2}``.
+        Set on all weak learners and on all students, such as ``{"lr": 1e-4, "epochs": 2}``; of an `OpinionPool` on
+        itself and on the generators among its experts.
     booster_params : dict, optional
         Set on all boosters. ``on_failure`` is "keep" unless given: a weak model that cannot be boosted is a result.
     labeler : PseudoLabeler, optional
