@@ -24,6 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import get_tags
 from test_token_boosting import CHOICES, TOKENIZER, X, Y
+from tiny_classifiers import OPINIONS, SENTENCES, bert_classifier
 from tiny_models import tiny_learner, tiny_llama, untrained_model
 from transformers import PreTrainedTokenizerBase
 
@@ -654,3 +655,14 @@ def test_fit_looks_at_each_text_once(learners, with_options, looks):
     if with_options:  # a question, its options behind it, and, for tokens that end an answer, alone
         n_options = len(texts) - 2 * n
         assert len(ours) == n_read * (n + n_options // 2) + n_options
+
+
+@pytest.mark.slow
+def test_fit_of_classifiers_looks_at_each_text_once(looks):
+    booster = LLMAdaBoostClassifier(bert_classifier(epochs=6), n_estimators=2, reweight=False, random_state=0)
+    pipeline = W2SPipeline(booster, bert_classifier(epochs=1), labeler=PseudoLabeler(labels="soft"))
+    pipeline.fit(SENTENCES[::2], OPINIONS[::2], SENTENCES[1::2], OPINIONS[1::2])
+    assert pipeline.baseline_ is not pipeline.student_
+    checked, _ = looks
+    assert {sentence: checked[sentence] for sentence in SENTENCES} == dict.fromkeys(SENTENCES, 1)
+    assert type(pipeline.pseudo_labels_.X) is list

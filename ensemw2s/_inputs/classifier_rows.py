@@ -14,8 +14,10 @@ from sklearn.utils import _safe_indexing, assert_all_finite, column_or_1d, get_t
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _num_samples, validate_data
 
-from ensemw2s._inputs.usable_rows import LengthCheck, UsableRows, length_checks
+from ensemw2s._inputs.usable_rows import LengthCheck, LengthLimited, UsableRows, length_checks
 from ensemw2s._validation import (
+    CheckedColumn,
+    CheckedTexts,
     as_column,
     as_texts,
     check_same_length,
@@ -83,7 +85,7 @@ def usable_examples(
     if hasattr(y, "__len__"):
         check_same_length(range(n_rows), y, *names)
     rows = RowFilter(n_rows, on_bad_row)
-    if texts:
+    if texts and not isinstance(X, CheckedTexts):
         rows.apply(lambda numbers: _check_texts(column, numbers, names[0]))
     elif table and isinstance(X, list | tuple):
         rows.apply(_check_widths(X, names[0]))
@@ -93,6 +95,9 @@ def usable_examples(
         rows.apply(label_check(y, names[1]))
     if rows.skipped:
         X, y = _safe_indexing(column, rows.kept), None if y is None else _safe_indexing(y, rows.kept)
+    X = (
+        list(X) if isinstance(X, CheckedTexts) else X
+    )  # what is stored of it, or handed to a user's class, is a plain list
     return UsableRows(X, y, rows.kept, rows.skipped).drop_long(lengths if texts else (), on_bad_row, names[0])
 
 
@@ -151,6 +156,17 @@ def holds_texts(X: Any) -> bool:
     return any(isinstance(row, str) for row in X)
 
 
+def checked_for(reader: object, X: Any) -> Any:
+    """Rows that have passed `usable_examples`, for one that may be of ours: texts are then not looked at once more."""
+    texts = isinstance(reader, LengthLimited) and isinstance(X, list | tuple | np.ndarray) and holds_texts(X)
+    return CheckedTexts(map(str, X)) if texts else X
+
+
+def checked_again(X: Any) -> Any:
+    """Rows that have passed `usable_examples`, to pass it once more; it gives texts back as a plain list."""
+    return CheckedTexts(map(str, X)) if type(X) is list and holds_texts(X) else X
+
+
 def input_tags(estimator: object) -> Any:
     """Input tags of a weak learner; a pipeline's are those of its first step, which reads the rows."""
     first = estimator
@@ -200,7 +216,7 @@ def check_rows(owner: Any, estimator: Any, X: Any, *, fitting: bool = False) -> 
         Something that `sklearn.utils._safe_indexing` can index; texts as an object array.
     """
     if reads_texts(estimator, X):
-        return _object_rows(as_texts(X, "X"))
+        return CheckedColumn.of(as_texts(X, "X"))
     if not input_tags(estimator).two_d_array:
         return X if isinstance(X, np.ndarray) else _object_rows(list(X))
     if hasattr(X, "iloc"):

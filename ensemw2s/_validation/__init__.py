@@ -29,10 +29,24 @@ class CheckedTexts(list[str]):
     """Texts that `as_texts` has returned, and does not look at again."""
 
 
+class CheckedColumn(np.ndarray):  # type: ignore[type-arg]
+    """`CheckedTexts` as an object array, as are rows that are taken from it; what is computed from it is plain."""
+
+    @classmethod
+    def of(cls, texts: CheckedTexts) -> CheckedColumn:
+        """The same texts."""
+        return np.array(texts, dtype=object).view(cls)
+
+    def __array_wrap__(self, array: NDArray[Any], *_: object) -> NDArray[Any]:
+        return np.asarray(array)
+
+
 def as_texts(values: Iterable[str], name: str, *, what: str = "text") -> CheckedTexts:
     """Return the rows of `values` as a list of texts, none of them blank; `what` names one row in messages."""
     if isinstance(values, CheckedTexts):
         return values
+    if isinstance(values, CheckedColumn) and values.ndim == 1 and len(values):
+        return CheckedTexts(values.tolist())
     rows = as_column(values, name, what=what)
     for row, value in enumerate(rows):
         check_text(value, name, row, what=what)

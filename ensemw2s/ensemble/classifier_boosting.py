@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from sklearn.base import is_regressor
 
-from ensemw2s._inputs.classifier_rows import check_labels, check_row_weight, check_rows, usable_rows
+from ensemw2s._inputs.classifier_rows import check_labels, check_row_weight, check_rows, checked_for, usable_rows
 from ensemw2s._validation import check_option, shorten
 from ensemw2s.ensemble._boosting_loop import fit_rounds
 from ensemw2s.ensemble._checkpoint import check_checkpoint
@@ -192,7 +192,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         self.check_parameters()
         learner = self._weak_learner()
         usable = usable_rows(learner, X, y, on_bad_row=self.on_bad_row)
-        rows = check_rows(self, learner, usable.X, fitting=True)
+        rows = check_rows(self, learner, checked_for(self, usable.X), fitting=True)
         labels = check_labels(usable.y, rows.shape[0])
         row_weight = check_row_weight(usable.take(sample_weight, "sample_weight"), labels)
         problem = RowProblem(learner, rows, labels, row_weight, usable, sampling=ROW_SAMPLINGS[self.sampling])

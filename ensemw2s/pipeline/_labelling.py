@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ensemw2s._inputs.classifier_rows import checked_for
 from ensemw2s._progress import progress_bar
 from ensemw2s._validation import is_blank, is_overridden, shorten
 from ensemw2s.exceptions import CheckpointError, WeakLearnerError
@@ -181,6 +182,7 @@ def _options(teacher: Any, questions: Any, *_: Any, random_state: int, batch: in
 def _classes(teacher: Any, X: Any, with_confidence: bool, *_: Any, random_state: int, batch: int) -> Labels:
     from sklearn.utils import _safe_indexing
 
+    X = checked_for(teacher, X)
     # Ours predict the class of the highest probability: they are asked once.
     y = None if hasattr(teacher, "credit") else teacher.predict(X)
     if y is not None and not (hasattr(teacher, "predict_proba") and hasattr(teacher, "classes_")):

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._html.stages import PipelineHTML
-from ensemw2s._inputs.classifier_rows import input_tags, usable_examples
+from ensemw2s._inputs.classifier_rows import checked_again, checked_for, input_tags, usable_examples
 from ensemw2s._inputs.questions import check_questions, require_answers, usable_questions
 from ensemw2s._inputs.usable_rows import UsableRows, length_checks
 from ensemw2s._launch.modes import own_modes
@@ -219,7 +219,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             if drawn is not None:  # models with seeds of their own would differ by chance, too
                 student, oracle = with_seed(student, drawn), with_seed(oracle, drawn)
             with stages.shown("training the weak ensemble"):
-                self._fit_weak(clone(weak), lambda model: model.fit(X, y, **weights), stages)
+                self._fit_weak(clone(weak), lambda model: model.fit(checked_for(model, X), y, **weights), stages)
             with stages.shown("labelling the hard questions"):
                 self.pseudo_labels_: PseudoLabels = stages.labels("labels", labeler, self.weak_, X_hard)
             self.baseline_ = self.baseline_labels_ = self.oracle_ = None
@@ -232,7 +232,9 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
                 X_solved = _without_answers(solved.X)
                 y_solved = solved.labels if classify else CheckedTexts(solved.labels)
                 with stages.shown("training the oracle"):
-                    self.oracle_ = stages.model("oracle", clone(oracle), lambda model: model.fit(X_solved, y_solved))
+                    self.oracle_ = stages.model(
+                        "oracle", clone(oracle), lambda model: model.fit(checked_for(model, X_solved), y_solved)
+                    )
         return self
 
     def predict(self, X: Any, **kwargs: Any) -> np.ndarray:
@@ -379,6 +381,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         """The rows whose columns can be used; `suffix` is what the parameters' names end with."""
         names = (f"X{suffix}", f"y{suffix}", f"choices{suffix}")
         if classify:
+            X = X if known is None or known.skipped else checked_again(X)
             return usable_examples(X, y, on_bad_row=self.on_bad_row, names=names[:2])
         return usable_questions(X, y, choices, on_bad_row=self.on_bad_row, names=names, known=known)
 

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.validation import _num_samples
 
-from ensemw2s._inputs.classifier_rows import usable_examples
+from ensemw2s._inputs.classifier_rows import checked_for, usable_examples
 from ensemw2s._inputs.questions import usable_questions
 from ensemw2s._inputs.usable_rows import UsableRows, Writer, length_checks
 from ensemw2s._validation import CheckedTexts, as_texts, check_integer, check_option, check_real, is_blank, shorten
@@ -122,10 +122,10 @@ class PseudoLabels:
         if self.finished is not None:
             return _fit_on_texts(student, X, self.y[rows])
         if not self.soft or self.proba is None:
-            return student.fit(X, self.y[rows])
+            return student.fit(checked_for(student, X), self.y[rows])
         proba = self.proba[rows]
         if is_classifier(student):
-            return self._with_classes(student).fit(X, proba)
+            return self._with_classes(student).fit(checked_for(student, X), proba)
         question, option = np.nonzero(proba > 0)
         answers = [X.choices[q][k] for q, k in zip(question, option, strict=True)]
         # With its options, for a student that uses them: what is chosen from them need not be written.

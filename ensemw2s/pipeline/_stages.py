@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensemw2s._inputs.classifier_rows import checked_again
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.pipeline._label_record import pack_labels, unpack_labels
@@ -201,6 +202,7 @@ class Stages:
         from ensemw2s.pipeline._pseudo import PseudoLabeler, PseudoLabels
 
         asks_by_batch = getattr(labeler.label, "__func__", None) is PseudoLabeler.label
+        X = checked_again(X) if asks_by_batch else X
         if self._journal is not None and asks_by_batch:
             return labeler._label(teacher, X, steps=self._journal.independent(name))
         stored = None if self._journal is None else self._journal.read(name)
