@@ -350,13 +350,14 @@ def test_units_share_weak_ensembles_oracles_and_ratings(tmp_path):
         "logits": {"combine": "logits"},
         "uniform": {"votes": "uniform"},
         "one": {"n_estimators": 1},
+        "held-out": {"votes": "held-out"},
     }
     pairs = [(WEAK, STRONG), (WEAK, other), (other, STRONG)]
     settings = {**SETTINGS, "dataset": SMALL, "n_estimators": 2, "splits": ["easy-hard"]}
     run_sweep(pairs, seeds=1, variants=variants, out_dir=tmp_path, **settings)
     count = {kind: len(list((tmp_path / kind).glob("*.json"))) for kind in ("difficulty", "weak", "unit")}
     # Two weak models; "boosting", "logits" and "uniform" ask the same members.
-    assert count == {"difficulty": 1, "weak": 2 * 2, "unit": 3 * 4}
+    assert count == {"difficulty": 1, "weak": 2 * 3, "unit": 3 * 5}
 
 
 @pytest.mark.slow

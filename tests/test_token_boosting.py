@@ -23,8 +23,10 @@ from ensemw2s import (
     TokenDataset,
     WeakLearnerError,
 )
+from ensemw2s._inputs.questions import usable_questions
 from ensemw2s.ensemble._boosting_loop import run_rounds
 from ensemw2s.ensemble._checkpoint import Checkpoint
+from ensemw2s.ensemble._held_out import Rows
 from ensemw2s.ensemble._rounds import Rounds
 from ensemw2s.ensemble._token_problem import TokenProblem
 from ensemw2s.ensemble._units import make_unit
@@ -112,8 +114,9 @@ def test_one_token_answers_and_the_uniform_prior_give_scikit_learns_adaboost():
     model.check_parameters()
     unit = make_unit("token", model.estimator.initialize(), tokens, None, normalize="sum", window="tiling")
     weight = unit.initial_weight(np.full(60, 1 / 60))
+    usable = usable_questions([f"q{row}" for row in range(60)])
     problem, checkpoint, rounds = (
-        TokenProblem(model, [model.estimator], [unit], None, None),
+        TokenProblem(model, [model.estimator], [unit], usable, None, Rows(model, 60, np.ones(60), (), "questions")),
         Checkpoint(None),
         Rounds(weight),
     )

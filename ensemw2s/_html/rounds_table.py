@@ -27,6 +27,8 @@ def rounds_table(ensemble: Any) -> tuple[list[str], list[list[str]]]:
     columns["weighted error"] = [four_digits(error) for error in ensemble.estimator_errors_]
     if ensemble.reweight:  # without it no error has anything to stay below
         columns["to stay below"] = [four_digits(prior) for prior in ensemble.prior_errors_]
+    if ensemble.votes != "alpha":
+        columns["alpha"] = [four_digits(alpha) for alpha in ensemble.alphas_]
     columns["vote"] = [four_digits(vote) for vote in votes]
     return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
 

@@ -19,6 +19,7 @@ from ensemw2s._progress import progress_bar
 from ensemw2s.boosting import estimator_weight, weighted_error
 from ensemw2s.boosting import reweight as updated_weight
 from ensemw2s.ensemble._checkpoint import Checkpoint, open_checkpoint
+from ensemw2s.ensemble._held_out import VOTES
 from ensemw2s.ensemble._rounds import Round, Rounds
 from ensemw2s.exceptions import EarlyStopWarning, WeakLearnerError
 
@@ -30,11 +31,14 @@ class Trained(NamedTuple):
 
     estimator: Any
     errors: np.ndarray
-    """Its error on every unit, also on those that were not drawn, in [0, 1], of shape (n_units,)."""
+    """Its error on every unit, also on those that were not drawn, in [0, 1], of shape (n_units,); with held-out errors
+    that of learners which have not seen the unit."""
     pick: int = 0
     """Place of the weak learner that it was trained from."""
     predicted: np.ndarray | None = None
     """Its answers, where a failure names them."""
+    opinion: np.ndarray | None = None
+    """What is said of held-out rows, for `BoostingProblem.fitted_votes`."""
 
 
 class BoostingProblem(Protocol):
@@ -72,8 +76,17 @@ class BoostingProblem(Protocol):
         """Hash of the weights of the base model, or a list of several, if something is computed with them at first."""
         ...
 
-    def start(self, random_state: np.random.RandomState, checkpoint: Checkpoint, weight: np.ndarray) -> None:
-        """Take the seed, and measure what is measured once, under :math:`D_1`."""
+    @property
+    def held_out_rows(self) -> np.ndarray:
+        """Numbers of the held-out rows in what `fit` was given, once it has been started; empty if there are none."""
+        ...
+
+    def start(self, random_state: np.random.RandomState, checkpoint: Checkpoint, weight: np.ndarray) -> np.ndarray:
+        """Take the seed, hold out, and measure what is measured once; gives :math:`D_1` of what is trained on."""
+        ...
+
+    def fitted_votes(self, opinions: np.ndarray) -> np.ndarray:
+        """Votes of least log loss on the held-out rows, from the opinions of all members."""
         ...
 
     def weight_of_round(self, weight: np.ndarray) -> np.ndarray:
@@ -106,14 +119,20 @@ def fit_rounds(booster: Any, problem: BoostingProblem, rounds: Rounds, finish: C
         With the parameters that both boosters have, in range.
     problem : BoostingProblem
     rounds : Rounds
-        With :math:`D_1`, and without a member.
+        With :math:`D_1` of all units, and without a member.
     finish : callable
         Makes the fitted attributes that are not those of every booster; called also if Ctrl-C ends the rounds.
     """
 
     def set_fitted() -> None:
-        members, votes, errors, priors, _ = zip(*rounds.kept, strict=True)
-        booster.estimators_, booster.estimator_weights_ = list(members), np.array(votes)
+        members, alphas, errors, priors, _, opinions = zip(*rounds.kept, strict=True)
+
+        def fitted_votes() -> np.ndarray:
+            return problem.fitted_votes(np.stack(opinions)) if len(members) > 1 else np.ones(1)
+
+        booster.alphas_ = np.array(alphas)
+        booster.estimator_weights_ = VOTES[booster.votes](booster.alphas_, fitted_votes)
+        booster.estimators_, booster.held_out_rows_ = list(members), problem.held_out_rows
         booster.estimator_errors_, booster.prior_errors_ = np.array(errors), np.array(priors)
         booster.stop_reason_ = rounds.stop_reason
         finish()
@@ -121,7 +140,7 @@ def fit_rounds(booster: Any, problem: BoostingProblem, rounds: Rounds, finish: C
     with own_modes(), rounds.finished_by(set_fitted, booster), open_checkpoint(booster) as checkpoint:
         learners = problem.learners()
         random_state = checkpoint.begin(booster, learners, problem.row_digests, problem.base_digests)
-        problem.start(check_random_state(random_state), checkpoint, rounds.weight)
+        rounds.begin(problem.start(check_random_state(random_state), checkpoint, rounds.weight))
         checkpoint.resume(rounds, learners, booster.n_estimators, problem.rng)
         run_rounds(booster, problem, rounds, checkpoint)
 
@@ -164,7 +183,7 @@ def _one_round(booster: Any, problem: BoostingProblem, rounds: Rounds, t: int) -
         return False
     if booster.reweight and not rounds.ended:
         weight = updated_weight(weight, trained.errors, vote)
-    rounds.keep(Round(trained.estimator, vote, error, prior, trained.pick), weight)
+    rounds.keep(Round(trained.estimator, vote, error, prior, trained.pick, trained.opinion), weight)
     logger.info("round %d: error %.4f, prior %.4f, vote %.4f", t + 1, error, prior, vote)
     return True
 

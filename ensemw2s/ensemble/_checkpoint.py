@@ -29,7 +29,7 @@ from ensemw2s.storage import (
 )
 
 _START, _ROUND = "start", "round-{:04d}"
-_MEMBER = "member"
+_MEMBER, _OPINION = "member", "opinion.safetensors"
 
 
 def check_checkpoint(booster: Any) -> None:
@@ -175,7 +175,8 @@ class Checkpoint:
                     pick = record.get("pick", 0)
                     written = {"seeds": record["seeds"], "state": record["member"]}
                     member = read_member(clone(learners[pick]), written, stored, _MEMBER)
-                    rounds.keep(Round(member, record["vote"], record["error"], record["prior"], pick), weight)
+                    opinion = stored.arrays(_OPINION)["opinion"] if _OPINION in stored.files else None
+                    rounds.keep(Round(member, record["vote"], record["error"], record["prior"], pick, opinion), weight)
                 if record["stop_reason"]:
                     rounds.end(record["stop_reason"], record["warning"])
                 if rng is not None:
@@ -218,6 +219,9 @@ class Checkpoint:
             if kept:
                 found = rounds.kept[-1]._asdict()
                 written = write_member(found.pop("estimator"), folder / _MEMBER, f"{name}/{_MEMBER}")
+                opinion = found.pop("opinion")
+                if opinion is not None:  # a fit that goes on fits its votes by the same numbers
+                    write_arrays(folder / _OPINION, {"opinion": opinion})
                 record |= {**found, "seeds": written["seeds"], "member": written["state"]}
             write_arrays(folder / "weight.safetensors", {"weight": rounds.weight})
             write_json(folder / "round.json", record)

@@ -15,7 +15,7 @@ from ensemw2s._validation import check_option
 from ensemw2s.ensemble._saving import SavedEnsemble
 from ensemw2s.mixture import normalized_votes
 
-_PER_MEMBER = ("estimator_errors_", "prior_errors_", "picks_")
+_PER_MEMBER = ("alphas_", "estimator_errors_", "prior_errors_", "picks_")
 
 
 def named_votes(votes: Any, n_members: int) -> Any:

@@ -523,10 +523,11 @@ class BaseTokenGenerator(BaseEnsemble):
         learners = self._base_estimators()
         return [learner.initialize() if reads_tokens(learner) else learner for learner in learners]
 
-    def _join(self) -> TokenMixture | AnswerVote:
-        """What lets the fitted members answer together."""
+    def _join(self, members: list[WeakLearner] | None = None) -> TokenMixture | AnswerVote:
+        """What lets the fitted members answer together, or the given ones."""
+        members = self.estimators_ if members is None else members
         return join_members(
-            self.estimators_, combine=self._combine(), backend=self.backend, choose=self.choose,
+            members, combine=self._combine(), backend=self.backend, choose=self.choose,
             normalize=self.normalize,
         )  # fmt: skip
 

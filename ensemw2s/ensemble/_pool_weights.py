@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp
@@ -72,9 +74,7 @@ def fit_logarithmic(scaled: Floats, exists: Bools, labels: NDArray[np.int64], we
 
 
 def fit_linear(scores: Floats, exists: Bools, labels: NDArray[np.int64], weight: Floats) -> Floats:
-    r"""Weights of least :math:`-\sum_i q_i \log \sum_g w_g p_g(y_i)` that are not negative and sum to 1, as EM finds.
-
-    The sum is no constraint of its own: where :math:`\sum_g w_g` is added, the least value has it equal to 1.
+    r"""Weights of least :math:`-\sum_i q_i \log \sum_g w_g p_g(y_i)` that are not negative and sum to 1.
 
     Parameters
     ----------
@@ -87,10 +87,31 @@ def fit_linear(scores: Floats, exists: Bools, labels: NDArray[np.int64], weight:
     -------
     ndarray of shape (G,)
     """
+    log_proba = log_softmax(np.where(exists, scores, -np.inf), axis=-1)
+    return fit_shares(log_proba[:, np.arange(len(labels)), labels], weight)
+
+
+def fit_shares(log_gold: Floats, weight: Floats) -> Floats:
+    r"""Shares of least :math:`-\sum_i q_i \log \sum_g w_g p_{gi}`: not negative, of sum 1, as EM finds them.
+
+    The sum is no constraint of its own: where :math:`\sum_g w_g` is added, the least value has it equal to 1.
+
+    Parameters
+    ----------
+    log_gold : ndarray of shape (G, n)
+        :math:`\log p_{gi}`, of what is right in item i, such as an option or a token; ``-inf`` for probability 0.
+    weight : ndarray of shape (n,)
+        :math:`q`; only ratios matter.
+
+    Returns
+    -------
+    ndarray of shape (G,)
+    """
     from scipy.optimize import minimize
 
-    log_proba = log_softmax(np.where(exists, scores, -np.inf), axis=-1)
-    gold = np.exp(np.maximum(log_proba[:, np.arange(len(labels)), labels], _FLOOR))  # (G, n)
+    # Relative to the best: the loss differs by a constant, and whole answers of probability e^-1000 can be compared.
+    best = np.max(log_gold, axis=0)
+    gold = np.exp(np.maximum(log_gold - np.where(np.isfinite(best), best, 0.0), _FLOOR))  # (G, n)
     share = weight / weight.sum()
 
     def loss(weights: Floats) -> tuple[float, Floats]:
@@ -104,6 +125,18 @@ def fit_linear(scores: Floats, exists: Bools, labels: NDArray[np.int64], weight:
     ).x  # fmt: skip
     shares: Floats = found / found.sum()
     return shares
+
+
+def even_where_none(weights: Floats, who: str, right: str, *, stacklevel: int) -> Floats:
+    """The weights; even ones with a warning where all are 0, since nobody is better than a guess."""
+    if weights.max() >= 1e-6:
+        return weights
+    warnings.warn(
+        f"No {who} tells the right {right} from the others: all weights would be 0, and even ones are taken. Train the "
+        f"{who}s longer, or on more of these.",
+        stacklevel=stacklevel,
+    )
+    return np.full(len(weights), 1.0 / len(weights))
 
 
 def pooled_log_proba(scores: Floats, exists: Bools, weights: Floats, *, logarithmic: bool) -> Floats:

@@ -18,6 +18,8 @@ class Round(NamedTuple):
     prior: float
     pick: int = 0
     """Which of the weak learners it is trained from."""
+    opinion: np.ndarray | None = None
+    """What it says of held-out rows, or a learner of its round that has not seen them; where votes are fitted by it."""
 
 
 class Rounds:
@@ -38,6 +40,10 @@ class Rounds:
     def __init__(self, weight: np.ndarray) -> None:
         # One object, replaced in one step: Ctrl-C finds either all of a round or nothing of it.
         self._kept: tuple[tuple[Round, ...], np.ndarray] = ((), weight)
+
+    def begin(self, weight: np.ndarray) -> None:
+        """Begin with other weights: those of the units that are trained on, where some are held out."""
+        self._kept = ((), weight)
 
     def __len__(self) -> int:
         return len(self.kept)

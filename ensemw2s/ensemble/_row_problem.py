@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import sklearn
@@ -16,8 +16,9 @@ from ensemw2s._inputs.usable_rows import UsableRows
 from ensemw2s.boosting import draw_tokens
 from ensemw2s.ensemble._boosting_loop import Trained
 from ensemw2s.ensemble._checkpoint import Checkpoint
+from ensemw2s.ensemble._held_out import Rows
 from ensemw2s.ensemble._settings import set_seeds
-from ensemw2s.ensemble._votes import class_columns
+from ensemw2s.ensemble._votes import Voting, class_columns
 from ensemw2s.storage import row_digests
 
 _WEIGHT_FLOOR = float(np.finfo(np.float64).eps)
@@ -41,41 +42,67 @@ class RowProblem:
         Where `X` and `y` stem from.
     sampling : RowSampling
         How a learner comes to know the weights.
+    voting : Voting
+        How members vote, by which votes are fitted to held-out rows.
+    rows : Rows
+        What is held out.
 
     Attributes
     ----------
     classes : ndarray of shape (K,)
         Sorted.
+    held_out_rows : ndarray of int
+        Their numbers, once it has been started.
     """
 
     first_perfect_vote = 1.0  # as in scikit-learn
     tolerance = 0.0
 
     def __init__(
-        self, learner: Any, X: Any, y: np.ndarray, row_weight: np.ndarray, usable: UsableRows, *, sampling: RowSampling
+        self,
+        learner: Any,
+        X: Any,
+        y: np.ndarray,
+        row_weight: np.ndarray,
+        usable: UsableRows,
+        *,
+        sampling: RowSampling,
+        voting: Voting,
+        rows: Rows,
     ) -> None:
-        self._learner, self._X, self._y, self._row_weight = learner, X, y, row_weight
-        self._usable, self._sampling = usable, sampling
-        self._weighted = row_weight > 0
-        self.classes, self._columns = np.unique(y, return_inverse=True)
-        self.n_units = int(self._weighted.sum())
+        self._learner, self._usable, self._sampling, self._voting, self._rows = learner, usable, sampling, voting, rows
+        self._all = _LabelledRows(X, y, row_weight)
+        self.classes = np.unique(y)
 
     def learners(self) -> list[Any]:
         return [clone(self._learner)]
 
     def row_digests(self) -> Mapping[str, np.ndarray]:
-        columns = {"X": self._X, "y": self._y, "sample_weight": self._row_weight}
+        columns = {"X": self._all.X, "y": self._all.y, "sample_weight": self._all.weight}
         return self._usable.in_place({name: row_digests(column) for name, column in columns.items()})
 
     def base_digests(self) -> None:
         return None
 
-    def start(self, random_state: np.random.RandomState, checkpoint: Checkpoint, weight: np.ndarray) -> None:
+    @property
+    def n_units(self) -> int:
+        return int(np.count_nonzero(self._trained.weight))
+
+    def start(self, random_state: np.random.RandomState, checkpoint: Checkpoint, weight: np.ndarray) -> np.ndarray:
         self.rng = random_state
+        held_out = self._rows.part(random_state)
+        self._folds, self.held_out_rows = held_out.folds, self._usable.kept[held_out.judges]
+        self._judges = self._all.take(held_out.judges) if self._rows.fits_votes else None
+        if len(held_out.trained) == len(weight):
+            self._trained = self._all
+            return weight
+        self._trained, weight = self._all.take(held_out.trained), weight[held_out.trained]
+        first: np.ndarray = weight / weight.sum()
+        return first
 
     def weight_of_round(self, weight: np.ndarray) -> np.ndarray:
         # scikit-learn's floor: a weight that underflows to 0 would take its row out of training for good.
-        return np.where(self._weighted, np.maximum(weight, _WEIGHT_FLOOR), 0.0)
+        return np.where(self._trained.weight > 0, np.maximum(weight, _WEIGHT_FLOOR), 0.0)
 
     def prior(self, weight: np.ndarray) -> float:
         return 1.0 - 1.0 / len(self.classes)
@@ -83,9 +110,46 @@ class RowProblem:
     def train(self, weight: np.ndarray, t: int) -> Trained:
         member = clone(self._learner)
         set_seeds(member, self.rng)
-        member = self._sampling.fit(member, self._X, self._y, weight, self._row_weight, self.rng)
-        predicted = class_columns(member.predict(self._X), self.classes, member)
-        return Trained(member, predicted != self._columns, predicted=self.classes[predicted])
+        member = self._fit(member, self._trained, weight)
+        if not self._folds:
+            judged = member.predict(self._trained.X)
+            opinion = self._opinion(member, self._judges)
+        else:
+            judged, opinion = self._judge_by_folds(member, weight)
+        predicted = self.classes[class_columns(judged, self.classes, member)]
+        return Trained(member, predicted != self._trained.y, predicted=predicted, opinion=opinion)
+
+    def _fit(self, member: Any, rows: _LabelledRows, weight: np.ndarray) -> Any:
+        return self._sampling.fit(member, rows.X, rows.y, weight, rows.weight, self.rng)
+
+    def _judge_by_folds(self, member: Any, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """The classes by which errors are counted, and the opinion on all rows, each by a learner of other folds.
+
+        Learners of the folds have the seeds of the member, and are dropped.
+        """
+        rows = self._trained
+        judged = rows.y.copy() if self._rows.fits_errors else np.asarray(member.predict(rows.X))
+        opinions = np.empty((len(rows.y), len(self.classes)))
+        for fold in self._folds:
+            others = np.setdiff1d(np.arange(len(rows.y)), fold)
+            share = weight[others] / weight[others].sum()
+            learner, part = self._fit(clone(member), rows.take(others), share), rows.take(fold)
+            if self._rows.fits_errors:
+                # By way of columns, since an array of labels may be too narrow for a label that is none of the classes.
+                judged[fold] = self.classes[class_columns(learner.predict(part.X), self.classes, learner)]
+            opinion = self._opinion(learner, part)
+            if opinion is not None:
+                opinions[fold] = opinion
+        return judged, opinions if self._rows.fits_votes else None
+
+    def _opinion(self, member: Any, rows: _LabelledRows | None) -> np.ndarray | None:
+        if rows is None or not self._rows.fits_votes:
+            return None
+        return self._voting.opinion(member, rows.X, self.classes)
+
+    def fitted_votes(self, opinions: np.ndarray) -> np.ndarray:
+        judges = cast(_LabelledRows, self._judges)  # opinions are of these
+        return self._voting.fit(opinions, np.searchsorted(self.classes, judges.y), judges.weight)
 
     def first_failure(self, trained: Trained, error: float, prior: float) -> str:
         name, found = type(trained.estimator).__name__, self.later_failure(trained, error, prior)
@@ -93,11 +157,23 @@ class RowProblem:
 
     def later_failure(self, trained: Trained, error: float, prior: float) -> str:
         found = (
-            f"its weighted error, {error:.4f}, is not below that of guessing, {prior:.4f} "
+            f"its weighted {'held-out ' if self._rows.fits_errors else ''}error, {error:.4f}, is not below that of "
+            f"guessing, {prior:.4f} "
             f"(unweighted accuracy {np.mean(~trained.errors):.4f}"
         )
         said = [] if trained.predicted is None else np.unique(trained.predicted).tolist()
         return f"{found}; it predicts {said[0]!r} for every row)" if len(said) == 1 else f"{found})"
+
+
+class _LabelledRows(NamedTuple):
+    """Rows with their labels and the user's weights."""
+
+    X: Any
+    y: np.ndarray
+    weight: np.ndarray
+
+    def take(self, rows: np.ndarray) -> _LabelledRows:
+        return _LabelledRows(_safe_indexing(self.X, rows), self.y[rows], self.weight[rows])
 
 
 def weight_keyword(estimator: Any) -> str | None:

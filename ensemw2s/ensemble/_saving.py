@@ -49,6 +49,7 @@ class SavedEnsemble(Pretrained):
     estimators_: list[Any]
     estimator_weights_: np.ndarray
     token_weight_: np.ndarray
+    alphas_: np.ndarray
 
     def _write_files(self, folder: Path, include_base: bool) -> list[dict[str, Any]]:
         check_is_fitted(self, "estimators_")
@@ -59,6 +60,12 @@ class SavedEnsemble(Pretrained):
         if "skipped_rows_" in state:
             state["skipped_rows_"] = without_texts(state["skipped_rows_"])
         return state
+
+    def _restore_state(self, state: dict[str, Any]) -> None:
+        super()._restore_state(state)
+        # Saved by a version whose boosters had no other votes; what is no booster's has none.
+        if "estimator_errors_" in state and "alphas_" not in state:
+            self.alphas_ = self.estimator_weights_
 
     def _write_part(self, writer: Writer) -> dict[str, Any]:
         members, parameters = self._write_members(writer.folder, writer.member), self._kept_parameters()
@@ -78,7 +85,7 @@ class SavedEnsemble(Pretrained):
         has_weight = content["has_token_weight"]
         ensemble._read_members(content["members"], reader.stored, has_weight, lambda row, *at: reader.member(*at))
         normalized_votes(ensemble.estimator_weights_, len(ensemble.estimators_))
-        for name in ("estimator_errors_", "picks_", "prior_errors_"):
+        for name in ("alphas_", "estimator_errors_", "picks_", "prior_errors_"):
             check_same_length(ensemble.estimators_, getattr(ensemble, name, ensemble.estimators_), "members", name)
         return ensemble
 

@@ -11,19 +11,20 @@ from sklearn.base import clone
 
 from ensemw2s._loading.models import load_generation_config
 from ensemw2s._validation import as_id, check_bool, check_integer, check_option, check_positive, check_seed
+from ensemw2s.ensemble._held_out import check_held_out
 from ensemw2s.learners import BigramLearner, HFCausalLM, HFClassifier
-from ensemw2s.storage import class_name, describe, describe_model, parameter_names, without_reports
+from ensemw2s.storage import class_name, describe, describe_model, idle_parameters, parameter_names, without_reports
 from ensemw2s.tokens import describe_tokenizer
 
 _WITHOUT_EFFECT = ("backend", "checkpoint_dir", "on_locked", "n_jobs", "verbose")
 # What says where base and tokenizer are: these may move, as long as they stay what they are.
 _PLACES = ("model", "revision", "gguf_file", "tokenizer")
 # Parameters that came when checkpoints had been written, with what was done before: these are still gone on with.
-_CAME_LATER = {"zero_shot": repr(False)}
+_CAME_LATER = {"errors": repr("train"), "votes": repr("alpha"), "zero_shot": repr(False)}
 
 
 def check_loop_parameters(booster: Any) -> None:
-    """Raise a ValueError where a parameter that both boosters have is out of order."""
+    """Raise a TypeError or ValueError where a parameter that both boosters have is out of order."""
     check_integer(booster.n_estimators, "n_estimators", minimum=1)
     # Beyond it votes, or their sum, would be infinite or 0.
     check_positive(booster.learning_rate, "learning_rate", least=1e-100, most=1e100)
@@ -31,6 +32,7 @@ def check_loop_parameters(booster: Any) -> None:
     check_bool(booster.verbose, "verbose")
     check_option(booster.on_failure, "on_failure", ("raise", "keep"))
     check_seed(booster.random_state, "random_state")
+    check_held_out(booster)
 
 
 def seed_parameters(estimator: Any) -> list[str]:
@@ -57,10 +59,14 @@ def describe_parameters(booster: Any, learners: Sequence[Any], *, without: tuple
     """
     parameters = booster.get_params(deep=False)
     several = parameters.pop("estimators", None) is not None
+    # Rounds are the same whatever the votes are, unless these are fitted by what the rounds hold out.
+    unused = idle_parameters(parameters) + (() if parameters.get("votes") == "held-out" else ("votes",))
     described = {
         name: describe(value, name)
         for name, value in parameters.items()
-        if name not in (*_WITHOUT_EFFECT, *without, "estimator") and (several or name != "pick")
+        if name not in (*_WITHOUT_EFFECT, *without, *unused, "estimator")
+        and _CAME_LATER.get(name) != repr(value)
+        and (several or name != "pick")
     }
     unseeded = [clone(learner).set_params(**dict.fromkeys(seed_parameters(learner))) for learner in learners]
     if not several:
@@ -115,8 +121,9 @@ def _describe_learner(learner: Any, name: str) -> dict[str, Any]:
 
 
 def _describe(parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
+    unused = idle_parameters(parameters)
     return {
         key: describe(without_reports(value) if key == "training_args" else value, f"{name}.{key}")
         for key, value in parameters.items()
-        if key not in _WITHOUT_EFFECT and _CAME_LATER.get(key) != repr(value)
+        if key not in (*_WITHOUT_EFFECT, *unused) and _CAME_LATER.get(key) != repr(value)
     }

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
+from scipy.special import log_softmax
+from sklearn.base import clone
 
 from ensemw2s._inputs.questions import require_answers
 from ensemw2s._inputs.usable_rows import UsableRows
+from ensemw2s._validation import CheckedTexts
 from ensemw2s.boosting import draw_tokens, weighted_error
-from ensemw2s.contracts import WeakLearner
+from ensemw2s.contracts import TokenLearner, WeakLearner, eval_batch_size
 from ensemw2s.ensemble._boosting_loop import Trained
 from ensemw2s.ensemble._checkpoint import Checkpoint
+from ensemw2s.ensemble._held_out import Rows
+from ensemw2s.ensemble._pool_weights import fit_shares
 from ensemw2s.ensemble._settings import set_seeds
 from ensemw2s.ensemble._units import BoostingUnit
 from ensemw2s.ensemble._weak_learners import as_token_learner
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners import base_digest
+from ensemw2s.mixture import score_answers
 from ensemw2s.storage import row_digests
+from ensemw2s.tokens import TokenDataset
 
 logger = logging.getLogger("ensemw2s")
 
@@ -39,11 +46,15 @@ class TokenProblem:
         The questions with their answers.
     sample_weight : array-like of shape (n,), optional
         Weights of the usable rows, as they were given.
+    rows : Rows
+        What is held out.
 
     Attributes
     ----------
     units : list of BoostingUnit
-        One for each weak learner.
+        One for each weak learner; once it has been started, of what is trained on.
+    held_out_rows : ndarray of int
+        Numbers of the held-out rows in what `fit` was given, likewise.
     untrained_errors : ndarray of shape (K, n_units)
         Error of each unit under each untrained learner, once it has been started.
     pretrained_errors : ndarray of shape (K,)
@@ -62,20 +73,31 @@ class TokenProblem:
         units: list[BoostingUnit],
         usable: UsableRows,
         sample_weight: Any,
+        rows: Rows,
     ) -> None:
-        self._booster, self._untrained, self.units = booster, untrained, units
-        self._usable, self._sample_weight = usable, sample_weight
-        self.n_units = units[0].n_units
+        self._booster, self._untrained, self.units, self._all_units = booster, untrained, units, units
+        self._usable, self._sample_weight, self._rows = usable, sample_weight, rows
+
+    @property
+    def n_units(self) -> int:
+        return self.units[0].n_units
 
     def learners(self) -> list[WeakLearner]:
         return list(self._booster._base_estimators())
 
-    def start(self, random_state: np.random.RandomState, checkpoint: Checkpoint, weight: np.ndarray) -> None:
+    def start(self, random_state: np.random.RandomState, checkpoint: Checkpoint, weight: np.ndarray) -> np.ndarray:
+        self._seed = int(random_state.randint(2**31 - 1))
+        self._held_out = self._rows.part(random_state)
+        self.held_out_rows = self._usable.kept[self._held_out.judges]
+        if len(self._held_out.trained) < len(self._usable.X):
+            self.units = _each_once(self._all_units, lambda unit: unit.take(self._held_out.trained))
+            weight = weight[self._all_units[0].places(self._held_out.trained)]
+            weight = weight / weight.sum()
         self.untrained_errors = np.atleast_2d(checkpoint.once("untrained_errors", self._untrained_errors))
         self.pretrained_errors = np.array([weighted_error(row, weight) for row in self.untrained_errors])
         if self._booster.reweight and PRIORS[self._booster.prior].is_measured:
             self._check_prior(float(self.pretrained_errors.max()))
-        self._seed = int(random_state.randint(2**31 - 1))
+        return weight
 
     def weight_of_round(self, weight: np.ndarray) -> np.ndarray:
         return weight
@@ -98,7 +120,7 @@ class TokenProblem:
                 draw = draw_tokens(weight, sampling=self._booster.sampling, random_state=rng)
             try:
                 learner = unit.fit(learner, draw)
-                trained = Trained(learner, unit.errors(learner), pick)
+                trained = self._judged(learner, draw, pick)
             except WeakLearnerError as failure:
                 failures.append(failure)
                 continue
@@ -111,9 +133,80 @@ class TokenProblem:
             logger.warning("round %d goes on without a weak learner that failed: %s", t + 1, each)
         return best[1]
 
+    def _judged(self, learner: WeakLearner, draw: np.ndarray, pick: int) -> Trained:
+        """A trained learner with its errors and its opinion on held-out rows, by learners that have not seen them."""
+        unit, folds = self.units[pick], self._held_out.folds
+        if not folds:
+            opinion = self._opinion(learner, self._held_out.judges) if self._rows.fits_votes else None
+            return Trained(learner, unit.errors(learner), pick, opinion=opinion)
+        errors = np.empty(unit.n_units) if self._rows.fits_errors else unit.errors(learner)
+        opinions: list[np.ndarray] = []
+        every = np.arange(len(self._held_out.trained))
+        for number, fold in enumerate(folds, start=1):
+            others = np.setdiff1d(every, fold)
+            drawn = draw[unit.places(others)]
+            if not drawn.any():
+                raise WeakLearnerError(
+                    f"Of what was drawn nothing is left outside of fold {number} of {len(folds)}: a few questions have "
+                    f"all of the weight."
+                )
+            # Of the same seed as the member; it is dropped when it has judged what it has not seen.
+            other = unit.take(others).fit(clone(learner), drawn)
+            if self._rows.fits_errors:
+                errors[unit.places(fold)] = unit.take(fold).errors(other)
+            if self._rows.fits_votes:
+                opinions.append(self._opinion(other, fold))
+        if not opinions:
+            return Trained(learner, errors, pick)
+        # Folds hold the rows in another order than `fit` was given them.
+        order = np.argsort(np.concatenate([self._opinion_places(fold) for fold in folds]))
+        return Trained(learner, errors, pick, opinion=np.concatenate(opinions)[order])
+
+    def _opinion(self, learner: WeakLearner, rows: np.ndarray) -> np.ndarray:
+        """Log-likelihood of what is right in some rows: of options, of tokens, or of answers.
+
+        It is that of `predict` where there are options, and Eq. 1's of each token where all learners read alike.
+        Others have no tokens in common, and vote on whole answers.
+        """
+        questions = self._usable.X[rows]
+        alone = self._booster._join([learner])
+        if questions.choices is not None:
+            nll = alone.option_nll([1.0], CheckedTexts(questions.prompts), list(map(CheckedTexts, questions.choices)))
+            gold: np.ndarray = log_softmax(-nll[0], axis=1)[np.arange(len(questions)), questions.labels]
+            return gold
+        tokens = self._opinion_tokens()
+        if tokens is not None:
+            reader = cast(TokenLearner, learner)
+            nll = score_answers([reader], [1.0], tokens.take(rows), batch_size=eval_batch_size(reader)).nll
+            found: np.ndarray = -nll[0]
+            return found
+        answers = CheckedTexts(require_answers(questions))
+        log_likelihood: np.ndarray = -alone.answer_nll(
+            [1.0], CheckedTexts(questions.prompts), answers, self._booster.normalize
+        )[0]
+        return log_likelihood
+
+    def _opinion_places(self, rows: np.ndarray) -> np.ndarray:
+        """Places of what an opinion on some rows is about, among that of all rows."""
+        tokens = self._opinion_tokens()
+        return rows if tokens is None else np.flatnonzero(tokens.spread(np.isin(np.arange(len(tokens)), rows)))
+
+    def _opinion_tokens(self) -> TokenDataset | None:
+        """The answers' tokens where opinions are about these, which needs no options and a common tokenizer."""
+        alike = all(unit is self._all_units[0] for unit in self._all_units)
+        return self._all_units[0].tokens if alike and self._usable.X.choices is None else None
+
+    def fitted_votes(self, opinions: np.ndarray) -> np.ndarray:
+        weight = self._rows.weight
+        tokens = self._opinion_tokens()
+        if tokens is not None:
+            weight = tokens.spread(weight)
+        return fit_shares(opinions, weight[self._opinion_places(self._held_out.judges)])
+
     def first_failure(self, trained: Trained, error: float, prior: float) -> str:
         return (
-            f"The first weak learner's weighted error, {error:.4f}, is not below the prior error, {prior:.4f} "
+            f"The first weak learner's weighted {'held-out ' if self._rows.fits_errors else ''}error, {error:.4f}, is "
+            f"not below the prior error, {prior:.4f} "
             f"(prior={self._booster.prior!r}). Train it longer (epochs), raise its lr, or try another sampling or "
             f"prior."
         )
@@ -150,6 +243,12 @@ class TokenProblem:
             raise WeakLearnerError("The untrained model makes no error on these answers: there is nothing to boost.")
         if prior >= 1:
             raise WeakLearnerError(self.units[0].all_wrong)
+
+
+def _each_once(units: list[BoostingUnit], make: Callable[[BoostingUnit], BoostingUnit]) -> list[BoostingUnit]:
+    """What is made of each unit, one object for those that are one."""
+    made = {id(unit): make(unit) for unit in {id(unit): unit for unit in units}.values()}
+    return [made[id(unit)] for unit in units]
 
 
 class Prior(NamedTuple):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,15 +20,22 @@ from ensemw2s.mixture import difference, group_alike, narrowest, option_nll, rea
 from ensemw2s.tokens import TokenDataset
 
 _WINDOWS = ("tiling", "sliding")
+_AnyOfTokens = TypeVar("_AnyOfTokens", bound="_OfTokens")
 
 
 class BoostingUnit(Protocol):
     """How errors are counted and weights are spread over answer tokens."""
 
-    n_units: int
-    chance_error: float
     all_wrong: str
     """What an error of 1 under every weight says of the untrained model, and what to do."""
+
+    @property
+    def n_units(self) -> int: ...
+
+    @property
+    def chance_error(self) -> float:
+        """Error of a guess."""
+        ...
 
     @property
     def tokens(self) -> TokenDataset | None:
@@ -48,6 +56,14 @@ class BoostingUnit(Protocol):
 
     def spread(self, weight: np.ndarray) -> np.ndarray:
         """Weight of each answer token, (n_units,) -> (n_tokens,)."""
+        ...
+
+    def take(self, rows: np.ndarray) -> BoostingUnit:
+        """The same unit of some answers, by their numbers in ascending order."""
+        ...
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """Places of the units of some answers among all, in the order of `take`."""
         ...
 
     def fit(self, learner: Any, draw: np.ndarray) -> Any:
@@ -141,6 +157,9 @@ class _Given(NamedTuple):
     n_vocabulary: int
     batch_size: int
 
+    def take(self, rows: np.ndarray) -> _Given:
+        return self._replace(tokens=self.tokens.take(rows), questions=self.questions[rows])
+
 
 def _shares(weight: np.ndarray) -> np.ndarray:
     shares: np.ndarray = weight / weight.sum()
@@ -154,9 +173,30 @@ def _token_mistakes(learner: TokenLearner, tokens: TokenDataset, batch_size: int
 
 
 class _OfTokens(ABC):
-    """A unit of what a `TokenLearner` is trained on."""
+    """A unit of what a `TokenLearner` is trained on: one for each answer, unless a class says otherwise."""
 
-    tokens: TokenDataset
+    def __init__(self, given: _Given) -> None:
+        self.given = given
+
+    @property
+    def tokens(self) -> TokenDataset:
+        return self.given.tokens
+
+    @property
+    def n_units(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def chance_error(self) -> float:
+        return 1.0 - 1.0 / self.given.n_vocabulary
+
+    def take(self: _AnyOfTokens, rows: np.ndarray) -> _AnyOfTokens:
+        taken = copy.copy(self)
+        taken.given = self.given.take(rows)
+        return taken
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        return rows
 
     @abstractmethod
     def errors(self, learner: Any) -> np.ndarray: ...
@@ -183,14 +223,21 @@ class _TokenUnit(_OfTokens):
     )
 
     def __init__(self, given: _Given, window: int = 1, *, sliding: bool = False) -> None:
-        self.tokens, self.window, self.sliding, self.batch_size = given.tokens, window, sliding, given.batch_size
-        self.n_units, self.chance_error = given.tokens.n_tokens, 1.0 - 1.0 / given.n_vocabulary
+        super().__init__(given)
+        self.window, self.sliding = window, sliding
+
+    @property
+    def n_units(self) -> int:
+        return self.tokens.n_tokens
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        return np.flatnonzero(self.tokens.spread(np.isin(np.arange(len(self.tokens)), rows)))
 
     def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
         return _shares(self.tokens.spread(row_weight))
 
     def errors(self, learner: TokenLearner) -> np.ndarray:
-        mistakes = _token_mistakes(learner, self.tokens, self.batch_size)
+        mistakes = _token_mistakes(learner, self.tokens, self.given.batch_size)
         if self.window == 1:
             return mistakes
         return window_error(mistakes, self.tokens.indptr, self.window, sliding=self.sliding)
@@ -203,12 +250,12 @@ class _SampleUnit(_OfTokens):
     """One weight per answer, which is wrong as soon as one of its tokens is, or by the share of those that are."""
 
     def __init__(self, given: _Given, *, by_share: bool = False) -> None:
-        self.tokens, self.batch_size, self.by_share = given.tokens, given.batch_size, by_share
+        super().__init__(given)
+        self.by_share = by_share
         self.all_wrong = _TokenUnit.all_wrong if by_share else _NO_ANSWER_RIGHT
-        self.n_units, self.chance_error = len(given.tokens), 1.0 - 1.0 / given.n_vocabulary
 
     def errors(self, learner: TokenLearner) -> np.ndarray:
-        mistakes = _token_mistakes(learner, self.tokens, self.batch_size)
+        mistakes = _token_mistakes(learner, self.tokens, self.given.batch_size)
         n_wrong = self.tokens.sum_rows(mistakes)
         return n_wrong / self.tokens.answer_lengths if self.by_share else n_wrong > 0
 
@@ -228,22 +275,21 @@ class _OptionUnit(_OfTokens):
         "1. Check that tokenizer, prompt_template and options fit together, or pass prior='uniform'."
     )
 
-    def __init__(self, given: _Given) -> None:
-        self.tokens, self.questions, self.normalize, _, self.batch_size = given
-        self.choices = require_choices(given.questions)
-        self.n_units = len(given.tokens)
-        self.chance_error = 1.0 - chance_level([len(options) for options in self.choices])
+    @property
+    def chance_error(self) -> float:
+        return 1.0 - chance_level(np.asarray(self.given.questions.n_choices))
 
     def errors(self, learner: TokenLearner) -> np.ndarray:
+        questions = self.given.questions
         nll = option_nll(
             [learner],
             [1.0],
-            CheckedTexts(self.questions.prompts),
-            [CheckedTexts(options) for options in self.choices],
-            normalize=self.normalize,
-            batch_size=self.batch_size,
+            CheckedTexts(questions.prompts),
+            [CheckedTexts(options) for options in require_choices(questions)],
+            normalize=self.given.normalize,
+            batch_size=self.given.batch_size,
         )
-        return 1.0 - option_credit(nll[0], self.questions.labels, self.questions.n_choices)
+        return 1.0 - option_credit(nll[0], questions.labels, questions.n_choices)
 
 
 class _ScoreUnit:
@@ -256,6 +302,12 @@ class _ScoreUnit:
         self.questions, self.n_units = questions, len(questions)
         self.n_choices = np.asarray(questions.n_choices)
         self.chance_error = 1.0 - chance_level(self.n_choices)
+
+    def take(self, rows: np.ndarray) -> _ScoreUnit:
+        return _ScoreUnit(self.questions[rows])
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        return rows
 
     def initial_weight(self, row_weight: np.ndarray) -> np.ndarray:
         return _shares(row_weight)

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import softmax
 
 from ensemw2s._validation import shorten
+from ensemw2s.ensemble._pool_weights import even_where_none, fit_logarithmic, fit_shares
 from ensemw2s.exceptions import WeakLearnerError
 
 
@@ -60,8 +61,23 @@ class Voting(NamedTuple):
     """SAMME's scores from the mean opinion, (n, K) -> (n, K)."""
     proba: Callable[[np.ndarray], np.ndarray]
     """Probabilities from the mean opinion, (n, K) -> (n, K)."""
+    fit: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    """Votes of least log loss, from opinions (T, n, K), the columns of the true classes (n,), and row weights (n,)."""
     needs_proba: bool
     """Whether a member needs ``predict_proba``."""
+
+
+def _fit_of_codes(opinions: np.ndarray, columns: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Coefficients of a logistic regression on the codes, as SAMME's scores are sums of these; none is negative."""
+    every = np.ones(opinions.shape[1:], dtype=bool)
+    fitted = fit_logarithmic(opinions, every, columns, weight)
+    return even_where_none(fitted, "member", "classes of the held-out rows", stacklevel=5)
+
+
+def _fit_of_proba(opinions: np.ndarray, columns: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Shares of a linear pool of the probabilities, which is what soft votes are."""
+    with np.errstate(divide="ignore"):  # a class that a member has never seen
+        return fit_shares(np.log(opinions[:, np.arange(len(columns)), columns]), weight)
 
 
 # By the name that the parameter `voting` has.
@@ -70,12 +86,14 @@ VOTINGS = {
         _class_code,
         scores=lambda mean: mean,
         proba=lambda mean: softmax(mean / (mean.shape[1] - 1), axis=1),
+        fit=_fit_of_codes,
         needs_proba=False,
     ),
     "soft": Voting(
         _class_proba,
         scores=lambda mean: (mean.shape[1] * mean - 1.0) / (mean.shape[1] - 1),
         proba=lambda mean: mean,
+        fit=_fit_of_proba,
         needs_proba=True,
     ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -12,14 +13,21 @@ from ensemw2s._inputs.classifier_rows import check_labels, check_row_weight, che
 from ensemw2s._validation import check_option, shorten
 from ensemw2s.ensemble._boosting_loop import fit_rounds
 from ensemw2s.ensemble._checkpoint import check_checkpoint
+from ensemw2s.ensemble._held_out import Errors, Rows, Votes
 from ensemw2s.ensemble._rounds import Rounds
 from ensemw2s.ensemble._row_problem import ROW_SAMPLINGS, RowProblem, weight_keyword
 from ensemw2s.ensemble._settings import check_loop_parameters
 from ensemw2s.ensemble._votes import VOTINGS
 from ensemw2s.ensemble._voting import BaseVotingClassifier
+from ensemw2s.storage import row_digests
 
 ClassifierSampling: TypeAlias = Literal["weight", "resample"]
 Voting: TypeAlias = Literal["hard", "soft"]
+
+
+def _digests(rows: Any) -> Iterator[int]:
+    """A hash of each row, computed if it is asked for."""
+    yield from row_digests(rows).tolist()
 
 
 class LLMAdaBoostClassifier(BaseVotingClassifier):
@@ -60,6 +68,19 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         decide nothing. That is bagging of bootstrap samples with ``sampling="resample"``, and with
         ``sampling="weight"`` an ensemble of seeds: members are equal where the learner has none. Round 1 is
         boosting's.
+    votes : {"alpha", "even", "held-out"}, default="alpha"
+        What members vote with: :math:`\alpha_t`; 1 each; or shares that fit rows which no member was trained on,
+        see the notes. The rounds follow :math:`\alpha_t` in any case.
+    errors : {"train", "held-out"}, default="train"
+        What :math:`\epsilon_t` is measured by, and with it :math:`\alpha_t`, the weights and the end of the rounds: by
+        the member on what it was trained on, as in the paper, or by cross-fitting. Each round then trains `cv` more
+        learners, each on the other folds under the same :math:`D_t`, and each row is judged by the one that has not
+        seen it; the member that is kept is trained on all.
+    cv : int, optional
+        Number of folds, where something is held out. If None, 5 for ``errors="held-out"``, whose learners then serve
+        ``votes="held-out"`` too; for the votes alone `validation_fraction` is held out instead.
+    validation_fraction : float in (0, 1), default=0.2
+        Share of the rows by which ``votes="held-out"`` are fitted without folds, and that no member is trained on.
     on_failure : {"raise", "keep"}, default="raise"
         What to do when the first round is no better than guessing: raise, or keep that learner and warn.
     on_bad_row : {"raise", "skip"}, default="raise"
@@ -81,9 +102,12 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
     estimators_ : list of classifiers
         The members kept.
     estimator_weights_ : ndarray of shape (T,)
-        Votes :math:`\alpha_t`, in nats; ones with ``reweight=False``. Only fitted rounds; scikit-learn pads with zeros.
+        What members vote with, see `votes`; ones with ``reweight=False``. Only
+        fitted rounds; scikit-learn pads with zeros.
+    alphas_ : ndarray of shape (T,)
+        :math:`\alpha_t`, in nats, whatever the votes are; ones with ``reweight=False``.
     estimator_errors_ : ndarray of shape (T,)
-        :math:`\epsilon_t` under :math:`D_t`.
+        :math:`\epsilon_t` under :math:`D_t`; with ``errors="held-out"`` by learners that had not seen what they judged.
     prior_errors_ : ndarray of shape (T,)
         The error of guessing, :math:`1 - 1/K`, in each round.
     classes_ : ndarray of shape (K,)
@@ -91,6 +115,9 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
     stop_reason_ : {"n_estimators", "perfect_fit", "error_above_prior", "diverged", "interrupted"}
         Why boosting ended. "interrupted" by Ctrl-C: the members are those of the rounds before, and the
         KeyboardInterrupt has been passed on.
+    held_out_rows_ : ndarray of int
+        Numbers of the rows in what `fit` was given that votes were fitted or errors measured by: with folds all, else
+        the share that no member was trained on; empty where nothing is held out.
     skipped_rows_ : list of (int, str)
         Number and reason of each row that was left out.
     n_features_in_ : int
@@ -117,6 +144,13 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
     A learner without any error gets, as in scikit-learn, the vote 1 if it is the first, whose vote has nothing to
     outweigh. Later ones get the vote of an error of 1/(2n), for n rows with a positive weight, instead of
     scikit-learn's 1, which would let worse members outvote a perfect one.
+
+    Votes that are fitted to held-out rows are those of least log loss, a convex problem, see `OpinionPool`. With
+    ``voting="hard"`` it is a logistic regression on the codes that SAMME's scores add up, 1 for the class that a member
+    predicts and :math:`-1/(K-1)` for the others, with coefficients that are not negative and the penalty
+    :math:`10^{-3} \lVert w \rVert^2`; with ``voting="soft"`` the linear pool
+    :math:`-\sum_i q_i \log \sum_t w_t p_t(y_i \mid x_i)`, with :math:`w \ge 0` of sum 1. A member whose vote is 0 keeps
+    a billionth of the largest. Equal rows are never parted, and each class is dealt over the parts.
 
     References
     ----------
@@ -145,6 +179,10 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         sampling: ClassifierSampling = "weight",
         voting: Voting = "hard",
         reweight: bool = True,
+        votes: Votes = "alpha",
+        errors: Errors = "train",
+        cv: int | None = None,
+        validation_fraction: float = 0.2,
         on_failure: str = "raise",
         on_bad_row: str = "raise",
         random_state: Any = None,
@@ -158,6 +196,10 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         self.sampling = sampling
         self.voting = voting
         self.reweight = reweight
+        self.votes = votes
+        self.errors = errors
+        self.cv = cv
+        self.validation_fraction = validation_fraction
         self.on_failure = on_failure
         self.on_bad_row = on_bad_row
         self.random_state = random_state
@@ -195,7 +237,11 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
         rows = check_rows(self, learner, checked_for(self, usable.X), fitting=True)
         labels = check_labels(usable.y, rows.shape[0])
         row_weight = check_row_weight(usable.take(sample_weight, "sample_weight"), labels)
-        problem = RowProblem(learner, rows, labels, row_weight, usable, sampling=ROW_SAMPLINGS[self.sampling])
+        held_out = Rows(self, len(labels), row_weight, _digests(rows), "rows", stratum=labels)
+        problem = RowProblem(
+            learner, rows, labels, row_weight, usable,
+            sampling=ROW_SAMPLINGS[self.sampling], voting=VOTINGS[self.voting], rows=held_out,
+        )  # fmt: skip
         rounds = Rounds(row_weight / row_weight.sum())
 
         def finish() -> None:

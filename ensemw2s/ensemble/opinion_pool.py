@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
@@ -28,8 +27,6 @@ from ensemw2s._inputs.usable_rows import LengthCheck, UsableRows, Writer, length
 from ensemw2s._progress import progress_bar
 from ensemw2s._validation import (
     check_bool,
-    check_integer,
-    check_open_unit,
     check_option,
     check_seed,
     check_weight,
@@ -39,8 +36,10 @@ from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._checkpoint import check_checkpoint
 from ensemw2s.ensemble._ensemble import named_votes
 from ensemw2s.ensemble._experts import as_expert, check_expert, committed_expert, expert_name, expert_scores, takes
+from ensemw2s.ensemble._held_out import check_cv, check_groups, equal_groups, held_out_parts
 from ensemw2s.ensemble._pool_weights import (
     centred,
+    even_where_none,
     fit_linear,
     fit_logarithmic,
     pooled_log_proba,
@@ -578,9 +577,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         check_option(self.pool, "pool", _POOLS)
         if isinstance(self.weights, str) or not hasattr(self.weights, "__len__"):
             check_option(self.weights, "weights", _WEIGHTS)
-        if self.cv is not None:
-            check_integer(self.cv, "cv", minimum=2)
-        check_open_unit(self.validation_fraction, "validation_fraction")
+        check_cv(self.cv, self.validation_fraction)
         check_bool(self.prefit, "prefit")
         if self.prefit and self.cv is not None:
             raise ValueError(f"cv must be None where prefit=True: nothing is trained. Got {self.cv!r} instead.")
@@ -614,23 +611,9 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         """Rows that are held out together; equal questions, such as those of soft labels, are never parted."""
         if self.prefit:
             return [np.arange(len(questions))]
-        keys = list(zip(questions.prompts, require_choices(questions), strict=True))
-        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-        group = np.array([numbers[key] for key in keys])
-        n_groups = len(numbers)
-        n_folds = 2 if self.cv is None else int(self.cv)
-        if n_groups < n_folds:
-            raise ValueError(
-                f"X must hold at least {n_folds} different questions, to train on some and hold out others. Got "
-                f"{n_groups}; pass more, or fitted experts with prefit=True."
-            )
-        order = random.permutation(n_groups)
-        if self.cv is None:
-            n_held_out = min(max(round(self.validation_fraction * n_groups), 1), n_groups - 1)
-            parts = [order[:n_held_out]]
-        else:
-            parts = np.array_split(order, n_folds)
-        return [np.flatnonzero(np.isin(group, part)) for part in parts]
+        group = equal_groups(zip(questions.prompts, require_choices(questions), strict=True))
+        check_groups(int(group.max()) + 1, self.cv, "questions", "fitted experts with prefit=True")
+        return held_out_parts(group, random, cv=self.cv, validation_fraction=self.validation_fraction)
 
     def _weigh(self, scores: np.ndarray, questions: QADataset, weight: np.ndarray) -> None:
         """Set weights and scales by the experts' scores (G, n, K) of the held-out questions."""
@@ -650,14 +633,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
             fitted = even * fit_logarithmic(np.mean(scores, axis=0)[None], exists, labels, weight)
         else:
             fitted = fit_logarithmic(scores, exists, labels, weight)
-        if fitted.max() < 1e-6:
-            warnings.warn(
-                "No expert tells the right options of the held-out questions from the others: all weights would be 0, "
-                "and even ones are taken. Train the experts longer, or on more questions.",
-                stacklevel=3,
-            )  # fmt: skip
-            fitted = even
-        self.weights_ = fitted
+        self.weights_ = fitted = even_where_none(fitted, "expert", "options of the held-out questions", stacklevel=4)
         nll = -pooled_log_proba(scores, exists, fitted[None], logarithmic=logarithmic)[0]
         self.held_out_log_loss_ = float(np.average(nll[np.arange(len(labels)), labels], weights=weight))
         said = np.where(exists, scores, -np.inf).argmax(axis=-1)

@@ -18,6 +18,8 @@ from ensemw2s.contracts import WeakLearner
 from ensemw2s.ensemble._boosting_loop import fit_rounds, no_better
 from ensemw2s.ensemble._checkpoint import check_checkpoint
 from ensemw2s.ensemble._generator import BaseTokenGenerator
+from ensemw2s.ensemble._held_out import ERRORS, Errors, Rows, Votes
+from ensemw2s.ensemble._length_checks import fit_check
 from ensemw2s.ensemble._rounds import Rounds
 from ensemw2s.ensemble._settings import check_loop_parameters
 from ensemw2s.ensemble._token_problem import PICKS, PRIORS, TokenProblem
@@ -82,6 +84,19 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         Boost. False is bagging, the control with the same learners, seeds and number of rounds: :math:`D_t` stays
         :math:`D_1`, every member is kept with vote 1, however large its error, and `learning_rate`, `prior` and
         `on_failure` decide nothing. What differs between members is the draw and their seed. Round 1 is boosting's.
+    votes : {"alpha", "even", "held-out"}, default="alpha"
+        What members vote with: :math:`\alpha_t`; 1 each; or shares that fit questions which no member was trained on,
+        see the notes. The rounds follow :math:`\alpha_t` in any case.
+    errors : {"train", "held-out"}, default="train"
+        What :math:`\epsilon_t` is measured by, and with it :math:`\alpha_t`, the weights and the end of the rounds: by
+        the member on what it was trained on, as in the paper, or by cross-fitting. Each round then trains `cv` more
+        learners, each on the other folds under the same :math:`D_t`, and each unit is judged by the one that has not
+        seen it; the member that is kept is trained on all.
+    cv : int, optional
+        Number of folds, where something is held out. If None, 5 for ``errors="held-out"``, whose learners then serve
+        ``votes="held-out"`` too; for the votes alone `validation_fraction` is held out instead.
+    validation_fraction : float in (0, 1), default=0.2
+        Share of the questions by which ``votes="held-out"`` are fitted without folds, and that no member is trained on.
     choose : str, default="likelihood"
         How an option is chosen, see `FineTunedGenerator`.
     normalize : str, default="sum"
@@ -110,9 +125,11 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
     estimators_ : list of TokenLearner
         The members kept.
     estimator_weights_ : ndarray of shape (T,)
-        Votes :math:`\alpha_t`, in nats; ones with ``reweight=False``.
+        What members vote with, see `votes`; ones with ``reweight=False``.
+    alphas_ : ndarray of shape (T,)
+        :math:`\alpha_t`, in nats, whatever the votes are; ones with ``reweight=False``.
     estimator_errors_ : ndarray of shape (T,)
-        :math:`\epsilon_t` under :math:`D_t`.
+        :math:`\epsilon_t` under :math:`D_t`; with ``errors="held-out"`` by learners that had not seen what they judged.
     prior_errors_ : ndarray of shape (T,)
         The prior of each round.
     pretrained_error_ : float
@@ -122,10 +139,14 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
     picks_ : ndarray of shape (T,), int64
         Place among the weak learners of what each member was trained from.
     token_weight_ : ndarray of shape (n_tokens,)
-        Weight of each answer token after the last round; where members read differently, of each answer.
+        Weight of each answer token after the last round; where members read differently, of each answer. Of the answers
+        that were trained on.
     stop_reason_ : {"n_estimators", "perfect_fit", "error_above_prior", "diverged", "interrupted"}
         Why boosting ended. "interrupted" by Ctrl-C: the members are those of the rounds before, and the
         KeyboardInterrupt has been passed on.
+    held_out_rows_ : ndarray of int
+        Numbers of the questions in what `fit` was given that votes were fitted or errors measured by: with folds all,
+        else the share that no member was trained on; empty where nothing is held out.
     max_new_tokens_ : int
         Longest answer in `fit`, in tokens, by whichever tokenizer makes it longest.
     skipped_rows_ : list of (int, str)
@@ -149,6 +170,14 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
     the softmax over the options of a voice's log-likelihoods, divided by what `normalize` says. Without options each
     voice writes an answer, and these are the options; with ``do_sample=True`` a voice is drawn for each answer. What
     needs common tokens is not there then: ``mixture_``, token errors, and ``score`` without options.
+
+    Votes that are fitted to held-out questions minimise the log loss of a linear pool, which is convex, see
+    `OpinionPool`: :math:`-\sum_i q_i \log \sum_t w_t p_{ti}`, with :math:`w \ge 0` of sum 1 and :math:`q_i` the sample
+    weights. Where there are options, :math:`p_{ti}` is the softmax of member `t`'s scores of the options of question
+    `i`, at the right one. Else it is its probability of answer token `i`, and the sum is Eq. 1; where members read
+    differently, that of the whole answer, normalised as `normalize` says. A member whose share is 0 keeps a billionth
+    of the largest. Equal questions are never parted. With folds a member's part is played by the learners of its round
+    that have not seen the question; :math:`D_t` stems from all questions then, unless errors are held out too.
 
     References
     ----------
@@ -181,6 +210,10 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         combine: str = "probabilities",
         prior: str = "pretrained",
         reweight: bool = True,
+        votes: Votes = "alpha",
+        errors: Errors = "train",
+        cv: int | None = None,
+        validation_fraction: float = 0.2,
         choose: str = "likelihood",
         normalize: str = "sum",
         on_failure: str = "raise",
@@ -202,6 +235,10 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         self.combine = combine
         self.prior = prior
         self.reweight = reweight
+        self.votes = votes
+        self.errors = errors
+        self.cv = cv
+        self.validation_fraction = validation_fraction
         self.choose = choose
         self.normalize = normalize
         self.on_failure = on_failure
@@ -241,14 +278,20 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
             for learner in {id(unit): learner for unit, learner in zip(units, untrained, strict=True)}.values():
                 if reads_tokens(learner):
                     check_can_be_written(learner, usable.X)
-            problem = TokenProblem(self, untrained, units, usable, usable.take(sample_weight, "sample_weight"))
+            if self.votes == "held-out" and usable.X.choices is not None:  # these will be scored when all is trained
+                fit_check(untrained)(usable.X, usable.kept)
+            keys = zip(usable.X.prompts, usable.X.choices or usable.X.prompts, strict=True)
+            rows = Rows(self, len(usable.X), row_weight, keys, "questions")
+            given = usable.take(sample_weight, "sample_weight")
+            problem = TokenProblem(self, untrained, units, usable, given, rows)
             rounds = Rounds(units[0].initial_weight(row_weight))
 
             def finish() -> None:
                 self.pretrained_errors_ = problem.pretrained_errors
                 self.pretrained_error_ = float(problem.pretrained_errors.max())
                 self.picks_ = np.array([each.pick for each in rounds.kept])
-                self.token_weight_ = spread_together([units[pick] for pick in self.picks_], rounds.weight)
+                trained = [problem.units[pick] for pick in self.picks_]
+                self.token_weight_ = spread_together(trained, rounds.weight)
                 lengths = [int(unit.tokens.answer_lengths.max()) for unit in units if unit.tokens is not None]
                 self.max_new_tokens_ = max(lengths, default=1)
                 self.skipped_rows_ = usable.skipped
@@ -261,8 +304,9 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
     ) -> Iterator[np.ndarray]:
         r"""Weight of each answer token before round 1, 2, ..., T, and after the last.
 
-        The updates are made once more, with the members' votes and their own errors on these answers. On what `fit`
-        was given they are the weights of the rounds, ending with ``token_weight_``; no round's are stored.
+        The updates are made once more, with the members' :math:`\alpha_t` and their own errors on these answers. On
+        what `fit` has trained on (all it was given, or what is not in ``held_out_rows_``) they are the weights of the
+        rounds, ending with ``token_weight_``; no round's are stored.
 
         Parameters
         ----------
@@ -275,6 +319,11 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
             :math:`D_1, D_2, \dots, D_{T+1}`, one entry per answer token; with a larger unit its tokens have the
             unit's weight; where members read differently, one per answer. With ``reweight=False`` always
             :math:`D_1`.
+
+        Raises
+        ------
+        ValueError
+            With ``errors="held-out"``, where errors were those of learners that have not been kept.
 
         Examples
         --------
@@ -290,11 +339,17 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         'g'
         """
         check_is_fitted(self, "estimators_")
+        if self.reweight and ERRORS[self.errors]:
+            raise ValueError(
+                "errors must be 'train' for the weights to be computed again by the members' own errors. Got "
+                "errors='held-out', and the learners that have measured them are not kept; see token_weight_ for the "
+                "last ones."
+            )
         usable, row_weight = self._check_input(X, y, sample_weight, choices)
         units = make_units(self.unit, self.estimators_, usable.X, normalize=self.normalize, window=self.window)
         weight = units[0].initial_weight(row_weight)
         yield spread_together(units, weight).copy()  # a copy: what the caller does to it must not reach the next round
-        members = zip(units, self.estimators_, self.estimator_weights_, strict=True)
+        members = zip(units, self.estimators_, self.alphas_, strict=True)
         rounds = zip(self.estimator_errors_, self.prior_errors_, strict=True)
         for (unit, member, vote), (error, prior) in zip(members, rounds, strict=True):
             if self.reweight and not no_better(error, prior, TokenProblem.tolerance):
@@ -304,7 +359,8 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
     def _check_input(
         self, X: Any, y: Any, sample_weight: Any, choices: Sequence[Sequence[str]] | None
     ) -> tuple[UsableRows, np.ndarray]:
-        usable = self._usable(X, y, choices, with_options=needs_options(self.unit))
+        scores_options = needs_options(self.unit) or self.votes == "held-out"
+        usable = self._usable(X, y, choices, with_options=scores_options)
         require_answers(usable.X)
         if needs_options(self.unit):
             require_choices(usable.X)
@@ -335,3 +391,8 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         check_option(self.prior, "prior", PRIORS)
         check_unit(self.unit, self.window)
         self._check_answering()
+        if self.votes == "held-out" and self.combine != "probabilities":
+            raise ValueError(
+                f"combine must be 'probabilities' for votes='held-out', which are fitted to mixtures of these. Got "
+                f"{self.combine!r} instead; pass votes='even' or 'alpha'."
+            )

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import clone
 
 from ensemw2s._validation import as_id, check_integer, shorten
-from ensemw2s.ensemble import BaseTokenGenerator, OpinionPool
+from ensemw2s.ensemble import VOTES, BaseTokenGenerator, OpinionPool
 from ensemw2s.experiments._tasks import Task
 from ensemw2s.mixture import reads_tokens
 from ensemw2s.pipeline import PseudoLabeler
@@ -148,7 +148,8 @@ class Variant:
     learner : dict
         Parameters of the weak learner, such as ``epochs``.
     readout : dict
-        What is looked at after training: "combine", "choose" or "voting", and "votes", "boosted" or "uniform".
+        What is looked at after training: "combine", "choose" or "voting", and "votes", "boosted" or "uniform". Votes
+        that a booster knows are its own parameter.
     """
 
     name: str
@@ -169,11 +170,15 @@ class Variant:
                 )
         learner = dict(check_parameters_given(merged.pop("weak_params", {}), f"variants[{name!r}]['weak_params']"))
         readout = {key: merged.pop(key) for key in _READOUT if key in merged}
-        readout["votes"] = merged.pop("votes", "boosted")
-        if not isinstance(readout["votes"], str) or readout["votes"] not in READOUT_VOTES:
+        votes = merged.get("votes", "boosted")
+        if not isinstance(votes, str) or votes not in (*READOUT_VOTES, *VOTES):
             raise ValueError(
-                f"variants[{name!r}]['votes'] must be 'boosted' or 'uniform'. Got {readout['votes']!r} instead."
+                f"variants[{name!r}]['votes'] must be 'boosted' or 'uniform', or one of the booster's, "
+                f"{', '.join(map(repr, VOTES))}. Got {votes!r} instead."
             )
+        readout["votes"] = "boosted"
+        if votes in READOUT_VOTES:
+            readout["votes"] = merged.pop("votes", votes)
         check_integer(merged["n_estimators"], f"variants[{name!r}]['n_estimators']", minimum=1)
         return cls(name, merged, learner, readout)
 

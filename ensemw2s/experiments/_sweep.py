@@ -88,7 +88,8 @@ def run_sweep(
         Largest number of rounds.
     variants : dict of str to dict, optional
         Ways to boost, by name: parameters of the booster (``{"unit": 4}``), ``weak_params`` (``{"epochs": 15}``), and
-        ``votes``, "boosted" or "uniform". One, "boosting", with the defaults if None. See `ablations`.
+        ``votes``: "boosted" or "uniform", with which the same members are asked, or one of the booster's, of which
+        "held-out" trains others. One, "boosting", with the defaults if None. See `ablations`.
     weak_params, student_params : dict, optional
         Set on all weak learners and on all students, such as ``{"lr": 1e-4, "epochs": 2}``; of an `OpinionPool` on
         itself and on the generators among its experts.

@@ -10,6 +10,7 @@ from ensemw2s.storage._fingerprint import (
     describe_by,
     describe_model,
     digest,
+    idle_parameters,
     mixed_precision,
     row_digests,
     versions,

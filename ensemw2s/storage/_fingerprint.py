@@ -31,7 +31,14 @@ _WITHOUT_EFFECT = ("n_jobs", "verbose", "backend", "checkpoint_dir", "on_locked"
 # Settings of `transformers.TrainingArguments` that do not.
 _REPORTS = ("report_to", "output_dir", "run_name", "project")
 # Parameters that came later, with what was done before them: there they leave fingerprints of old results alone.
-_CAME_LATER = {"adapt": repr("all"), "estimators": repr(None), "pick": repr("cycle"), "zero_shot": repr(False)}
+_CAME_LATER = {
+    "adapt": repr("all"),
+    "errors": repr("train"),
+    "estimators": repr(None),
+    "pick": repr("cycle"),
+    "votes": repr("alpha"),
+    "zero_shot": repr(False),
+}
 
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "transformers", "peft", "accelerate")
 
@@ -211,7 +218,8 @@ def _describe_estimator(value: Any, name: str, inner: Callable[[Any, str], Any])
     described = {
         key: inner(without_reports(entry) if key == "training_args" else entry, f"{name}.{key}")
         for key, entry in parameters.items()
-        if key not in ("model", "tokenizer", *_WITHOUT_EFFECT) and _CAME_LATER.get(key) != repr(entry)
+        if key not in ("model", "tokenizer", *_WITHOUT_EFFECT, *idle_parameters(parameters))
+        and _CAME_LATER.get(key) != repr(entry)
     }
     if "model" in parameters:
         described["model"] = describe_model(parameters["model"], f"{name}.model")
@@ -219,6 +227,16 @@ def _describe_estimator(value: Any, name: str, inner: Callable[[Any, str], Any])
         tokenizer = parameters["tokenizer"]  # an object by what it holds, a folder by its files
         described["tokenizer"] = _describe_other(tokenizer, value) or describe_model(tokenizer, f"{name}.tokenizer")
     return {"class": f"{module_of(type(value))}.{type(value).__qualname__}", "parameters": described}
+
+
+def idle_parameters(parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """Parameters of a booster that say how rows are held out, where none are, or by folds."""
+    if "votes" not in parameters or "errors" not in parameters:
+        return ()  # other estimators have a `cv` of their own
+    if "held-out" not in (parameters["votes"], parameters["errors"]):
+        return ("cv", "validation_fraction")
+    has_folds = parameters["errors"] == "held-out" or parameters["cv"] is not None
+    return ("validation_fraction",) if has_folds else ()
 
 
 def without_reports(training_args: object) -> Any:

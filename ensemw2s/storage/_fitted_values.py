@@ -63,10 +63,12 @@ def _are_tokens(value: object) -> bool:
 
 
 _VALUES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "alphas_": ("finite numbers", _are_finite),
     "classes_": ("different labels", _are_classes),
     "cue_ids_": ("token ids", _are_tokens),
     "estimator_errors_": ("numbers", _are_numbers),
     "estimator_weights_": ("finite numbers", _are_finite),
+    "held_out_rows_": ("numbers of rows", _are_places),
     "history_": ("numbers by step", _are_steps),
     "max_length_": ("a positive number of tokens, or None", _is_length),
     "max_new_tokens_": ("a positive number of tokens, or None", _is_length),
