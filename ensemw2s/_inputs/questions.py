@@ -14,6 +14,7 @@ from ensemw2s._validation import CheckedTexts, as_column, check_same_length, che
 from ensemw2s._validation.row_filter import RowCheck, RowFilter
 from ensemw2s.datasets import QADataset, check_options, gold_option, of_checked_columns
 from ensemw2s.tokens import (
+    ReadsTexts,
     TokenDataset,
     answer_ends,
     encode_alone,
@@ -100,7 +101,7 @@ def check_questions(X: object, y: object = None, choices: Sequence | None = None
 
 
 def tokenize_answers(
-    learner: object, questions: QADataset, row_numbers: Sequence[int] | NDArray[np.int64] | None = None
+    learner: ReadsTexts, questions: QADataset, row_numbers: Sequence[int] | NDArray[np.int64] | None = None
 ) -> TokenDataset:
     """Questions and answers as a learner is trained on them.
 
@@ -131,7 +132,7 @@ def tokenize_answers(
 
 
 def check_can_be_written(
-    learner: Any, questions: QADataset, row_numbers: Sequence[int] | NDArray[np.int64] | None = None
+    learner: ReadsTexts, questions: QADataset, row_numbers: Sequence[int] | NDArray[np.int64] | None = None
 ) -> None:
     """Raise a ValueError that names the row where a learner would write another text than the answer it has learned.
 
@@ -152,7 +153,7 @@ def check_can_be_written(
     refuse_other_texts(rows, answers, numbers, frame)
 
 
-def _refuse_ends_in_options(learner: Any, choices: Sequence[Sequence[str]], numbers: Sequence[int]) -> None:
+def _refuse_ends_in_options(learner: ReadsTexts, choices: Sequence[Sequence[str]], numbers: Sequence[int]) -> None:
     texts = [option for options in choices for option in options]
     rows = [number for number, options in zip(numbers, choices, strict=True) for _ in options]
     spelled = encode_alone(texts, frame_of_learner(learner))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from ensemw2s._validation import check_integer, check_real, shorten
 
-_BOOSTING: dict[str, dict[str, Any]] = {"boosting": {}}
+Variants: TypeAlias = dict[str, dict[str, Any]]
+_BOOSTING: Variants = {"boosting": {}}
 
 # Each adds to the paper's own way, "boosting", which is in all of them.
-_ABLATIONS: dict[str, dict[str, dict[str, Any]]] = {
+_ABLATIONS: dict[str, Variants] = {
     "combine": {"mix logits": {"combine": "logits"}},
     "window": {f"window {length}": {"unit": length} for length in (2, 4, 8)},
     "sliding_window": {f"sliding window {length}": {"unit": length, "window": "sliding"} for length in (2, 4, 8)},
@@ -20,9 +21,7 @@ _ABLATIONS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def ablations(
-    *names: str, task: str = "generation", n_estimators: int = 5, epochs: float | None = None
-) -> dict[str, dict[str, Any]]:
+def ablations(*names: str, task: str = "generation", n_estimators: int = 5, epochs: float | None = None) -> Variants:
     """Variants for `run_sweep`: one thing changed at a time, and what boosting has to beat.
 
     Parameters
@@ -69,7 +68,7 @@ def ablations(
     return {name: dict(settings) for name, settings in variants.items()}
 
 
-def _controls(task: str, n_estimators: int, epochs: float | None) -> dict[str, dict[str, Any]]:
+def _controls(task: str, n_estimators: int, epochs: float | None) -> Variants:
     check_integer(n_estimators, "n_estimators", minimum=1)
     if epochs is None:
         raise ValueError("epochs must be that of the weak learner for 'controls': one control trains it longer.")

@@ -90,7 +90,7 @@ def _params_of_pool(pool: OpinionPool, params: Mapping[str, object], task: Task)
     others = {name: value for name, value in params.items() if name not in own}
     if not others:
         return own
-    experts: list[Any] = []
+    experts: list[object] = []
     taken: set[str] = set()
     for expert in map(task.learner, pool.experts):
         expert, prefix = clone(expert), ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from ensemw2s._validation import as_id, check_option
 from ensemw2s.datasets import QADataset, to_binary
 from ensemw2s.ensemble import LLMAdaBoostClassifier, OpinionPool, TokenAdaBoostGenerator, as_student
 from ensemw2s.metrics import chance_level
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,13 @@ class Task(Protocol):
     def part(self, rows: np.ndarray) -> Part:
         """Rows of the pool."""
 
-    def learner(self, model: object) -> Any:
+    def learner(self, model: object) -> BaseEstimator:
         """A weak learner or student from a model id; other objects are taken as they are."""
 
-    def booster(self, learner: object, settings: dict[str, Any]) -> Any:
+    def booster(self, learner: object, settings: dict[str, Any]) -> BaseEstimator:
         """The weak ensemble of a learner, or of a list of them, not fitted."""
 
-    def student(self, learner: object) -> Any:
+    def student(self, learner: object) -> BaseEstimator:
         """The learner as an estimator with ``fit(X, y)``."""
 
 
@@ -65,21 +68,21 @@ class GenerationTask:
         questions = self.questions[rows]
         return Part(questions.drop_answers(), np.asarray(questions.answers, dtype=object))
 
-    def learner(self, model: Any) -> Any:
+    def learner(self, model: Any) -> BaseEstimator:
         if not isinstance(as_id(model), str):
             return model
         from ensemw2s.learners import HFCausalLM
 
         return HFCausalLM(model)
 
-    def booster(self, learner: Any, settings: dict[str, Any]) -> Any:
+    def booster(self, learner: Any, settings: dict[str, Any]) -> BaseEstimator:
         if isinstance(learner, OpinionPool):  # an ensemble by itself, which nothing boosts
             steps = settings.get("checkpoint_dir")
             return learner if steps is None else learner.set_params(checkpoint_dir=steps)
         given = "estimators" if isinstance(learner, list) else "estimator"
         return TokenAdaBoostGenerator(**{given: learner}, **settings)
 
-    def student(self, learner: object) -> Any:
+    def student(self, learner: object) -> BaseEstimator:
         return as_student(learner)
 
 
@@ -97,17 +100,17 @@ class ClassificationTask:
     def part(self, rows: np.ndarray) -> Part:
         return Part([self._rows.texts[row] for row in rows], self._rows.labels[rows])
 
-    def learner(self, model: Any) -> Any:
+    def learner(self, model: Any) -> BaseEstimator:
         if not isinstance(as_id(model), str):
             return model
         from ensemw2s.learners import HFClassifier
 
         return HFClassifier(model)
 
-    def booster(self, learner: object, settings: dict[str, Any]) -> Any:
+    def booster(self, learner: object, settings: dict[str, Any]) -> BaseEstimator:
         return LLMAdaBoostClassifier(learner, **settings)
 
-    def student(self, learner: object) -> Any:
+    def student(self, learner: object) -> BaseEstimator:
         return learner
 
 

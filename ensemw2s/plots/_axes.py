@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 AxesLike: TypeAlias = "Axes | Iterable[Axes] | None"  # one, several, or those of a new figure
 Style: TypeAlias = "dict[str, Any]"  # what matplotlib takes by keyword
+Drawn: TypeAlias = "Artist | Container"
 _CHARACTER_INCHES = 0.075  # mean width of a character of 9 points
 _LEGEND_INCHES = 4.0
 _AXES_SHARE = 0.775  # of a figure's width, between matplotlib's default margins
@@ -80,7 +81,7 @@ def _split(ax: Axes, shape: tuple[int, int], n: int) -> list[Axes]:
     return [ax.figure.add_subplot(grid[place]) for place in range(n)]
 
 
-def legend_beside(ax: Axes, handles: Iterable[Artist | Container | None], bars: str = "") -> Legend | None:
+def legend_beside(ax: Axes, handles: Iterable[Drawn | None], bars: str = "") -> Legend | None:
     """Put a legend to the right of `ax`, where it hides neither data nor a title; None if there is nothing to name.
 
     Parameters

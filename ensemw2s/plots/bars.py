@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ensemw2s.plots._axes import AxesLike, Style, draw_chance, groups_width, legend_beside, name_groups, panels, pyplot
+from ensemw2s.plots._axes import (
+    AxesLike,
+    Drawn,
+    Style,
+    draw_chance,
+    groups_width,
+    legend_beside,
+    name_groups,
+    panels,
+    pyplot,
+)
 from ensemw2s.plots._checks import check_pairs, number_array
 from ensemw2s.plots._pairs import DRAWN, PairScores, check_models, check_reports, pairs_of_frame, pairs_of_reports
 from ensemw2s.plots._palette import GREY, MODEL_COLORS, MODEL_LABELS
@@ -196,8 +206,8 @@ class W2SBarDisplay:
         (axes,) = panels(ax, (1, 1), 1, caller=f"{type(self).__name__}.plot", figsize=figsize)
         self.ax_, self.figure_ = axes, axes.figure
         width = 0.84 / len(self.score)
-        self.bars_: dict[str, Any] = {}
-        self.errorbars_: dict[str, Any] = {}
+        self.bars_: dict[str, Drawn] = {}
+        self.errorbars_: dict[str, Drawn] = {}
         for place, (name, values) in enumerate(self.score.items()):
             x = np.arange(n_pairs) + (place - (len(self.score) - 1) / 2) * width
             style: Style = {"color": MODEL_COLORS[name], "edgecolor": "white", "linewidth": 0.5} | (bar_kw or {})

@@ -9,7 +9,7 @@ import numpy as np
 
 from ensemw2s._validation import check_integer
 from ensemw2s.metrics import error_correlation
-from ensemw2s.plots._axes import panels, pyplot
+from ensemw2s.plots._axes import AxesLike, panels, pyplot
 from ensemw2s.plots._checks import number_array
 from ensemw2s.plots._member_answers import member_answers, sample_line
 
@@ -89,7 +89,7 @@ class ErrorCorrelationDisplay:
         *,
         choices: Sequence | None = None,
         labels: Sequence[str] | None = None,
-        ax: Any = None,
+        ax: AxesLike = None,
     ) -> ErrorCorrelationDisplay:
         """Ask each member of a fitted ensemble, and draw how alike they err.
 
@@ -130,7 +130,7 @@ class ErrorCorrelationDisplay:
         *,
         labels: Sequence[str] | None = None,
         chance: float = float("nan"),
-        ax: Any = None,
+        ax: AxesLike = None,
     ) -> ErrorCorrelationDisplay:
         """Draw how alike members err whose answers are known.
 
@@ -158,7 +158,7 @@ class ErrorCorrelationDisplay:
         return cls(found, accuracy, labels=labels, n=len(gold), chance=chance).plot(ax)
 
     def plot(
-        self, ax: Any = None, *, cmap: Any = "RdBu_r", values_format: str = ".2f", colorbar: bool = True
+        self, ax: AxesLike = None, *, cmap: Any = "RdBu_r", values_format: str = ".2f", colorbar: bool = True
     ) -> ErrorCorrelationDisplay:
         """Draw.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ensemw2s._validation import check_integer, shorten
 from ensemw2s.metrics import staged_margins
-from ensemw2s.plots._axes import legend_beside, panels, pyplot
+from ensemw2s.plots._axes import AxesLike, Style, legend_beside, panels, pyplot
 from ensemw2s.plots._checks import number_array
 from ensemw2s.plots._member_answers import member_answers, sample_line
 from ensemw2s.plots._palette import GREY, LINE_COLORS
@@ -78,7 +78,7 @@ class MarginDisplay:
         *,
         choices: Sequence | None = None,
         n_members: Sequence[int] | None = None,
-        ax: Any = None,
+        ax: AxesLike = None,
     ) -> MarginDisplay:
         """Ask each member of a fitted ensemble, and draw the margins under its votes.
 
@@ -122,7 +122,7 @@ class MarginDisplay:
         votes: Any = None,
         chance: float = float("nan"),
         n_members: Sequence[int] | None = None,
-        ax: Any = None,
+        ax: AxesLike = None,
     ) -> MarginDisplay:
         """Draw the margins of members whose answers are known.
 
@@ -155,7 +155,7 @@ class MarginDisplay:
             named[f"{number} member{'s' * (number > 1)}"] = stages[number - 1]
         return cls(named, chance=chance).plot(ax)
 
-    def plot(self, ax: Any = None, *, line_kw: dict[str, Any] | None = None) -> MarginDisplay:
+    def plot(self, ax: AxesLike = None, *, line_kw: Style | None = None) -> MarginDisplay:
         """Draw.
 
         Parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from ensemw2s._validation import check_real
 from ensemw2s.plots._axes import (
     AxesLike,
+    Drawn,
     Style,
     dodge,
     draw_chance,
@@ -248,7 +249,7 @@ class PGRDisplay:
         return self
 
     def _draw_scores(self, panel: Axes) -> None:
-        self.score_lines_: dict[str, Any] = {}
+        self.score_lines_: dict[str, Drawn] = {}
         for (name, values), offset in zip(self.score.items(), dodge(len(self.score), 0.04), strict=True):
             x, bars = np.arange(len(self.pairs)) + offset, None
             if name in self.low and name in self.high:
@@ -265,8 +266,8 @@ class PGRDisplay:
                 panel.annotate(
                     f" {name}", (1.0, level), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=GREY
                 )
-        self.pgr_lines_: dict[str, Any] = {}
-        self.arrows_: list[Any] = []
+        self.pgr_lines_: dict[str, Drawn] = {}
+        self.arrows_: list[Drawn] = []
         for (name, values), offset in zip(self.pgr.items(), dodge(len(self.pgr), 0.08), strict=True):
             x = np.arange(len(self.pairs)) + offset
             error = self.pgr_error.get(name)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ensemw2s._validation import shorten
-from ensemw2s.plots._axes import AxesLike, Style, dodge, legend_beside, panels, pyplot
+from ensemw2s.plots._axes import AxesLike, Drawn, Style, dodge, legend_beside, panels, pyplot
 from ensemw2s.plots._checks import check_columns, number_array
 from ensemw2s.plots._palette import GREY, LINE_COLORS, MARKERS
 from ensemw2s.plots._rounds_data import QUANTITIES, TITLES, rounds_of_frame, tested_rounds, training_rounds
@@ -232,9 +232,9 @@ class RoundsDisplay:
         figsize = (3.3 * columns + 2.4, 2.9 * shape[0])
         axes = panels(ax, shape, len(names), caller=f"{type(self).__name__}.plot", figsize=figsize)
         self.axes_, self.ax_, self.figure_ = np.array(axes, dtype=object), axes[0], axes[0].figure
-        self.errorbars_: dict[str, list[Any]] = {}
-        self.prior_lines_: list[Any] = []
-        self.chance_lines_: list[Any] = []
+        self.errorbars_: dict[str, list[Drawn]] = {}
+        self.prior_lines_: list[Drawn] = []
+        self.chance_lines_: list[Drawn] = []
         self._some_open = False
         for name, panel in zip(names, axes, strict=True):
             self._draw(panel, name, line_kw or {})
@@ -295,10 +295,10 @@ class RoundsDisplay:
                 marker=style["marker"], markersize=style["markersize"], markeredgecolor=style["color"],
             )  # fmt: skip
 
-    def _handles(self, first: str) -> list[Any]:
+    def _handles(self, first: str) -> list[Drawn]:
         from matplotlib.lines import Line2D
 
-        handles: list[Any] = [line for line, label in zip(self.errorbars_[first], self.labels, strict=True) if label]
+        handles: list[Drawn] = [line for line, label in zip(self.errorbars_[first], self.labels, strict=True) if label]
         if self.prior_lines_:
             handles.append(Line2D([], [], color=GREY, linestyle="--", linewidth=1.2, label="prior error"))
         if self.chance_lines_:

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._inputs.questions import check_questions, require_answers
 from ensemw2s._validation import as_texts, check_integer, shorten
-from ensemw2s.plots._axes import AxesLike, Style, panels
+from ensemw2s.plots._axes import AxesLike, Drawn, Style, panels
 from ensemw2s.plots._checks import number_array
 from ensemw2s.plots._tokens import as_html, legend_weights, readable_tokens, show_blanks, weight_colors, width
 from ensemw2s.tokens import TokenDataset
@@ -212,10 +212,10 @@ class TokenWeightDisplay:
         if ax is None:
             self.figure_.draw_without_rendering()  # the layout gives the axes their size, and it the font's
         size = _font_size(axes)
-        self.cells_: list[Any] = []
-        self.texts_: list[Any] = []
-        self.prompts_: list[Any] = []
-        self.legend_: list[Any] = []
+        self.cells_: list[Drawn] = []
+        self.texts_: list[Drawn] = []
+        self.prompts_: list[Drawn] = []
+        self.legend_: list[Drawn] = []
         for y, x, text, color, role in lines:
             self._draw(y, x, text, color, role, size)
         return self

@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ensemw2s.storage._json import JsonObject
+
 Describe: TypeAlias = Callable[[Any, str], Any]
 
 # Results are kept under a hash of the names below: what has moved since is known by the module where it stood before.
@@ -115,7 +117,7 @@ def describe_contents(value: object, name: str, describe: Describe) -> Any:
         reduced: Any = value.__reduce_ex__(4) if reducer is None else reducer(value)
     except Exception as error:  # whatever a class raises that cannot be pickled
         raise ValueError(name) from error
-    described: dict[str, Any] = {"class": name_of(kind)}
+    described: JsonObject = {"class": name_of(kind)}
     if isinstance(reduced, str):  # the name of a global
         return {**described, "name": reduced}
     make, arguments, *rest = reduced
@@ -134,7 +136,7 @@ def describe_contents(value: object, name: str, describe: Describe) -> Any:
     return described
 
 
-def held_beside_entries(value: object) -> dict[str, Any]:
+def held_beside_entries(value: object) -> JsonObject:
     """Attributes of a dict, list, tuple or set of one's own class, and what a defaultdict makes; {} for all else."""
     if not isinstance(value, _CONTAINERS):
         return {}

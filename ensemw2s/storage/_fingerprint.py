@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ensemw2s._validation import as_id, dtype_name, shorten
 from ensemw2s._version import __version__
 from ensemw2s.storage._contents import (
+    Describe,
     describe_array,
     describe_contents,
     describe_function,
@@ -26,6 +27,8 @@ from ensemw2s.storage._contents import (
     plain_container,
 )
 
+Knows: TypeAlias = Callable[[Any], bool]
+DescribeFor: TypeAlias = Callable[[Any, Any], Any]
 # Parameters of estimators that do not change a result.
 _WITHOUT_EFFECT = ("n_jobs", "verbose", "backend", "checkpoint_dir", "on_locked")
 # Settings of `transformers.TrainingArguments` that do not.
@@ -110,7 +113,7 @@ def describe_model(model: object, name: str = "model") -> Any:
     return describe(model, name)
 
 
-def describe_by(knows: Callable[[Any], bool], describe: Callable[[Any, Any], Any]) -> None:
+def describe_by(knows: Knows, describe: DescribeFor) -> None:
     """Have values of a type of another package described by a function.
 
     Parameters
@@ -123,7 +126,7 @@ def describe_by(knows: Callable[[Any], bool], describe: Callable[[Any, Any], Any
     _DESCRIBERS.append((knows, describe))
 
 
-_DESCRIBERS: list[tuple[Callable[[Any], bool], Callable[[Any, Any], Any]]] = []
+_DESCRIBERS: list[tuple[Knows, DescribeFor]] = []
 
 
 def _describe_other(value: object, owner: object = None) -> Any:
@@ -213,7 +216,7 @@ def _unknown(value: object, name: str) -> ValueError:
     )
 
 
-def _describe_estimator(value: Any, name: str, inner: Callable[[Any, str], Any]) -> Any:
+def _describe_estimator(value: Any, name: str, inner: Describe) -> Any:
     parameters = value.get_params(deep=False)
     described = {
         key: inner(without_reports(entry) if key == "training_args" else entry, f"{name}.{key}")

@@ -6,12 +6,12 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ensemw2s._validation import shorten
 from ensemw2s._version import __version__
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage._files import links_of
+from ensemw2s.storage._json import JsonObject
 from ensemw2s.storage._manifest import MANIFEST, SUFFIXES, StoredFolder, list_files, open_folder
 
 
@@ -96,7 +96,7 @@ def upload_folder(
     return str(commit.commit_url)
 
 
-def model_card(kind: str, text: str, *, task: str, bases: Sequence[dict[str, Any]]) -> str:
+def model_card(kind: str, text: str, *, task: str, bases: Sequence[JsonObject]) -> str:
     """README.md of a repository.
 
     Parameters

@@ -24,6 +24,7 @@ from ensemw2s.storage._values import encode
 
 if TYPE_CHECKING:
     import numpy as np
+    from filelock import FileLock
 
 logger = logging.getLogger("ensemw2s")
 
@@ -98,7 +99,7 @@ class Journal:
     def __init__(self, folder: str | os.PathLike[str], *, on_locked: str) -> None:
         self.folder = Path(os.path.abspath(folder))
         self._on_locked = on_locked
-        self._lock: Any = None
+        self._lock: FileLock | None = None
         self._unwritable: OSError | None = None
         self._steps = Steps(self.folder, "")
         self._previous = ""
@@ -135,7 +136,7 @@ class Journal:
         if self._lock is not None:
             self._lock.release()
 
-    def begin(self, settings: Mapping[str, Any], rows: Mapping[str, np.ndarray], drawn: object = None) -> Any:
+    def begin(self, settings: Mapping[str, object], rows: Mapping[str, np.ndarray], drawn: object = None) -> Any:
         """Start a computation, or make sure that the one in the folder is the same.
 
         Parameters

@@ -9,13 +9,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ensemw2s._version import __version__
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage._files import AGAIN, LARGEST_JSON, hash_file, read_file, size_of
-from ensemw2s.storage._json import checksum, dump_json, find_code, parse_json
+from ensemw2s.storage._json import JsonObject, checksum, dump_json, find_code, parse_json
 from ensemw2s.storage._tensors import parse_arrays, parse_tensors
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
 MANIFEST = "manifest.json"
 
@@ -53,7 +57,7 @@ class StoredFolder:
     path: Path
     kind: str
     digest: str
-    entries: Mapping[str, dict[str, Any]] = field(repr=False)
+    entries: Mapping[str, JsonObject] = field(repr=False)
     links_into: Path | None = None
 
     @property
@@ -130,11 +134,11 @@ class StoredFolder:
             raise CheckpointError(f"{path} has more than the {LARGEST_JSON:,} bytes that are read. Do not use it.")
         return parse_json(self.bytes(name), path)
 
-    def arrays(self, name: str) -> dict[str, Any]:
+    def arrays(self, name: str) -> dict[str, np.ndarray]:
         """NumPy arrays of a safetensors file, by name."""
         return parse_arrays(self.bytes(name), self.file(name))
 
-    def tensors(self, name: str) -> dict[str, Any]:
+    def tensors(self, name: str) -> dict[str, torch.Tensor]:
         """torch tensors of a safetensors file, by name, on the CPU."""
         return parse_tensors(self.bytes(name), self.file(name))
 
@@ -257,7 +261,7 @@ def _read_manifest(manifest: Path, links_into: Path | None) -> bytes:
         return read_file(manifest, _LARGEST_MANIFEST, links_into)
 
 
-def _parse_body(content: bytes, manifest: Path) -> dict[str, Any]:
+def _parse_body(content: bytes, manifest: Path) -> JsonObject:
     stored = parse_json(content, manifest)
     body = stored.get("body") if isinstance(stored, dict) else None
     if not isinstance(body, dict) or stored.get("sha256") != checksum(body) or dump_json(stored).encode() != content:

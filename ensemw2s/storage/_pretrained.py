@@ -11,7 +11,7 @@ from ensemw2s._version import __version__
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage._commit import commit_folder
 from ensemw2s.storage._hub import model_card, open_pretrained, upload_folder
-from ensemw2s.storage._json import MALFORMED
+from ensemw2s.storage._json import MALFORMED, JsonObject
 from ensemw2s.storage._manifest import StoredFolder, write_json
 from ensemw2s.storage._placement import placed
 from ensemw2s.storage._reader import Reader
@@ -181,36 +181,36 @@ class Pretrained(Registered):
         """What is saved in the place of an object that is a part of it."""
         return self
 
-    def _write_part(self, writer: Writer) -> dict[str, Any]:
+    def _write_part(self, writer: Writer) -> JsonObject:
         """Write the learners, and return all else as JSON; bases and tokenizers are the writer's."""
         # First what was trained: it has the bases that parameters refer to.
         state = writer.encode_all(self._saved_state())
         return {"parameters": writer.encode_all(self._kept_parameters()), "state": state}
 
     @classmethod
-    def _read_part(cls, reader: Reader, content: dict[str, Any]) -> Any:
+    def _read_part(cls, reader: Reader, content: JsonObject) -> Any:
         """The estimator from what `_write_part` returned."""
         return super()._decoded(reader, content)
 
-    def _kept_parameters(self) -> dict[str, Any]:
+    def _kept_parameters(self) -> JsonObject:
         """The constructor's parameters, but for those that speak of this machine."""
         parameters = self.get_params(deep=False) if hasattr(self, "get_params") else {}
         return {name: value for name, value in parameters.items() if name not in _OF_THIS_MACHINE}
 
-    def _encoded(self, writer: Writer, name: str) -> dict[str, Any]:
+    def _encoded(self, writer: Writer, name: str) -> JsonObject:
         return writer.part(self, writer.new_place(), name)
 
     @classmethod
-    def _decoded(cls, reader: Reader, content: dict[str, Any]) -> Any:
+    def _decoded(cls, reader: Reader, content: JsonObject) -> Any:
         return cls._read_part(reader.within(content["place"]), content)
 
-    def _as_estimator(self, writer: Writer, name: str) -> dict[str, Any]:
+    def _as_estimator(self, writer: Writer, name: str) -> JsonObject:
         return writer.part(self, name, name)
 
-    def _as_member(self, writer: Writer, place: str) -> dict[str, Any]:
+    def _as_member(self, writer: Writer, place: str) -> JsonObject:
         return {"learner": writer.part(self, place, place)}
 
-    def _write_files(self, folder: Path, include_base: bool) -> list[dict[str, Any]]:
+    def _write_files(self, folder: Path, include_base: bool) -> list[JsonObject]:
         """Write all but the manifest, and return the records of the base models."""
         writer = Writer(folder, include_base=include_base)
         content = writer.content(self, type(self).__name__)
@@ -241,7 +241,7 @@ class Pretrained(Registered):
         """What a model card says of what was learned, as Markdown."""
         return iter(())
 
-    def _card(self, repo_id: str, bases: list[dict[str, Any]]) -> str:
+    def _card(self, repo_id: str, bases: list[JsonObject]) -> str:
         from sklearn.base import is_classifier
 
         kind = type(self).__name__

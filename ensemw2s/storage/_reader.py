@@ -9,6 +9,7 @@ from typing import Any
 
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage._codec import CODECS
+from ensemw2s.storage._json import JsonObject
 from ensemw2s.storage._manifest import StoredFolder
 from ensemw2s.storage._placement import check_placement
 from ensemw2s.storage._registry import Registered, find_stored
@@ -43,13 +44,11 @@ class Reader:
         Numbers of the bases that have been compared with their records.
     """
 
-    def __init__(
-        self, stored: StoredFolder, shared: dict[str, Any], *, base: str | dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, stored: StoredFolder, shared: JsonObject, *, base: str | dict[str, str] | None = None) -> None:
         self.stored = self.root = stored
         self.shared, self.other_base = shared, base
         check_placement()
-        self.tokenizers: dict[int, Any] = {}
+        self.tokenizers: dict[int, object] = {}
         self.checked: set[int] = set()
 
     def within(self, place: str, *, base: Any = None) -> Reader:
@@ -63,11 +62,11 @@ class Reader:
         """A value from the JSON of `Writer.encode`."""
         return decode(encoded, self._special)
 
-    def decode_all(self, encoded: Mapping[str, Any]) -> dict[str, Any]:
+    def decode_all(self, encoded: Mapping[str, object]) -> JsonObject:
         """Values by their names, of `Writer.encode_all`."""
         return {name: self.decode(value) for name, value in encoded.items()}
 
-    def member(self, record: dict[str, Any], place: str) -> Any:
+    def member(self, record: JsonObject, place: str) -> Any:
         """A fitted member from its record, of `Writer.member`, and the folder `place`."""
         from sklearn.base import BaseEstimator
 
@@ -79,7 +78,7 @@ class Reader:
             raise ValueError(f"{place} is no estimator")
         return member
 
-    def base(self, number: int) -> dict[str, Any]:
+    def base(self, number: int) -> JsonObject:
         """The parameters that name a base."""
         record = self.shared["bases"][number]
         if record["included"]:

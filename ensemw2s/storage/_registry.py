@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from ensemw2s.storage._fitted_values import check_fitted_value
+from ensemw2s.storage._json import JsonObject
 
 _OURS = "ensemw2s"
 # Classes by name, in the order in which they were defined: a cell of a notebook that is run again defines one more.
@@ -40,18 +41,18 @@ class Registered:
         if "_stored_under" in vars(cls):
             _ROOTS[cls._stored_under] = cls
 
-    def _saved_state(self) -> dict[str, Any]:
+    def _saved_state(self) -> JsonObject:
         """What `fit` has made, as numbers, texts, arrays, estimators, and containers of these.
 
         Override it, together with `_restore_state`, where an attribute is none of these.
         """
         return fitted_attributes(self)
 
-    def _restore_state(self, state: dict[str, Any]) -> None:
+    def _restore_state(self, state: JsonObject) -> None:
         """Take over what `_saved_state` gave."""
         restore_attributes(self, state)
 
-    def _encoded(self, writer: Any, name: str) -> dict[str, Any]:
+    def _encoded(self, writer: Any, name: str) -> JsonObject:
         """This object as JSON; `writer`, a `Writer`, encodes what it holds."""
         require_known(self, f"{writer.owner}{name}")
         parameters, state = self.get_params(deep=False), self._saved_state()  # type: ignore[attr-defined]
@@ -64,17 +65,17 @@ class Registered:
         }
 
     @classmethod
-    def _decoded(cls, reader: Any, content: dict[str, Any]) -> Any:
+    def _decoded(cls, reader: Any, content: JsonObject) -> Any:
         """The object from the JSON of `_encoded`; `reader` is a `Reader`."""
         made = cls(**reader.decode_all(content["parameters"]))
         made._restore_state(reader.decode_all(content["state"]))
         return made
 
-    def _as_estimator(self, writer: Any, name: str) -> dict[str, Any]:
+    def _as_estimator(self, writer: Any, name: str) -> JsonObject:
         """JSON of what others are trained from."""
         return self._encoded(writer, name)
 
-    def _as_member(self, writer: Any, place: str) -> dict[str, Any]:
+    def _as_member(self, writer: Any, place: str) -> JsonObject:
         """Write a fitted member of an ensemble into the folder `place`, and return its record."""
         return {"learner": self._encoded(writer, place)}
 
@@ -160,7 +161,7 @@ def _living(name: object) -> list[type]:
     return [kind for kind in (reference() for reference in known) if kind is not None]
 
 
-def fitted_attributes(estimator: object, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
+def fitted_attributes(estimator: object, *, without: tuple[str, ...] = ()) -> JsonObject:
     """What `fit` has set, without what is derived.
 
     Of this package's classes by scikit-learn's naming rule; of others all attributes but parameters, since a class of
@@ -177,7 +178,7 @@ def fitted_attributes(estimator: object, *, without: tuple[str, ...] = ()) -> di
     }
 
 
-def restore_attributes(estimator: object, attributes: dict[str, Any]) -> None:
+def restore_attributes(estimator: object, attributes: JsonObject) -> None:
     """Set what `fit` had set.
 
     Raises

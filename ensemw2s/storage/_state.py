@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ensemw2s.storage._json import JsonObject
 from ensemw2s.storage._manifest import StoredFolder
 from ensemw2s.storage._pretrained import Pretrained
 from ensemw2s.storage._reader import Reader
@@ -29,7 +30,7 @@ class Checkpointed(Pretrained):
             with temporary_folder("estimator") as folder:
                 clone(self).initialize()._write_learned(Path(folder), name)
 
-    def _write_state(self, folder: Path, name: str) -> dict[str, Any]:
+    def _write_state(self, folder: Path, name: str) -> JsonObject:
         """Write what training made of it into an empty folder, and return its record; `name` is said in an error."""
         from sklearn.base import clone
 
@@ -46,7 +47,7 @@ class Checkpointed(Pretrained):
             raise unwritten from None
         return {_BY_SKOPS: True}
 
-    def _write_learned(self, folder: Path, name: str) -> dict[str, Any]:
+    def _write_learned(self, folder: Path, name: str) -> JsonObject:
         """Write what was learned, without the parameters but those that hold fitted estimators; return its record."""
         writer = Writer(folder, include_base=False, include_functions=True, owner=f"{name}.")
         fitted = {key: value for key, value in self._kept_parameters().items() if _holds_fitted(value)}
@@ -56,7 +57,7 @@ class Checkpointed(Pretrained):
             **writer.shared(),
         }
 
-    def _read_state(self, record: dict[str, Any], stored: StoredFolder, place: str) -> Any:
+    def _read_state(self, record: JsonObject, stored: StoredFolder, place: str) -> Any:
         """The fitted estimator of `_write_state`, which this one becomes, from the folder `place`."""
         if record.get(_BY_SKOPS):
             return read_scikit_learn(stored, f"{place}/{_SKOPS}", like=self)
@@ -96,7 +97,7 @@ def check_can_be_written(estimator: Any, name: str) -> None:
     check_skops(clone(estimator).initialize() if starts else estimator, name)
 
 
-def write_state(estimator: object, path: Path, name: str) -> dict[str, Any]:
+def write_state(estimator: object, path: Path, name: str) -> JsonObject:
     """Write a fitted estimator into a new folder, without its parameters.
 
     Returns
@@ -113,7 +114,7 @@ def write_state(estimator: object, path: Path, name: str) -> dict[str, Any]:
     return {}
 
 
-def read_state(estimator: object, record: dict[str, Any], stored: StoredFolder, name: str) -> Any:
+def read_state(estimator: object, record: JsonObject, stored: StoredFolder, name: str) -> Any:
     """The fitted estimator of `write_state`.
 
     Parameters

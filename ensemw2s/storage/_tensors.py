@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage._files import read_file, writing
 from ensemw2s.storage._json import MALFORMED
 
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
-def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write NumPy arrays."""
     import numpy as np
     from safetensors.numpy import save_file
@@ -19,7 +24,7 @@ def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
 
 
-def write_tensors(path: Path, tensors: dict[str, Any]) -> None:
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Write torch tensors, as transformers and PEFT expect them."""
     from safetensors.torch import save_file
 
@@ -31,7 +36,7 @@ def write_tensors(path: Path, tensors: dict[str, Any]) -> None:
         )  # fmt: skip
 
 
-def parse_arrays(content: bytes, path: Path) -> dict[str, Any]:
+def parse_arrays(content: bytes, path: Path) -> dict[str, np.ndarray]:
     """NumPy arrays from the bytes of a safetensors file.
 
     Raises
@@ -44,7 +49,7 @@ def parse_arrays(content: bytes, path: Path) -> dict[str, Any]:
     return _parse(load, content, path)
 
 
-def parse_tensors(content: bytes, path: Path) -> dict[str, Any]:
+def parse_tensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
     """torch tensors, on the CPU, from the bytes of a safetensors file.
 
     Raises
@@ -57,7 +62,7 @@ def parse_tensors(content: bytes, path: Path) -> dict[str, Any]:
     return _parse(load, content, path)
 
 
-def read_tensors(path: Path, links_into: Path | None = None) -> dict[str, Any]:
+def read_tensors(path: Path, links_into: Path | None = None) -> dict[str, torch.Tensor]:
     """torch tensors of a file that no manifest lists, on the CPU.
 
     Parameters
@@ -75,7 +80,7 @@ def read_tensors(path: Path, links_into: Path | None = None) -> dict[str, Any]:
     return parse_tensors(read_file(path, links_into=links_into), path)
 
 
-def _parse(load: Any, content: bytes, path: Path) -> dict[str, Any]:
+def _parse(load: Callable[[bytes], dict[str, Any]], content: bytes, path: Path) -> dict[str, Any]:
     from safetensors import SafetensorError
 
     try:

@@ -7,20 +7,23 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ensemw2s._validation import shorten
+from ensemw2s.storage._json import JsonObject
 
 # What JSON lacks is an object with one key that begins with "$".
+Encode: TypeAlias = Callable[[Any, str], Any]
+Decode: TypeAlias = Callable[[str, Any], Any]
 _NUMBERS = "biuf"
 _LARGEST_ARRAY = 2**30  # bytes
 # Of these types alone: a Counter or a named tuple would come back as something else.
 _CONTAINERS: dict[type, str] = {list: "", tuple: "$tuple", set: "$set", frozenset: "$frozenset"}
 
 
-def encode(value: Any, name: str, special: Callable[[Any, str], Any] | None = None) -> Any:
+def encode(value: Any, name: str, special: Encode | None = None) -> Any:
     """A value as JSON.
 
     Parameters
@@ -68,7 +71,7 @@ def encode(value: Any, name: str, special: Callable[[Any, str], Any] | None = No
     )
 
 
-def decode(value: object, special: Callable[[str, Any], Any] | None = None) -> Any:
+def decode(value: object, special: Decode | None = None) -> Any:
     """The value that was encoded.
 
     Parameters
@@ -108,14 +111,14 @@ def decode(value: object, special: Callable[[str, Any], Any] | None = None) -> A
     return special(tag, content)
 
 
-def _encode_mapping(value: Mapping, name: str, special: Callable[[Any, str], Any] | None) -> Any:
+def _encode_mapping(value: Mapping, name: str, special: Encode | None) -> Any:
     entries = [(key, encode(entry, f"{name}[{key!r}]", special)) for key, entry in value.items()]
     if all(type(key) is str and not key.startswith("$") for key, _ in entries):
         return dict(entries)
     return {"$items": [[encode(key, f"a key of {name}", special), entry] for key, entry in entries]}
 
 
-def _encode_array(array: np.ndarray, name: str) -> dict[str, Any]:
+def _encode_array(array: np.ndarray, name: str) -> JsonObject:
     kind = array.dtype.kind
     texts = kind == "U" or (kind == "O" and all(isinstance(entry, str) for entry in array.flat))
     if not texts and (kind not in _NUMBERS or array.dtype.itemsize > 8):

@@ -12,6 +12,7 @@ from typing import Any
 from ensemw2s._launch.processes import n_processes
 from ensemw2s._validation import as_id, check_bool, shorten
 from ensemw2s.storage._codec import CODECS
+from ensemw2s.storage._json import JsonObject
 from ensemw2s.storage._registry import Registered, class_name, require_known
 from ensemw2s.storage._skops import write_scikit_learn
 from ensemw2s.storage._values import encode
@@ -52,8 +53,8 @@ class Writer:
         self.include_base, self.include_functions, self.owner = include_base, include_functions, owner
         self._around: tuple[int, ...] = ()  # the objects that a value is held by
         self.folder = self.root = folder
-        self.bases: list[tuple[tuple, dict[str, Any]]] = []
-        self.tokenizers: list[tuple[Any, str]] = []
+        self.bases: list[tuple[tuple, JsonObject]] = []
+        self.tokenizers: list[tuple[object, str]] = []
         self._numbers = count()  # of files that no parameter names
 
     def within(self, place: str, owner: str) -> Writer:
@@ -63,7 +64,7 @@ class Writer:
         inner.folder.mkdir(parents=True, exist_ok=True)
         return inner
 
-    def shared(self) -> dict[str, Any]:
+    def shared(self) -> JsonObject:
         """Records of bases and tokenizers, as JSON; to be asked for at the end."""
         return {"bases": [record for _, record in self.bases], "tokenizers": [name for _, name in self.tokenizers]}
 
@@ -77,11 +78,11 @@ class Writer:
         """
         return encode(value, f"{self.owner}{name}", self._special)
 
-    def encode_all(self, values: Mapping[str, Any], name: str = "") -> dict[str, Any]:
+    def encode_all(self, values: Mapping[str, object], name: str = "") -> JsonObject:
         """Values by their names as JSON; `name` is that of the object that has them."""
         return {key: self.encode(value, f"{name}.{key}" if name else key) for key, value in values.items()}
 
-    def member(self, member: object, place: str) -> dict[str, Any]:
+    def member(self, member: object, place: str) -> JsonObject:
         """Write a fitted member of an ensemble into the folder `place`, and return its record."""
         if isinstance(member, Registered):
             return member._as_member(self, place)
@@ -110,7 +111,7 @@ class Writer:
         inner._around = (*self._around, id(part))
         return {"$part": {"place": place, **inner.content(part, f"{self.owner}{name}")}}
 
-    def content(self, part: Any, name: str) -> dict[str, Any]:
+    def content(self, part: Any, name: str) -> JsonObject:
         """Write the files of an object whose class can be found again, and return its record."""
         require_known(part, name)
         return {"class": class_name(type(part)), **part._write_part(self)}

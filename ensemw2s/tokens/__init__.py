@@ -14,7 +14,7 @@ from ensemw2s.tokens._dataset import (
 )
 from ensemw2s.tokens._digest import describe_tokenizer, digest_tokenizer
 from ensemw2s.tokens._frame import Frame
-from ensemw2s.tokens._ids import Tokenizer, n_ids, padding_id, refuse_unknown, tokenize
+from ensemw2s.tokens._ids import ReadsTexts, Tokenizer, n_ids, padding_id, refuse_unknown, tokenize
 from ensemw2s.tokens._known import tokenized_once
 from ensemw2s.tokens._prompts import (
     cut_prompt,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ensemw2s._validation import of_kind, shorten
 from ensemw2s.tokens._frame import Frame
-from ensemw2s.tokens._ids import ANY_TEXT, Tokenizer, TokenRows, encode
+from ensemw2s.tokens._ids import ANY_TEXT, ReadsTexts, Tokenizer, TokenRows, encode
 from ensemw2s.tokens._prompts import encode_alone, encode_behind
 from ensemw2s.tokens._template import answer_ends, frame_of_learner
 
@@ -49,7 +48,7 @@ def decode_answers(rows: TokenRows, frame: Frame) -> list[str]:
     return texts
 
 
-def hold_end(texts: Sequence[str], learner: Any) -> list[bool]:
+def hold_end(texts: Sequence[str], learner: ReadsTexts) -> list[bool]:
     """Which texts hold, spelled out, a token that ends what a learner writes; none of them is an answer for it."""
     frame, ends = frame_of_learner(learner), set(answer_ends(learner))
     return [not ends.isdisjoint(row) for row in encode_alone(texts, frame)]

@@ -11,7 +11,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jinja2.nodes import Node
+    from jinja2 import Environment, Template
+    from jinja2.nodes import Const, Node, TemplateData
 
 # Far beyond what any conversation takes, and what a machine does in seconds.
 _MAX_TEMPLATE, _MAX_STEPS, _MAX_SECONDS = 200_000, 200_000, 20.0
@@ -84,12 +85,12 @@ def _exceeded(what: str) -> Exception:
 
 
 @lru_cache(maxsize=16)
-def _compiled(template: str) -> Any:
+def _compiled(template: str) -> Template:
     return _environment().from_string(template)
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Any:
+def _environment() -> Environment:
     """That of transformers, in which loops, calls and operations are counted before they are carried out."""
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
@@ -135,7 +136,7 @@ def _bounded_class(kind: Any) -> Any:
     return Bounded
 
 
-def _instrumented(tree: Any) -> Any:
+def _instrumented(tree: Node) -> Any:
     """A parsed template in which loops, outputs and comparisons go through filters of ours."""
     from jinja2 import nodes
     from jinja2.visitor import NodeTransformer
@@ -160,23 +161,23 @@ def _instrumented(tree: Any) -> Any:
                 setattr(node, field, through(name, getattr(node, field)))
             return node
 
-        def visit_Output(self, node: Node) -> Any:
+        def visit_Output(self, node: Node) -> Node:
             output = self.generic_visit(node)
             output.nodes = [through("_written", part) for part in output.nodes]
             return output
 
         # Text between tags: a constant, so that it can go through `_written` like any other output.
-        def visit_TemplateData(self, node: Any) -> Any:
+        def visit_TemplateData(self, node: TemplateData) -> Const:
             return nodes.Const(node.data, lineno=node.lineno)
 
         # a ~ b cannot be intercepted. As a sum of texts it is an operation that is checked before it is carried out.
-        def visit_Concat(self, node: Node) -> Any:
+        def visit_Concat(self, node: Node) -> Node:
             first, *rest = [through("string", through("_measured", part)) for part in self.generic_visit(node).nodes]
             for part in rest:
                 first = nodes.Add(first, part, lineno=node.lineno)
             return first
 
-        def visit_Getitem(self, node: Node) -> Any:
+        def visit_Getitem(self, node: Node) -> Node:
             item = self.generic_visit(node)
             if not isinstance(item.arg, nodes.Slice | nodes.Const):
                 item.arg = through("_measured", item.arg)
@@ -199,10 +200,10 @@ def _in_context(function: Callable[..., Any]) -> Callable[..., Any]:
 class _Counting:
     """An iterable whose every item is a step."""
 
-    def __init__(self, items: Iterable[Any]) -> None:
+    def __init__(self, items: Iterable[object]) -> None:
         self._items = items
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[object]:
         for item in self._items:
             _BUDGET.get().step()
             yield item

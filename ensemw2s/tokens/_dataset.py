@@ -12,7 +12,7 @@ import numpy as np
 from ensemw2s._validation import CheckedTexts, as_texts, check_integer, check_option, check_same_length, shorten
 from ensemw2s.tokens._answers import refuse_ends
 from ensemw2s.tokens._frame import Frame
-from ensemw2s.tokens._ids import Tokenizer, refuse_unknown
+from ensemw2s.tokens._ids import ReadsTexts, Tokenizer, refuse_unknown
 from ensemw2s.tokens._prompts import encode_rows
 from ensemw2s.tokens._template import PromptTemplate, answer_ends, frame_of, frame_of_learner
 from ensemw2s.tokens._text import DEFAULT_PROMPT_TEMPLATE
@@ -214,7 +214,7 @@ class TokenDataset:
     @classmethod
     def for_learner(
         cls,
-        learner: Any,
+        learner: ReadsTexts,
         prompts: Sequence[str],
         answers: Sequence[str],
         *,
@@ -393,7 +393,7 @@ class TokenDataset:
 
 
 def tokenize_options(
-    learner: object,
+    learner: ReadsTexts,
     prompts: Sequence[str],
     choices: Sequence[Sequence[str]],
     row_numbers: Sequence[int] | np.ndarray | None = None,

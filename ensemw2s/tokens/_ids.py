@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from ensemw2s._launch.locks import ThreadLock
 from ensemw2s._validation import of_kind
@@ -66,6 +66,12 @@ def _added(tokenizer: Tokenizer) -> tuple[list[int], bool]:
 def n_ids(tokenizer: Tokenizer) -> int:
     """One more than the largest id of a tokenizer, whose ids may have holes."""
     return max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0))
+
+
+class ReadsTexts(Protocol):
+    """A `TokenLearner` that is initialised, as far as it reads texts; what else it says of that is optional."""
+
+    tokenizer_: Tokenizer
 
 
 def padding_id(learner: Any) -> int:

@@ -6,7 +6,6 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 from ensemw2s.tokens._digest import digest_tokenizer
 from ensemw2s.tokens._ids import Tokenizer
@@ -28,13 +27,13 @@ class KnownTexts:
     """
 
     def __init__(self, room: list[int]) -> None:
-        self._ids: dict[tuple[Any, ...], array[int]] = {}
+        self._ids: dict[tuple[str, ...], array[int]] = {}
         self._room = room
 
-    def __contains__(self, key: tuple[Any, ...]) -> bool:
+    def __contains__(self, key: tuple[str, ...]) -> bool:
         return key in self._ids
 
-    def rows(self, keys: Iterable[tuple[Any, ...]], made: Mapping[tuple[Any, ...], Sequence[int]]) -> list[list[int]]:
+    def rows(self, keys: Iterable[tuple[str, ...]], made: Mapping[tuple[str, ...], Sequence[int]]) -> list[list[int]]:
         """The ids of texts, of which `made` has those that were not known; now they are, if there is room.
 
         Rows of one text are one list.
@@ -57,7 +56,7 @@ class KnownTexts:
 class _Block:
     def __init__(self) -> None:
         self.room = [_MOST_IDS]
-        self.readings: dict[Any, KnownTexts] = {}
+        self.readings: dict[object, KnownTexts] = {}
 
 
 _BLOCK: ContextVar[_Block | None] = ContextVar("texts that are tokenised once", default=None)

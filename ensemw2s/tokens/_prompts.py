@@ -8,7 +8,7 @@ from typing import Any
 
 from ensemw2s._validation import of_kind
 from ensemw2s.tokens._frame import Frame
-from ensemw2s.tokens._ids import ANY_TEXT, Tokenizer, encode, refuse_unknown, tokenize
+from ensemw2s.tokens._ids import ANY_TEXT, ReadsTexts, Tokenizer, encode, refuse_unknown, tokenize
 from ensemw2s.tokens._known import KnownTexts, known_texts
 from ensemw2s.tokens._template import frame_of_learner
 
@@ -105,7 +105,7 @@ def encode_cue_head(frame: Frame, cue_ids: Sequence[int]) -> list[int]:
 
 
 def encode_for_learner(
-    learner: Any, prompts: Sequence[str], *, room: int | None = None, numbers: Any = None
+    learner: ReadsTexts, prompts: Sequence[str], *, room: int | None = None, numbers: Any = None
 ) -> list[list[int]]:
     """Tokens from which a learner starts to answer: its tokenizer, template, cue and truncation.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from ensemw2s.tokens._chat import ChatFrame, check_messages
 from ensemw2s.tokens._frame import Frame
-from ensemw2s.tokens._ids import Tokenizer
+from ensemw2s.tokens._ids import ReadsTexts, Tokenizer
 from ensemw2s.tokens._text import DEFAULT_PROMPT_TEMPLATE, TextFrame
 
 PromptTemplate: TypeAlias = "str | Sequence[Mapping[str, str]]"
@@ -58,13 +58,13 @@ def frame_of(prompt_template: PromptTemplate, tokenizer: Tokenizer, cue_ids: Seq
     return ChatFrame.of(_CHAT if isinstance(prompt_template, str) else prompt_template, tokenizer, apart)
 
 
-def frame_of_learner(learner: Any) -> Frame:
+def frame_of_learner(learner: ReadsTexts) -> Frame:
     """What an initialised `TokenLearner` puts around questions and answers."""
     template = getattr(learner, "prompt_template", DEFAULT_PROMPT_TEMPLATE)
     return frame_of(template, learner.tokenizer_, getattr(learner, "cue_ids_", None))
 
 
-def answer_ends(learner: Any) -> list[int]:
+def answer_ends(learner: ReadsTexts) -> list[int]:
     """Tokens that end what a learner writes: the end-of-answer token, the tokenizer's end of a text, the model's own.
 
     Parameters
