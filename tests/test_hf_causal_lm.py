@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import numpy as np
 import peft
@@ -38,7 +39,7 @@ from tiny_models import (
     untrained_model,
 )
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, TrainerCallback
+from transformers import BitsAndBytesConfig, PreTrainedTokenizerFast, TrainerCallback
 
 from ensemw2s import (
     BigramLearner,
@@ -54,6 +55,7 @@ from ensemw2s import (
 )
 from ensemw2s.ensemble import describe_estimator
 from ensemw2s.mixture._scoring import option_nll
+from ensemw2s.storage import describe, digest
 
 ARCHITECTURES = sorted(FACTORIES)
 # One exact step of gradient descent on all rows.
@@ -715,12 +717,96 @@ def _never_called():
         ({"random_state": "x"}, ValueError, "random_state must be an integer from 0 to .* Got 'x'"),
         ({"gguf_file": "x.gguf"}, ValueError, r"gguf_file must be None when model is a function"),
         ({"revision": "main"}, ValueError, r"revision must be None when model is a function"),
+        ({"model_kwargs": "eager"}, TypeError, r"model_kwargs must be a dict of arguments"),
+        (
+            {"model_kwargs": {"trust_remote_code": True}},
+            ValueError,
+            r"model_kwargs may hold .* Got 'trust_remote_code'",
+        ),
+        ({"model_kwargs": {"device_map": "auto"}}, ValueError, r"model_kwargs must be None when model is a function"),
     ],
 )
 def test_wrong_parameters_are_refused_before_anything_is_loaded(parameters, error, message):
     learner = tiny_learner(**{"model": _never_called, **parameters})
     with pytest.raises(error, match=message):
         learner.initialize()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"attn_implementation": "kernels-community/flash-attn"}, ValueError, r"must be one of 'eager', 'sdpa'"),
+        ({"attn_implementation": "flash_attention_2"}, ValueError, "needs the package flash_attn, which is not inst"),
+        ({"quantization_config": {"load_in_4bit": True}}, TypeError, "must be a configuration of transformers"),
+        ({"quantization_config": BitsAndBytesConfig(load_in_4bit=True)}, ValueError, "needs the package bitsandbytes"),
+    ],
+)
+def test_what_a_base_cannot_be_loaded_with_is_refused_before_it_is_loaded(monkeypatch, parameters, error, message):
+    monkeypatch.setattr("ensemw2s.learners._checks.find_spec", lambda name: None)
+    with pytest.raises(error, match=message):
+        HFCausalLM("no-such-model", model_kwargs=parameters).initialize()
+
+
+def test_quantised_weights_are_not_trained():
+    with pytest.raises(ValueError, match="quantised weights are not trained, an adapter on them is"):
+        HFCausalLM(
+            "no-such-model",
+            peft_config=None,
+            model_kwargs={"quantization_config": BitsAndBytesConfig(load_in_4bit=True)},
+        ).initialize()
+
+
+def test_a_device_that_bitsandbytes_does_not_know_is_refused(monkeypatch):
+    stand_in = SimpleNamespace(supported_torch_devices={"cuda"}, __version__="0.45", __spec__=True)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", stand_in)
+    monkeypatch.setattr("ensemw2s.learners._checks.find_spec", lambda name: True)
+    with pytest.raises(ValueError, match="cannot be used on the device 'cpu': bitsandbytes"):
+        HFCausalLM(
+            "no-such-model", device="cpu", model_kwargs={"quantization_config": BitsAndBytesConfig(load_in_4bit=True)}
+        ).initialize()
+
+
+@pytest.fixture
+def base_folder(tmp_path):
+    untrained_model(tiny_llama).save_pretrained(tmp_path / "base")
+    byte_tokenizer().save_pretrained(tmp_path / "base")
+    return str(tmp_path / "base")
+
+
+def test_the_base_is_loaded_with_the_attention_that_was_asked_for(base_folder, tmp_path):
+    learner = tiny_learner(
+        base_folder, tokenizer=None, model_kwargs={"attn_implementation": "eager", "device_map": "cpu"}
+    )
+    fitted = FineTunedGenerator(learner).fit(PROMPTS[:3], [row[0] for row in CHOICES[:3]])
+    with fitted.estimators_[0].lend_model() as model:
+        assert model.config._attn_implementation == "eager"
+    assert digest(describe(tiny_learner(base_folder), "x")) == digest(
+        describe(tiny_learner(base_folder, model_kwargs=None), "x")
+    )
+    fitted.save_pretrained(tmp_path / "saved")
+    read = FineTunedGenerator.from_pretrained(tmp_path / "saved")
+    assert read.estimator.model_kwargs == {"attn_implementation": "eager"}  # where it lay is of the other machine
+    assert np.array_equal(
+        read.predict_proba(PROMPTS[:3], choices=CHOICES[:3]), fitted.predict_proba(PROMPTS[:3], choices=CHOICES[:3])
+    )
+
+
+@pytest.mark.filterwarnings("default")
+def test_adapters_on_a_base_of_4_bit_weights(base_folder, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    learner = tiny_learner(base_folder, tokenizer=None, device="cpu", model_kwargs={"quantization_config": config})
+    fitted = FineTunedGenerator(learner).fit(PROMPTS[:3], [row[0] for row in CHOICES[:3]])
+    with fitted.estimators_[0].lend_model() as model:
+        layer = model.get_base_model().model.layers[0].self_attn.q_proj.base_layer
+        assert layer.weight.dtype == torch.uint8
+    losses = [entry["loss"] for entry in fitted.estimators_[0].history_ if "loss" in entry]
+    assert losses[-1] < losses[0]
+    fitted.save_pretrained(tmp_path / "saved")
+    read = FineTunedGenerator.from_pretrained(tmp_path / "saved")
+    assert np.array_equal(
+        read.predict_proba(PROMPTS[:3], choices=CHOICES[:3]), fitted.predict_proba(PROMPTS[:3], choices=CHOICES[:3])
+    )
 
 
 def test_live_model_is_refused():

@@ -75,7 +75,7 @@ class HeadHost(AdapterHost):
 
 
 def load_with_head(
-    model: str, n_classes: int, *, dtype: str, revision: str | None = None, verbose: bool = False
+    model: str, n_classes: int, *, dtype: str, revision: str | None = None, verbose: bool = False, **kwargs: object
 ) -> tuple[PreTrainedModel, list[str]]:
     """Load a model for sequence classification, and tell which of its modules the checkpoint lacks.
 
@@ -100,7 +100,7 @@ def load_with_head(
         # `_resized_head`.
         loaded, info = AutoModelForSequenceClassification.from_pretrained(
             folder.path, num_labels=n_classes, dtype=getattr(torch, dtype), revision=revision, trust_remote_code=False,
-            use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True,
+            use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs,
         )  # fmt: skip
     own_memory(loaded)
     folder.record_source(loaded)

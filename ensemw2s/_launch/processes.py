@@ -198,7 +198,8 @@ class Launch:
             Whether the model is to be wrapped by PEFT, which calls ``forward`` and so passes by the hooks of FSDP.
         """
         if not self.sharded:
-            return model.to(device)
+            # What from_pretrained has placed (device_map), or quantised, stays where it is.
+            return model if getattr(model, "hf_device_map", None) else model.to(device)
         from ensemw2s._launch.sharding import shard
 
         return shard(model, self.device_type, whole=whole, as_base=as_base)

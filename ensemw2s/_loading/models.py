@@ -107,8 +107,19 @@ def load_model(
     own_memory(loaded)
     folder.record_source(loaded)
     _scale_once(loaded)
+    _pack_once(loaded)
     read_head_once(loaded)
     return loaded.eval()
+
+
+def _pack_once(model: PreTrainedModel) -> None:
+    """Leave the 4-bit weights of bitsandbytes as they are: on some CPUs it packs them anew at their first use.
+
+    All members share them, and a base is known by their hash.
+    """
+    for module in model.modules():
+        if "support_avx512bf16_for_cpu" in vars(module):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _scale_once(model: PreTrainedModel) -> None:

@@ -37,7 +37,7 @@ class CausalBase(HFLearner):
         config = self._adapter_config()
         base = (
             as_id(self.model), folder_stamp(self.model), self.revision, self.gguf_file, dtype_name(self.dtype),
-            self._device(),
+            self._device(), repr(self.model_kwargs),
         )  # fmt: skip
         return shared_host(base, lambda: AdapterHost(self._load_base(config), config), config)
 
@@ -46,6 +46,7 @@ class CausalBase(HFLearner):
         model = load_model(
             self.model, auto_class="AutoModelForCausalLM", dtype=self.dtype, revision=self.revision,
             gguf_file=self.gguf_file, verbose=self.verbose and current_launch(self._device()).rank == 0,
+            **self._loading_kwargs(),
         )  # fmt: skip
         return model, []
 

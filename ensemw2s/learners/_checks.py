@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from ensemw2s._adapters.config import check_adapter_config
 from ensemw2s._inputs.classifier_rows import check_labels
+from ensemw2s._launch.processes import current_launch
 from ensemw2s._training.arguments import check_training_args
 from ensemw2s._validation import (
     as_id,
@@ -30,6 +32,14 @@ _ACTS_EVERYWHERE = (
     "arrow_config", "kasa_config", "monteclora_config", "velora_config",
 )  # fmt: skip
 
+# Arguments of `from_pretrained` that a user may pass. Others would change the configuration, or have code run.
+_MODEL_KWARGS = ("attn_implementation", "device_map", "max_memory", "offload_folder", "quantization_config")
+# Where the package is missing, transformers would run code of the hub instead.
+_ATTENTION = {
+    "eager": "torch", "sdpa": "torch", "flex_attention": "torch", "flash_attention_2": "flash_attn",
+    "flash_attention_3": "flash_attn_interface",
+}  # fmt: skip
+
 
 def check_parameters(learner: Any, *, truncations: tuple[str, ...] = ("error", "prompt")) -> None:
     """Check a learner's parameters; nothing is loaded.
@@ -49,6 +59,7 @@ def check_parameters(learner: Any, *, truncations: tuple[str, ...] = ("error", "
     _check_model(learner)
     check_template(learner.prompt_template)
     _check_peft_config(learner.peft_config)
+    _check_model_kwargs(learner)
     _check_adapt(learner)
     check_positive(learner.epochs, "epochs")
     for name in ("batch_size", "eval_batch_size"):
@@ -87,6 +98,68 @@ def _check_peft_config(peft_config: Any) -> None:
         check_adapter_config(peft_config)
     elif not (peft_config is None or (isinstance(peft_config, str) and peft_config == "default")):
         raise ValueError(f"peft_config must be 'default', a PeftConfig or None. Got {shorten(peft_config)} instead.")
+
+
+def _check_model_kwargs(learner: Any) -> None:
+    given = learner.model_kwargs
+    if given is None:
+        return
+    if not isinstance(given, Mapping):
+        raise TypeError(f"model_kwargs must be a dict of arguments of from_pretrained. Got {shorten(given)} instead.")
+    other = [name for name in given if name not in _MODEL_KWARGS]
+    if other:
+        raise ValueError(
+            f"model_kwargs may hold {', '.join(_MODEL_KWARGS)}. Got {shorten(other[0])}; pass what is a parameter of "
+            f"the learner, such as dtype or revision, as that, and build anything else in a function passed as model."
+        )
+    if given and not isinstance(as_id(learner.model), str):
+        raise ValueError(
+            f"model_kwargs must be None when model is a function, which loads the model itself. Got {shorten(given)} "
+            f"instead."
+        )
+    if given and current_launch(learner._device()).sharded:
+        raise ValueError("model_kwargs must be None where the base is sharded (FSDP), which places the weights.")
+    attention = given.get("attn_implementation")
+    if attention is not None:
+        check_option(attention, "model_kwargs['attn_implementation']", _ATTENTION)
+        if find_spec(_ATTENTION[attention]) is None:
+            raise ValueError(
+                f"model_kwargs['attn_implementation']={attention!r} needs the package {_ATTENTION[attention]}, which "
+                f"is not installed; install it, or pass 'sdpa', with which PyTorch uses FlashAttention where it can."
+            )
+    if given.get("quantization_config") is not None:
+        _check_quantization(learner, given["quantization_config"])
+
+
+def _check_quantization(learner: Any, config: Any) -> None:
+    from transformers.utils.quantization_config import QuantizationConfigMixin
+
+    if not isinstance(config, QuantizationConfigMixin):
+        raise TypeError(
+            f"model_kwargs['quantization_config'] must be a configuration of transformers, such as BitsAndBytesConfig("
+            f"load_in_4bit=True). Got {shorten(config)} instead."
+        )
+    if learner.peft_config is None:
+        raise ValueError(
+            "peft_config must not be None with model_kwargs['quantization_config']: quantised weights are not trained, "
+            "an adapter on them is (QLoRA). Pass peft_config='default', or a PeftConfig."
+        )
+    if str(getattr(config.quant_method, "value", config.quant_method)) != "bitsandbytes":
+        return  # transformers says itself what another method lacks
+    if find_spec("bitsandbytes") is None:
+        raise ValueError(
+            "model_kwargs['quantization_config'] needs the package bitsandbytes, which is not installed. Run pip "
+            "install bitsandbytes, or leave the base as it is."
+        )
+    import bitsandbytes
+
+    kind = learner._device().partition(":")[0]
+    if kind not in bitsandbytes.supported_torch_devices:
+        raise ValueError(
+            f"model_kwargs['quantization_config'] cannot be used on the device {kind!r}: bitsandbytes "
+            f"{bitsandbytes.__version__} computes on {', '.join(sorted(bitsandbytes.supported_torch_devices))}. Pass "
+            f"another device, or install a newer version."
+        )
 
 
 def _check_adapt(learner: Any) -> None:

@@ -97,6 +97,7 @@ class SequenceHead:
                 dtype=dtype_name(learner.dtype),
                 revision=learner.revision,
                 verbose=learner.verbose,
+                **learner._loading_kwargs(),
             )
         # Decoders find the last token by looking for this id, and would build a cache that nobody reads.
         loaded.config.get_text_config().pad_token_id = self.pad_token_id
@@ -165,7 +166,7 @@ class VerbalizerHead:
     def load(self, learner: Any) -> tuple[Any, list[str]]:
         loaded = load_model(
             learner.model, auto_class="AutoModelForCausalLM", dtype=learner.dtype, revision=learner.revision,
-            verbose=learner.verbose,
+            verbose=learner.verbose, **learner._loading_kwargs(),
         )  # fmt: skip
         if not loaded.can_generate():
             raise ValueError(

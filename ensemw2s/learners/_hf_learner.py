@@ -47,6 +47,7 @@ class HFLearner(ModelHTML, SavedHFLearner, BaseEstimator):
 
     max_length: int | None
     n_embeddings_: int | None
+    model_kwargs: dict[str, Any] | None
 
     def lend_model(self) -> AbstractContextManager[Any]:
         """Context manager that gives the `transformers` or PEFT model with this learner's weights in place.
@@ -141,6 +142,13 @@ class HFLearner(ModelHTML, SavedHFLearner, BaseEstimator):
     @abstractmethod
     def _find_host(self) -> AdapterHost:
         """The host for the present parameters, from `shared_host`."""
+
+    def _loading_kwargs(self) -> dict[str, Any]:
+        """What `from_pretrained` is given beside the learner's other parameters."""
+        given = dict(self.model_kwargs or {})
+        if "quantization_config" in given:  # of which the weights are made where they are used
+            given.setdefault("device_map", {"": self._device()})
+        return given
 
     def _device(self) -> str:
         import torch

@@ -28,12 +28,15 @@ if TYPE_CHECKING:
     from ensemw2s._adapters.host import AdapterHost, AdapterState
 
 # What a base's weights depend on beside where they come from: those of a classifier are others than a language model's.
-_READ_AS = ("dtype", "head")
+_READ_AS = ("dtype", "head", "model_kwargs")
 # Settings of Trainer that name folders, accounts and reports of this machine.
 _OF_THIS_MACHINE = {
     "output_dir", "logging_dir", "run_name", "project", "report_to", "hub_token", "push_to_hub_token", "hub_model_id",
     "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id",
 }  # fmt: skip
+
+# Arguments of from_pretrained that say where weights are put.
+_PLACES = {"device_map", "max_memory", "offload_folder"}
 
 _DIGESTS: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
 
@@ -88,6 +91,9 @@ class SavedHFLearner(SavedLearner):
         if isinstance(parameters.get("training_args"), Mapping):
             kept = {key: value for key, value in parameters["training_args"].items() if key not in _OF_THIS_MACHINE}
             parameters["training_args"] = kept or None
+        if isinstance(parameters.get("model_kwargs"), Mapping):
+            kept = {key: value for key, value in parameters["model_kwargs"].items() if key not in _PLACES}
+            parameters["model_kwargs"] = kept or None
         if "dtype" in parameters:
             parameters["dtype"] = dtype_name(parameters["dtype"])
         if isinstance(as_id(parameters.get("tokenizer")), str) and os.path.isdir(parameters["tokenizer"]):
@@ -272,6 +278,23 @@ class _PeftCodec(Codec):
 
     def read(self, content: Any, reader: Reader) -> Any:
         return build_peft_config(content)
+
+
+class _QuantizationCodec(Codec):
+    """transformers' configurations of quantised weights."""
+
+    tag = "$quantization"
+
+    def knows(self, value: Any) -> bool:
+        return hasattr(value, "quant_method")
+
+    def write(self, value: Any, name: str, writer: Writer) -> Any:
+        return value.to_dict()
+
+    def read(self, content: Any, reader: Reader) -> Any:
+        from transformers.quantizers.auto import AutoQuantizationConfig
+
+        return AutoQuantizationConfig.from_dict(content)
 
 
 def base_digest(learner: Any) -> str | None:

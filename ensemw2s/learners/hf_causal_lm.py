@@ -92,6 +92,10 @@ class HFCausalLM(CausalForward):
         Passed to Trainer.
     gguf_file, revision : str, optional
         Passed to ``from_pretrained``.
+    model_kwargs : dict, optional
+        Further arguments of ``from_pretrained``: ``attn_implementation`` (such as ``"flash_attention_2"``),
+        ``device_map``, ``max_memory``, ``offload_folder``, and ``quantization_config``, such as
+        ``BitsAndBytesConfig(load_in_4bit=True)``, for an adapter on a base of 4-bit weights (QLoRA).
     dtype : str or torch.dtype, default="float32"
         Of the weights: the torch dtype, or its name.
     device : str, optional
@@ -153,6 +157,7 @@ class HFCausalLM(CausalForward):
         callbacks: Sequence[Any] = (),
         gguf_file: str | None = None,
         revision: str | None = None,
+        model_kwargs: dict[str, Any] | None = None,
         dtype: str | torch.dtype = "float32",
         device: str | None = None,
         random_state: Any = None,
@@ -173,6 +178,7 @@ class HFCausalLM(CausalForward):
         self.callbacks = callbacks
         self.gguf_file = gguf_file
         self.revision = revision
+        self.model_kwargs = model_kwargs
         self.dtype = dtype
         self.device = device
         self.random_state = random_state

@@ -90,6 +90,10 @@ class HFClassifier(ClassifierMixin, HFLearner):
         Passed to Trainer.
     revision : str, optional
         Passed to ``from_pretrained``; only with a hub id.
+    model_kwargs : dict, optional
+        Further arguments of ``from_pretrained``: ``attn_implementation`` (such as ``"flash_attention_2"``),
+        ``device_map``, ``max_memory``, ``offload_folder``, and ``quantization_config``, such as
+        ``BitsAndBytesConfig(load_in_4bit=True)``, for an adapter on a base of 4-bit weights (QLoRA).
     dtype : str or torch.dtype, default="float32"
         Of the weights: the torch dtype, or its name.
     device : str, optional
@@ -144,6 +148,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         training_args: dict[str, Any] | None = None,
         callbacks: Sequence[Any] = (),
         revision: str | None = None,
+        model_kwargs: dict[str, Any] | None = None,
         dtype: str | torch.dtype = "float32",
         device: str | None = None,
         random_state: Any = None,
@@ -166,6 +171,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         self.training_args = training_args
         self.callbacks = callbacks
         self.revision = revision
+        self.model_kwargs = model_kwargs
         self.dtype = dtype
         self.device = device
         self.random_state = random_state
@@ -395,6 +401,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
             # Number of classes and padding are in the base's configuration and head: another one is another base.
             type(self).__name__, self.head, self._head.n_classes, self._head.pad_token_id,
             as_id(self.model), folder_stamp(self.model), self.revision, dtype_name(self.dtype), self._device(),
+            repr(self.model_kwargs),
         )  # fmt: skip
 
         def build() -> AdapterHost:

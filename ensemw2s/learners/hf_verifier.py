@@ -107,6 +107,10 @@ class HFVerifier(CausalBase):
         Passed to Trainer.
     gguf_file, revision : str, optional
         Passed to ``from_pretrained``.
+    model_kwargs : dict, optional
+        Further arguments of ``from_pretrained``: ``attn_implementation`` (such as ``"flash_attention_2"``),
+        ``device_map``, ``max_memory``, ``offload_folder``, and ``quantization_config``, such as
+        ``BitsAndBytesConfig(load_in_4bit=True)``, for an adapter on a base of 4-bit weights (QLoRA).
     dtype : str or torch.dtype, default="float32"
         Of the weights: the torch dtype, or its name.
     device : str, optional
@@ -183,6 +187,7 @@ class HFVerifier(CausalBase):
         callbacks: Sequence[Any] = (),
         gguf_file: str | None = None,
         revision: str | None = None,
+        model_kwargs: dict[str, Any] | None = None,
         dtype: str | torch.dtype = "float32",
         device: str | None = None,
         on_bad_row: str = "raise",
@@ -207,6 +212,7 @@ class HFVerifier(CausalBase):
         self.callbacks = callbacks
         self.gguf_file = gguf_file
         self.revision = revision
+        self.model_kwargs = model_kwargs
         self.dtype = dtype
         self.device = device
         self.on_bad_row = on_bad_row

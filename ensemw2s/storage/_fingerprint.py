@@ -38,6 +38,7 @@ _CAME_LATER = {
     "adapt": repr("all"),
     "errors": repr("train"),
     "estimators": repr(None),
+    "model_kwargs": repr(None),
     "pick": repr("cycle"),
     "votes": repr("alpha"),
     "zero_shot": repr(False),
