@@ -33,6 +33,7 @@ lint: $(VENV)/.installed-test $(VENV)/.installed-lint
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build/html
+	$(BIN)/python docs/_scripts/page_widths.py docs/_build/html
 
 notebooks: $(VENV)/.installed-test
 	$(BIN)/jupytext --to ipynb examples/notebooks/*.py

@@ -12,6 +12,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path.insert(0, str(Path(__file__).parent / "_scripts"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))  # for what the examples share
 
+import grouped_members
 import rooms_picture
 
 from ensemw2s import __version__
@@ -35,6 +36,7 @@ templates_path = ["_templates"]
 default_role = "autolink"
 
 autosummary_generate = True
+autosummary_context = {"grouped_members": grouped_members.of_all_classes("ensemw2s", "ensemw2s.paper")}
 toc_object_entries_show_parents = "hide"  # "fit" and not "TokenAdaBoostGenerator.fit" in the margin
 autodoc_typehints = "none"  # numpydoc sections carry the types, with shapes and ranges
 numpydoc_show_class_members = False  # the class template lists them
@@ -71,7 +73,23 @@ html_theme_options = {
 html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
-html_sidebars = {"auto_examples/**": []}  # room for the code
+_ALONE = (
+    "index",
+    "results",
+    "performance",
+    "scaling",
+    "equations",
+    "architecture",
+    "reliability",
+    "changelog",
+    "paper",
+)
+html_sidebars = {
+    **{f"{page}": [] for page in _ALONE},  # room for wide tables; the way back is above the title
+    **{page: [] for page in ("findings", "inside", "howto", "guide/index")},  # they list their pages themselves
+    "auto_examples/**": [],  # room for the code
+    **{page: ["api_groups"] for page in ("api", "generated/*")},
+}
 
 
 def skip_foreign_members(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
@@ -86,6 +104,17 @@ def skip_foreign_members(app: Any, what: str, name: str, obj: Any, skip: bool, o
     return True if isinstance(module, str) and not module.startswith("ensemw2s") else None
 
 
+def api_groups(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """The groups of docs/api.md with their names, for the sidebar of the API pages."""
+    text = (Path(app.srcdir) / "api.md").read_text(encoding="utf-8")
+    groups = []
+    for part in text.split("\n## ")[1:]:
+        names = re.findall(r"^   (?!:)(\S+)$", part, flags=re.MULTILINE)
+        pages = [(name, f"generated/ensemw2s.{name}") for name in names]
+        groups.append((part.splitlines()[0], [(name, page) for name, page in pages if page in app.env.found_docs]))
+    context["api_groups"] = groups
+
+
 def draw_rooms(app: Any) -> None:
     """Make the picture of docs/architecture.md from the table there."""
     rooms_picture.draw(Path(app.srcdir) / "generated")
@@ -95,3 +124,4 @@ def setup(app: Any) -> None:
     """Connect the hooks."""
     app.connect("autodoc-skip-member", skip_foreign_members)
     app.connect("builder-inited", draw_rooms)
+    app.connect("html-page-context", api_groups)
