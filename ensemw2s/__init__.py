@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ensemw2s.costs import stage_costs as stage_costs
     from ensemw2s.datasets import BinaryQA as BinaryQA
     from ensemw2s.datasets import QADataset as QADataset
+    from ensemw2s.datasets import from_binary as from_binary
     from ensemw2s.datasets import load_arc as load_arc
     from ensemw2s.datasets import load_gsm8k as load_gsm8k
     from ensemw2s.datasets import load_quartz as load_quartz
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
     from ensemw2s.plots import W2SBarDisplay as W2SBarDisplay
     from ensemw2s.splits import EasyHardSplit as EasyHardSplit
     from ensemw2s.splits import RandomSplit as RandomSplit
+    from ensemw2s.splits import question_groups as question_groups
     from ensemw2s.tokens import TokenDataset as TokenDataset
     from ensemw2s.tokens import byte_tokenizer as byte_tokenizer
     from ensemw2s.tokens import word_tokenizer as word_tokenizer
@@ -161,6 +163,7 @@ _PUBLIC: dict[str, str] = {
     # datasets
     "BinaryQA": "datasets",
     "QADataset": "datasets",
+    "from_binary": "datasets",
     "load_arc": "datasets",
     "load_gsm8k": "datasets",
     "load_quartz": "datasets",
@@ -174,6 +177,7 @@ _PUBLIC: dict[str, str] = {
     "EasyHardSplit": "splits",
     "RandomSplit": "splits",
     "cross_val_difficulty": "difficulty",
+    "question_groups": "splits",
     # learners
     "BigramLearner": "learners",
     "HFCausalLM": "learners",

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import GroupKFold
 
-from ensemw2s.datasets import QADataset, to_binary
+from ensemw2s.datasets import QADataset, from_binary, to_binary
 
 
 def make(n: int, n_choices: int = 4) -> QADataset:
@@ -103,3 +103,56 @@ def test_other_objects_are_refused() -> None:
 def test_random_state_of_another_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="random_state must be an integer of at least 0"):
         to_binary(make(3), random_state="0")
+
+
+# every option, and back
+
+
+@given(st.lists(st.integers(2, 5), min_size=1, max_size=8), st.integers(0, 10))
+def test_statements_of_every_option_lead_back_to_the_gold_ones(n_choices: list[int], seed: int) -> None:
+    options = [[f"{row} option {k}" for k in range(n)] for row, n in enumerate(n_choices)]
+    qa = QADataset([f"question {row}?" for row in range(len(n_choices))], choices=options, labels=[0] * len(options))
+    qa = qa.shuffle_options(seed)
+    binary = to_binary(qa, every_option=True)
+    assert len(binary) == sum(n_choices)
+    right = [text.split(" A: ")[1].endswith("option 0") for text in binary.texts]
+    np.testing.assert_array_equal(binary.labels, right)
+    np.testing.assert_array_equal(binary.groups, np.repeat(np.arange(len(options)), n_choices))
+    assert tuple(from_binary(qa, 0.1 + 0.8 * binary.labels)) == qa.answers
+    without = to_binary(qa.drop_answers(), every_option=True)
+    assert without.texts == binary.texts
+    assert set(without.labels) == {-1}
+
+
+def test_likeliest_statement_names_the_option() -> None:
+    qa = QADataset(["a?", "b?"], choices=[["p", "q", "r"], ["s", "t"]])
+    proba = np.array([0.2, 0.9, 0.95, 0.01, 0.02])  # by hand: r, t
+    assert from_binary(qa, proba).tolist() == ["r", "t"]
+    assert from_binary(qa, np.column_stack([1 - proba, proba])).tolist() == ["r", "t"]
+
+
+def test_equally_probable_options_are_drawn_whatever_their_order() -> None:
+    prompts = [f"question {row}?" for row in range(300)]
+    ahead = QADataset(prompts, choices=[["x", "y"]] * 300)
+    behind = QADataset(prompts, choices=[["y", "x"]] * 300)
+    drawn = from_binary(ahead, np.zeros(600), random_state=3)
+    np.testing.assert_array_equal(drawn, from_binary(behind, np.zeros(600), random_state=3))
+    assert 110 < (drawn == "x").sum() < 190
+
+
+@pytest.mark.parametrize(
+    ("proba", "message"),
+    [
+        ([0.1, 0.2], r"proba must have shape \(3,\), one per option of each question. Got shape \(2,\)"),
+        ([0.1, 0.2, 1.2], r"proba must hold numbers in \[0, 1\]. Got .*1\.2"),
+        ([0.1, 0.2, np.nan], "proba must hold finite numbers"),
+    ],
+)
+def test_scores_that_are_no_probabilities_of_options_are_refused(proba, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        from_binary(QADataset(["a?"], choices=[["p", "q", "r"]]), proba)
+
+
+def test_every_option_and_both_exclude_each_other() -> None:
+    with pytest.raises(ValueError, match="both and every_option must not be given together"):
+        to_binary(make(3), both=True, every_option=True)

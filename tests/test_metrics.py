@@ -243,6 +243,45 @@ def test_bootstrap_interval_names_what_is_wrong(arguments, message):
         bootstrap_interval(**{"values": [0, 1, 1], **arguments})
 
 
+def test_bootstrap_interval_over_groups_draws_whole_groups():
+    # k copies of each value are no more evidence than the values: the cluster bootstrap gives scipy's BCa of those.
+    once = np.random.default_rng(0).random(60)
+    settings = {"n_resamples": 4000, "random_state": 0}
+    grouped = bootstrap_interval(np.repeat(once, 5), groups=np.repeat(np.arange(60), 5), **settings)
+    np.testing.assert_allclose(grouped, bootstrap_interval(once, **settings), rtol=1e-12)
+    assert np.diff(grouped) > 2 * np.diff(bootstrap_interval(np.repeat(once, 5), **settings))
+    apart = bootstrap_interval(once, groups=[f"question {row}" for row in range(60)], **settings)
+    np.testing.assert_allclose(apart, bootstrap_interval(once, **settings), rtol=1e-12)
+
+
+def test_bootstrap_interval_over_groups_of_unequal_size_has_the_width_of_a_ratio():
+    # The delta method for a ratio of sums: sd(mean) = sqrt(sum((s_g - m n_g)^2)) / n, here within simulation error.
+    rng = np.random.default_rng(1)
+    sizes = rng.integers(1, 8, size=300)
+    groups = np.repeat(np.arange(300), sizes)
+    values = rng.normal(size=300)[groups] + 0.3 * rng.normal(size=groups.size)
+    residuals = np.bincount(groups, weights=values - values.mean())
+    expected = 2 * 1.96 * np.sqrt(np.sum(residuals**2)) / values.size
+    assert np.diff(bootstrap_interval(values, groups=groups, random_state=0)) == pytest.approx(expected, rel=0.08)
+    shuffled = rng.permutation(values.size)
+    one = paired_bootstrap_interval(values, 0 * values, groups=groups, random_state=0)
+    other = paired_bootstrap_interval(values[shuffled], 0 * values, groups=groups[shuffled], random_state=0)
+    np.testing.assert_allclose(np.diff(one), np.diff(other), rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([0, 1], "values and groups must have the same length. Got 3 and 2"),
+        ([0, None, 1], r"groups must name a group for each row. Got groups\[1\] = None"),
+        (["a", "a", "a"], "groups must be two at least"),
+    ],
+)
+def test_bootstrap_interval_refuses_groups_that_are_none(groups, message):
+    with pytest.raises(ValueError, match=message):
+        bootstrap_interval([0, 1, 1], groups=groups)
+
+
 def test_paired_bootstrap_interval_is_that_of_the_differences(correct):
     other = np.roll(correct, 1)
     assert paired_bootstrap_interval(correct, other, random_state=2) == bootstrap_interval(

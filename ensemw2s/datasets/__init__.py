@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ensemw2s.datasets._arithmetic import make_arithmetic
-from ensemw2s.datasets._binary import BinaryQA, to_binary
+from ensemw2s.datasets._binary import BinaryQA, from_binary, to_binary
 from ensemw2s.datasets._columns import check_options, gold_option
 from ensemw2s.datasets._example import QAExample
 from ensemw2s.datasets._loaders import load_arc, load_gsm8k, load_quartz, load_sciq

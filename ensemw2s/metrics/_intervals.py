@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ensemw2s._validation import RandomState, as_generator, check_integer, check_open_unit, check_vector
+from ensemw2s._validation.groups import first_of_group
 
 # BCa's jackknife costs O(n^2): beyond this many values it takes seconds, and its correction, O(1/sqrt(n)), is not seen.
 _BCA_LIMIT = 10_000
@@ -20,6 +21,7 @@ _BLOCK = 1 << 22
 def bootstrap_interval(
     values: ArrayLike,
     *,
+    groups: ArrayLike | None = None,
     confidence_level: float = 0.95,
     n_resamples: int = 2000,
     random_state: RandomState = None,
@@ -30,6 +32,10 @@ def bootstrap_interval(
     ----------
     values : array-like of shape (n_questions,)
         One number per question, for example 1 where the gold option was chosen and 0 elsewhere.
+    groups : array-like of length n_questions, optional
+        What values belong together, such as the two statements of a question in `BinaryQA.groups`, answers to
+        questions on one passage, or `question_groups`. Whole groups are then drawn (cluster bootstrap): values that
+        rise and fall together tell less than as many that do not, and the interval is wider.
     confidence_level : float in (0, 1), default=0.95
         Share of such intervals that shall hold the mean of the population.
     n_resamples : int >= 2, default=2000
@@ -45,13 +51,15 @@ def bootstrap_interval(
     Raises
     ------
     ValueError
-        If `values` is empty, not one-dimensional or not finite, or another argument is out of range.
+        If `values` is empty, not one-dimensional or not finite, `groups` are not one per value, miss one or are a
+        single one, or another argument is out of range.
 
     Notes
     -----
     ``scipy.stats.bootstrap`` with the bias-corrected and accelerated method (BCa). Where BCa is undefined, and beyond
     10,000 values, where it is costly and no longer differs, the percentile method serves. Values that are all equal
-    give an interval of no width: the bootstrap has no more to draw from than the sample.
+    give an interval of no width: the bootstrap has no more to draw from than the sample. With groups the mean is that
+    of all values in the groups drawn, so that large groups count more, as they do in the sample.
 
     Examples
     --------
@@ -59,24 +67,30 @@ def bootstrap_interval(
     >>> low, high = bootstrap_interval([1, 0, 1, 1, 0, 1, 1, 1], random_state=0)
     >>> 0.25 <= low < 0.75 < high <= 1
     True
+    >>> wider = bootstrap_interval([1, 0, 1, 1, 0, 1, 1, 1], groups=[0, 1, 2, 2, 3, 4, 4, 4], random_state=0)
+    >>> wider[0] < low
+    True
     """
     from scipy import stats  # half a second that only intervals need
 
     sample = check_vector(values, "values", per="question")
     confidence_level = check_open_unit(confidence_level, "confidence_level")
     n_resamples = check_integer(n_resamples, "n_resamples", minimum=2)
+    clusters = None if groups is None else _clusters(sample, groups)
     if sample.min() == sample.max():
         return float(sample[0]), float(sample[0])
+    drawn = (sample,) if clusters is None else clusters
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # a nan is answered below
         result = stats.bootstrap(
-            (sample,),
-            np.mean,
+            drawn,
+            np.mean if clusters is None else _pooled_mean,
+            paired=clusters is not None,
             vectorized=True,
             n_resamples=n_resamples,
             confidence_level=confidence_level,
-            batch=max(1, _BLOCK // sample.size),
-            method="BCa" if sample.size <= _BCA_LIMIT else "percentile",
+            batch=max(1, _BLOCK // drawn[0].size),
+            method="BCa" if drawn[0].size <= _BCA_LIMIT else "percentile",
             rng=as_generator(random_state),
         )
     low, high = result.confidence_interval
@@ -86,10 +100,25 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def _clusters(sample: NDArray[np.float64], groups: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sum and number of the values of each group: all that a mean of whole groups depends on."""
+    _, numbers = np.unique(first_of_group(groups, sample.size, "values", per="value"), return_inverse=True)
+    sizes = np.bincount(numbers)
+    if len(sizes) < 2:
+        raise ValueError("groups must be two at least, since whole groups are drawn. Got one; leave groups out.")
+    return np.bincount(numbers, weights=sample), sizes.astype(np.float64)
+
+
+def _pooled_mean(sums: NDArray[np.float64], sizes: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+    pooled: NDArray[np.float64] = sums.sum(axis=axis) / sizes.sum(axis=axis)
+    return pooled
+
+
 def paired_bootstrap_interval(
     a: ArrayLike,
     b: ArrayLike,
     *,
+    groups: ArrayLike | None = None,
     confidence_level: float = 0.95,
     n_resamples: int = 2000,
     random_state: RandomState = None,
@@ -103,6 +132,8 @@ def paired_bootstrap_interval(
     ----------
     a, b : array-like of shape (n_questions,)
         One number per question and model, in the same order of questions.
+    groups : array-like of length n_questions, optional
+        What questions belong together, see `bootstrap_interval`.
     confidence_level : float in (0, 1), default=0.95
         Share of such intervals that shall hold the difference in the population.
     n_resamples : int >= 2, default=2000
@@ -118,8 +149,7 @@ def paired_bootstrap_interval(
     Raises
     ------
     ValueError
-        If an array is empty, not one-dimensional or not finite, if the lengths differ, or if another argument is out
-        of range.
+        If an array is empty, not one-dimensional or not finite, if the lengths differ, or as `bootstrap_interval`.
 
     Examples
     --------
@@ -130,7 +160,11 @@ def paired_bootstrap_interval(
     first = check_vector(a, "a", per="question")
     second = check_vector(b, "b", length=first.size, per="question, as a has")
     return bootstrap_interval(
-        first - second, confidence_level=confidence_level, n_resamples=n_resamples, random_state=random_state
+        first - second,
+        groups=groups,
+        confidence_level=confidence_level,
+        n_resamples=n_resamples,
+        random_state=random_state,
     )
 
 

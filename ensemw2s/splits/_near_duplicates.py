@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from ensemw2s._validation import as_texts, check_real, check_same_length, shorten
-from ensemw2s._validation.class_labels import is_missing
+from ensemw2s._validation import as_texts, check_real, shorten
+from ensemw2s._validation.groups import first_of_group
 from ensemw2s.datasets import QADataset
 from ensemw2s.splits._similar_sets import SetFamily
 from ensemw2s.splits._words import words
@@ -67,8 +67,19 @@ def question_groups(
     ndarray of shape (n,), int64
         Group of each question, 0, 1, ...; the numbers depend on the texts, not on their order in the file.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a row is no text, `near_duplicates` is out of range, or `groups` are not one per row.
+
+    See Also
+    --------
+    RandomSplit : Keeps such groups in one part.
+    bootstrap_interval : Draws them as a whole.
+
     Examples
     --------
+    >>> from ensemw2s import question_groups
     >>> question_groups(["Do heavy things fall faster?", "Is ice cold?", "Do heavy things fall slower?", "is ice cold"])
     array([0, 1, 0, 1])
     """
@@ -86,7 +97,7 @@ def question_groups(
         if threshold is not None:
             labels = _link_similar([rows[row] for row in first], threshold)[labels]
     if groups is not None:
-        labels = _link(labels, np.arange(len(labels)), _first_of_group(groups, len(labels)))
+        labels = _link(labels, np.arange(len(labels)), first_of_group(groups, len(labels)))
     return labels.astype(np.int64)
 
 
@@ -180,15 +191,3 @@ def _link(labels: NDArray[np.int64], rows: NDArray[Any], columns: NDArray[Any]) 
     n = int(labels.max()) + 1
     graph = coo_matrix((np.ones(len(rows), dtype=bool), (labels[rows], labels[columns])), shape=(n, n))
     return connected_components(graph, directed=False)[1][labels]
-
-
-def _first_of_group(groups: Any, n_rows: int) -> NDArray[np.int64]:
-    values = np.asarray(groups)
-    if values.ndim != 1:
-        raise ValueError(f"groups must have one dimension, one value per question. Got shape {values.shape} instead.")
-    check_same_length(range(n_rows), values, "X", "groups")
-    first: dict[Any, int] = {}
-    for row, value in enumerate(groups):
-        if is_missing(value):
-            raise ValueError(f"groups must name a group for each row. Got groups[{row}] = {value!r}; give it a group.")
-    return np.array([first.setdefault(value, row) for row, value in enumerate(values.tolist())])
