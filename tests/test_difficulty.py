@@ -429,7 +429,10 @@ def test_the_arrays_given_stay_writable():
         ({"folds": [0, 1, -1]}, r"folds\[2\] must be an integer of at least 0. Got -1"),
         ({"n_scores": [1, 0, 1]}, r"n_scores\[1\] must be an integer of at least 1. Got 0"),
         ({"n_scores": [1, 1.5, 1]}, r"n_scores\[1\] must be an integer of at least 1. Got 1.5"),
-        ({"metric": "accuracy"}, "metric must be one of 'token_error', 'one_minus_proba'. Got 'accuracy'"),
+        (
+            {"metric": "accuracy"},
+            "metric must be one of 'token_error', .* or 'one_minus_' .* Got 'accuracy'",
+        ),
         ({"fingerprints": RATED.fingerprints[:2]}, "ratings and fingerprints must have the same length"),
         ({"fingerprints": ["a", "b", "c"]}, r"fingerprints\[0\] must be a SHA-256 in hexadecimal. Got 'a'"),
     ],
@@ -593,3 +596,22 @@ def test_a_question_is_tokenised_once_for_all_folds(monkeypatch):
     questions = QADataset([f"question {row}?" for row in range(6)], [f"answer {row}" for row in range(6)])
     cross_val_difficulty(BigramLearner(), questions, cv=3, random_state=0, near_duplicates=None)
     assert {count for text, count in counts.items() if "question" in text} == {1}
+
+
+def test_a_metric_rates_what_the_answers_of_held_out_questions_earn():
+    X, y = [f"{word} q{number}" for word in ("red", "green") for number in range(6)], ["so 3", "so 4"] * 6
+    folds = PredefinedSplit([0, 1] * 6)
+    settings = {"cv": folds, "near_duplicates": None}
+    rated = cross_val_difficulty(BigramLearner(), X, y, metric="number", extract=r"\d", **settings)
+    by_hand = np.zeros(12)
+    for train, scored in folds.split():
+        fitted = FineTunedGenerator(BigramLearner()).fit([X[row] for row in train], [y[row] for row in train])
+        said = fitted.predict([X[row] for row in scored])
+        by_hand[scored] = [0.0 if text[-1:] == y[row][-1] else 1.0 for text, row in zip(said, scored, strict=True)]
+    np.testing.assert_array_equal(rated.ratings, by_hand)
+    assert by_hand.any()
+    assert rated.metric == "one_minus_number"
+    with pytest.raises(ValueError, match=r"references must hold a number in each row. Got references\[1\]"):
+        cross_val_difficulty(BigramLearner(), X, ["1", *["none"] * 11], metric="number", **settings)
+    with pytest.raises(ValueError, match=r"metric and extract are of answers to questions. Got a classifier"):
+        cross_val_difficulty(LogisticRegression(), np.zeros((4, 1)), [0, 1, 0, 1], metric="f1")

@@ -19,6 +19,7 @@ from ensemw2s import (
     BigramLearner,
     CheckpointError,
     EasyHardSplit,
+    FineTunedGenerator,
     LLMAdaBoostClassifier,
     OpinionPool,
     PGRDisplay,
@@ -529,6 +530,49 @@ def test_soft_labels_reach_the_students():
     weak, student = ({str(r.records[0]["correct"][name]) for r in (hard, soft)} for name in ("weak", "student"))
     assert len(weak) == 1
     assert len(student) == 2
+
+
+def test_a_sweep_is_measured_by_the_metric_that_is_asked_for(tmp_path):
+    X = [f"q {number} w{number % 4}" for number in range(40)]
+    free = QADataset(X, [f"a{number % 4} {'bbc'[number % 3]}" for number in range(40)])
+    words = word_tokenizer([*free.prompts, *free.answers])
+    pair = tuple((name, BigramLearner(words, prompt_template="{prompt}", smoothing=by))
+                 for name, by in (("weak", 0.5), ("strong", 0.01)))  # fmt: skip
+    settings = {**FEW, "dataset": free, "splits": ["random"], "seeds": 1, "out_dir": tmp_path, "near_duplicates": None}
+    f1 = run_sweep([pair], metric="f1", **settings)
+    [report], frame = f1.reports, f1.frame
+    assert f1.metric == report.metric == frame["metric"].unique().item() == "f1"
+    assert 0 < report.oracle_score < 1
+    _, hard, test = next(RandomSplit(random_state=0, near_duplicates=None).split(free))
+    oracle = FineTunedGenerator(pair[1][1]).fit(free[hard])
+    np.testing.assert_array_equal(report.correct["oracle"], oracle.credit(free[test], metric="f1"))
+    assert f1.summary().loc[("weak", "strong", "random", "boosting", "oracle"), "f1"] == pytest.approx(
+        report.oracle_score
+    )
+    assert "f1, mean ± standard error" in f1.to_markdown()
+    assert f1.rounds["student_f1"].iloc[-1] == pytest.approx(report.student_score)
+    assert RoundsDisplay.from_frame(f1.rounds, quantities="accuracy").ax_.get_ylabel().startswith("test f1")
+    assert W2SBarDisplay.from_frame(f1.frame).ax_.get_ylabel() == "test f1"
+    with pytest.raises(ValueError, match=r"is one of accuracies. Got runs by f1"):
+        paper.table(3, f1)
+    # Another metric is another result beside it, and the default has the name that it always had.
+    again = run_sweep([pair], metric="f1", **settings)
+    assert again.records == f1.records
+    run_sweep([pair], metric="exact_text", **settings)
+    before = files(tmp_path)
+    run_sweep([pair], **settings)
+    assert files(tmp_path) == before
+    both = SweepResult.load(tmp_path)
+    with pytest.raises(ValueError, match=r"must have one metric. Got .*result.select\(metric="):
+        both.summary()
+    assert both.select(metric="f1").records == f1.records
+
+
+def test_a_metric_that_could_not_be_told_from_another_is_refused():
+    with pytest.raises(ValueError, match="metric"):
+        plan_sweep([(WEAK, STRONG)], metric=lambda said, right: [1.0] * len(said), **FEW)
+    with pytest.raises(ValueError, match="references must hold a number in each row"):
+        plan_sweep([(WEAK, STRONG)], metric="number", **FEW)
 
 
 def test_free_text_without_options_has_students_too():

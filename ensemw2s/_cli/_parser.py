@@ -76,6 +76,10 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="{sweep,table,figure}")
     sweep = _add_command(commands, "sweep", "run weak-to-strong experiments and print their table")
     sweep.add_argument("--csv", metavar="FILE", help="also write every score, one row per unit and model")
+    sweep.add_argument(
+        "--metric", metavar="NAME", help="what answers earn: accuracy, exact_text, exact_match, f1, number or rouge"
+    )
+    sweep.add_argument("--extract", metavar="REGEX", help="finds the answer in a written text, by its last match")
     table = _add_command(commands, "table", "print a table of the paper, running what is missing")
     table.add_argument("number", metavar="N", help='1 to 8, or "figure-5", the table that the paper calls Figure 5')
     table.add_argument("--csv", metavar="FILE", help="write the numbers as CSV, unrounded, instead of printing them")

@@ -21,6 +21,7 @@ from ensemw2s._progress import progress_bar
 from ensemw2s._validation import RandomState, as_generator, check_integer, check_same_length
 from ensemw2s.difficulty._ratings import DifficultyRatings
 from ensemw2s.ensemble import BaseTokenGenerator, as_student
+from ensemw2s.metrics import Extract, Metric, MetricLike, as_metric, credit
 from ensemw2s.splits import NEAR_DUPLICATES, fingerprints, question_groups
 from ensemw2s.tokens import tokenized_once
 
@@ -40,13 +41,16 @@ def cross_val_difficulty(
     n_jobs: int | None = None,
     random_state: RandomState = None,
     verbose: bool = False,
+    metric: MetricLike = None,
+    extract: Extract = None,
 ) -> DifficultyRatings:
     r"""Rate questions by the mistakes of models that were trained on the others (EnsemW2S, Appendix E).
 
     A copy of `estimator` is trained for each fold and scores the questions left out. A classifier's score is
     :math:`1 - p(\text{gold})`; a generator's is the share of the answer's tokens that it predicts wrongly, each given
     the true tokens before it; that of an `OpinionPool` or `HFVerifier`, which choose among options, :math:`1 -
-    p(\text{gold})` again. All are continuous: right or wrong alone would tie most questions.
+    p(\text{gold})` again. All are continuous: right or wrong alone would tie most questions. With `metric` it is one
+    minus what the answer earns.
 
     No question is scored by a model that saw a form of it: copies, near-duplicates and rows with one value in `groups`
     are in one fold. With a splitter of your own, which may know nothing of them, such rows are left out of that fold's
@@ -79,6 +83,10 @@ def cross_val_difficulty(
         Seed of the folds. Models are seeded by parameters of their own.
     verbose : bool, default=False
         Show a progress bar of the folds begun.
+    metric : {"accuracy", "exact_text", "exact_match", "f1", "number", "rouge"} or callable, optional
+        What the answers to questions earn, as in `FineTunedGenerator.score`; a classifier has none.
+    extract : callable, str or re.Pattern, optional
+        Finds the answer in a written text, as there.
 
     Returns
     -------
@@ -119,11 +127,17 @@ def cross_val_difficulty(
 
     estimator = as_student(estimator, "estimator")
     classify = is_classifier(estimator)
+    measured = None
     if classify:
+        if metric is not None or extract is not None:
+            raise ValueError("metric and extract are of answers to questions. Got a classifier, rated by 1 - p(gold).")
         y = _check_classes(estimator, X, y)
     else:
         X, y = check_questions(X, y, choices), None
-        require_answers(X)
+        answers = require_answers(X)
+        if metric is not None or extract is not None:
+            measured = as_metric(metric, extract, kind="texts" if X.choices is None else "options")
+            measured.check(answers)
         if not (_rates_tokens(estimator) or hasattr(estimator, "predict_proba")):
             raise TypeError(
                 f"estimator must be a classifier, a generator with answer_error, a TokenLearner, a model id, or a pool "
@@ -133,7 +147,8 @@ def cross_val_difficulty(
             require_choices(X)
             X = usable_questions(X, lengths=length_checks(clone(estimator), trained=True)).X
         if isinstance(estimator, BaseTokenGenerator):
-            _check_common_tokens(estimator)
+            if measured is None:
+                _check_common_tokens(estimator)
             estimator._check_lengths(X)
     labels = question_groups(X, groups, near_duplicates=near_duplicates)
     folds = _folds(cv, X, y, labels, random_state)
@@ -143,7 +158,7 @@ def cross_val_difficulty(
             parts = [
                 None if rows is None else _safe_indexing(rows, part) for part in (train, scored) for rows in (X, y)
             ]
-            yield delayed(_score_fold)(clone(estimator), *parts)
+            yield delayed(_score_fold)(clone(estimator), *parts, measured)
             bar.update()  # joblib asks for a fold when a worker is free, so this one has begun
 
     with progress_bar(total=len(folds), desc="difficulty", unit="fold", visible=verbose) as bar:
@@ -159,12 +174,18 @@ def cross_val_difficulty(
         total[scored] += score
         n_scores[scored] += 1
         last[scored] = number
-    metric = "token_error" if not classify and _rates_tokens(estimator) else "one_minus_proba"
-    return DifficultyRatings(total / n_scores, last, n_scores, metric, fingerprints(X))
+    name = "token_error" if not classify and _rates_tokens(estimator) else "one_minus_proba"
+    if measured is not None:
+        name = f"one_minus_{measured.name}"
+    return DifficultyRatings(total / n_scores, last, n_scores, name, fingerprints(X))
 
 
-def _score_fold(estimator: Any, X: Any, y: Any, X_scored: Any, y_scored: Any) -> NDArray[np.float64]:
+def _score_fold(
+    estimator: Any, X: Any, y: Any, X_scored: Any, y_scored: Any, metric: Metric | None = None
+) -> NDArray[np.float64]:
     """Train on one part and score each row of another; pure, so that any joblib backend can run it."""
+    if metric is not None:
+        return 1.0 - credit(estimator.fit(X), X_scored, np.asarray(X_scored.answers, dtype=object), metric)
     if y is None and _rates_tokens(estimator):
         return np.asarray(estimator.fit(X).answer_error(X_scored), dtype=np.float64)
     if y is None:

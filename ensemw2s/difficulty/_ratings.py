@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
-from ensemw2s._validation import check_in_unit_interval, check_option, check_same_length, check_vector, shorten
+from ensemw2s._validation import check_in_unit_interval, check_same_length, check_vector, shorten
 from ensemw2s.datasets import QADataset
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.splits import fingerprints
@@ -35,9 +35,10 @@ class DifficultyRatings:
         Fold in which the question was scored; the last one, if there were several.
     n_scores : read-only int64 ndarray of shape (n,)
         Number of models that scored the question; the rating is the mean of their scores.
-    metric : {"token_error", "one_minus_proba"}
-        What was measured: the share of an answer's tokens that a generator predicts wrongly, or one minus the
-        probability that a classifier gives to the true class.
+    metric : str
+        What was measured: "token_error", the share of an answer's tokens that a generator predicts wrongly,
+        "one_minus_proba", one minus the probability of the true class or option, or one minus what answers earned by
+        another metric, such as "one_minus_f1".
     fingerprints : tuple of str, length n
         SHA-256 of each question.
 
@@ -71,7 +72,11 @@ class DifficultyRatings:
     def __post_init__(self) -> None:
         ratings = check_vector(self.ratings, "ratings").copy()
         check_in_unit_interval(ratings, "ratings")
-        check_option(self.metric, "metric", METRICS)
+        if not isinstance(self.metric, str) or not (self.metric in METRICS or self.metric.startswith("one_minus_")):
+            raise ValueError(
+                f"metric must be one of {', '.join(map(repr, METRICS))}, or 'one_minus_' and the name of a metric. Got "
+                f"{shorten(self.metric)} instead."
+            )
         columns: dict[str, Any] = {
             "ratings": ratings,
             "folds": _integers(self.folds, "folds", minimum=0),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 from ensemw2s._validation import shorten
+from ensemw2s.metrics import ACCURACY
 
 # What a run was, has found and was computed with: from JSON, by the names that `experiments._run` gives.
 Record: TypeAlias = dict[str, Any]
@@ -79,6 +80,9 @@ def refuse_mixed_runs(records: list[Record], shown: str, *, true_labels: bool = 
                 f"{shown} must show one {column}. Got {', '.join(map(repr, values))}; pass "
                 f"result.select({column}={values[0]!r})."
             )
+    others = [metric for metric in map(metric_of, records) if metric != ACCURACY]
+    if others:
+        raise ValueError(f"{shown} is one of accuracies. Got runs by {others[0]}; see SweepResult.summary for these.")
     first: dict[tuple[object, ...], Record] = {}
     for record in records:
         # Without the digest, which is what must agree.
@@ -131,3 +135,8 @@ def _differences(one: object, other: object, name: str) -> Iterator[str]:
             yield from _differences(one.get(key), other.get(key), f"{name}.{key}" if name else key)
     elif one != other:
         yield f"{name}, {shorten(one)} and {shorten(other)}"
+
+
+def metric_of(record: Record) -> str:
+    """Name of what answers are compared by; accuracy in records of a version that knew no other."""
+    return str(record.get("metric", ACCURACY))

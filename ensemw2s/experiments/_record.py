@@ -30,18 +30,23 @@ def unpack_bits(text: str) -> np.ndarray:
     return np.array([character == "1" for character in text], dtype=bool)
 
 
-def pack_credit(values: np.ndarray) -> str | list[int]:
-    """What items earn, 0 or 1/m each, as a text of 0 and m; as a list where one is tied with more than eight."""
+def pack_credit(values: np.ndarray) -> str | list[int] | list[float]:
+    """What items earn, as a text of 0 and m where it is 0 or 1/m, m < 10; else as a list of m, or of the numbers."""
+    earned = np.asarray(values, dtype=np.float64)
+    if not all(value == 0.0 or value == 1.0 / round(1.0 / value) for value in earned.tolist()):
+        return list(map(float, earned))
     tied = [round(1.0 / value) if value else 0 for value in np.asarray(values, dtype=np.float64).tolist()]
     return "".join(map(str, tied)) if max(tied) < 10 else tied
 
 
-def unpack_credit(packed: str | list[int]) -> np.ndarray:
+def unpack_credit(packed: str | list[int] | list[float]) -> np.ndarray:
     """What items earn, float64, from `pack_credit` or `pack_bits`."""
+    if isinstance(packed, list) and any(isinstance(value, float) for value in packed):
+        return np.array(packed, dtype=np.float64)
     return np.array([1.0 / int(tied) if int(tied) else 0.0 for tied in packed])
 
 
-def accuracy(packed: str | list[int]) -> float:
+def accuracy(packed: str | list[int] | list[float]) -> float:
     """Mean of what items earn, from `pack_credit`."""
     return float(unpack_credit(packed).mean())
 
@@ -81,6 +86,8 @@ def _fault(record: Record) -> str:
         return f"not all models have {n_items} answers"
     if any((unpack_credit(packed) < 0).any() for packed in answers):
         return "answers count less than nothing"
+    if not isinstance(record.get("metric", ""), str):
+        return f"metric is {shorten(record['metric'])}"
     np.array(record["members"], dtype=np.int64)
     by_round = (record[name] or [0.0] * n_rounds for name in ("validation", "stage_token_errors"))
     for numbers in (*(record[name] for name in _NUMBERS), list(record["token_errors"].values()), *by_round):

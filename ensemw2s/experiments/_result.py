@@ -8,16 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemw2s.experiments._grouping import CELL, Record, group_seeds, merge_records, varying_columns
+from ensemw2s.experiments._grouping import CELL, Record, group_seeds, merge_records, metric_of, varying_columns
 from ensemw2s.experiments._record import load_record, unpack_bits, unpack_credit
 from ensemw2s.experiments._store import ResultStore
-from ensemw2s.experiments._tables import compare, member_credit, model_rows, round_rows, selection_row, sweep_table
+from ensemw2s.experiments._tables import (
+    compare,
+    member_credit,
+    model_rows,
+    round_rows,
+    selection_row,
+    sweep_table,
+)
+from ensemw2s.metrics import ACCURACY
 from ensemw2s.pipeline import W2SReport
 
 if TYPE_CHECKING:
     import pandas
 
-_SELECT = ("dataset", "task", *CELL, "seed", "settings_digest")
+_SELECT = ("dataset", "task", "metric", *CELL, "seed", "settings_digest")
 
 
 class SweepResult:
@@ -79,8 +87,8 @@ class SweepResult:
         Parameters
         ----------
         **values
-            Value, or list of values, by column: "dataset", "task", "weak", "strong", "split", "variant", "seed",
-            "settings_digest".
+            Value, or list of values, by column: "dataset", "task", "metric", "weak", "strong", "split", "variant",
+            "seed", "settings_digest".
 
         Returns
         -------
@@ -96,9 +104,9 @@ class SweepResult:
             if column not in _SELECT:
                 raise ValueError(f"select takes {', '.join(_SELECT)}. Got {column!r} instead.")
             wanted = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
-            found = [record for record in records if record.get(column, "") in wanted]
+            found = [record for record in records if _value(record, column) in wanted]
             if not found:
-                known = ", ".join(map(repr, dict.fromkeys(record.get(column, "") for record in records)))
+                known = ", ".join(map(repr, dict.fromkeys(_value(record, column) for record in records)))
                 raise ValueError(f"The sweep must have runs with {column}={value!r}. Got {column} {known}.")
             records = found
         return SweepResult(records, confidence_level=self.confidence_level)
@@ -108,6 +116,22 @@ class SweepResult:
 
     def __repr__(self) -> str:
         return f"SweepResult({len(self)} units)\n{self.to_markdown()}"
+
+    @property
+    def metric(self) -> str:
+        """What the models are measured by, the name of a column.
+
+        Raises
+        ------
+        ValueError
+            If the runs differ in it.
+        """
+        metrics = list(dict.fromkeys(map(metric_of, self.records)))
+        if len(metrics) > 1:
+            raise ValueError(
+                f"The runs must have one metric. Got {', '.join(metrics)}; pass result.select(metric={metrics[0]!r})."
+            )
+        return metrics[0] if metrics else ACCURACY
 
     @property
     def reports(self) -> list[W2SReport]:
@@ -126,6 +150,7 @@ class SweepResult:
                 member_names=record.get("member_names", []),
                 votes_by=record.get("votes_by", ""),
                 confidence_level=self.confidence_level,
+                metric=metric_of(record),
             )
             for record in self.records
         ]
@@ -135,10 +160,11 @@ class SweepResult:
         """One row per unit and model.
 
         Columns: dataset, task, weak, strong, split, variant, seed, model ("weak", "ensemble", "uniform", "baseline",
-        "student", "oracle", "easy"), accuracy with its bootstrap interval over items (low, high), token_error, chance,
-        n_test, n_tied (the items of which m options were tied for the likeliest, and which count 1/m), settings (what
-        was asked for, as JSON), settings_digest (a hash of all that the run depends on but the seed, versions of
-        packages included), weak_settings_digest (of what the weak ensemble alone depends on).
+        "student", "oracle", "easy"), accuracy, or whatever else metric says, with its bootstrap interval over items
+        (low, high), token_error, metric, chance, n_test, n_tied (the items of which m options were tied for the
+        likeliest, and which count 1/m), settings (what was asked for, as JSON), settings_digest (a hash of all that the
+        run depends on but the seed, versions of packages included), weak_settings_digest (of what the weak ensemble
+        alone depends on).
         """
         import pandas as pd
 
@@ -173,8 +199,8 @@ class SweepResult:
         list(group_seeds(self.records))  # a seed that is there twice is no further seed
         grouped = self.frame.groupby([*varying_columns(self.records), *CELL, "model"], sort=False)
         return grouped.agg(
-            accuracy=("accuracy", "mean"),
-            sem=("accuracy", "sem"),
+            **{self.metric: (self.metric, "mean")},
+            sem=(self.metric, "sem"),
             token_error=("token_error", "mean"),
             chance=("chance", "mean"),
             n_seeds=("seed", "nunique"),
@@ -244,6 +270,10 @@ class SweepResult:
     def _require_records(self, name: str) -> None:
         if not self.records:
             raise ValueError(f"{name} needs at least one finished unit. Got none.")
+
+
+def _value(record: Record, column: str) -> object:
+    return metric_of(record) if column == "metric" else record.get(column, "")
 
 
 def _credit(record: Record, packed: Any) -> np.ndarray:

@@ -20,7 +20,7 @@ from ensemw2s.experiments._record import load_record, pack_bits, pack_credit, un
 from ensemw2s.experiments._spec import READOUT_VOTES, TIES, Run, Settings, mixed_precision
 from ensemw2s.experiments._store import ResultStore
 from ensemw2s.experiments._tasks import Part
-from ensemw2s.metrics import credit, number_answers
+from ensemw2s.metrics import Metric, credit, number_answers
 from ensemw2s.mixture import staged_votes
 from ensemw2s.pipeline import PseudoLabels
 from ensemw2s.storage import digest
@@ -89,7 +89,9 @@ def _compute_record(settings: Settings, run: Run, store: ResultStore) -> Record:
         **run.columns,
         "task": settings.task.name,
         "dataset": settings.task.questions.name or "",
-        "chance": settings.task.chance,
+        "metric": settings.measured.name,
+        # What guessing would earn by another metric is not known.
+        "chance": settings.task.chance if settings.measured.compare is None else float("nan"),
         "rater": f"{settings.rater.name} in {settings.cv} folds" if settings.by_difficulty(run.split) else None,
         "readout": run.variant.readout,
         **{name: weak[name] for name in ("votes", "errors", "priors", "stop_reason")},
@@ -160,21 +162,33 @@ def _ask_members(
     labels = {str(t): pack_labels(settings.labeler.label(asked.with_votes(votes[:t]), hard.X)) for t in rounds}
     # One pass of the members over the test part serves all votes: every prefix, even votes, and each member alone.
     every = np.vstack([stages, np.ones(n_members), np.eye(n_members)])
-    answers, earned = asked.judge_under(every, test.X, test.y)
+    metric = settings.measured
+    answers, earned = _judge(asked, every, test, metric)
     result: Record = {
         "labels": labels,
         "stages": [pack_credit(row) for row in earned[:n_members]],
         "uniform": pack_credit(earned[n_members]),
         "member_credit": [pack_credit(row) for row in earned[n_members + 1 :]],
-        "members": number_answers(answers[n_members + 1 :], test.y).tolist(),
+        "members": number_answers(
+            [metric.keys(row) for row in answers[n_members + 1 :]], metric.keys(test.y, references=True)
+        ).tolist(),
     }
     if hasattr(asked, "token_error_under"):
         errors = asked.token_error_under(every[: n_members + 1], test.X, test.y)
         result["token_errors"] = {"stages": errors[:-1].tolist(), "uniform": float(errors[-1])}
     if validation is not None:
-        _, earned = asked.judge_under(stages, validation.X, validation.y)
+        _, earned = _judge(asked, stages, validation, metric)
         result["validation"] = earned.mean(axis=1).tolist()
     return result
+
+
+def _judge(asked: Any, votes: np.ndarray, part: Part, metric: Metric) -> tuple[list[np.ndarray], np.ndarray]:
+    """What the members answer under several vote vectors, and what the items earn them, (S, n)."""
+    if metric.compare is None:
+        judged: tuple[list[np.ndarray], np.ndarray] = asked.judge_under(votes, part.X, part.y)
+        return judged
+    answers = asked.predict_under(votes, part.X)
+    return answers, np.array([metric(row, part.y) for row in answers])
 
 
 def student_result(
@@ -196,6 +210,7 @@ def student_result(
         "labels": "true" if labels is None else digest(labels),
         "seed": run.seed,
         "ties": TIES,
+        **settings.describe_metric(),
     }
     return store.get("student", description, lambda: _train_student(settings, run, store, labels, part))
 
@@ -216,7 +231,7 @@ def _train_student(settings: Settings, run: Run, store: ResultStore, labels: Rec
         given = unpack_labels(labels, part.X)
         collapsed = _has_one_class(given, student)
         student = _constant(given) if collapsed else given.fit(student)
-    result: Record = {"right": pack_credit(credit(student, test.X, test.y)), "collapsed": collapsed}
+    result: Record = {"right": pack_credit(credit(student, test.X, test.y, settings.measured)), "collapsed": collapsed}
     if hasattr(student, "token_error"):
         result["token_error"] = student.token_error(test.X, test.y)
     return result

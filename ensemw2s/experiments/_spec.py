@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from sklearn.base import clone
 from ensemw2s._validation import as_id, check_integer, shorten
 from ensemw2s.ensemble import VOTES, BaseTokenGenerator, OpinionPool
 from ensemw2s.experiments._tasks import Task
+from ensemw2s.metrics import Extract, Metric, MetricLike, as_metric
 from ensemw2s.mixture import reads_tokens
 from ensemw2s.pipeline import PseudoLabeler
 from ensemw2s.splits import EasyHardSplit, RandomSplit
@@ -212,6 +214,8 @@ class Settings:
         Whether the strong model is also trained on the true answers of train-weak.
     checkpoint_rounds : bool
         Whether each round of a weak ensemble is committed as it ends.
+    metric, extract
+        What answers are compared by, as in `run_sweep`.
     mixed_precision : str
         What ``ACCELERATE_MIXED_PRECISION`` makes of all training where the sweep was planned.
     """
@@ -227,6 +231,8 @@ class Settings:
     student_rounds: str = "last"
     train_on_easy: bool = False
     checkpoint_rounds: bool = False
+    metric: MetricLike = None
+    extract: Extract = None
     mixed_precision: str = field(default_factory=mixed_precision)
 
     def describe_questions(self) -> dict[str, object]:
@@ -235,6 +241,18 @@ class Settings:
         if self.mixed_precision != "no":  # where it is, results have the names that they always had
             described["mixed_precision"] = self.mixed_precision
         return described
+
+    @property
+    def measured(self) -> Metric:
+        """What answers earn."""
+        return as_metric(self.metric, self.extract, kind=self.task.kind)
+
+    def describe_metric(self) -> dict[str, object]:
+        """What answers are compared by, as JSON; nothing where that is the default, with which results keep names."""
+        if self.extract is None and (self.metric is None or self.metric == as_metric(None, kind=self.task.kind).name):
+            return {}
+        extract = [self.extract.pattern, self.extract.flags] if isinstance(self.extract, re.Pattern) else self.extract
+        return {"metric": describe(self.metric, "metric"), "extract": describe(extract, "extract")}
 
     def describe_rating(self) -> dict[str, object]:
         """All that the difficulty ratings depend on, as JSON."""
@@ -283,6 +301,7 @@ class Settings:
             "rounds": self.student_rounds,
             "seed": run.seed,
             "ties": TIES,
+            **self.describe_metric(),
         }
 
 

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ensemw2s._validation import check_bool, check_integer, check_option, check_path, check_real, shorten
 from ensemw2s.datasets import QADataset, load_questions
 from ensemw2s.experiments._parts import check_sizes, random_parts
@@ -25,6 +27,7 @@ from ensemw2s.experiments._spec import (
     check_parameters_given,
 )
 from ensemw2s.experiments._tasks import make_task
+from ensemw2s.metrics import Extract, MetricLike
 from ensemw2s.pipeline import PseudoLabeler
 from ensemw2s.splits import NEAR_DUPLICATES
 
@@ -57,6 +60,8 @@ def run_sweep(
     n_jobs: int | None = None,
     out_dir: str | os.PathLike[str] | None = None,
     verbose: bool = False,
+    metric: MetricLike = None,
+    extract: Extract = None,
 ) -> SweepResult:
     """Run the weak-to-strong experiment for every pair, split, variant and seed (EnsemW2S, section 4).
 
@@ -126,6 +131,11 @@ def run_sweep(
         Where results are kept; nothing is kept if None. Workers on other machines must see it under the same path.
     verbose : bool, default=False
         Show a progress bar over units.
+    metric : {"accuracy", "exact_text", "exact_match", "f1", "number", "rouge"} or callable, optional
+        What answers are compared by, as in `W2SPipeline.evaluate`; a callable is a function of a module. Results of
+        other metrics are other results: models are trained for each.
+    extract : callable, str or re.Pattern, optional
+        Finds the answer in a written text, as there.
 
     Returns
     -------
@@ -154,7 +164,7 @@ def run_sweep(
         weak_params=weak_params, student_params=student_params, booster_params=booster_params, labeler=labeler,
         n_questions=n_questions, sizes=sizes, near_duplicates=near_duplicates, validation_size=validation_size,
         student_rounds=student_rounds, train_on_easy=train_on_easy, checkpoint_rounds=checkpoint_rounds,
-        rater=rater, cv=cv, data_dir=data_dir, out_dir=out_dir,
+        rater=rater, cv=cv, data_dir=data_dir, out_dir=out_dir, metric=metric, extract=extract,
     ).run(n_jobs=n_jobs, verbose=verbose)  # fmt: skip
 
 
@@ -212,7 +222,12 @@ def plan_sweep(pairs: Sequence[tuple[Any, Any]], **arguments: Any) -> SweepPlan:
         student_rounds=check_option(value["student_rounds"], "student_rounds", STUDENT_ROUNDS),
         train_on_easy=check_bool(value["train_on_easy"], "train_on_easy"),
         checkpoint_rounds=check_bool(value["checkpoint_rounds"], "checkpoint_rounds"),
+        metric=value["metric"],
+        extract=value["extract"],
     )
+    settings.describe_metric()  # raises where it could not be told from another one
+    if questions.answers is not None:
+        settings.measured.check(settings.task.part(np.arange(len(questions))).y)
     if not hasattr(settings.labeler, "check_parameters"):
         raise TypeError(f"labeler must be a PseudoLabeler or None. Got {shorten(settings.labeler)} instead.")
     settings.labeler.check_parameters()

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ensemw2s._markdown import table_lines
-from ensemw2s.experiments._grouping import CELL, Record
+from ensemw2s.experiments._grouping import CELL, Record, metric_of
 from ensemw2s.experiments._record import accuracy, brief_settings, unpack_credit
 from ensemw2s.experiments._spec import READOUT_VOTES
 from ensemw2s.metrics import (
+    ACCURACY,
     bootstrap_interval,
     error_correlation,
     gap_over_seeds,
@@ -42,13 +43,14 @@ def model_rows(record: Record, confidence_level: float) -> list[Record]:
         rows.append({
             **_run_columns(record),
             "model": model,
-            "accuracy": float(right.mean()),
+            metric_of(record): float(right.mean()),
             "low": low,
             "high": high,
             "token_error": record["token_errors"].get(model, float("nan")),
+            "metric": metric_of(record),
             "chance": record["chance"],
             "n_test": len(right),
-            "n_tied": int(np.sum((right > 0) & (right < 1))),
+            "n_tied": int(np.sum((right > 0) & (right < 1))) if metric_of(record) == ACCURACY else 0,
             **_settings_columns(record),
         })  # fmt: skip
     return rows
@@ -56,7 +58,7 @@ def model_rows(record: Record, confidence_level: float) -> list[Record]:
 
 def round_rows(record: Record) -> list[Record]:
     """One row per round of a run's ensemble, see `SweepResult.rounds`."""
-    n_rounds = len(record["stages"])
+    metric, n_rounds = metric_of(record), len(record["stages"])
     unknown = [float("nan")] * n_rounds
     diversity = _diversity_by_round(record)
     alone = member_credit(record)
@@ -68,12 +70,13 @@ def round_rows(record: Record) -> list[Record]:
             "vote": record["votes"][t],
             "error": record["errors"][t],
             "prior": record["priors"][t],
-            "accuracy": accuracy(record["stages"][t]),
+            metric: accuracy(record["stages"][t]),
             "token_error": (record["stage_token_errors"] or unknown)[t],
-            "member_accuracy": float(alone[t].mean()),
-            "any_member_accuracy": float(np.max(alone[: t + 1], axis=0).mean()),
-            "validation_accuracy": (record["validation"] or unknown)[t],
-            "student_accuracy": students.get(t + 1, float("nan")),
+            f"member_{metric}": float(alone[t].mean()),
+            f"any_member_{metric}": float(np.max(alone[: t + 1], axis=0).mean()),
+            f"validation_{metric}": (record["validation"] or unknown)[t],
+            f"student_{metric}": students.get(t + 1, float("nan")),
+            "metric": metric,
             "chance": record["chance"],
             **diversity[t],
             **_settings_columns(record),
@@ -92,16 +95,16 @@ def member_credit(record: Record) -> list[np.ndarray]:
 
 def selection_row(record: Record) -> Record:
     """The number of rounds of a run, chosen on validation and on test, see `SweepResult.selected_rounds`."""
-    rounds = round_rows(record)
-    chosen = max(rounds, key=lambda row: row["validation_accuracy"])  # the earliest of equal ones
-    best = max(rounds, key=lambda row: row["student_accuracy"])
+    rounds, metric = round_rows(record), metric_of(record)
+    chosen = max(rounds, key=lambda row: row[f"validation_{metric}"])  # the earliest of equal ones
+    best = max(rounds, key=lambda row: row[f"student_{metric}"])
     return {
         **_run_columns(record),
         "chosen_round": chosen["round"],
-        "ensemble_accuracy": chosen["accuracy"],
-        "student_accuracy": chosen["student_accuracy"],
+        f"ensemble_{metric}": chosen[metric],
+        f"student_{metric}": chosen[f"student_{metric}"],
         "best_round": best["round"],
-        "best_student_accuracy": best["student_accuracy"],
+        f"best_student_{metric}": best[f"student_{metric}"],
     }
 
 
@@ -215,6 +218,11 @@ def sweep_table(summary: Any, comparison: Any, confidence_level: float, records:
     records : list of dict
         The runs.
     """
+    metric = metric_of(records[0])
+    name, pgr_remark = "Accuracy", PGR_REMARK
+    if metric != ACCURACY:
+        name = metric.replace("_", " ")
+        pgr_remark = PGR_REMARK.replace("accuracies", "scores").replace("an accuracy", "a score")
     models = [name for name in MODELS if name in summary.index.get_level_values("model")]
     others = comparison.index.names[:-4]  # what tells data sets or settings apart
     head = [
@@ -223,15 +231,16 @@ def sweep_table(summary: Any, comparison: Any, confidence_level: float, records:
     rows = []
     for cell, row in comparison.iterrows():
         *where, weak, strong, split, variant = cell
+        scores = [_plus_minus(summary, metric, (*cell, model)) for model in models]
         rows.append([
-            *where, f"{weak} → {strong}", split, variant, *(_plus_minus(summary, (*cell, model)) for model in models),
+            *where, f"{weak} → {strong}", split, variant, *scores,
             f"{row['student_minus_baseline']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
             _number(row["pgr"], 2), _number(summary.loc[(*cell, models[0]), "chance"], 3),
             f"{row['n_seeds']} × {row['n_test'] // row['n_seeds']}",
         ])  # fmt: skip
     remark = (
-        f"Accuracy, mean ± standard error over seeds; {interval_remark(comparison['n_seeds'], confidence_level)} "
-        f"{PGR_REMARK}"
+        f"{name}, mean ± standard error over seeds; {interval_remark(comparison['n_seeds'], confidence_level)} "
+        f"{pgr_remark}"
     )
     return "\n".join([*table_lines(head, rows), "", " ".join([remark, *collapse_remark(records)])])
 
@@ -265,10 +274,10 @@ def interval_remark(n_seeds: Any, confidence_level: float) -> str:
     return one if max(n_seeds) == 1 else f"{several} Of a single seed: {one}"
 
 
-def _plus_minus(summary: Any, row: tuple[str, ...]) -> str:
+def _plus_minus(summary: Any, metric: str, row: tuple[str, ...]) -> str:
     if row not in summary.index:
         return ""
-    mean, sem = summary.loc[row, ["accuracy", "sem"]]
+    mean, sem = summary.loc[row, [metric, "sem"]]
     return f"{mean:.3f}" if np.isnan(sem) else f"{mean:.3f} ± {sem:.3f}"
 
 

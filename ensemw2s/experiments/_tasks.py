@@ -37,6 +37,8 @@ class Task(Protocol):
     """One way to turn multiple-choice questions into an experiment."""
 
     name: str
+    kind: str
+    """What is predicted, see `as_metric`."""
     questions: QADataset
     chance: float
 
@@ -62,6 +64,7 @@ class GenerationTask:
         if questions.answers is None:
             raise ValueError("dataset must have answers: they train the weak models and the oracle. Got none.")
         self.questions = questions
+        self.kind = "texts" if questions.n_choices is None else "options"
         self.chance = float("nan") if questions.n_choices is None else chance_level(questions.n_choices)
 
     def part(self, rows: np.ndarray) -> Part:
@@ -90,6 +93,7 @@ class ClassificationTask:
     """Is this the right answer? (EnsemW2S, section 3.1). One row for each question, half of them right."""
 
     name = "classification"
+    kind = "classes"
     chance = 0.5
 
     def __init__(self, questions: QADataset) -> None:

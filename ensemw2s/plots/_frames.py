@@ -107,3 +107,16 @@ def short_names(names: Iterable[Any]) -> dict[Any, str]:
 
 def _listed(column: pandas.Series) -> str:
     return ", ".join(map(repr, column.unique().tolist()))
+
+
+def metric_of(frame: object) -> str:
+    """What the models of a sweep's frame are measured by, the name of a column: "accuracy" unless it says so."""
+    columns = getattr(frame, "columns", ())
+    if "metric" not in columns:
+        return "accuracy"
+    metrics = list(dict.fromkeys(frame["metric"]))  # type: ignore[index]
+    if len(metrics) != 1:
+        raise ValueError(
+            f"frame must hold runs of one metric. Got {', '.join(map(str, metrics)) or 'none'}; select those of one."
+        )
+    return str(metrics[0])

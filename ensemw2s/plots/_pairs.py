@@ -10,7 +10,14 @@ import numpy as np
 
 from ensemw2s._validation import check_option, shorten
 from ensemw2s.pipeline import W2SReport
-from ensemw2s.plots._frames import refuse_duplicates, refuse_other_settings, refuse_several, select, short_names
+from ensemw2s.plots._frames import (
+    metric_of,
+    refuse_duplicates,
+    refuse_other_settings,
+    refuse_several,
+    select,
+    short_names,
+)
 from ensemw2s.plots._palette import MODEL_LABELS
 
 if TYPE_CHECKING:
@@ -65,19 +72,6 @@ def pairs_of_reports(reports: dict[str, W2SReport], models: Sequence[str]) -> Pa
     levels = " / ".join(dict.fromkeys(f"{report.confidence_level:.0%}" for report in reports.values()))
     chance = np.array([report.chance for report in reports.values()])
     return PairScores(list(reports), score, low, high, chance, f"{levels} bootstrap over items, one seed", metrics[0])
-
-
-def metric_of(frame: object) -> str:
-    """What the models of a sweep's frame are measured by, the name of a column: "accuracy" unless it says so."""
-    columns = getattr(frame, "columns", ())
-    if "metric" not in columns:
-        return "accuracy"
-    metrics = list(dict.fromkeys(frame["metric"]))  # type: ignore[index]
-    if len(metrics) != 1:
-        raise ValueError(
-            f"frame must hold runs of one metric. Got {', '.join(map(str, metrics)) or 'none'}; select those of one."
-        )
-    return str(metrics[0])
 
 
 def pairs_of_frame(

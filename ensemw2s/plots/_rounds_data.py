@@ -13,7 +13,14 @@ from sklearn.utils.validation import check_is_fitted
 from ensemw2s._inputs.questions import check_questions, require_answers
 from ensemw2s._validation import shorten
 from ensemw2s.metrics import chance_level
-from ensemw2s.plots._frames import refuse_duplicates, refuse_other_settings, refuse_several, select, short_names
+from ensemw2s.plots._frames import (
+    metric_of,
+    refuse_duplicates,
+    refuse_other_settings,
+    refuse_several,
+    select,
+    short_names,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -46,6 +53,7 @@ class RoundStatistics:
     n_runs: dict[str, np.ndarray]
     labels: list[str]
     chance: list[float]
+    metric: str = "accuracy"
 
 
 def training_rounds(booster: Any) -> dict[str, np.ndarray]:
@@ -99,7 +107,10 @@ def rounds_of_frame(
     **wanted: Any,
 ) -> RoundStatistics:
     """Statistics over seeds, one line per value of `by`, or of what varies beside the seed."""
+    metric = metric_of(frame)
     rows = select(frame, ("round", "seed"), **wanted)
+    if metric != "accuracy":  # here a quantity is known by its part, which "accuracy" names
+        rows = rows.rename(columns={name.replace("accuracy", metric): name for name in TITLES if "accuracy" in name})
     quantities = [name for name in QUANTITIES if name in rows.columns]
     if not quantities:
         raise ValueError(f"frame must have one of the columns {', '.join(QUANTITIES)}. Got {', '.join(rows.columns)}.")
@@ -136,7 +147,7 @@ def rounds_of_frame(
         levels = [float(group["chance"].mean()) if "chance" in rows.columns else np.nan for group in groups]
     else:
         levels = [chance] * len(groups)
-    return RoundStatistics(mean, sem, n_runs, _labels(rows, groups, columns), levels)
+    return RoundStatistics(mean, sem, n_runs, _labels(rows, groups, columns), levels, metric)
 
 
 def _labels(rows: pandas.DataFrame, groups: list[pandas.DataFrame], columns: list[str]) -> list[str]:

@@ -47,6 +47,8 @@ class RoundsDisplay:
         One per line; "" for none.
     chance : float or array-like of shape (n_lines,), default=nan
         Chance level of the accuracies.
+    metric : str, default="accuracy"
+        What stands for "accuracy" in the names of quantities; the axes say it.
 
     Attributes
     ----------
@@ -81,6 +83,7 @@ class RoundsDisplay:
         n_runs: Mapping[str, ArrayLike] | None = None,
         labels: Sequence[str] | None = None,
         chance: ArrayLike = float("nan"),
+        metric: str = "accuracy",
     ) -> None:
         if not isinstance(mean, Mapping) or not mean:
             raise TypeError(f"mean must be a dict of arrays by quantity. Got {shorten(mean)} instead.")
@@ -94,6 +97,7 @@ class RoundsDisplay:
         if len(self.labels) != shape[0]:
             raise ValueError(f"labels must have {shape[0]} entries, one per line. Got {len(self.labels)} instead.")
         self.chance = np.broadcast_to(number_array(chance, "chance"), shape[:1])
+        self.metric = str(metric)
 
     @classmethod
     def from_estimator(
@@ -198,7 +202,9 @@ class RoundsDisplay:
         """
         pyplot(f"{cls.__name__}.from_frame")
         found = rounds_of_frame(frame, by, chance, quantities, weak=weak, strong=strong, split=split, variant=variant)
-        display = cls(found.mean, found.sem, n_runs=found.n_runs, labels=found.labels, chance=found.chance)
+        display = cls(
+            found.mean, found.sem, n_runs=found.n_runs, labels=found.labels, chance=found.chance, metric=found.metric
+        )
         return display.plot(ax, quantities=quantities)
 
     def plot(
@@ -280,7 +286,8 @@ class RoundsDisplay:
         if name in _WITH_CHANCE:
             levels = np.unique(self.chance[np.isfinite(self.chance)])
             self.chance_lines_ += [panel.axhline(level, color=GREY, linestyle=":", linewidth=1.2) for level in levels]
-        panel.set(xlabel="boosting round t", ylabel=TITLES[name], xlim=(0.6, n_rounds + 0.4))
+        title = TITLES[name].replace("accuracy", self.metric.replace("_", " "))
+        panel.set(xlabel="boosting round t", ylabel=title, xlim=(0.6, n_rounds + 0.4))
         panel.set_xticks(rounds[:: -(-n_rounds // 12)])
 
     def _open_markers(self, panel: Axes, name: str, line: int, place: np.ndarray, style: Style) -> None:
