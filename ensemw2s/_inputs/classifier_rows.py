@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.utils import _safe_indexing, assert_all_finite, column_or_1d, get_tags
+from sklearn.utils import Tags, _safe_indexing, assert_all_finite, column_or_1d, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _num_samples, validate_data
 
@@ -165,6 +165,13 @@ def checked_for(reader: object, X: Any) -> Any:
 def checked_again(X: Any) -> Any:
     """Rows that have passed `usable_examples`, to pass it once more; it gives texts back as a plain list."""
     return CheckedTexts(map(str, X)) if type(X) is list and holds_texts(X) else X
+
+
+def text_tags(tags: Tags) -> Tags:
+    """scikit-learn's tags of an estimator whose rows are texts."""
+    tags.input_tags.string = True
+    tags.input_tags.two_d_array = False
+    return tags
 
 
 def input_tags(estimator: object) -> Any:

@@ -23,6 +23,7 @@ from ensemw2s.storage import (
     class_name,
     decode,
     encode,
+    open_journal,
     versions,
     write_arrays,
     write_json,
@@ -49,10 +50,7 @@ def check_checkpoint(booster: Any) -> None:
 @contextmanager
 def open_checkpoint(booster: Any) -> Iterator[Checkpoint]:
     """The checkpoint in a booster's ``checkpoint_dir``, locked; one that keeps nothing if it is None."""
-    if booster.checkpoint_dir is None:
-        yield Checkpoint(None)
-        return
-    with Journal(booster.checkpoint_dir, on_locked=booster.on_locked) as journal:
+    with open_journal(booster.checkpoint_dir, on_locked=booster.on_locked) as journal:
         yield Checkpoint(journal)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._inputs.classifier_rows import text_tags
 from ensemw2s._inputs.questions import (
     check_questions,
     check_sample_weight,
@@ -489,10 +490,7 @@ class BaseTokenGenerator(BaseEnsemble):
         yield from self.token_error_under(staged_votes(self.estimator_weights_), X, y).tolist()
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        return tags
+        return text_tags(super().__sklearn_tags__())
 
     def _given(self) -> list[WeakLearner | str]:
         """The weak learners as they were passed."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -16,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._html.fitted import FittedHTML, skipped
 from ensemw2s._html.pieces import facts, panel, share_bar, table
+from ensemw2s._inputs.classifier_rows import text_tags
 from ensemw2s._inputs.questions import (
     check_questions,
     check_sample_weight,
@@ -56,7 +56,7 @@ from ensemw2s.metrics import (
     option_credit,
     option_proba,
 )
-from ensemw2s.storage import Journal, PretrainedMixin, class_name, describe, row_digests, versions
+from ensemw2s.storage import Journal, PretrainedMixin, class_name, describe, open_journal, row_digests, versions
 from ensemw2s.tokens import tokenized_once
 
 _POOLS, _WEIGHTS = ("logarithmic", "linear"), ("held-out", "even")
@@ -233,7 +233,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
                     )
         # Of mean 1, so that a penalty keeps its meaning.
         given = None if sample_weight is None else weight * len(weight)
-        with _open_steps(None if self.prefit else self.checkpoint_dir, self.on_locked) as steps:
+        with open_journal(None if self.prefit else self.checkpoint_dir, on_locked=self.on_locked) as steps:
             seed = self._begin(steps, untrained, usable, sample_weight)
             folds = self._folds(questions, check_random_state(seed))
             self.experts_, scores = self._train_and_score(self._untrained(seed), questions, given, folds, steps)
@@ -514,10 +514,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         return hasattr(self, "weights_")
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        return tags
+        return text_tags(super().__sklearn_tags__())
 
     def _scaled_votes(self, votes: Any) -> np.ndarray:
         """Weight vectors (S, n_experts) with the sum of the fitted weights, which says how sure the pool is."""
@@ -662,15 +659,6 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
 
     def _chosen(self, nll: np.ndarray, questions: QADataset) -> np.ndarray:
         return likeliest_texts(nll, questions.prompts, require_choices(questions), self.random_state)
-
-
-@contextmanager
-def _open_steps(checkpoint_dir: Any, on_locked: str) -> Iterator[Journal | None]:
-    if checkpoint_dir is None:
-        yield None
-        return
-    with Journal(checkpoint_dir, on_locked=on_locked) as journal:
-        yield journal
 
 
 def _existing(questions: QADataset) -> np.ndarray:

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from ensemw2s._adapters.head_weights import HeadHost, reinitialize
 from ensemw2s._adapters.host import AdapterHost, default_lora
 from ensemw2s._adapters.model_cache import shared_host
+from ensemw2s._inputs.classifier_rows import text_tags
 from ensemw2s._launch.modes import own_modes
 from ensemw2s._launch.processes import current_launch
 from ensemw2s._launch.rng import isolated_rng
@@ -347,10 +348,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         return check
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        return tags
+        return text_tags(super().__sklearn_tags__())
 
     def _logits(self, X: Any) -> np.ndarray:
         from ensemw2s.learners._classifier_trainer import class_logits

@@ -11,6 +11,7 @@ from scipy.special import log_softmax
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._inputs.classifier_rows import text_tags
 from ensemw2s._inputs.questions import (
     check_questions,
     check_sample_weight,
@@ -445,10 +446,7 @@ class HFVerifier(CausalBase):
         return hasattr(self, "coef_")
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        return tags
+        return text_tags(super().__sklearn_tags__())
 
     def _check_parameters(self) -> None:
         check_option(self.features, "features", _FEATURES)

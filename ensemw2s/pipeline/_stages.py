@@ -14,7 +14,7 @@ from ensemw2s._inputs.classifier_rows import checked_again
 from ensemw2s._validation import shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.pipeline._label_record import pack_labels, unpack_labels
-from ensemw2s.storage import Journal, StoredFolder, describe, hash_file, versions, write_json
+from ensemw2s.storage import Journal, StoredFolder, describe, hash_file, open_journal, versions, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,10 +74,7 @@ def interrupted_with(pipeline: Any, names: Sequence[str]) -> Iterator[None]:
 @contextmanager
 def open_stages(checkpoint_dir: Any, on_locked: str) -> Iterator[Stages]:
     """The stages in a folder, locked; if it is None, stages that nothing keeps."""
-    if checkpoint_dir is None:
-        yield Stages(None)
-        return
-    with Journal(checkpoint_dir, on_locked=on_locked) as journal:
+    with open_journal(checkpoint_dir, on_locked=on_locked) as journal:
         yield Stages(journal)
 
 

@@ -17,7 +17,7 @@ from ensemw2s.storage._fingerprint import (
     without_reports,
 )
 from ensemw2s.storage._hub import download_folder
-from ensemw2s.storage._journal import Journal, Steps
+from ensemw2s.storage._journal import Journal, Steps, open_journal
 from ensemw2s.storage._json import MALFORMED, parse_json
 from ensemw2s.storage._manifest import StoredFolder, open_folder, write_json
 from ensemw2s.storage._placement import device_here, set_attention

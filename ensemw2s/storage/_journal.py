@@ -262,6 +262,16 @@ def _differences(before: object, now: object, name: str) -> Iterator[str]:
         yield f"{name}: {_shown(before)} in the checkpoint, {_shown(now)} now"
 
 
+@contextmanager
+def open_journal(folder: str | os.PathLike[str] | None, *, on_locked: str) -> Iterator[Journal | None]:
+    """The `Journal` in a folder, locked; None, which keeps nothing, where there is no folder."""
+    if folder is None:
+        yield None
+        return
+    with Journal(folder, on_locked=on_locked) as journal:
+        yield journal
+
+
 class _Absent:
     """Stands for an entry that one side lacks."""
 
