@@ -107,6 +107,7 @@ def test_a_pool_of_experts_teaches_and_learns(tmp_path):
     np.testing.assert_allclose(sweep.records[0]["priors"], 1 - found.chance)
     assert found.to_markdown() == report.to_markdown()  # with a row for each expert, and what they could gain
     assert "weak ensemble, given votes" in found.to_frame().index
+    assert sweep.rounds["member"].tolist() == ["FineTunedGenerator, BigramLearner"] * 2
 
 
 def test_a_pool_rates_the_questions_and_its_trainings_are_kept_until_it_is_there(tmp_path):

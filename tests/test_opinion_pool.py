@@ -287,6 +287,7 @@ def test_a_generator_and_a_verifier_are_pooled_saved_and_read(tmp_path):
         )
         np.testing.assert_allclose(proba[: len(options)], np.exp(energy) / np.exp(energy).sum(), atol=1e-6)
     shown = fitted._repr_html_()
+    assert fitted._described_members()["member_names"][1] == "HFVerifier(tiny_llama), frozen"
     for text in ("logarithmic pool of 2 experts", "FineTunedGenerator, BigramLearner", f"{fitted.weights_[1]:.3f}"):
         assert text in shown
     fitted.save_pretrained(tmp_path / "pool", include_base=True)

@@ -21,9 +21,15 @@ from ensemw2s.storage import Journal
 
 
 def expert_name(expert: Any) -> str:
-    """The class of an expert, and the model that it or its single member starts from."""
-    members = expert.estimators_ if isinstance(expert, FineTunedGenerator) else ()
-    return ", ".join(map(learner_name, [expert, *members]))
+    """The class of an expert, the model that it or its single member starts from, and what tells it from its like."""
+    from ensemw2s.learners import HFVerifier
+
+    names = [learner_name(expert)]
+    if isinstance(expert, FineTunedGenerator):
+        names += [*map(learner_name, expert.estimators_), *(["zero-shot"] if expert.zero_shot else [])]
+    elif isinstance(expert, HFVerifier):
+        names.append(expert.features)
+    return ", ".join(names)
 
 
 def check_expert(expert: Any, name: str) -> None:

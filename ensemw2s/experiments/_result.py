@@ -174,9 +174,10 @@ class SweepResult:
     def rounds(self) -> pandas.DataFrame:
         """One row per unit and round of boosting.
 
-        Columns: dataset, task, weak, strong, split, variant, seed, round, vote, error and prior (of training), accuracy
-        and token_error of the first `round` members on test, member_accuracy, validation_accuracy, student_accuracy (of
-        the student of the first `round` members), and for these members any_member_accuracy (the share of test items
+        Columns: dataset, task, weak, strong, split, variant, seed, round, member (the name of a pool's expert, "" of
+        other ensembles), vote, error and prior (of training), accuracy and token_error of the first `round` members on
+        test, member_accuracy, validation_accuracy, student_accuracy (of the student of the first `round` members), and
+        for these members any_member_accuracy (the share of test items
         that at least one has right), margin (mean over test items), margin_low (tenth percentile), disagreement,
         error_correlation and q_statistic (means over pairs), settings, settings_digest and weak_settings_digest as in
         `frame`. nan where there is none.

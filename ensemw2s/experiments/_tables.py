@@ -67,6 +67,7 @@ def round_rows(record: Record) -> list[Record]:
         {
             **_run_columns(record),
             "round": t + 1,
+            "member": (record.get("member_names") or [""] * n_rounds)[t],
             "vote": record["votes"][t],
             "error": record["errors"][t],
             "prior": record["priors"][t],
