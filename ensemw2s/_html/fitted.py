@@ -23,10 +23,10 @@ class FittedHTML(ABC):
     # A notebook asks for the one or the other.
 
     def _repr_html_inner(self) -> str:
-        return super()._repr_html_inner() + self._fitted_html()  # type: ignore[misc]
+        return str(super()._repr_html_inner()) + self._fitted_html()  # type: ignore[misc]
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
-        bundle = super()._repr_mimebundle_(**kwargs)  # type: ignore[misc]
+        bundle: dict[str, str] = super()._repr_mimebundle_(**kwargs)  # type: ignore[misc]
         if "text/html" in bundle:
             bundle["text/html"] += self._fitted_html()
         return bundle

@@ -79,6 +79,7 @@ def usable_examples(
     column = as_column(X, names[0]) if texts else X
     X = X if hasattr(X, "__len__") else column  # an iterator has been read now
     y = label_column(y, names[1])
+    # Before the rows one by one: with another number of labels there would be no saying which row has which.
     n_rows = _num_samples(column)
     if not n_rows:
         raise ValueError(f"{names[0]} must not be empty. Found {names[0]} with 0 sample(s); pass at least one row.")
@@ -125,6 +126,7 @@ def _check_texts(X: Sequence[Any], numbers: NDArray[np.int64], name: str) -> Non
 
 
 def _check_widths(X: Sequence[Any], name: str) -> RowCheck:
+    # What most rows have is taken for right, so that one bad row is refused, and not all the others.
     widths = [len(row) if isinstance(row, list | tuple) else None for row in X]
     usual = Counter(widths).most_common(1)[0][0]
 
@@ -227,6 +229,7 @@ def check_rows(owner: Any, estimator: Any, X: Any, *, fitting: bool = False) -> 
     if not input_tags(estimator).two_d_array:
         return X if isinstance(X, np.ndarray) else _object_rows(list(X))
     if hasattr(X, "iloc"):
+        # Names of columns are compared, and the frame is passed on: as one array, numbers and texts would be objects.
         validate_data(owner, X, reset=fitting, skip_check_array=True)
         return X
     if reads_finite(estimator):

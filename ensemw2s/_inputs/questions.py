@@ -69,6 +69,7 @@ def usable_questions(
         if isinstance(X, QADataset):
             y = X.answers if y is None else y
             choices = X.choices if choices is None else choices
+            # By identity: a data set has checked its own columns, and what is equal to one may hold other objects.
             checked = [True, checked[1] or y is X.answers, checked[2] or choices is X.choices]
             X = X.prompts
         prompts = as_column(X, names[0], what="question")
@@ -149,6 +150,7 @@ def check_can_be_written(
     answers, frame = CheckedTexts(require_answers(questions)), frame_of_learner(learner)
     prompts = CheckedTexts(questions.prompts)
     tokens = TokenDataset._in_frame(frame, prompts, answers, row_numbers=numbers, end_ids=answer_ends(learner))
+    # Without the end of the answer, which is no part of the text.
     rows = [tokens.row_ids(row)[1][:-1].tolist() for row in range(len(tokens))]
     refuse_other_texts(rows, answers, numbers, frame)
 

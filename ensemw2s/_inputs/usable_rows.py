@@ -66,10 +66,12 @@ class UsableRows:
     def drop_long(self, lengths: Sequence[Callable[[], LengthCheck]], on_bad_row: str, name: str = "X") -> UsableRows:
         """The rows that pass every check of `lengths` too; `name` is that of the rows' column in messages."""
         places = RowFilter(len(self.kept), on_bad_row)
+        # Made one after the other, when rows have come that far: making one may load a tokenizer.
         for make_check in lengths:
             places.apply(self._check_of_places(make_check(), name))
         if not places.skipped:
             return self
+        # Checks speak of places among the rows that are left; the caller knows rows by where they were passed.
         too_long = [(int(self.kept[place]), reason) for place, reason in places.skipped]
         X, y = _safe_indexing(self.X, places.kept), None if self.y is None else _safe_indexing(self.y, places.kept)
         return UsableRows(X, y, self.kept[places.kept], sorted([*self.skipped, *too_long]))

@@ -228,7 +228,8 @@ class Launch:
         import torch
 
         # FSDP keeps the buffers of its first pass; from an inference-mode pass they could not be trained with.
-        return torch.no_grad() if self.sharded else torch.inference_mode()
+        mode: AbstractContextManager[Any] = torch.no_grad() if self.sharded else torch.inference_mode()
+        return mode
 
     @contextmanager
     def own_training(self, model: Any) -> Iterator[None]:

@@ -29,7 +29,7 @@ class CheckedTexts(list[str]):
     """Texts that `as_texts` has returned, and does not look at again."""
 
 
-class CheckedColumn(np.ndarray):  # type: ignore[type-arg]
+class CheckedColumn(np.ndarray):
     """`CheckedTexts` as an object array, as are rows that are taken from it; what is computed from it is plain."""
 
     @classmethod
@@ -37,7 +37,7 @@ class CheckedColumn(np.ndarray):  # type: ignore[type-arg]
         """The same texts."""
         return np.array(texts, dtype=object).view(cls)
 
-    def __array_wrap__(self, array: NDArray[Any], *_: object) -> NDArray[Any]:
+    def __array_wrap__(self, array: NDArray[Any], *_: object) -> NDArray[Any]:  # type: ignore[override]
         return np.asarray(array)
 
 

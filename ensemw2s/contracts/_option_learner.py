@@ -122,6 +122,7 @@ def checked_scores(scores: Any, learner: object, n_choices: NDArray[np.int64]) -
         raise WeakLearnerError(f"{expected}. Got {len(rows)} rows for {n_rows} questions.")
     found = np.full((n_rows, width), -np.inf)
     for number, (row, size) in enumerate(zip(rows, n_choices.tolist(), strict=True)):
+        # As many as the question has, or as the widest has: what is behind its own options is filling, and not read.
         if row.ndim != 1 or len(row) not in (size, width) or not np.isfinite(row[:size]).all():
             raise WeakLearnerError(f"{expected}. Got {shorten(row.tolist())} for question {number}, which has {size}.")
         found[number, :size] = row[:size]
@@ -163,6 +164,7 @@ def check_option_learner(learner: object) -> None:
 
 def _toy() -> QADataset:
     questions = [(f"{fruit} {number}?", number) for number in range(6) for fruit in ("plum", "fig")]
+    # Two and three options in turn: who takes one width for all shows here.
     options = [["red", "blue", "green"][: 2 + number % 2] for _, number in questions]
     labels = [int(number % 3 > 0) for _, number in questions]  # not as often the one as the other
     return QADataset([text for text, _ in questions], choices=options, labels=labels)
@@ -210,5 +212,6 @@ def _behaviour_problems(learner: Any) -> list[str]:
 
 
 def _alike(scores: NDArray[np.float64], wanted: NDArray[np.float64]) -> bool:
+    # Scores have no scale of their own, logits or logarithms: what is small is so beside their spread.
     there = np.isfinite(wanted)
     return bool(np.abs(scores[there] - wanted[there]).max() <= 1e-3 * (wanted[there].std() + 1e-6))

@@ -167,6 +167,7 @@ def answer_logits(learner: Any, batch: TokenBatch) -> torch.Tensor:
     """
     import torch
 
+    # The least that V may be: models have more embeddings than their tokenizer has tokens, or fewer.
     n_tokens = int(batch.labels.max()) + 1
     fast = getattr(learner, "answer_logits", None)
     if fast is not None:
@@ -244,12 +245,14 @@ def _logits_problems(learner: Any, tokens: TokenDataset, before: np.ndarray) -> 
     real = batch.attention_mask.astype(bool)
     if not np.isfinite(before[real]).all():
         return ["token_logits must be finite where the attention mask is 1"]
+    # A learner that looks ahead reads the answer that it is asked for, and would be taken for a perfect one.
     changed = batch.input_ids.copy()
     changed[:, -1] = (changed[:, -1] + 1) % before.shape[-1]
     later = _as_array(learner.token_logits(changed, batch.attention_mask))
     earlier = real[:, :-1]
     if not np.allclose(later[:, :-1][earlier], before[:, :-1][earlier], atol=1e-4):
         problems.append("token_logits must be causal: a later token changed the logits of an earlier position")
+    # The row with the most padding in the batch, which it has none of by itself.
     shortest = int(np.argmin(tokens.lengths))
     alone = _logits(learner, tokens.batch(np.array([shortest]), pad_token_id=pad))[0]
     if not _alike(alone, before[shortest, -len(alone) :]):
@@ -304,6 +307,7 @@ def _training_problems(learner: object, tokens: TokenDataset, before: np.ndarray
     fitted.fit(tokens, token_weight=weight)
     if not np.allclose(_logits(fitted, batch)[real], after, atol=1e-3):
         problems.append("fit must start from the untrained model: a second fit with the same seed gave another model")
+    # A round of boosting trains on the tokens that were drawn: the others are there, with weight 0.
     first_only = np.zeros(tokens.n_tokens)
     first_only[: tokens.indptr[1]] = 1.0
     weighted = seeded_clone(learner)
@@ -322,4 +326,5 @@ def _logits(learner: Any, batch: TokenBatch) -> np.ndarray:
 def _as_array(logits: object) -> np.ndarray:
     import torch
 
-    return torch.as_tensor(logits).detach().cpu().double().numpy()
+    array: np.ndarray = torch.as_tensor(logits).detach().cpu().double().numpy()
+    return array

@@ -191,6 +191,7 @@ def _score_fold(
     if y is None:
         proba = np.asarray(estimator.fit(X).predict_proba(X_scored), dtype=np.float64)
         return np.clip(1.0 - proba[np.arange(len(X_scored)), X_scored.labels], 0.0, 1.0)
+    # By the probability of the right class, not by right or wrong: few folds would leave hardly any steps to rank by.
     estimator.fit(X, y)
     proba = np.asarray(estimator.predict_proba(X_scored), dtype=np.float64)  # (n, K)
     column = {label: number for number, label in enumerate(estimator.classes_)}
@@ -265,6 +266,7 @@ def _folds(
                 f"A question must be scored only by models that never saw it. Fold {number} of cv trains on row "
                 f"{both[0]} and scores it; take a splitter that keeps the two apart."
             )
+        # Whatever the splitter made of the groups: a model that has seen another form of a question finds it easy.
         kept = train[~np.isin(labels[train], labels[scored])]
         if len(kept) < len(train):
             logger.info("fold %d: %d forms of scored questions left out of training", number, len(train) - len(kept))

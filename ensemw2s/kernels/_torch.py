@@ -17,4 +17,4 @@ class TorchBackend(KernelBackend):
     requires = "a floating-point dtype"
 
     def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
-        return dtype.is_floating_point
+        return bool(dtype.is_floating_point)

@@ -120,6 +120,7 @@ def describe_contents(value: object, name: str, describe: Describe) -> Any:
     described: JsonObject = {"class": name_of(kind)}
     if isinstance(reduced, str):  # the name of a global
         return {**described, "name": reduced}
+    # What pickle would store is all that makes the object, by its own account; only hashed here, never loaded.
     make, arguments, *rest = reduced
     state, items, entries = ([*rest, None, None, None])[:3]
     if getattr(make, "__module__", "") != "copyreg":  # whose functions say no more than the class

@@ -169,6 +169,8 @@ def _describe(value: Any, name: str, around: tuple[int, ...]) -> Any:
     def inner(entry: object, place: str) -> Any:
         return _describe(entry, place, (*around, id(value)))
 
+    # From what is known by its contents to what only pickle knows: a frame of pandas has a `to_dict`, too, and a
+    # dictionary of the user's own class is more than its entries.
     table = describe_table(value, name, inner)
     if table is not None:
         return table

@@ -70,6 +70,7 @@ class Reader:
         """A fitted member from its record, of `Writer.member`, and the folder `place`."""
         from sklearn.base import BaseEstimator
 
+        # Learners of ours have files of their own there, and read the whole record.
         encoded = record["learner"]
         if list(encoded) == ["$learner"]:
             return find_stored("$learner", encoded["$learner"])._read_member(self, record, place)

@@ -168,6 +168,7 @@ def fitted_attributes(estimator: object, *, without: tuple[str, ...] = ()) -> Js
     one's own may keep what it has learned under any name.
     """
     known = {*parameter_names(estimator), *getattr(estimator, "_derived", ()), *without}
+    # Other packages, and classes of the user, keep what they have learned under names of their own.
     ours = "." not in class_name(type(estimator))
     return {
         name: value
@@ -189,6 +190,7 @@ def restore_attributes(estimator: object, attributes: JsonObject) -> None:
     taken = {*parameter_names(estimator), *getattr(estimator, "_derived", ())}
     for name, value in attributes.items():
         of_class = inspect.getattr_static(type(estimator), name, None)
+        # A file may set what `fit` sets, and nothing that the class does by: a method, a property, a private setting.
         acts = callable(of_class) or hasattr(type(of_class), "__get__") or (name[:1] == "_" and of_class is not None)
         if not name.isidentifier() or name.startswith("__") or name in taken or acts:
             raise ValueError(f"{name!r} is no fitted attribute of {type(estimator).__name__}")

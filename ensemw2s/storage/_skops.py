@@ -104,6 +104,7 @@ def read_scikit_learn(stored: StoredFolder, name: str, *, like: object = None) -
     """
     content, path = stored.bytes(name), stored.file(name)
     skops = _skops(f"{path} is read")
+    # Looked at before skops opens it: a small file may stand for more than the memory holds.
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()

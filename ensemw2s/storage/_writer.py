@@ -122,6 +122,7 @@ class Writer:
 
     def base(self, key: tuple, name: str) -> int:
         """Number of a base, known by `key`, which begins with its `BASE_PARAMETERS`; a new one is referred to."""
+        # What has been written comes first: members and parameters then mean one base by one number.
         number = self.known_base(key)
         if number is not None:
             return number
@@ -147,7 +148,7 @@ class Writer:
         from sklearn.base import BaseEstimator
 
         name = name.removeprefix(self.owner)
-        if isinstance(value, type):
+        if isinstance(value, type):  # it has the methods by which its objects are known
             return None
         for tag, codec in CODECS.items():
             if codec.knows(value):

@@ -89,6 +89,7 @@ def _state(tokenizer: Tokenizer) -> tuple:
     specials.pop("pad_token", None)  # in no text, and not read
     extra = [str(token) for token in getattr(tokenizer, "extra_special_tokens", None) or ()]
     settings = [bool(getattr(tokenizer, name, False)) for name in _SETTINGS]
+    # Its parts by their own pickles, which are short; the vocabulary is in `_rules`, once for each state.
     backend = getattr(tokenizer, "backend_tokenizer", None)
     common = (len(tokenizer), sorted(specials.items()), sorted(extra), settings)
     if backend is None:

@@ -57,6 +57,7 @@ def encode(texts: Sequence[str], tokenizer: Tokenizer, *, add_special_tokens: bo
 
 def _added(tokenizer: Tokenizer) -> tuple[list[int], bool]:
     """Tokens that every text begins with, and whether each ends with an EOS."""
+    # Seen in what it does, since settings such as `add_bos_token` are the names of some tokenizers only.
     whole, bare = (list(tokenize(["a"], tokenizer, add_special_tokens=special)[0]) for special in (True, False))
     begin = next((n for n in range(len(whole)) if bare and whole[n : n + len(bare)] == bare), 0)
     eos = tokenizer.eos_token_id

@@ -37,6 +37,7 @@ def encode_rows(
             texts[key] = frame.answer(key[0], key[1], questions[key[0]] + frame.cue, int(number)) + closing
     prompt_rows = _question_rows(prompts, questions, frame, known)
     if frame.apart is None:
+        # A row that stands here already is not tokenised again for its answer, which has to begin where it ends.
         row_of = dict(zip(prompts, prompt_rows, strict=True))
         contexts = [questions[prompt] + frame.cue for prompt, *_ in texts]
         context_rows = [row_of[prompt] for prompt, *_ in texts]
@@ -234,6 +235,7 @@ def _encode(texts: Sequence[str], frame: Frame) -> list[list[int]]:
 def _fit_length(
     prompt: list[int], answer: list[int], max_length: int, truncation: str, number: int, frame: Frame
 ) -> list[int]:
+    # The answer is what is learned: of a row that is too long, only the question may give way.
     excess = len(prompt) + len(answer) - max_length
     if excess <= 0:
         return prompt
