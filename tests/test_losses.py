@@ -32,6 +32,19 @@ def test_cross_entropy_of_a_soft_label_weighs_the_nlls():
     np.testing.assert_allclose(loss, [-(0.1 * np.log(0.2) + 0.2 * np.log(0.3) + 0.7 * np.log(0.5))])
 
 
+def test_confidence_over_tokens_is_that_of_a_loop():
+    logits, ids = torch.randn(6, 11, generator=torch.Generator().manual_seed(0)).double(), [3, 0, 10, 4, 4, 7]
+    loss = LogConfLoss(0.6, warmup=0.5).start_tokens(n_steps=8)
+    for step, a in ((0, 0.0), (1, 0.15), (4, 0.6), (7, 0.6)):
+        expected = []
+        for row, label in zip(logits.tolist(), ids, strict=True):
+            log_total = np.log(sum(np.exp(value) for value in row))
+            expected.append((1 - a) * (log_total - row[label]) + a * (log_total - max(row)))
+        np.testing.assert_allclose(loss(logits, torch.tensor(ids), step), expected, atol=1e-12)
+    with pytest.raises(ValueError, match=r"alpha must lie in \[0, 1\]"):
+        LogConfLoss(1.5).start_tokens(1)
+
+
 @pytest.mark.parametrize(
     ("warmup", "n_steps", "expected"),
     [

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -27,7 +27,16 @@ from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.storage import temporary_folder
 from ensemw2s.tokens import TokenBatch, TokenDataset
 
-TokenLoss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+TokenLoss: TypeAlias = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
+
+
+class StudentTokenLoss(Protocol):
+    """What is minimised over answer tokens, beside their negative log-likelihood."""
+
+    def start_tokens(self, n_steps: int) -> TokenLoss:
+        """Begin a training of `n_steps` optimiser steps."""
+        ...
+
 
 _ABSENT = object()
 FILLER = -1  # stands for a row without weight, at the end of an epoch
@@ -162,13 +171,15 @@ class TokenTrainer(WeightedTrainer):
 
     Parameters
     ----------
-    token_loss : callable
-        Gives the loss of each of R tokens, (R,), from their logits (R, V) and ids (R,).
+    loss : StudentTokenLoss, optional
+        Gives the loss of each of R tokens, (R,), from their logits (R, V) and ids (R,), and the number of finished
+        steps; their negative log-likelihood if None.
     """
 
-    def __init__(self, *args: Any, token_loss: TokenLoss = token_nll, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, loss: StudentTokenLoss | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.token_loss = token_loss
+        self.student_loss = loss
+        self.token_loss: TokenLoss | None = None if loss else lambda logits, ids, _: token_nll(logits, ids)
 
     @abstractmethod
     def answer_logits(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -176,7 +187,9 @@ class TokenTrainer(WeightedTrainer):
 
     def weighted_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         logits, cells = self.answer_logits(model, inputs), label_cells(inputs["labels"])
-        losses = self.token_loss(logits, inputs["labels"].flatten()[cells])  # (R,)
+        if self.token_loss is None and self.student_loss is not None:  # the number of steps is known now
+            self.token_loss = self.student_loss.start_tokens(self.state.max_steps)
+        losses = self.token_loss(logits, inputs["labels"].flatten()[cells], self.state.global_step)  # (R,)
         return (losses * inputs["token_weight"].flatten()[cells]).sum(), logits
 
 

@@ -16,8 +16,10 @@ from ensemw2s._launch.processes import current_launch
 from ensemw2s._launch.rng import isolated_rng
 from ensemw2s._loading.generation_ends import generation_ends
 from ensemw2s._loading.models import load_tokenizer
+from ensemw2s._validation import check_option, shorten
 from ensemw2s.learners._causal_forward import CausalForward
 from ensemw2s.learners._checks import check_fit_input, check_parameters, check_tokens
+from ensemw2s.learners.losses import LogConfLoss
 from ensemw2s.tokens import (
     DEFAULT_PROMPT_TEMPLATE,
     PromptTemplate,
@@ -33,6 +35,9 @@ from ensemw2s.tokens import (
 if TYPE_CHECKING:
     import torch
     from peft import PeftConfig
+
+# By the name that the parameter `loss` has: what is minimised in place of the negative log-likelihood.
+_LOSSES = {"cross-entropy": None, "logconf": LogConfLoss()}
 
 
 class HFCausalLM(CausalForward):
@@ -65,6 +70,9 @@ class HFCausalLM(CausalForward):
         keys and values; question and cue are tokenised apart. The adapter acts from the first cue behind what the
         template puts before the question: a question that holds the cue is cut there, and an answer that does changes
         nothing. (PEFT takes the last one in what it is given.)
+    loss : {"cross-entropy", "logconf"} or object, default="cross-entropy"
+        What is minimised over answer tokens: their negative log-likelihood, or with it the student's confidence in its
+        own most probable tokens, `LogConfLoss()`; an object needs that one's ``start_tokens`` method.
     lr : float, default=5e-4
         Learning rate of the optimiser. Full fine-tuning usually needs a smaller one.
     epochs : float, default=3
@@ -146,6 +154,7 @@ class HFCausalLM(CausalForward):
         tokenizer: Any = None,
         peft_config: str | PeftConfig | None = "default",
         adapt: str = "all",
+        loss: Any = "cross-entropy",
         lr: float = 5e-4,
         epochs: float = 3,
         batch_size: int = 16,
@@ -167,6 +176,7 @@ class HFCausalLM(CausalForward):
         self.tokenizer = tokenizer
         self.peft_config = peft_config
         self.adapt = adapt
+        self.loss = loss
         self.lr = lr
         self.epochs = epochs
         self.batch_size = batch_size
@@ -246,6 +256,7 @@ class HFCausalLM(CausalForward):
             If a parameter is out of range; checked before anything is loaded.
         """
         check_parameters(self)
+        self._token_loss()
         # Looked up anew, as parameters may have changed; held meanwhile, so that an unchanged base is not loaded twice.
         previous = self.__dict__.pop("_shared_host", None)
         self.tokenizer_ = load_tokenizer(self.tokenizer, self.model, revision=self.revision, gguf_file=self.gguf_file)
@@ -355,11 +366,11 @@ class HFCausalLM(CausalForward):
         from ensemw2s._training.trainer import train_weighted
 
         train: Any = train_weighted
-        activated: dict[str, Any] = {}
+        activated: dict[str, Any] = {"loss": self._token_loss()}
         if self._cue is not None:
             from ensemw2s._training.activated_trainer import train_activated
 
-            train, activated = train_activated, {"prompts": self._host().prompts, "cue_ids": self._cue}
+            train, activated = train_activated, {**activated, "prompts": self._host().prompts, "cue_ids": self._cue}
         with isolated_rng(seed):
             self.history_ = train(
                 model, tokens, weight, **activated,
@@ -367,6 +378,18 @@ class HFCausalLM(CausalForward):
                 seed=seed, use_cpu=self._device() == "cpu", verbose=self.verbose,
                 training_args=self.training_args or {}, callbacks=list(self.callbacks),
             )  # fmt: skip
+
+    def _token_loss(self) -> Any:
+        """What is minimised beside the negative log-likelihood; None if nothing is."""
+        if isinstance(self.loss, str):
+            return _LOSSES[check_option(self.loss, "loss", _LOSSES)]
+        if not callable(getattr(self.loss, "start_tokens", None)):
+            raise ValueError(
+                f"loss must be one of {', '.join(map(repr, _LOSSES))}, or an object with a method "
+                f"start_tokens(n_steps). Got {shorten(self.loss)} instead."
+            )
+        self.loss.start_tokens(1)  # which checks its parameters
+        return self.loss
 
     def _n_tokens(self) -> int:
         """How many ids may occur: those of the tokenizer for which the model has an embedding."""

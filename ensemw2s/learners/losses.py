@@ -57,6 +57,20 @@ class CrossEntropyLoss(Registered, BaseEstimator):
         """
         return lambda logits, targets, step: _cross_entropy(logits, targets)
 
+    def start_tokens(self, n_steps: int) -> RunningLoss:
+        """Begin a training over answer tokens, see `LogConfLoss.start_tokens`.
+
+        Parameters
+        ----------
+        n_steps : int
+            Optimiser steps of the training.
+
+        Returns
+        -------
+        callable
+        """
+        return lambda logits, ids, step: _cross_entropy(logits, ids)
+
 
 class LogConfLoss(Registered, BaseEstimator):
     r"""Auxiliary-confidence loss (Burns et al., Section 4.3.2 and appendix A.4).
@@ -70,6 +84,9 @@ class LogConfLoss(Registered, BaseEstimator):
     :math:`\hat f` is the most likely labelling in which the classes are as frequent as in the weak labels. For two
     classes that is a threshold on the prediction. It is found over the last `buffer_size` rows, the present batch among
     them, since a small batch rarely holds the classes in their proportions.
+
+    Over the answer tokens of an `HFCausalLM` the student's own prediction is its most probable token, one by one: a
+    balance over tens of thousands of tokens would need as many rows, so that `buffer_size` has no say there.
 
     Parameters
     ----------
@@ -128,11 +145,41 @@ class LogConfLoss(Registered, BaseEstimator):
         ValueError
             If a parameter is out of range.
         """
+        self._check()
+        return _LogConfRun(self, n_steps)
+
+    def start_tokens(self, n_steps: int) -> RunningLoss:
+        """Begin a training of `n_steps` steps over answer tokens.
+
+        Parameters
+        ----------
+        n_steps : int
+            Optimiser steps of the training.
+
+        Returns
+        -------
+        callable
+            Gets logits (R, V), the tokens' ids (R,) and the number of finished steps, and returns the loss of each
+            token, of shape (R,).
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range.
+        """
+        self._check()
+
+        def loss(logits: torch.Tensor, ids: torch.Tensor, step: int) -> torch.Tensor:
+            a = self.coefficient(step, n_steps)
+            return (1.0 - a) * _cross_entropy(logits, ids) + a * _cross_entropy(logits, logits.argmax(dim=-1))
+
+        return loss
+
+    def _check(self) -> None:
         for name in ("alpha", "warmup"):
             if not 0.0 <= check_real(getattr(self, name), name) <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1]. Got {getattr(self, name)!r} instead.")
         check_integer(self.buffer_size, "buffer_size", minimum=1)
-        return _LogConfRun(self, n_steps)
 
 
 class _LogConfRun:
@@ -280,7 +327,7 @@ def _whole_rows(n_rows: int, shares: np.ndarray) -> np.ndarray:
 
 
 def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of each row, (B, K), (B, K) -> (B,)."""
+    """Cross-entropy of each row with probabilities or with class numbers, (B, K), (B, K) or (B,) -> (B,)."""
     from torch.nn.functional import cross_entropy
 
     return cross_entropy(logits, targets, reduction="none")

@@ -36,6 +36,7 @@ _REPORTS = ("report_to", "output_dir", "run_name", "project")
 # Parameters that came later, with what was done before them: there they leave fingerprints of old results alone.
 _CAME_LATER = {
     "adapt": repr("all"),
+    "HFCausalLM.loss": repr("cross-entropy"),
     "errors": repr("train"),
     "estimators": repr(None),
     "model_kwargs": repr(None),
@@ -225,7 +226,7 @@ def _describe_estimator(value: Any, name: str, inner: Describe) -> Any:
         key: inner(without_reports(entry) if key == "training_args" else entry, f"{name}.{key}")
         for key, entry in parameters.items()
         if key not in ("model", "tokenizer", *_WITHOUT_EFFECT, *idle_parameters(parameters))
-        and _CAME_LATER.get(key) != repr(entry)
+        and not _is_as_before(type(value), key, entry)
     }
     if "model" in parameters:
         described["model"] = describe_model(parameters["model"], f"{name}.model")
@@ -243,6 +244,11 @@ def idle_parameters(parameters: Mapping[str, Any]) -> tuple[str, ...]:
         return ("cv", "validation_fraction")
     has_folds = parameters["errors"] == "held-out" or parameters["cv"] is not None
     return ("validation_fraction",) if has_folds else ()
+
+
+def _is_as_before(kind: type, parameter: str, value: object) -> bool:
+    """Whether a parameter that came later says what was done before."""
+    return repr(value) in (_CAME_LATER.get(parameter), _CAME_LATER.get(f"{kind.__name__}.{parameter}"))
 
 
 def without_reports(training_args: object) -> Any:
