@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))  # for what the 
 
 import grouped_members
 import rooms_picture
+import standalone_downloads
 
 from ensemw2s import __version__
 
@@ -120,8 +121,15 @@ def draw_rooms(app: Any) -> None:
     rooms_picture.draw(Path(app.srcdir) / "generated")
 
 
+def complete_downloads(app: Any, exception: Exception | None) -> None:
+    """Let each script and notebook that the gallery offers run by itself."""
+    if exception is None:
+        standalone_downloads.rewrite(Path(app.outdir) / "_downloads", Path(app.srcdir).parent)
+
+
 def setup(app: Any) -> None:
     """Connect the hooks."""
     app.connect("autodoc-skip-member", skip_foreign_members)
     app.connect("builder-inited", draw_rooms)
     app.connect("html-page-context", api_groups)
+    app.connect("build-finished", complete_downloads)

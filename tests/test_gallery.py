@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import runpy
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,55 @@ def test_a_page_imports_public_names_and_seeds_what_it_draws(page):
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"make_qa", "make_corpus", "EasyHardSplit"}:
             assert "random_state" in {keyword.arg for keyword in node.keywords}, ast.unparse(node)
+
+
+@pytest.fixture
+def standalone(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_scripts"))
+    import standalone_downloads
+
+    yield standalone_downloads
+    sys.modules.pop("standalone_downloads", None)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_download_needs_no_file_beside_it(page, standalone):
+    source = standalone.standalone(page.read_text(encoding="utf-8"), ROOT)
+    beside = {path.stem for path in EXAMPLES.glob("*.py")}
+    imported = {
+        name
+        for node in ast.walk(ast.parse(source))
+        for name in (
+            [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in getattr(node, "names", [])]
+        )
+    }
+    assert not imported & beside
+    assert '"../' not in source
+
+
+def test_a_downloaded_archive_runs_in_an_empty_folder(standalone, tmp_path, monkeypatch):
+    """A script that shares a learner, one that reads a table, and a notebook of which the cells are run one by one."""
+    shared = "from __future__ import annotations\n\nfrom next_word import tree\n\nfrom ensemw2s import word_tokenizer\n"
+    script = f"{shared}learner = tree(3, word_tokenizer(['a b']))\n"
+    table = (
+        'import pandas as pd\nfrom pathlib import Path\nframe = pd.read_csv(Path("../docs/tables/offline_sweep.csv"))\n'
+    )
+    cells = [{"cell_type": "markdown", "source": [shared]}, {"cell_type": "code", "source": script.splitlines(True)}]
+    files = {"a.py": script, "b.py": table, "c.ipynb": json.dumps({"cells": cells})}
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    standalone.rewrite(tmp_path, ROOT)
+    standalone.rewrite(tmp_path, ROOT)  # as a second build does
+    monkeypatch.chdir(tmp_path)
+    zipfile.ZipFile("all.zip").extractall()
+    assert len(runpy.run_path("a.py")["learner"].tokenizer) > 2
+    assert runpy.run_path("b.py")["frame"].shape == (84, 12)
+    markdown, code = json.loads(Path("c.ipynb").read_text())["cells"]
+    assert markdown["source"] == [shared]
+    found: dict = {}
+    exec(code["source"], found)
+    assert found["learner"].smoothing == 0.01
 
 
 def test_the_learner_of_the_pages_is_complete(next_word):
