@@ -72,6 +72,8 @@ class TreeRows:
 
     def mask(self) -> np.ndarray:
         """Which tokens each token sees, bool of shape (R, L, L): its own before it, and those of its prompt."""
+        # Branches of one prompt stand behind each other, and the triangle alone would let the second see the first. By
+        # owner and root a key is either of the token's own branch or of its prompt; the triangle then keeps it causal.
         keys = self.owner[:, None, :]
         # A padded position sees padding: a row of the softmax must not be empty.
         return np.tril((keys == self.owner[:, :, None]) | (keys == self.root[:, :, None]))

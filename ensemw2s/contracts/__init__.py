@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ensemw2s.contracts._option_learner import OptionLearner, WeakLearner, check_option_learner, checked_scores
-from ensemw2s.contracts._optional import Branching, Cached, KeepsPrompts, LendsModel, Stackable, eval_batch_size
+from ensemw2s.contracts._optional import Branching, Cached, Cued, KeepsPrompts, LendsModel, Stackable, eval_batch_size
 from ensemw2s.contracts._token_learner import (
     PrefixCache,
     TokenLearner,

@@ -82,6 +82,13 @@ class Stackable(Protocol):
 
 
 @runtime_checkable
+class Cued(Protocol):
+    """Adapts itself to what follows a cue alone: what it makes of a prompt before the cue is its base's."""
+
+    cue_ids_: Sequence[int]
+
+
+@runtime_checkable
 class LendsModel(Protocol):
     """Is a Hugging Face model."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ensemw2s._adapters.host import AdapterHost, default_lora
 from ensemw2s._adapters.model_cache import shared_host
@@ -13,6 +13,7 @@ from ensemw2s.learners._hf_learner import HFLearner
 
 if TYPE_CHECKING:
     from peft import PeftConfig
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 class CausalBase(HFLearner):
@@ -24,13 +25,13 @@ class CausalBase(HFLearner):
 
     _base_kind = "causal language model"
 
-    def _read_config(self) -> Any:
+    def _read_config(self) -> PreTrainedConfig:
         if not isinstance(as_id(self.model), str) or self.gguf_file is not None:
             with self.lend_model() as model:
                 return model.config
         return load_config(as_id(self.model), self.revision)
 
-    def _adapter_config(self) -> Any:
+    def _adapter_config(self) -> PeftConfig | None:
         return default_lora() if isinstance(self.peft_config, str) else self.peft_config
 
     def _find_host(self) -> AdapterHost:
@@ -41,7 +42,7 @@ class CausalBase(HFLearner):
         )  # fmt: skip
         return shared_host(base, lambda: AdapterHost(self._load_base(config), config), config)
 
-    def _load_untrained(self) -> tuple[Any, list[str]]:
+    def _load_untrained(self) -> tuple[PreTrainedModel, list[str]]:
         """The untrained model, on the CPU; all its modules have trained weights."""
         model = load_model(
             self.model, auto_class="AutoModelForCausalLM", dtype=self.dtype, revision=self.revision,
@@ -50,7 +51,7 @@ class CausalBase(HFLearner):
         )  # fmt: skip
         return model, []
 
-    def _load_base(self, peft_config: PeftConfig | None = None) -> Any:
+    def _load_base(self, peft_config: PeftConfig | None = None) -> PreTrainedModel:
         launch = current_launch(self._device())  # before the weights are read, which not every process may have to
         launch.check_adapters(peft_config)
         model, _ = self._load_untrained()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from numpy.typing import ArrayLike
 
 from ensemw2s._launch.processes import current_launch, n_processes
 from ensemw2s.contracts import PrefixCache
@@ -13,17 +15,18 @@ from ensemw2s.tokens import TokenBatch, positions_of
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from transformers import Cache
 
     from ensemw2s._adapters.activated_stack import ActivatedStack
     from ensemw2s._adapters.stacked import StackedAdapters
-    from ensemw2s._forward.activated import Cue
+    from ensemw2s._forward.activated import Cue, KeptPrompts
     from ensemw2s.kernels import KernelBackend
 
 
 class CausalForward(CausalBase):
     """The forward passes of a learner whose weights, adapters and cue a subclass sets."""
 
-    def token_logits(self, input_ids: Any, attention_mask: Any) -> torch.Tensor:
+    def token_logits(self, input_ids: ArrayLike, attention_mask: ArrayLike) -> torch.Tensor:
         """Logits of the next token at each position.
 
         Parameters
@@ -69,14 +72,14 @@ class CausalForward(CausalBase):
 
     def decode_step(
         self,
-        input_ids: Any,
-        attention_mask: Any,
-        position_ids: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        position_ids: torch.Tensor,
         *,
-        cache: Any = None,
+        cache: Cache | PrefixCache | KeptPrompts | None = None,
         n_last: int = 1,
         use_cache: bool = False,
-    ) -> tuple[torch.Tensor, Any]:
+    ) -> tuple[torch.Tensor, Cache | PrefixCache | None]:
         """One forward pass with the model's own key-value cache.
 
         Parameters
@@ -261,7 +264,7 @@ class CausalForward(CausalBase):
 
         say_why_apart(member._host() for member in members)
 
-    def _kept_prompts(self) -> Any:
+    def _kept_prompts(self) -> KeptPrompts | None:
         """What to begin `decode_step` with, as its cache, where other steps will begin with the same prompts.
 
         With ``adapt="answer"`` they are then kept; in any other case this is None.

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ensemw2s._adapters.config import check_adapter_config
 from ensemw2s._inputs.classifier_rows import check_labels
@@ -91,7 +92,7 @@ def _check_model(learner: Any) -> None:
             )
 
 
-def _check_peft_config(peft_config: Any) -> None:
+def _check_peft_config(peft_config: object) -> None:
     from peft import PeftConfig
 
     if isinstance(peft_config, PeftConfig):
@@ -186,7 +187,7 @@ def _check_adapt(learner: Any) -> None:
         )
 
 
-def _check_callbacks(callbacks: Any) -> None:
+def _check_callbacks(callbacks: object) -> None:
     from transformers import TrainerCallback
 
     if not isinstance(callbacks, Sequence):
@@ -197,13 +198,13 @@ def _check_callbacks(callbacks: Any) -> None:
             raise TypeError(f"callbacks[{place}] must be a TrainerCallback. Got {shorten(callback)} instead.")
 
 
-def _largest(dtype: Any) -> float:
+def _largest(dtype: object) -> float:
     import torch
 
     return float(torch.finfo(getattr(torch, dtype_name(dtype))).max)
 
 
-def _check_torch_names(dtype: Any, device: Any) -> None:
+def _check_torch_names(dtype: object, device: Any) -> None:
     import torch
 
     torch_dtype = getattr(torch, dtype_name(dtype), None) if isinstance(dtype_name(dtype), str) else None
@@ -218,7 +219,7 @@ def _check_torch_names(dtype: Any, device: Any) -> None:
         raise ValueError(f"device must be a torch device, such as 'cpu' or 'cuda'. Got {device!r} instead.") from error
 
 
-def check_fit_input(tokens: Any, token_weight: Any) -> np.ndarray:
+def check_fit_input(tokens: object, token_weight: ArrayLike) -> np.ndarray:
     """The weights as an array; nothing has to be loaded for this check."""
     if not isinstance(tokens, TokenDataset):
         raise TypeError(
@@ -261,7 +262,7 @@ def check_tokens(
         )
 
 
-def class_targets(y: Any, classes: Sequence[Any] | None, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+def class_targets(y: ArrayLike, classes: Sequence[Any] | None, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Validate labels.
 
     Parameters
@@ -329,7 +330,7 @@ def _check_classes(classes: Sequence[Any]) -> np.ndarray:
     return known
 
 
-def _check_probabilities(y: Any) -> np.ndarray:
+def _check_probabilities(y: ArrayLike) -> np.ndarray:
     try:
         targets = np.asarray(y, dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ from ensemw2s._launch.processes import current_launch
 from ensemw2s._training.trainer import WeightedTrainer, fill_rows, run_training
 from ensemw2s.learners._heads import Head
 from ensemw2s.learners.losses import StudentLoss
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class _Collator:
@@ -32,7 +35,9 @@ class _ClassifierTrainer(WeightedTrainer):
         self.head, self.student_loss = head, loss
         self.running_loss: Any = None
 
-    def weighted_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    def weighted_loss(
+        self, model: PreTrainedModel, inputs: dict[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         if self.running_loss is None:
             self.running_loss = self.student_loss.start(self.state.max_steps)
         targets, weight = inputs.pop("targets"), inputs.pop("row_weight")  # (B, K), (B,)
@@ -42,7 +47,7 @@ class _ClassifierTrainer(WeightedTrainer):
 
 
 def train_classifier(
-    model: Any,
+    model: PreTrainedModel,
     head: Head,
     ids: list[list[int]],
     targets: np.ndarray,
@@ -90,7 +95,7 @@ def train_classifier(
     )  # fmt: skip
 
 
-def class_logits(model: Any, head: Head, ids: list[list[int]], batch_size: int) -> np.ndarray:
+def class_logits(model: PreTrainedModel, head: Head, ids: list[list[int]], batch_size: int) -> np.ndarray:
     """Logits of the classes, float64 of shape (n, K), in batches of rows of like length."""
     order = np.argsort([-len(row) for row in ids], kind="stable")  # longest first: too large a batch shows at once
     logits = np.empty((len(ids), head.n_classes))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ensemw2s._adapters.head_weights import load_with_head
@@ -21,15 +22,28 @@ from ensemw2s.tokens import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 TRUNCATIONS = ("error", "cut")
+
+
+class HeadLearner(Protocol):
+    """The parameters of an `HFClassifier` that say how class logits are read, and off what."""
+
+    model: str | os.PathLike[str] | Callable[[], PreTrainedModel]
+    label_words: Mapping[Any, str] | Sequence[str] | None
+    prompt_template: PromptTemplate
+    revision: str | None
+    dtype: str | torch.dtype
+    verbose: bool
 
 
 class Head(Protocol):
     """Everything that differs between the two: loading, tokens in, logits out."""
 
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     n_classes: int
     task_type: str
     pad_token_id: int
@@ -37,11 +51,11 @@ class Head(Protocol):
     """Whether the model reads the padding's id, to find the last token that is none; else the mask hides it."""
 
     @classmethod
-    def of(cls, learner: Any, tokenizer: Any, classes: Any = None) -> Head:
+    def of(cls, learner: HeadLearner, tokenizer: PreTrainedTokenizerBase, classes: np.ndarray | None = None) -> Head:
         """The head of an `HFClassifier` for its classes; without them one that can encode texts, but for words."""
         ...
 
-    def load(self, learner: Any) -> tuple[Any, list[str]]:
+    def load(self, learner: HeadLearner) -> tuple[PreTrainedModel, list[str]]:
         """The learner's model, and the names of its modules that have no trained weights yet."""
         ...
 
@@ -55,7 +69,7 @@ class Head(Protocol):
         """Keyword arguments of the model for some rows."""
         ...
 
-    def logits(self, model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def logits(self, model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Class logits, float32 of shape (B, K)."""
         ...
 
@@ -66,7 +80,7 @@ class SequenceHead:
     task_type = "SEQ_CLS"
     reads_pad_id = True
 
-    def __init__(self, tokenizer: Any, n_classes: int) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, n_classes: int) -> None:
         self.tokenizer, self.n_classes = tokenizer, n_classes
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         if pad is None:
@@ -77,10 +91,12 @@ class SequenceHead:
         self.pad_token_id = int(pad)
 
     @classmethod
-    def of(cls, learner: Any, tokenizer: Any, classes: Any = None) -> SequenceHead:
+    def of(
+        cls, learner: HeadLearner, tokenizer: PreTrainedTokenizerBase, classes: np.ndarray | None = None
+    ) -> SequenceHead:
         return cls(tokenizer, 2 if classes is None else len(classes))
 
-    def load(self, learner: Any) -> tuple[Any, list[str]]:
+    def load(self, learner: HeadLearner) -> tuple[PreTrainedModel, list[str]]:
         if callable(learner.model):
             loaded = load_model(learner.model, auto_class="AutoModelForSequenceClassification", dtype=learner.dtype)
             n_labels = getattr(loaded.config, "num_labels", None)
@@ -121,7 +137,7 @@ class SequenceHead:
         input_ids, mask = pad_right(ids, self.pad_token_id)
         return {"input_ids": torch.from_numpy(input_ids), "attention_mask": torch.from_numpy(mask)}
 
-    def logits(self, model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def logits(self, model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         return model(**batch).logits.float()
 
 
@@ -135,7 +151,9 @@ class VerbalizerHead:
     task_type = "CAUSAL_LM"
     reads_pad_id = False
 
-    def __init__(self, tokenizer: Any, label_words: Sequence[str], prompt_template: PromptTemplate) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, label_words: Sequence[str], prompt_template: PromptTemplate
+    ) -> None:
         self.tokenizer, self.prompt_template = tokenizer, prompt_template
         self.n_classes = len(label_words)
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
@@ -159,11 +177,13 @@ class VerbalizerHead:
         self.label_ids = [first[0] for first in firsts]
 
     @classmethod
-    def of(cls, learner: Any, tokenizer: Any, classes: Any = None) -> VerbalizerHead:
+    def of(
+        cls, learner: HeadLearner, tokenizer: PreTrainedTokenizerBase, classes: np.ndarray | None = None
+    ) -> VerbalizerHead:
         words = () if classes is None else words_of_classes(classes.tolist(), learner.label_words)
         return cls(tokenizer, words, learner.prompt_template)
 
-    def load(self, learner: Any) -> tuple[Any, list[str]]:
+    def load(self, learner: HeadLearner) -> tuple[PreTrainedModel, list[str]]:
         loaded = load_model(
             learner.model, auto_class="AutoModelForCausalLM", dtype=learner.dtype, revision=learner.revision,
             verbose=learner.verbose, **learner._loading_kwargs(),
@@ -198,7 +218,7 @@ class VerbalizerHead:
             "position_ids": torch.from_numpy(positions_of(mask)),
         }
 
-    def logits(self, model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def logits(self, model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         from ensemw2s._forward.ways_to_read import read_alone, way_to_read
 
         if way_to_read(model).apart(batch["input_ids"].shape[1]):

@@ -22,13 +22,14 @@ from ensemw2s.exceptions import CheckpointError, WeakLearnerError
 from ensemw2s.learners._saved_hf_learner import SavedHFLearner
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from peft import PeftModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
     from ensemw2s._adapters.host import AdapterHost
 
 # One thread at a time runs a model: scoring lets parts of it compute with other functions for a while. By model, since
 # copies of a learner may hold the same one.
-_LOCKS: WeakKeyDictionary[Any, ThreadLock] = WeakKeyDictionary()
+_LOCKS: WeakKeyDictionary[PreTrainedModel, ThreadLock] = WeakKeyDictionary()
 
 
 class HFLearner(ModelHTML, SavedHFLearner, BaseEstimator):
@@ -49,7 +50,7 @@ class HFLearner(ModelHTML, SavedHFLearner, BaseEstimator):
     n_embeddings_: int | None
     model_kwargs: dict[str, Any] | None
 
-    def lend_model(self) -> AbstractContextManager[Any]:
+    def lend_model(self) -> AbstractContextManager[PreTrainedModel | PeftModel]:
         """Context manager that gives the `transformers` or PEFT model with this learner's weights in place.
 
         Other learners share the base, and other threads wait: use the model inside the ``with`` block only.
@@ -75,7 +76,7 @@ class HFLearner(ModelHTML, SavedHFLearner, BaseEstimator):
                 failure.args = (f"{failure} The {type(self).__name__} in training is not fitted.".strip(),)
             raise
 
-    def __sklearn_clone__(self) -> Any:
+    def __sklearn_clone__(self) -> HFLearner:
         # Handed on, not copied: learners of one factory share a base, a large vocabulary is copied in seconds, and a
         # callback may hold what cannot be copied.
         same = {"model", "tokenizer", "callbacks"}
@@ -161,7 +162,7 @@ class HFLearner(ModelHTML, SavedHFLearner, BaseEstimator):
         # Tokenizers without a limit of their own say 1e30, and configurations, as XLNet's, -1.
         return min((int(limit) for limit in limits if limit is not None and 0 < limit < 1e9), default=None)
 
-    def _check_vocabulary(self, config: Any, needed: int | None, use: str) -> None:
+    def _check_vocabulary(self, config: PreTrainedConfig, needed: int | None, use: str) -> None:
         """Note how many tokens the model knows, and raise unless it knows one that every row needs.
 
         A tokenizer may have more, such as those of images beside a model of texts; which of them occur shows in the
@@ -181,6 +182,6 @@ def _base_tensors(host: AdapterHost) -> str | None:
 
 
 @contextmanager
-def _held(model: Any) -> Iterator[Any]:
+def _held(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
     with _LOCKS.setdefault(model, ThreadLock()):
         yield model

@@ -24,6 +24,7 @@ from ensemw2s.storage import BASE_PARAMETERS, Codec, Reader, StoredFolder, Write
 
 if TYPE_CHECKING:
     from peft import PeftConfig
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from ensemw2s._adapters.host import AdapterHost, AdapterState
 
@@ -38,7 +39,7 @@ _OF_THIS_MACHINE = {
 # Arguments of from_pretrained that say where weights are put.
 _PLACES = {"device_map", "max_memory", "offload_folder"}
 
-_DIGESTS: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
+_DIGESTS: WeakKeyDictionary[AdapterHost, str | None] = WeakKeyDictionary()
 
 
 class SavedHFLearner(SavedLearner):
@@ -49,12 +50,12 @@ class SavedHFLearner(SavedLearner):
     _base_kind = ""
     """Name that classes have in common whose bases are the same weights; by default each class is by itself."""
 
-    model: Any
-    tokenizer: Any
-    peft_config: Any
+    model: str | os.PathLike[str] | Callable[[], PreTrainedModel]
+    tokenizer: str | PreTrainedTokenizerBase | None
+    peft_config: str | PeftConfig | None
     device: str | None
     verbose: bool
-    model_: Any
+    model_: PreTrainedModel | None
     adapter_: AdapterState | None
 
     @abstractmethod
@@ -66,7 +67,7 @@ class SavedHFLearner(SavedLearner):
         """With what an adapter is trained under the present parameters."""
 
     @abstractmethod
-    def _load_untrained(self) -> tuple[Any, list[str]]:
+    def _load_untrained(self) -> tuple[PreTrainedModel, list[str]]:
         """The untrained model of the present parameters, on the CPU, and its modules without trained weights."""
 
     @abstractmethod
@@ -77,7 +78,7 @@ class SavedHFLearner(SavedLearner):
     def _device(self) -> str:
         """Where models are put."""
 
-    def _given_tokenizer(self) -> Any:
+    def _given_tokenizer(self) -> PreTrainedTokenizerBase:
         start = {name: getattr(self, name, None) for name in ("revision", "gguf_file")}
         return load_tokenizer(self.tokenizer, self.model, **start)
 
@@ -101,7 +102,7 @@ class SavedHFLearner(SavedLearner):
         return base, parameters
 
     @classmethod
-    def _decoded(cls, reader: Reader, content: dict[str, Any]) -> Any:
+    def _decoded(cls, reader: Reader, content: dict[str, Any]) -> SavedHFLearner:
         learner = super()._decoded(reader, content)
         learner.device = device_here(learner.device)
         return learner
@@ -165,7 +166,7 @@ class SavedHFLearner(SavedLearner):
         with writing(path), loading_bar(self.verbose):
             model.save_pretrained(path, state_dict=kept)
 
-    def _check_base(self, reader: Reader, number: Any) -> None:
+    def _check_base(self, reader: Reader, number: int) -> None:
         if number in reader.checked:
             return
         record = reader.shared["bases"][number]
@@ -226,7 +227,7 @@ class SavedHFLearner(SavedLearner):
             file = f"{place}/adapter_model.safetensors"
             self.adapter_ = self._host().load(stored.tensors(file), stored.path / file)
 
-    def _read_model(self, record: dict[str, Any], stored: StoredFolder, place: str) -> Any:
+    def _read_model(self, record: dict[str, Any], stored: StoredFolder, place: str) -> PreTrainedModel:
         stored.refuse_adapter(place)
         folder = stored.folder(place)
         # `_load_untrained` goes by the parameters: for this one call the model is where the files are.
@@ -270,10 +271,10 @@ class _PeftCodec(Codec):
 
     tag = "$peft"
 
-    def knows(self, value: Any) -> bool:
+    def knows(self, value: object) -> bool:
         return hasattr(value, "peft_type")
 
-    def write(self, value: Any, name: str, writer: Writer) -> Any:
+    def write(self, value: object, name: str, writer: Writer) -> Any:
         return encode_peft_config(value, name)
 
     def read(self, content: Any, reader: Reader) -> Any:
@@ -285,7 +286,7 @@ class _QuantizationCodec(Codec):
 
     tag = "$quantization"
 
-    def knows(self, value: Any) -> bool:
+    def knows(self, value: object) -> bool:
         return hasattr(value, "quant_method")
 
     def write(self, value: Any, name: str, writer: Writer) -> Any:
@@ -297,7 +298,7 @@ class _QuantizationCodec(Codec):
         return AutoQuantizationConfig.from_dict(content)
 
 
-def base_digest(learner: Any) -> str | None:
+def base_digest(learner: object) -> str | None:
     """Hash of weights and buffers that an initialised learner on a Hugging Face model starts from; else None.
 
     The base under adapters is hashed once: its weights stay as they are.
@@ -313,7 +314,7 @@ def base_digest(learner: Any) -> str | None:
     return _DIGESTS[host]
 
 
-def _attention_of(model: Any) -> Any:
+def _attention_of(model: PreTrainedModel) -> str | None:
     """Name of the attention implementation, None if it has none."""
     name = getattr(model.config, "_attn_implementation", None)
     return name if isinstance(name, str) else None
@@ -327,13 +328,13 @@ def _forget_base(path: Path) -> None:
 
 
 @contextmanager
-def _naming_model(model: str) -> Iterator[None]:
+def _naming_model(model: object) -> Iterator[None]:
     """Name the folder in whatever transformers raises about its files; of a hub id it says enough itself."""
     from safetensors import SafetensorError
 
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, ImportError, SafetensorError) as error:
-        if not os.path.isdir(model):
+        if not isinstance(model, str | os.PathLike) or not os.path.isdir(model):
             raise
         raise CheckpointError(f"{model} holds no model that can be read ({error}). Copy or save it again.") from error

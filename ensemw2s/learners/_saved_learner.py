@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sklearn.utils.validation import check_is_fitted
 
@@ -24,6 +24,9 @@ from ensemw2s.storage import (
     require_known,
 )
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 _MEMBER = "member"
 
 
@@ -35,10 +38,10 @@ class SavedLearner(Checkpointed):
     _checks_fitted = True
     _holds_tensors = True
 
-    tokenizer_: Any
+    tokenizer_: PreTrainedTokenizerBase
 
     @abstractmethod
-    def _given_tokenizer(self) -> Any:
+    def _given_tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer that a learner with these parameters has."""
 
     @abstractmethod
@@ -51,7 +54,7 @@ class SavedLearner(Checkpointed):
     ) -> None:
         """Read what `_write_weights` wrote, all else being there; `check_base` is called before an adapter is read."""
 
-    def _check_base(self, reader: Reader, number: Any) -> None:
+    def _check_base(self, reader: Reader, number: int) -> None:
         """Compare the base with that which the members were trained on."""
 
     def _described(self, writer: Writer, name: str, *, trained: bool) -> tuple[int | None, dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -16,6 +16,9 @@ from ensemw2s.exceptions import CheckpointError
 from ensemw2s.learners._saved_learner import SavedLearner
 from ensemw2s.storage import StoredFolder, write_arrays
 from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, PromptTemplate, TokenDataset, byte_tokenizer, frame_of, n_ids
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _LOG_PROBA = "log_proba.safetensors"
 
@@ -65,7 +68,7 @@ class BigramLearner(FittedHTML, SavedLearner, BaseEstimator):
 
     def __init__(
         self,
-        tokenizer: Any = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
         *,
         corpus: Sequence[str] | None = None,
         smoothing: float = 1.0,
@@ -147,7 +150,7 @@ class BigramLearner(FittedHTML, SavedLearner, BaseEstimator):
         """
         return self.log_proba_[np.asarray(input_ids)]
 
-    def _given_tokenizer(self) -> Any:
+    def _given_tokenizer(self) -> PreTrainedTokenizerBase:
         return byte_tokenizer() if self.tokenizer is None else self.tokenizer
 
     def _write_weights(self, folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import log_softmax, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
@@ -21,7 +22,16 @@ from ensemw2s._launch.modes import own_modes
 from ensemw2s._launch.processes import current_launch
 from ensemw2s._launch.rng import isolated_rng
 from ensemw2s._loading.models import folder_stamp, load_config, load_model, load_tokenizer
-from ensemw2s._validation import as_id, as_texts, check_option, check_same_length, check_weight, dtype_name, shorten
+from ensemw2s._validation import (
+    RandomState,
+    as_id,
+    as_texts,
+    check_option,
+    check_same_length,
+    check_weight,
+    dtype_name,
+    shorten,
+)
 from ensemw2s._validation.class_labels import label_check, label_column
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.learners._checks import check_parameters, class_targets
@@ -34,6 +44,9 @@ from ensemw2s.tokens import PromptTemplate, refuse_unknown
 if TYPE_CHECKING:
     import torch
     from peft import PeftConfig
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from ensemw2s.learners.losses import StudentLoss
 
 _LOSSES = {"cross-entropy": CrossEntropyLoss, "logconf": LogConfLoss, "product": ProductLoss}
 
@@ -131,14 +144,14 @@ class HFClassifier(ClassifierMixin, HFLearner):
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | Callable[[], Any],
+        model: str | os.PathLike[str] | Callable[[], PreTrainedModel],
         *,
-        tokenizer: Any = None,
+        tokenizer: str | PreTrainedTokenizerBase | None = None,
         head: str = "sequence-classification",
         label_words: Mapping[Any, str] | Sequence[str] | None = None,
         prompt_template: PromptTemplate = "{prompt}\nAnswer:",
         peft_config: str | PeftConfig | None = "default",
-        loss: Any = "cross-entropy",
+        loss: str | StudentLoss = "cross-entropy",
         classes: Sequence[Any] | None = None,
         lr: float = 5e-4,
         epochs: float = 3,
@@ -152,7 +165,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         model_kwargs: dict[str, Any] | None = None,
         dtype: str | torch.dtype = "float32",
         device: str | None = None,
-        random_state: Any = None,
+        random_state: RandomState = None,
         verbose: bool = False,
     ) -> None:
         self.model = model
@@ -179,7 +192,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         self.verbose = verbose
 
     @own_modes()
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> HFClassifier:
+    def fit(self, X: Sequence[str], y: ArrayLike, sample_weight: ArrayLike | None = None) -> HFClassifier:
         """Train from the untrained model.
 
         Parameters
@@ -222,7 +235,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         launch.check_same(np.frombuffer("\0".join(texts).encode(), dtype=np.uint8), targets, weight)
         seed = launch.from_first(int(check_random_state(self.random_state).randint(2**31 - 1)))
         self.adapter_: dict[str, torch.Tensor] | None = None
-        self.model_: Any = None
+        self.model_: PreTrainedModel | None = None
         with self._unfitted_unless_done():
             if self.peft_config is None:
                 model, untrained = self._load_untrained()
@@ -239,7 +252,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         del previous
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Sequence[str]) -> np.ndarray:
         """Most probable class; of a tie, the first.
 
         Parameters
@@ -254,7 +267,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         logits = self._logits(X)
         return self.classes_[logits.argmax(axis=1)]
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: Sequence[str]) -> np.ndarray:
         """Probability of each class.
 
         Parameters
@@ -269,7 +282,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         """
         return softmax(self._logits(X), axis=1)
 
-    def predict_log_proba(self, X: Any) -> np.ndarray:
+    def predict_log_proba(self, X: Sequence[str]) -> np.ndarray:
         """Log probability of each class.
 
         Parameters
@@ -283,7 +296,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         """
         return log_softmax(self._logits(X), axis=1)
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Sequence[str], y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Share of rows whose most probable class is the true one.
 
         Parameters
@@ -305,7 +318,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         label_check(y)(np.arange(len(texts)))
         return super().score(texts, y, sample_weight)
 
-    def credit(self, X: Any, y: Any) -> np.ndarray:
+    def credit(self, X: Sequence[str], y: Any) -> np.ndarray:
         """What each row earns: 1 for the true class, 0 for another, 1/m where it is one of m that are equally probable.
 
         Parameters
@@ -350,7 +363,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
     def __sklearn_tags__(self) -> Any:
         return text_tags(super().__sklearn_tags__())
 
-    def _logits(self, X: Any) -> np.ndarray:
+    def _logits(self, X: Sequence[str]) -> np.ndarray:
         from ensemw2s.learners._classifier_trainer import class_logits
 
         check_is_fitted(self, "history_")
@@ -362,7 +375,9 @@ class HFClassifier(ClassifierMixin, HFLearner):
             raise WeakLearnerError(f"The logits of X[{row}] are not finite; lower lr, or use dtype='float32'.")
         return logits
 
-    def _train(self, model: Any, texts: list[str], targets: np.ndarray, weight: np.ndarray, seed: int) -> None:
+    def _train(
+        self, model: PreTrainedModel, texts: list[str], targets: np.ndarray, weight: np.ndarray, seed: int
+    ) -> None:
         from ensemw2s.learners._classifier_trainer import train_classifier
 
         self.max_length_ = self._length_limit(model.config, self.tokenizer_.model_max_length)
@@ -384,10 +399,10 @@ class HFClassifier(ClassifierMixin, HFLearner):
     def _make_head(self) -> Head:
         return HEADS[self.head].of(self, self.tokenizer_, self.classes_)
 
-    def _make_loss(self) -> Any:
+    def _make_loss(self) -> StudentLoss:
         return _LOSSES[self.loss]() if isinstance(self.loss, str) else self.loss
 
-    def _adapter_config(self) -> Any:
+    def _adapter_config(self) -> PeftConfig:
         config = self.peft_config
         config = default_lora() if config is None or isinstance(config, str) else copy.deepcopy(config)
         config.task_type = self._head.task_type
@@ -417,7 +432,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         """Make the head for the fitted tokenizer and classes."""
         self._head = self._make_head()
 
-    def _load_untrained(self) -> tuple[Any, list[str]]:
+    def _load_untrained(self) -> tuple[PreTrainedModel, list[str]]:
         """The untrained model, on the CPU, and its modules without trained weights."""
         launch = current_launch(self._device())  # before the weights are read, which not every process may have to
         model, untrained = self._head.load(self)
@@ -425,7 +440,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         self._check_vocabulary(model.config, pad, "fills rows up")
         return model, launch.from_first(untrained)
 
-    def _read_config(self) -> Any:
+    def _read_config(self) -> PreTrainedConfig:
         if callable(self.model):
             return load_model(self.model, auto_class="AutoModel", dtype=self.dtype).config
         return load_config(as_id(self.model), self.revision)

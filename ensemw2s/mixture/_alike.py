@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
-from ensemw2s.contracts import TokenLearner, WeakLearner
+from ensemw2s.contracts import Cued, TokenLearner, WeakLearner
 from ensemw2s.tokens import DEFAULT_PROMPT_TEMPLATE, digest_tokenizer, is_chat
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # What is said of learners between which there is a `difference`.
 _APART = {
@@ -19,7 +22,7 @@ _APART = {
 }
 
 
-def same_tokenizer(one: Any, other: Any) -> bool:
+def same_tokenizer(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
     """Whether two tokenizers give every text the same ids and all ids the same text, see `digest_tokenizer`.
 
     Padding is not compared: no token of it is ever read. Nor is the chat template, see `difference`.
@@ -57,7 +60,7 @@ def difference(one: WeakLearner, other: WeakLearner) -> str:
     if is_chat(templates[0]) and digest_tokenizer(one.tokenizer_).chats != digest_tokenizer(other.tokenizer_).chats:
         return "chat template"
     # Tokenised apart from the question by a learner that adapts itself to the answer alone.
-    cues = [None if cue is None else list(cue) for cue in (getattr(each, "cue_ids_", None) for each in (one, other))]
+    cues = [list(each.cue_ids_) if isinstance(each, Cued) else None for each in (one, other)]
     return "" if cues[0] == cues[1] else "adapt"
 
 

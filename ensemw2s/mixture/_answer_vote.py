@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ensemw2s._validation import is_blank
 from ensemw2s.contracts import OptionLearner, TokenLearner, WeakLearner
@@ -90,7 +91,7 @@ class AnswerVote:
         """Why they do not answer token by token."""
         return f"{apart(self._members, self._groups)}. So they vote on whole answers"
 
-    def model(self, votes: Any) -> Any:
+    def model(self, votes: ArrayLike) -> NoReturn:
         """There is no such model.
 
         Raises
@@ -103,7 +104,7 @@ class AnswerVote:
             f"MixtureForCausalLM.from_members with members that read alike."
         )
 
-    def write(self, votes: Any, prompts: Sequence[str], settings: dict[str, Any]) -> list[list[Written]]:
+    def write(self, votes: ArrayLike, prompts: Sequence[str], settings: dict[str, Any]) -> list[list[Written]]:
         """The proposals that the voices choose, or answers drawn from voices that are drawn by their shares."""
         for name in _OF_ONE_TOKENIZER:
             if setting(settings, name) is not None:
@@ -144,17 +145,19 @@ class AnswerVote:
         held = [hold_end(texts, reader) for reader in self.readers]
         return {text for text, *bad in zip(texts, *held, strict=True) if not any(bad)}
 
-    def option_nll(self, votes: Any, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> np.ndarray:
+    def option_nll(self, votes: ArrayLike, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> np.ndarray:
         r""":math:`-\log p(o)` of the vote on the options, for each vote vector, (S, n, K)."""
         return self._vote(votes, choices, lambda voice, own: voice.option_nll(own, prompts, choices))
 
-    def answer_nll(self, votes: Any, prompts: Sequence[str], answers: Sequence[str], normalize: str) -> np.ndarray:
+    def answer_nll(
+        self, votes: ArrayLike, prompts: Sequence[str], answers: Sequence[str], normalize: str
+    ) -> np.ndarray:
         r""":math:`-\log \sum_g \beta_g e^{-s_g}` of one answer to each question, (S, n)."""
         if self.scorers:
             raise ValueError(f"{self.reason}, and an answer alone has no likelihood; pass choices, to choose from.")
         return self._mix(votes, lambda voice, own: -voice.answer_nll(own, prompts, answers, normalize))
 
-    def token_mistakes(self, votes: Any, questions: QADataset) -> Any:
+    def token_mistakes(self, votes: ArrayLike, questions: QADataset) -> NoReturn:
         """No token is right or wrong for all.
 
         Raises
@@ -166,14 +169,14 @@ class AnswerVote:
 
     def _vote(
         self,
-        votes: Any,
+        votes: ArrayLike,
         choices: Sequence[Sequence[str]],
         scores: Callable[[Any, np.ndarray], np.ndarray],
     ) -> np.ndarray:
         n_choices = [len(options) for options in choices]
         return self._mix(votes, lambda voice, own: option_log_proba(scores(voice, own), n_choices))
 
-    def _mix(self, votes: Any, log_proba: Callable[[Any, np.ndarray], np.ndarray]) -> np.ndarray:
+    def _mix(self, votes: ArrayLike, log_proba: Callable[[Any, np.ndarray], np.ndarray]) -> np.ndarray:
         """Negative logarithm of the voices' probabilities, mixed by their shares, (S, …)."""
         parts = [(log_proba(voice, own), share, speaks) for voice, own, share, speaks in self._turns(votes)]
         values, _, speaks = parts[0]
@@ -183,14 +186,14 @@ class AnswerVote:
             mixed[speaks] = np.logaddexp(mixed[speaks], log_share + values)
         return -mixed
 
-    def _writers(self, votes: Any) -> list[tuple[TokenMixture, np.ndarray, np.ndarray]]:
+    def _writers(self, votes: ArrayLike) -> list[tuple[TokenMixture, np.ndarray, np.ndarray]]:
         """The voices that can propose an answer, with their members' votes and their shares."""
         turns = [(voice, own, share) for voice, own, share, _ in self._turns(votes) if voice.writes]
         if not turns:
             raise ValueError(f"choices must hold options: {self.reason}, and no member writes answers of its own.")
         return turns
 
-    def _turns(self, votes: Any) -> Iterator[tuple[Any, np.ndarray, np.ndarray, np.ndarray]]:
+    def _turns(self, votes: ArrayLike) -> Iterator[tuple[Any, np.ndarray, np.ndarray, np.ndarray]]:
         """Each voice with its members' votes (S', G), its shares (S',), and the vote vectors where it has one, (S,)."""
         rows = normalized_votes(votes, len(self._members))
         for group, voice in zip(self._groups, self._voices, strict=True):
@@ -201,7 +204,7 @@ class AnswerVote:
                 yield voice, own[speaks], share[speaks], speaks
 
     def _draw(
-        self, votes: Any, prompts: Sequence[str], settings: dict[str, Any], n_sequences: int
+        self, votes: ArrayLike, prompts: Sequence[str], settings: dict[str, Any], n_sequences: int
     ) -> list[list[Written]]:
         import torch
 

@@ -19,7 +19,7 @@ OF_ONE_MODEL = {
 _HARMLESS = {"assistant_tokenizer", "cache_position", "token_type_ids", "tokenizer"}
 
 
-def refuse_keywords(keywords: dict[str, Any]) -> None:
+def refuse_keywords(keywords: dict[str, object]) -> None:
     """Raise where a keyword asks for what a mixture does not have, or means nothing to it; None and False ask nothing.
 
     Raises
@@ -39,7 +39,7 @@ def refuse_keywords(keywords: dict[str, Any]) -> None:
         raise TypeError(f"MixtureForCausalLM does not take {name!r}; leave it out.")
 
 
-def check_past(past: Any) -> None:
+def check_past(past: object) -> None:
     """Raise unless a mixture may go on with `past`, or it is None."""
     if past is not None and not isinstance(past, MixtureCache):
         raise TypeError(

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
 
     from ensemw2s.mixture._groups import MemberGroup
+
+
+@runtime_checkable
+class Recording(Protocol):
+    """A cache, or a layer of one, that drops what it does not need unless it is told to keep it."""
+
+    def activate_past_recording(self) -> None:
+        """Keep it, until ``crop``."""
+        ...
 
 
 class MixtureCache:
@@ -146,5 +155,5 @@ class MixtureCache:
 
 
 def _record_past(cache: Any) -> None:
-    if hasattr(cache, "activate_past_recording"):  # a PrefixCache has nothing to record
+    if isinstance(cache, Recording):  # a PrefixCache has nothing to record
         cache.activate_past_recording()

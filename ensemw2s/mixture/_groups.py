@@ -90,9 +90,9 @@ class KeptGroups:
     """The groups that were made last, for members that may have changed since."""
 
     def __init__(self) -> None:
-        self._kept: tuple[list[Any], list[MemberGroup]] = ([], [])
+        self._kept: tuple[list[object], list[MemberGroup]] = ([], [])
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type[KeptGroups], tuple[()]]:
         return KeptGroups, ()  # copies make their own, of their own members
 
     def of(self, members: Sequence[TokenLearner], backend: KernelBackend) -> list[MemberGroup]:

@@ -150,6 +150,8 @@ class LazyMembers:
 
     def _draw_again(self, row: int, step: int, member: int, logits: torch.Tensor, n_readable: int) -> int | None:
         """A token in place of one that was refused; None if it is to be drawn from a member that has still to read."""
+        # Rejection: member and token are drawn anew until the token can be read. Another token of the same member would
+        # give a member more weight, the more of its probability lies on ids that are refused.
         known = self._refused.setdefault(row, {})
         known[member] = logits.to(self._uniform.device)
         while True:

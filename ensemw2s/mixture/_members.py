@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from transformers import DynamicCache
 
-from ensemw2s.contracts import LendsModel, TokenLearner
+from ensemw2s.contracts import Cued, LendsModel, TokenLearner
 from ensemw2s.mixture._alike import same_tokenizer
+from ensemw2s.mixture._cache import Recording
 from ensemw2s.mixture._mixing import normalized_votes
 from ensemw2s.tokens import n_ids
 
 
-def one_vote_vector(votes: Any, members: Sequence[TokenLearner]) -> np.ndarray:
+def one_vote_vector(votes: ArrayLike, members: Sequence[TokenLearner]) -> np.ndarray:
     rows = normalized_votes(votes, len(members))
     if np.ndim(votes) != 1:
         raise ValueError(
@@ -67,8 +69,8 @@ class MemberFacts(NamedTuple):
 
 def may_forget(member: TokenLearner) -> bool:
     """Whether a member keeps the last tokens only, so that others cannot be taken back."""
-    if getattr(member, "cue_ids_", None) is not None or not isinstance(member, LendsModel):
+    if isinstance(member, Cued) or not isinstance(member, LendsModel):
         return False  # what is kept of prompts before a cue is whole
     with member.lend_model() as model:
         layers = DynamicCache(config=model.config).layers  # of sliding windows, and others that keep the last tokens
-    return any(hasattr(layer, "activate_past_recording") for layer in layers)
+    return any(isinstance(layer, Recording) for layer in layers)

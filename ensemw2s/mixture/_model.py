@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from transformers import AutoConfig, AutoModelForCausalLM, LogitsProcessorList, PreTrainedConfig
 from transformers.generation import GenerationMode
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
 
 from ensemw2s._validation import check_option
-from ensemw2s.contracts import TokenLearner
+from ensemw2s.contracts import Cued, TokenLearner
 from ensemw2s.kernels import get_backend
 from ensemw2s.mixture._arguments import (
     check_inputs,
@@ -142,7 +143,7 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
     _supports_sdpa = True
 
     def __init__(
-        self, config: MixtureConfig, members: Sequence[TokenLearner], votes: Any, *, backend: str = "auto"
+        self, config: MixtureConfig, members: Sequence[TokenLearner], votes: ArrayLike, *, backend: str = "auto"
     ) -> None:
         super().__init__(config)
         weights = one_vote_vector(votes, members)
@@ -164,7 +165,7 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
 
     @classmethod
     def from_members(
-        cls, members: Sequence[TokenLearner], votes: Any, *, combine: str = "probabilities", backend: str = "auto"
+        cls, members: Sequence[TokenLearner], votes: ArrayLike, *, combine: str = "probabilities", backend: str = "auto"
     ) -> MixtureForCausalLM:
         """Join fitted learners.
 
@@ -345,7 +346,7 @@ class MixtureForCausalLM(SavedMixture, ModelOfMembers):
     ) -> None:
         if generation_config.use_cache is None:
             generation_config.use_cache = self.config.use_cache
-        if any(getattr(self.members[place], "cue_ids_", None) is not None for place in self.voters):
+        if any(isinstance(self.members[place], Cued) for place in self.voters):
             generation_config.prefill_chunk_size = None  # a part of a prompt does not show where the adapter is to act
         super()._prepare_cache_for_generation(generation_config, model_kwargs, generation_mode, *args)
         if generation_config.use_cache is False or model_kwargs.get("past_key_values") is not None:

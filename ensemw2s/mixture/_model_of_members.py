@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import GenerationMixin, PreTrainedModel
+from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
 
 from ensemw2s.contracts import LendsModel, TokenLearner
 from ensemw2s.mixture._arguments import OF_ONE_MODEL, check_past, refuse_keywords
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _EMBEDDINGS = "its members have embeddings of their own; use the model that a member's lend_model() gives"
 _TRAINING = "its members are fitted; fit the booster, or a learner, instead"
@@ -39,7 +42,7 @@ _REFUSED.update(dict.fromkeys(("half", "bfloat16", "double"), _CASTS))
 class ModelOfMembers(PreTrainedModel, GenerationMixin):
     """The part of a Hugging Face model that has nothing to do with what it computes; subclasses set ``members``."""
 
-    members: Sequence[Any]
+    members: Sequence[TokenLearner]
     votes: torch.Tensor
 
     @property
@@ -99,7 +102,7 @@ class ModelOfMembers(PreTrainedModel, GenerationMixin):
         )
         return state
 
-    def to(self, *args: Any, **kwargs: Any) -> Any:
+    def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move the logits to a device; a member runs where it is, in the dtype that it was fitted in.
 
         Parameters
@@ -122,7 +125,7 @@ class ModelOfMembers(PreTrainedModel, GenerationMixin):
             _refuse_cast(dtype)
         return self if device is None else super().to(device=device, non_blocking=non_blocking)
 
-    def float(self, *args: Any) -> Any:
+    def float(self, *args: object) -> Self:
         """Give the mixture as it is: its logits are float32.
 
         Parameters
@@ -137,7 +140,7 @@ class ModelOfMembers(PreTrainedModel, GenerationMixin):
         """
         return self
 
-    def type(self, dst_type: Any) -> Any:
+    def type(self, dst_type: torch.dtype | str) -> Self:
         """Not offered but for float32, see `to`.
 
         Parameters
@@ -179,7 +182,7 @@ class ModelOfMembers(PreTrainedModel, GenerationMixin):
             raise NotImplementedError(f"{type(self).__name__} has no training mode: {_TRAINING}.")
         return super().train(mode)
 
-    def requires_grad_(self, requires_grad: bool = True) -> Any:
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Refused with True: a mixture is not trained.
 
         Parameters
@@ -207,15 +210,15 @@ class ModelOfMembers(PreTrainedModel, GenerationMixin):
         check_past(model_kwargs.get("past_key_values"))
         super()._validate_model_kwargs(model_kwargs)
 
-    def _validate_generation_mode(self, generation_mode: Any, generation_config: Any, *args: Any) -> None:
+    def _validate_generation_mode(self, generation_mode: Any, generation_config: GenerationConfig, *args: Any) -> None:
         refuse_keywords({name: getattr(generation_config, name, None) for name in OF_ONE_MODEL})
         if getattr(generation_config, "speculation_type", None) == "dflash":
             raise ValueError(f"speculation_type must not be 'dflash': {_EMBEDDINGS}.")
         super()._validate_generation_mode(generation_mode, generation_config, *args)
 
 
-def _refusing(name: str, reason: str) -> Callable[..., Any]:
-    def refuse(self: Any, *args: Any, **kwargs: Any) -> Any:
+def _refusing(name: str, reason: str) -> Callable[..., NoReturn]:
+    def refuse(self: object, *args: object, **kwargs: object) -> NoReturn:
         raise NotImplementedError(f"{type(self).__name__} has no {name}: {reason}.")
 
     refuse.__name__ = name
@@ -240,11 +243,11 @@ for _name, _reason in _REFUSED.items():
 
 class _Ungraded(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, loss: torch.Tensor, anchor: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: object, loss: torch.Tensor, anchor: torch.Tensor) -> torch.Tensor:
         return loss.clone()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
+    def backward(ctx: object, *grads: object) -> NoReturn:
         raise NotImplementedError(f"The loss of a MixtureForCausalLM has no gradient: {_TRAINING}.")
 
 
@@ -255,7 +258,7 @@ def refuse_backward(loss: torch.Tensor) -> torch.Tensor:
     return _Ungraded.apply(loss, torch.zeros((), requires_grad=True))
 
 
-def _refuse_cast(dtype: Any) -> Any:
+def _refuse_cast(dtype: object) -> NoReturn:
     raise NotImplementedError(f"MixtureForCausalLM has no {dtype}: {_CASTS}.")
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ensemw2s.contracts import OptionLearner, checked_scores
+from ensemw2s.contracts import OptionLearner, TokenLearner, checked_scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,16 +25,18 @@ class OptionVoice:
     writes = False
 
     @property
-    def readers(self) -> list[Any]:
+    def readers(self) -> list[TokenLearner]:
         """None: it cuts no text into tokens that anybody else could ask about."""
         return []
 
-    def option_nll(self, votes: Any, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> np.ndarray:
+    def option_nll(self, votes: ArrayLike, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> np.ndarray:
         """Minus the scores, for each vote vector, (S, n, K); ``inf`` where a question has fewer options."""
         n_choices = np.array([len(options) for options in choices])
         scores = checked_scores(self.member.option_scores(prompts, choices), self.member, n_choices)
         return np.repeat(-scores[None], len(np.atleast_2d(votes)), axis=0)
 
-    def likelihood(self, votes: Any, prompts: Sequence[str], choices: Sequence[Sequence[str]], _: str) -> np.ndarray:
+    def likelihood(
+        self, votes: ArrayLike, prompts: Sequence[str], choices: Sequence[Sequence[str]], _: str
+    ) -> np.ndarray:
         """As `option_nll`: of texts that are proposed, too, only the ratios are known."""
         return self.option_nll(votes, prompts, choices)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
 from ensemw2s._forward.ways_to_read import read_batch
-from ensemw2s.contracts import Branching, LendsModel, TokenLearner, checked_logits
+from ensemw2s.contracts import Branching, Cued, LendsModel, TokenLearner, checked_logits
 from ensemw2s.tokens import pad_left, positions_of
 
 
@@ -54,7 +53,7 @@ class PackedReader:
         self._n_read: dict[int, int] = {}
         self._closed: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}  # row -> keys, values of each layer
         self._rows: list[int] = []  # in the open cache
-        self._cache: Any = None
+        self._cache = DynamicCache()
         self._owner = self._position = torch.empty(0, dtype=torch.long)  # of the tokens in the open cache
 
     def is_fresh(self, row: int) -> bool:
@@ -71,7 +70,7 @@ class PackedReader:
         self._n_read.update((row, len(text)) for row, text in zip(rows, texts, strict=True))
         return logits.float()
 
-    def _read_prompts(self, model: Any, rows: Sequence[int], texts: Sequence[list[int]]) -> torch.Tensor:
+    def _read_prompts(self, model: PreTrainedModel, rows: Sequence[int], texts: Sequence[list[int]]) -> torch.Tensor:
         ids, mask = map(torch.from_numpy, pad_left([*texts], 0))  # (k, L)
         cache = DynamicCache()  # made without the configuration, so that no layer forgets
         output = read_batch(model, ids, mask, positions_of(mask), past_key_values=cache, n_last=1, use_cache=True)
@@ -83,7 +82,7 @@ class PackedReader:
             ]  # (1, heads, n, d) each
         return output.logits[:, -1]
 
-    def _go_on(self, model: Any, rows: Sequence[int], texts: Sequence[list[int]]) -> torch.Tensor:
+    def _go_on(self, model: PreTrainedModel, rows: Sequence[int], texts: Sequence[list[int]]) -> torch.Tensor:
         if self._rows != list(rows):
             self._close()
             self._open(rows)
@@ -124,6 +123,8 @@ class PackedReader:
 
     def _open(self, rows: Sequence[int]) -> None:
         """Join rows in one cache."""
+        # Keys carry the positions at which they were made, so that rows may be cut apart and joined in any order: to
+        # which row a key belongs, and where in it, only `_owner` and `_position` know, from which the mask is made.
         self._rows, self._cache = list(rows), DynamicCache()
         parts = [self._closed.pop(row) for row in rows]
         for number, layers in enumerate(zip(*parts, strict=True)):
@@ -145,5 +146,5 @@ def reads_packed(member: TokenLearner, max_length: int) -> bool:
         Of a row, prompt and answer.
     """
     # An adapter is not read by itself: with adapt="answer" it must not act on prompts.
-    has_adapter = getattr(member, "cue_ids_", None) is not None or getattr(member, "adapter_", None) is not None
+    has_adapter = isinstance(member, Cued) or getattr(member, "adapter_", None) is not None
     return not has_adapter and isinstance(member, Branching) and max_length <= member.longest_tree()

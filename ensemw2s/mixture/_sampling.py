@@ -144,7 +144,13 @@ class _Lockstep:
 
 
 def _write(
-    source: _Source, ids: torch.Tensor, n_prompt: int, criteria: Any, config: Any, has_end: bool, streamer: Any
+    source: _Source,
+    ids: torch.Tensor,
+    n_prompt: int,
+    criteria: StoppingCriteriaList,
+    config: GenerationConfig,
+    has_end: bool,
+    streamer: Any,
 ) -> int:
     """Fill the columns of `ids` until the criteria say stop, as transformers does; return the number of columns."""
     unfinished = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
@@ -169,7 +175,13 @@ def _shows_distributions(config: GenerationConfig) -> bool:
     return bool(config.return_dict_in_generate and any(getattr(config, name) for name in names))
 
 
-def _may_pick(mixture: Any, criteria: Any, config: Any, synced_gpus: bool, model_kwargs: dict[str, Any]) -> bool:
+def _may_pick(
+    mixture: Any,
+    criteria: StoppingCriteriaList,
+    config: GenerationConfig,
+    synced_gpus: bool,
+    model_kwargs: dict[str, Any],
+) -> bool:
     """Whether the draw may do without the mixture: its law is that of probabilities, and `generate` starts afresh."""
     return (
         COMBINATIONS[mixture.config.combine].of_probabilities

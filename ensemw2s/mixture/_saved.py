@@ -7,7 +7,12 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import ArrayLike
+from transformers import GenerationConfig, PreTrainedConfig
+
+from ensemw2s.contracts import TokenLearner
 from ensemw2s.exceptions import CheckpointError
+from ensemw2s.mixture._alike import reads_tokens
 from ensemw2s.storage import MALFORMED, Pretrained, Reader, StoredFolder, Writer, decode, encode
 
 
@@ -17,9 +22,9 @@ class SavedMixture(Pretrained):
     _record = "ensemble.json"
     _reads_any_kind = True
 
-    members: Sequence[Any]
-    config: Any
-    generation_config: Any
+    members: Sequence[TokenLearner]
+    config: PreTrainedConfig
+    generation_config: GenerationConfig
     _votes_given: list[float]
     _backend_asked_for: str
     _ensemble: Pretrained | None = None  # of which it is the mixture
@@ -50,7 +55,7 @@ class SavedMixture(Pretrained):
     @classmethod
     def _read_part(cls, reader: Reader, content: dict[str, Any]) -> Any:
         members = [reader.member(record, f"members/{row}") for row, record in enumerate(content["members"])]
-        if not all(hasattr(member, "token_logits") for member in members):
+        if not all(reads_tokens(member) for member in members):
             raise ValueError(f"it is a {reader.stored.kind}, whose members write no answers")
         parameters = content["parameters"]
         mixture = cls.from_members(
@@ -99,4 +104,6 @@ class SavedMixture(Pretrained):
     if TYPE_CHECKING:
 
         @classmethod
-        def from_members(cls, members: Any, votes: Any, *, combine: str = ..., backend: str = ...) -> Any: ...
+        def from_members(
+            cls, members: Sequence[TokenLearner], votes: ArrayLike, *, combine: str = ..., backend: str = ...
+        ) -> Any: ...

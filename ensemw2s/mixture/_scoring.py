@@ -270,7 +270,7 @@ def _diverged(place: int) -> WeakLearnerError:
     return WeakLearnerError(f"Member {place} gives logits that are not finite; its training diverged (lower lr).")
 
 
-def _share_missed(log_proba: Any, best: Any, labels: torch.Tensor) -> np.ndarray:
+def _share_missed(log_proba: torch.Tensor, best: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
     """What each label lacks of a right prediction, (R,), where tied tokens share it; `best` are the likeliest ones."""
     highest = log_proba.gather(1, best[:, None])  # (R, 1)
     lowest = highest - TOLERANCE * (1.0 + highest.abs())  # of the tokens that are tied with it
@@ -285,7 +285,7 @@ def _share_missed(log_proba: Any, best: Any, labels: torch.Tensor) -> np.ndarray
     return missed
 
 
-def _pick(log_proba: Any, labels: torch.Tensor) -> np.ndarray:
+def _pick(log_proba: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
     chosen = log_proba.gather(1, labels.to(log_proba.device)[:, None])[:, 0]  # (R,)
     values: np.ndarray = chosen.double().cpu().numpy()
     return values
