@@ -127,7 +127,7 @@ def to_binary(
 
 
 def _every_option(dataset: QADataset) -> BinaryQA:
-    choices, counts = dataset.choices or (), dataset.n_choices
+    choices = dataset.choices or ()
     pairs = zip(dataset.prompts, choices, strict=True)
     texts = tuple(f"Q: {prompt} A: {option}" for prompt, options in pairs for option in options)
     labels = np.full(len(texts), -1)
@@ -136,7 +136,7 @@ def _every_option(dataset: QADataset) -> BinaryQA:
             [np.arange(len(row)) == gold for row, gold in zip(choices, dataset.labels, strict=True)]
         )
     group_of = _numbered(dataset.prompts)
-    groups = np.repeat([group_of[prompt] for prompt in dataset.prompts], counts)
+    groups = np.repeat([group_of[prompt] for prompt in dataset.prompts], [len(options) for options in choices])
     return BinaryQA(texts, frozen(labels.astype(np.int64)), frozen(groups))
 
 

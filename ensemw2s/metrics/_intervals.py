@@ -106,7 +106,7 @@ def _clusters(sample: NDArray[np.float64], groups: ArrayLike) -> tuple[NDArray[n
     sizes = np.bincount(numbers)
     if len(sizes) < 2:
         raise ValueError("groups must be two at least, since whole groups are drawn. Got one; leave groups out.")
-    return np.bincount(numbers, weights=sample), sizes.astype(np.float64)
+    return np.asarray(np.bincount(numbers, weights=sample), dtype=np.float64), sizes.astype(np.float64)
 
 
 def _pooled_mean(sums: NDArray[np.float64], sizes: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:

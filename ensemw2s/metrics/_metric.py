@@ -18,6 +18,7 @@ from ensemw2s.metrics._texts import exact_match, rouge_l, same_text, squad_norma
 
 Compare: TypeAlias = "Callable[[Sequence[str], Sequence[str]], Any]"
 MetricLike: TypeAlias = "str | Compare | None"
+Answers: TypeAlias = "Sequence[Any] | NDArray[Any]"
 
 ACCURACY = "accuracy"
 """The metric of options and classes: the likeliest one is right or wrong, and a tie of m is 1/m."""
@@ -66,21 +67,21 @@ class Metric:
     extract: Callable[[str], str | None] | None = None
     key: Callable[[str], Hashable] = _itself
 
-    def answers(self, texts: Sequence[Any]) -> list[Any]:
+    def answers(self, texts: Answers) -> list[Any]:
         """What is compared of each text: the answer in it, None where there is none."""
         return list(texts) if self.extract is None else [self.extract(text) for text in texts]
 
-    def answers_of_references(self, references: Sequence[Any]) -> list[Any]:
+    def answers_of_references(self, references: Answers) -> list[Any]:
         """What predictions are compared with: the answer in a reference, or the reference where it is one itself."""
         found = zip(references, self.answers(references), strict=True)
         return [reference if answer is None else answer for reference, answer in found]
 
-    def keys(self, texts: Sequence[Any], *, references: bool = False) -> list[Any]:
+    def keys(self, texts: Answers, *, references: bool = False) -> list[Any]:
         """Equal for texts whose answers are one; None where there is none."""
         found = self.answers_of_references(texts) if references else self.answers(texts)
         return [None if answer is None else self.key(answer) for answer in found]
 
-    def __call__(self, predictions: Sequence[Any], references: Sequence[Any]) -> NDArray[np.float64]:
+    def __call__(self, predictions: Answers, references: Answers) -> NDArray[np.float64]:
         """What each prediction earns, in [0, 1]; 0 where it holds no answer. A reference without one is the answer.
 
         Raises
@@ -104,7 +105,7 @@ class Metric:
         check_in_unit_interval(vector, name)
         return vector
 
-    def check(self, references: Sequence[Any]) -> None:
+    def check(self, references: Answers) -> None:
         """Raise what can be known to be wrong before a model is asked: no package, a reference that is no number."""
         if self.compare is not None:
             # A function of the user's may be slow: one row shows what it returns.
