@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from ensemw2s.metrics import chance_level as chance_level
     from ensemw2s.metrics import error_correlation as error_correlation
     from ensemw2s.metrics import exact_match as exact_match
+    from ensemw2s.metrics import expected_calibration_error as expected_calibration_error
     from ensemw2s.metrics import interval_over_seeds as interval_over_seeds
     from ensemw2s.metrics import majority_at_k as majority_at_k
     from ensemw2s.metrics import margins as margins
@@ -132,6 +133,7 @@ _PUBLIC: dict[str, str] = {
     "token_error": "metrics",
     # answers as texts
     "exact_match": "metrics",
+    "expected_calibration_error": "metrics",
     "majority_at_k": "metrics",
     "number_match": "metrics",
     "pass_at_k": "metrics",

@@ -12,11 +12,13 @@ import sys
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.metrics import brier_score_loss
 
 from ensemw2s import (
     bootstrap_interval,
     chance_level,
     exact_match,
+    expected_calibration_error,
     interval_over_seeds,
     majority_at_k,
     number_match,
@@ -27,7 +29,7 @@ from ensemw2s import (
     token_error,
     token_f1,
 )
-from ensemw2s.metrics import as_extract, as_metric, gap_over_seeds
+from ensemw2s.metrics import as_extract, as_metric, brier_scores, gap_over_seeds
 
 # --- token error and option accuracy ----------------------------------------------------------------------------------
 
@@ -562,3 +564,33 @@ def test_the_majority_earns_what_its_answer_does():
     answers = [["4", "4", "3"], ["1", "2", None], [None] * 3, ["a", "b", "b"]]
     earned = [[1, 1, 0], [0, 1, 0], [0, 0, 0], [1, 0.5, 0.5]]
     assert majority_at_k(answers, earned).tolist() == [1.0, 0.5, 0.0, 0.5]
+
+
+# --- calibration ------------------------------------------------------------------------------------------------------
+
+
+def test_the_calibration_error_is_that_of_a_loop_over_bins():
+    rng = np.random.default_rng(0)
+    proba, labels = rng.dirichlet([1, 1, 1], size=300), rng.integers(3, size=300)
+    total = 0.0
+    for b in range(10):
+        rows = [row for row in range(300) if b / 10 < proba[row].max() <= (b + 1) / 10]
+        if rows:
+            hits = np.mean([proba[row].argmax() == labels[row] for row in rows])
+            total += len(rows) / 300 * abs(hits - np.mean([proba[row].max() for row in rows]))
+    assert expected_calibration_error(proba, labels) == pytest.approx(total)
+    # A tie of two is half right, whichever comes first: 0.5 is then just what it says.
+    assert expected_calibration_error([[0.5, 0.5]] * 2, [0, 1]) == 0.0
+    with pytest.raises(ValueError, match=r"proba must have shape \(n, K\) and labels \(n,\)"):
+        expected_calibration_error([0.5], [0])
+
+
+def test_brier_scores_average_to_scikit_learns():
+    rng = np.random.default_rng(0)
+    for k in (2, 3):
+        proba, labels = rng.dirichlet([1] * k, size=50), rng.integers(k, size=50)
+        if k == 2:
+            expected = brier_score_loss(labels, proba[:, 1])
+        else:
+            expected = np.mean(((proba - np.eye(k)[labels]) ** 2).sum(axis=1))
+        assert brier_scores(proba, labels).mean() == pytest.approx(expected)

@@ -17,6 +17,7 @@ from sklearn.ensemble import AdaBoostClassifier, RandomForestClassifier, VotingC
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss, roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier
@@ -39,6 +40,7 @@ from ensemw2s import (
     TokenAdaBoostGenerator,
     W2SPipeline,
     byte_tokenizer,
+    expected_calibration_error,
     make_qa,
     token_f1,
 )
@@ -250,6 +252,45 @@ def test_classifiers_are_served_by_the_same_class():
     assert report.oracle_score > 0.9
     assert report.token_errors == {}
     assert_array_equal(report.correct["student"], pipeline.student_.predict(features[test]) == labels[test])
+
+
+def test_details_are_of_teachers_students_and_their_probabilities():
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(240, 3))
+    labels = np.where(features[:, 0] + rng.normal(size=240) > 0, "yes", "no")
+    easy, hard, test = slice(0, 80), slice(80, 160), slice(160, 240)
+    weak_ = LLMAdaBoostClassifier(DecisionTreeClassifier(max_depth=1), n_estimators=3, random_state=0)
+    pipeline = W2SPipeline(weak_, LogisticRegression()).fit(features[easy], labels[easy], features[hard], labels[hard])
+    X, y = features[test], labels[test]
+    report = pipeline.evaluate(X, y, details=True)
+    found, student, teacher = report.details(), pipeline.student_, pipeline.weak_
+    agree = student.predict(X) == teacher.predict(X)
+    right = teacher.predict(X) == y
+    wrong = student.predict(X) != y
+    expected = {
+        ("student", "agreement"): agree.mean(),
+        ("student", "error_where_teacher_right"): wrong[right].mean(),
+        ("student", "error_where_teacher_wrong"): wrong[~right].mean(),
+        ("student", "roc_auc"): roc_auc_score(y == "yes", student.predict_proba(X)[:, 1]),
+        ("ensemble", "roc_auc"): roc_auc_score(y == "yes", teacher.predict_proba(X)[:, 1]),
+        ("student", "brier"): brier_score_loss(y == "yes", student.predict_proba(X)[:, 1]),
+        ("oracle", "ece"): expected_calibration_error(pipeline.oracle_.predict_proba(X), (y == "yes").astype(int)),
+    }
+    for row, value in expected.items():
+        assert found.loc[row, "value"] == pytest.approx(value), row
+        assert found.loc[row, "low"] <= value <= found.loc[row, "high"] or row[1] == "ece"  # which is biased upwards
+    again = pipeline.evaluate(X, y)
+    assert set(again.details().index) == {row for row in found.index if row[1].startswith("error")}
+
+
+def test_details_of_options_and_of_texts(fitted):
+    details = fitted.evaluate(TEST, details=True).details()
+    agree = fitted.student_.predict(TEST) == fitted.weak_.predict(TEST)
+    assert details.loc[("student", "agreement"), "value"] == pytest.approx(agree.mean())
+    assert {"ece", "brier"} <= set(details.loc["ensemble"].index)
+    texts = fitted.evaluate(TEST.prompts, TEST.answers, details=True).details()
+    assert ("student", "agreement") in texts.index
+    assert "ece" not in texts.index.get_level_values("measure")
 
 
 @pytest.mark.parametrize(("student", "oracle"), [(3, None), (None, 3), (3, 4)])

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from ensemw2s.metrics._accuracy import chance_level, option_accuracy, token_error
+from ensemw2s.metrics._calibration import (
+    brier_scores,
+    expected_calibration_error,
+    resampled_interval,
+)
 from ensemw2s.metrics._credit import credit
 from ensemw2s.metrics._diversity import (
     error_correlation,

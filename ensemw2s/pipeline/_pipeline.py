@@ -303,6 +303,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         confidence_level: float = 0.95,
         metric: MetricLike = None,
         extract: Extract = None,
+        details: bool = False,
     ) -> W2SReport:
         """Compare all models on one test set.
 
@@ -324,6 +325,8 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             "exact_text" of written answers. Of a classifier "accuracy", or a function of classes.
         extract : callable, str or re.Pattern, optional
             Finds the answer in a written text, as there.
+        details : bool, default=False
+            Ask all models once more, for what `W2SReport.details` says of their answers and probabilities.
 
         Returns
         -------
@@ -339,6 +342,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             X = check_questions(X, y, choices)
             gold = np.asarray(require_answers(X), dtype=object)
             chance, kind = (float("nan"), "texts") if X.choices is None else (chance_level(X.n_choices), "options")
+        check_bool(details, "details")
         measured = as_metric(metric, extract, kind=kind)
         measured.check(gold)
         if measured.compare is not None:  # what guessing would earn by it is not known
@@ -352,8 +356,10 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
                     correct[name] = credit(model, X, gold, measured)
                     if hasattr(model, "token_error"):
                         token_errors[name] = model.token_error(X)
+            more = self._ask_more(students, X, gold, kind, measured) if details else {}
         return W2SReport(
             **weak,
+            **more,
             chance=chance,
             votes=getattr(self.weak_, "estimator_weights_", np.empty(0)),
             errors=getattr(self.weak_, "estimator_errors_", np.empty(0)),
@@ -417,6 +423,27 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             return
         self.baseline_ = _train_student(stages, "baseline", self.baseline_labels_, student)
 
+    def _ask_more(
+        self, students: dict[str, Any], X: Any, gold: np.ndarray, kind: str, metric: Metric
+    ) -> dict[str, Any]:
+        """What each model answers, and its probabilities of options or classes in the order of the weak side's."""
+        weak = self.weak_
+        models = {"weak": weak, **students}
+        if has_members(weak):
+            models |= {"weak": weak.with_votes(weak.estimator_weights_[:1]), "ensemble": weak}
+        asked = {name: model for name, model in models.items() if model is not None}
+        found: dict[str, Any] = {"predicted": {name: metric.keys(model.predict(X)) for name, model in asked.items()}}
+        if kind == "texts":
+            return found
+        classes = list(weak.classes_) if kind == "classes" else []
+        found["labels"] = X.labels if kind == "options" else [classes.index(y) if y in classes else -1 for y in gold]
+        found["proba"] = {
+            name: model.predict_proba(X) if kind == "options" else _in_order(model.predict_proba(X), model, classes)
+            for name, model in asked.items()
+            if hasattr(model, "predict_proba")
+        }
+        return found
+
     def _score_weak(self, X: Any, gold: np.ndarray, metric: Metric) -> dict[str, Any]:
         """What a `W2SReport` says of the weak side: as a whole, by number of members, and of each member alone."""
         weak = self.weak_
@@ -457,6 +484,15 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             "member_correct": [right_rows[row] for row in alone],
             **(weak._described_members() if isinstance(weak, OpinionPool) else {}),
         }
+
+
+def _in_order(proba: np.ndarray, model: Any, classes: list[Any]) -> np.ndarray:
+    """A classifier's probabilities in the columns of these classes; 0 for one that it has not seen."""
+    ordered = np.zeros((len(proba), len(classes)))
+    for column, label in enumerate(model.classes_):
+        if label in classes:
+            ordered[:, classes.index(label)] = proba[:, column]
+    return ordered
 
 
 def _train_student(stages: Stages, name: str, labels: PseudoLabels, student: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,11 +14,14 @@ from ensemw2s._validation import check_in_unit_interval, check_vector
 from ensemw2s.metrics import (
     ACCURACY,
     bootstrap_interval,
+    brier_scores,
     error_correlation,
+    expected_calibration_error,
     gap_over_seeds,
     mean_over_pairs,
     paired_bootstrap_interval,
     pairwise_disagreement,
+    resampled_interval,
 )
 
 if TYPE_CHECKING:
@@ -67,6 +70,12 @@ class W2SReport:
         Where the votes come from, such as "held-out"; "" for boosting's.
     metric : str
         Name of what is measured, and of its column.
+    predicted : dict of str to sequence of length n
+        What each model answers, if it was asked: equal for equal answers.
+    proba : dict of str to array-like of shape (n, K)
+        Each model's probabilities of options or classes, if it was asked.
+    labels : array-like of shape (n,), int
+        Columns of the right ones in `proba`; -1 where none is right.
 
     Raises
     ------
@@ -101,6 +110,9 @@ class W2SReport:
     member_names: list[str] = field(default_factory=list)
     votes_by: str = ""
     metric: str = "accuracy"
+    predicted: dict[str, Any] = field(default_factory=dict)
+    proba: dict[str, np.ndarray] = field(default_factory=dict)
+    labels: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def __post_init__(self) -> None:
         if not self.correct:
@@ -128,6 +140,12 @@ class W2SReport:
         taken = ("model", "low", "high", *_MEASURES)
         if self.metric in taken:
             raise ValueError(f"metric must not be one of {', '.join(taken)}. Got {self.metric!r}; rename the function.")
+        columns = {**self.predicted, **self.proba, **({"labels": self.labels} if self.proba else {})}
+        for name, column in columns.items():
+            if len(column) != n:
+                raise ValueError(f"What is said of {name} must have {n} rows, one per test item. Got {len(column)}.")
+        object.__setattr__(self, "proba", {name: np.asarray(proba, float) for name, proba in self.proba.items()})
+        object.__setattr__(self, "labels", np.asarray(self.labels, dtype=np.int64))
         object.__setattr__(self, "correct", checked)
         object.__setattr__(self, "staged", staged)
         object.__setattr__(self, "member_correct", alone)
@@ -225,6 +243,69 @@ class W2SReport:
             "disagreement": mean_over_pairs(pairwise_disagreement(self.member_answers)),
             "error_correlation": mean_over_pairs(error_correlation(self.member_answers, right)),
         }
+
+    def details(self) -> pandas.DataFrame:
+        """How students follow their teachers, and how far the models' probabilities can be believed.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by model and measure; value, low and high, a bootstrap interval over test items. Of students:
+            "agreement", the share of items that they answer as their teacher does (Burns et al., 2023), and
+            "error_where_teacher_right" and "error_where_teacher_wrong", one minus what items earn them, weighted by
+            what they earn the teacher, or fail to. Of all models: "ece", see `expected_calibration_error`, "brier", and
+            with two options or classes "roc_auc". Agreement and what follows from probabilities is there after
+            ``evaluate(..., details=True)``.
+
+        References
+        ----------
+        .. [1] Burns et al., "Weak-to-Strong Generalization: Eliciting Strong Capabilities With Weak Supervision", 2023.
+           arXiv:2312.09390.
+
+        Examples
+        --------
+        >>> from ensemw2s import W2SReport
+        >>> report = W2SReport({"weak": [1, 1, 0, 0], "student": [1, 0, 1, 0]})
+        >>> report.details()["value"].to_dict()
+        {('student', 'error_where_teacher_right'): 0.5, ('student', 'error_where_teacher_wrong'): 0.5}
+        """
+        import pandas as pd
+
+        rows = [
+            {"model": name, "measure": measure, "value": value, "low": low, "high": high}
+            for name in _TITLES
+            for measure, value, low, high in (*self._of_student(name), *self._of_proba(name))
+        ]
+        frame = pd.DataFrame(rows, columns=["model", "measure", "value", "low", "high"])
+        return frame.set_index(["model", "measure"])
+
+    def _of_student(self, name: str) -> Iterator[tuple[str, float, float, float]]:
+        teacher = "weak" if name == "baseline" or "ensemble" not in self.correct else "ensemble"
+        if name not in ("baseline", "student") or not {name, teacher} <= self.correct.keys():
+            return
+        if {name, teacher} <= self.predicted.keys():
+            same = [a == b for a, b in zip(self.predicted[name], self.predicted[teacher], strict=True)]
+            yield "agreement", *self._mean_with_interval(np.array(same, dtype=np.float64))
+        missed, right = 1.0 - self.correct[name].astype(float), self.correct[teacher].astype(float)
+        for measure, weight in (("error_where_teacher_right", right), ("error_where_teacher_wrong", 1.0 - right)):
+            yield measure, *self._with_interval(_weighted_mean(missed, weight))
+
+    def _of_proba(self, name: str) -> Iterator[tuple[str, float, float, float]]:
+        if name not in self.proba:
+            return
+        proba, labels = self.proba[name], self.labels
+        yield "ece", *self._with_interval(lambda rows: expected_calibration_error(proba[rows], labels[rows]))
+        yield "brier", *self._mean_with_interval(brier_scores(proba, labels))
+        if proba.shape[1] == 2:
+            yield "roc_auc", *self._with_interval(_auc(proba[:, 1], labels == 1))
+
+    def _mean_with_interval(self, values: np.ndarray) -> tuple[float, float, float]:
+        low, high = bootstrap_interval(values, confidence_level=self.confidence_level, random_state=0)
+        return float(values.mean()), low, high
+
+    def _with_interval(self, statistic: Callable[[np.ndarray], float]) -> tuple[float, float, float]:
+        low, high = resampled_interval(statistic, self.n, confidence_level=self.confidence_level)
+        return statistic(np.arange(self.n)), low, high
 
     def interval(self, name: str) -> tuple[float, float]:
         """Bootstrap confidence interval of one model's score over test items.
@@ -414,6 +495,24 @@ _MEASURES = {
         ),
     ),
 }
+
+
+def _weighted_mean(values: np.ndarray, weight: np.ndarray) -> Callable[[np.ndarray], float]:
+    def mean(rows: np.ndarray) -> float:
+        total = weight[rows].sum()
+        return float(values[rows] @ weight[rows] / total) if total > 0 else float("nan")
+
+    return mean
+
+
+def _auc(score: np.ndarray, positive: np.ndarray) -> Callable[[np.ndarray], float]:
+    from sklearn.metrics import roc_auc_score
+
+    def auc(rows: np.ndarray) -> float:
+        one_class = positive[rows].all() or not positive[rows].any()
+        return float("nan") if one_class else float(roc_auc_score(positive[rows], score[rows]))
+
+    return auc
 
 
 def _check_credit(name: str, row: Any, n: int, first: str) -> np.ndarray:
