@@ -92,8 +92,10 @@ if TYPE_CHECKING:
     from ensemw2s.mixture import MixtureForCausalLM as MixtureForCausalLM
     from ensemw2s.pipeline import PseudoLabeler as PseudoLabeler
     from ensemw2s.pipeline import PseudoLabels as PseudoLabels
+    from ensemw2s.pipeline import SampledAnswers as SampledAnswers
     from ensemw2s.pipeline import W2SPipeline as W2SPipeline
     from ensemw2s.pipeline import W2SReport as W2SReport
+    from ensemw2s.pipeline import sample_answers as sample_answers
     from ensemw2s.plots import DifficultyDisplay as DifficultyDisplay
     from ensemw2s.plots import ErrorCorrelationDisplay as ErrorCorrelationDisplay
     from ensemw2s.plots import MarginDisplay as MarginDisplay
@@ -206,10 +208,12 @@ _PUBLIC: dict[str, str] = {
     # pseudo
     "PseudoLabeler": "pipeline",
     "PseudoLabels": "pipeline",
+    "SampledAnswers": "pipeline",
     # report
     "W2SReport": "pipeline",
     # pipeline
     "W2SPipeline": "pipeline",
+    "sample_answers": "pipeline",
     # plots
     "DifficultyDisplay": "plots",
     "ErrorCorrelationDisplay": "plots",

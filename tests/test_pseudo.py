@@ -8,8 +8,19 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
 
-from ensemw2s import BigramLearner, FineTunedGenerator, PseudoLabeler, QADataset, word_tokenizer
+from ensemw2s import (
+    BigramLearner,
+    FineTunedGenerator,
+    LLMAdaBoostClassifier,
+    OpinionPool,
+    PseudoLabeler,
+    QADataset,
+    W2SPipeline,
+    word_tokenizer,
+)
+from ensemw2s.storage import describe, digest
 
 EASY = QADataset(["sky ?", "sea ?", "sun ?"], ["blue", "blue", "red"])
 HARD = QADataset(
@@ -223,6 +234,10 @@ def test_a_classifier_gives_its_classes_hard_and_soft():
         ({"method": "guess"}, "method must be one of"),
         ({"labels": "fuzzy"}, "labels must be one of"),
         ({"threshold": 1.5}, r"threshold must lie in \[0, 1\]"),
+        ({"agreement": 0}, r"agreement must be a number of members"),
+        ({"agreement": 1.5}, r"agreement must be a number of members"),
+        ({"weights": "even"}, "weights must be"),
+        ({"method": "generate", "agreement": 2}, "agreement must be None for free text"),
     ],
 )
 def test_bad_parameters_are_named(parameters, message, teacher):
@@ -250,3 +265,107 @@ def test_soft_labels_tell_the_student_which_class_a_column_stands_for():
     labels = PseudoLabeler(labels="soft").label(teacher, X)
     assert labels.fit(Named()).classes == ["no", "yes"]
     assert labels.fit(Named(classes=["yes", "no"])).classes == ["yes", "no"]
+
+
+class Opinion(BaseEstimator):
+    """An expert that knows its opinion: the number of an option for each question."""
+
+    def __init__(self, says):
+        self.says = says
+
+    def fit(self, questions, *, question_weight):
+        return self
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+    def option_scores(self, prompts, choices):
+        return [np.eye(len(options))[self.says[prompt]] for prompt, options in zip(prompts, choices, strict=True)]
+
+
+ASKED = QADataset([f"{row} ?" for row in range(4)], choices=[["a", "b", "c"]] * 4)
+SAYS = [[0, 0, 0, 0], [0, 0, 1, 1], [0, 1, 1, 2], [2, 2, 2, 2]]  # the last has no weight
+
+
+@pytest.fixture(scope="module")
+def pool():
+    experts = [Opinion(dict(zip(ASKED.prompts, row, strict=True))) for row in SAYS]
+    solved = QADataset(ASKED.prompts, choices=ASKED.choices, labels=[0, 0, 1, 1])
+    return OpinionPool(experts, pool="linear", weights=[0.4, 0.3, 0.29, 0.0], prefit=True, random_state=0).fit(solved)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "kept"),
+    [
+        (1, [1, 1, 1, 1]),
+        (2, [1, 1, 1, 0]),
+        (0.6, [1, 1, 1, 0]),
+        (3, [1, 0, 0, 0]),
+        (1.0, [1, 0, 0, 0]),
+        (9, [1, 0, 0, 0]),
+    ],
+)
+def test_rows_are_kept_on_which_the_experts_with_a_weight_agree(agreement, kept, pool):
+    labels = PseudoLabeler(agreement=agreement, batch_size=3).label(pool, ASKED)
+    assert labels.y.tolist() == ["a", "a", "b", "a"]
+    assert_allclose(labels.agreement, [1, 2 / 3, 2 / 3, 1 / 3])
+    assert labels.kept.tolist() == [bool(row) for row in kept]
+    assert PseudoLabeler(agreement=agreement).label(pool.with_votes([1.0]), ASKED).kept.all()  # a baseline's teacher
+
+
+def test_nobody_agrees(pool):
+    labels = PseudoLabeler(agreement=1.0).label(pool, ASKED[1:])
+    with pytest.raises(ValueError, match=r"3 are left out for want of agreement or confidence\. Lower agreement"):
+        labels.fit(Recorder())
+
+
+def test_members_of_a_classifier_may_agree_and_one_without_members_is_refused():
+    X, y = np.arange(40.0)[:, None], (np.arange(40) % 7 > 3).astype(int)
+    teacher = LLMAdaBoostClassifier(DecisionTreeClassifier(max_depth=1), n_estimators=3, random_state=0).fit(X, y)
+    labels = PseudoLabeler(agreement=3).label(teacher, X)
+    assert_array_equal(labels.kept, (teacher.member_predictions(X) == labels.y).all(axis=0))
+    assert 0 < labels.kept.sum() < 40
+    with pytest.raises(TypeError, match=r"weak must have predict_under for agreement=2"):
+        W2SPipeline(LogisticRegression(), LogisticRegression(), labeler=PseudoLabeler(agreement=2)).fit(X, y, X)
+
+
+def test_soft_labels_of_a_pool_and_weights_by_confidence_reach_the_student(pool):
+    labels = PseudoLabeler(labels="soft", weights="confidence").label(pool, ASKED)
+    assert_allclose(labels.proba, pool.predict_proba(ASKED))
+    weight = labels.proba.max(axis=1)
+    student = labels.fit(Recorder())
+    assert_allclose(student.sample_weight.reshape(4, 3), labels.proba * (weight / weight.mean())[:, None])
+    hard = PseudoLabeler(weights="confidence", threshold=0.5).label(pool, ASKED)
+    assert_allclose(hard.fit(Recorder()).sample_weight, weight[hard.kept] / weight[hard.kept].mean())
+    assert "weighted" in repr(hard)
+
+
+def test_weights_need_a_student_that_takes_them(pool, teacher):
+    class Plain(BaseEstimator):
+        def fit(self, X, y):
+            return self
+
+    with pytest.raises(ValueError, match=r"student must have sample_weight in fit.*Got a Plain"):
+        PseudoLabeler(weights="confidence").label(pool, ASKED).fit(Plain())
+    with pytest.raises(TypeError, match=r"student must have sample_weight in fit.*Got a Plain"):
+        W2SPipeline(teacher, Plain(), labeler=PseudoLabeler(weights="confidence")).fit(EASY, None, HARD)
+
+
+def test_a_filter_of_ones_own_sees_the_labels(pool):
+    def sure_half(labels):
+        return labels.confidence >= np.median(labels.confidence)
+
+    labels = PseudoLabeler(filter=sure_half, agreement=1).label(pool, ASKED)
+    assert_array_equal(labels.kept, sure_half(labels))
+    with pytest.raises(ValueError, match=r"filter must return an array of 4 truth values.*shape \(4,\) and type float"):
+        PseudoLabeler(filter=lambda labels: labels.confidence).label(pool, ASKED)
+    with pytest.raises(TypeError, match="filter must be a callable"):
+        PseudoLabeler(filter="sure").label(pool, ASKED)
+
+
+def test_parameters_that_came_later_leave_old_fingerprints_alone():
+    assert digest(describe(PseudoLabeler(), "labeler")) == "a7834eb1b1119bb1"
+    assert digest(describe(PseudoLabeler(labels="soft", threshold=0.3), "labeler")) == "365052f66cf3fc88"
+    assert digest(describe(PseudoLabeler(agreement=1.0), "labeler")) != "a7834eb1b1119bb1"
+    voting = VotingClassifier([("a", LogisticRegression())])
+    assert "weights" in describe(voting, "student")["parameters"]  # of another class it was always there

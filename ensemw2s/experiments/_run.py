@@ -257,6 +257,7 @@ def pack_labels(labels: PseudoLabels) -> Record:
         "soft": bool(labels.soft),
         "proba": labels.proba.tolist() if labels.soft and labels.proba is not None else None,
         "classes": None if labels.classes is None else np.asarray(labels.classes).tolist(),
+        **({} if labels.sample_weight is None else {"sample_weight": labels.sample_weight.tolist()}),
     }
 
 
@@ -273,4 +274,5 @@ def unpack_labels(packed: Record, X: object) -> PseudoLabels:
         packed["soft"],
         None if packed["classes"] is None else np.array(packed["classes"]),
         finished=np.ones(len(packed["y"]), dtype=bool) if written else None,  # as far as they are kept
+        sample_weight=np.array(packed["sample_weight"]) if "sample_weight" in packed else None,
     )

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from ensemw2s.pipeline._pipeline import W2SPipeline as W2SPipeline
     from ensemw2s.pipeline._pseudo import PseudoLabeler as PseudoLabeler
     from ensemw2s.pipeline._pseudo import PseudoLabels as PseudoLabels
+    from ensemw2s.pipeline._written_answers import SampledAnswers as SampledAnswers
+    from ensemw2s.pipeline._written_answers import sample_answers as sample_answers
 
 
 def __getattr__(name: str) -> Any:
@@ -22,4 +24,8 @@ def __getattr__(name: str) -> Any:
         from ensemw2s.pipeline import _pseudo
 
         return getattr(_pseudo, name)
+    if name in ("SampledAnswers", "sample_answers"):
+        from ensemw2s.pipeline import _written_answers
+
+        return getattr(_written_answers, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

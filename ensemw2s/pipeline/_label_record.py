@@ -14,6 +14,7 @@ from ensemw2s.datasets import QADataset
 from ensemw2s.storage import decode, encode, row_digests
 
 _ARRAYS = ("y", "proba", "confidence", "kept", "classes", "finished")
+_LATER_ARRAYS = ("agreement", "sample_weight")  # which records of earlier versions lack
 
 
 def pack_labels(labels: Any, X: Any, name: str) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def pack_labels(labels: Any, X: Any, name: str) -> dict[str, Any]:
     """
     rows = _numbers(labels.X, X)
     record = {"rows": rows} if rows is not None else {"X": _encode_rows(labels.X, f"{name}.X")}
-    record |= {field: encode(getattr(labels, field), f"{name}.{field}") for field in _ARRAYS}
+    record |= {field: encode(getattr(labels, field), f"{name}.{field}") for field in (*_ARRAYS, *_LATER_ARRAYS)}
     return {**record, "soft": bool(labels.soft), "skipped_rows": encode(without_texts(labels.skipped_rows), name)}
 
 
@@ -47,6 +48,7 @@ def unpack_labels(record: dict[str, Any], X: Any) -> dict[str, Any]:
         If it is no record of `pack_labels`.
     """
     fields: dict[str, Any] = {field: decode(record[field]) for field in _ARRAYS}
+    fields |= {field: decode(record.get(field)) for field in _LATER_ARRAYS}
     fields["soft"], fields["skipped_rows"] = record["soft"], tuple(decode(record["skipped_rows"]))
     if "X" in record:
         fields["X"] = _decode_rows(record["X"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +11,18 @@ import numpy as np
 
 from ensemw2s._inputs.classifier_rows import checked_for
 from ensemw2s._progress import progress_bar
-from ensemw2s._validation import is_blank, is_overridden, shorten
+from ensemw2s._validation import is_overridden, shorten
 from ensemw2s.exceptions import CheckpointError, WeakLearnerError
 from ensemw2s.metrics import draw_option, likeliest_texts, tied_best
+from ensemw2s.pipeline._voting import VoteRule
+from ensemw2s.pipeline._written_answers import (
+    NO_EXTRACT,
+    NO_OPTION,
+    Written,
+    batch_seed,
+    write_answers,
+    writing_settings,
+)
 from ensemw2s.storage import MALFORMED, Steps, decode, encode, row_digests, write_json
 
 
@@ -33,6 +42,8 @@ class Labels:
         For free text, whether it was ended, and not cut off.
     reasons : list of n str, or None
         For free text, why no student can be trained on it, such as a blank one; "" where it can.
+    agreement : ndarray of shape (n,) or None
+        Share of the teacher's members that give the answer.
     """
 
     y: np.ndarray
@@ -40,6 +51,7 @@ class Labels:
     confidence: np.ndarray | None = None
     finished: np.ndarray | None = None
     reasons: list[str] | None = None
+    agreement: np.ndarray | None = None
 
     @classmethod
     def concatenate(cls, parts: Sequence[Labels]) -> Labels:
@@ -57,7 +69,11 @@ class Labels:
             _joined([part.confidence for part in parts]),
             _joined([part.finished for part in parts]),
             None if parts[0].reasons is None else [reason for part in parts for reason in part.reasons or ()],
+            _joined([part.agreement for part in parts]),
         )
+
+
+ONE_TEXT = VoteRule()
 
 
 def label_shard(
@@ -72,6 +88,9 @@ def label_shard(
     random_state: int,
     verbose: bool,
     steps: Steps | None = None,
+    rule: VoteRule = ONE_TEXT,
+    keep_unfinished: bool = False,
+    with_agreement: bool = False,
 ) -> Labels:
     """Label contiguous rows, batch by batch.
 
@@ -100,6 +119,12 @@ def label_shard(
         Show a progress bar.
     steps : Steps, optional
         Where each batch is committed, or read if it has been.
+    rule : VoteRule
+        How many texts are written, and which is the answer.
+    keep_unfinished : bool
+        Whether texts that were cut off have a vote.
+    with_agreement : bool
+        Whether each member of the teacher is asked, too.
 
     Raises
     ------
@@ -109,7 +134,16 @@ def label_shard(
     from sklearn.utils import _safe_indexing
     from sklearn.utils.validation import _num_samples
 
-    answer = _ANSWERS[kind]
+    from ensemw2s._launch.rng import isolated_rng
+
+    def answer(rows: Any, number: int) -> Labels:
+        if kind != "texts":
+            return _CHOSEN[kind](teacher, rows, with_confidence, random_state)
+        settings = writing_settings(generation_kwargs, rule)
+        with isolated_rng(batch_seed(random_state, number)):
+            written = write_answers(teacher, rows, rule, settings, keep_unfinished=keep_unfinished)
+        return _texts(teacher, rows, written, with_confidence)
+
     n_rows = _num_samples(X)
     parts = []
     name, starts = f"pseudo-labels from row {first_row}" if first_row else "pseudo-labels", range(0, n_rows, batch_size)
@@ -120,9 +154,10 @@ def label_shard(
             known = None if steps is None else _read_batch(steps, number, stop - start)
             if known is None:
                 rows = X if stop - start == n_rows else _safe_indexing(X, np.arange(start, stop))
-                settings = with_confidence, generation_kwargs
                 try:
-                    known = answer(teacher, rows, *settings, random_state=random_state, batch=number)
+                    known = answer(rows, number)
+                    if with_agreement:
+                        known = dataclasses.replace(known, agreement=_agreement(teacher, rows, known.y))
                 except Exception as error:
                     raise _located(error, first_row + start, first_row + stop) from error
                 if steps is not None:
@@ -132,8 +167,6 @@ def label_shard(
     return Labels.concatenate(parts)
 
 
-NO_OPTION = "The teacher's answer is none of the options."
-_PUNCTUATION = " .,;:!?\"'`()[]{}“”‘’«»"
 _BATCH, _LABELS = "batch-{:06d}", "labels.json"
 
 
@@ -163,7 +196,7 @@ def _commit_batch(steps: Steps, number: int, labels: Labels) -> Labels:
     return labels
 
 
-def _options(teacher: Any, questions: Any, *_: Any, random_state: int, batch: int) -> Labels:
+def _options(teacher: Any, questions: Any, with_confidence: bool, random_state: int) -> Labels:
     proba = np.asarray(teacher.predict_proba(questions), dtype=np.float64)
     if np.isnan(proba).any():
         row = int(np.argmax(np.isnan(proba).any(axis=1)))
@@ -179,7 +212,7 @@ def _options(teacher: Any, questions: Any, *_: Any, random_state: int, batch: in
     return Labels(y, proba, proba.max(axis=1))
 
 
-def _classes(teacher: Any, X: Any, with_confidence: bool, *_: Any, random_state: int, batch: int) -> Labels:
+def _classes(teacher: Any, X: Any, with_confidence: bool, random_state: int) -> Labels:
     from sklearn.utils import _safe_indexing
 
     X = checked_for(teacher, X)
@@ -201,84 +234,37 @@ def _classes(teacher: Any, X: Any, with_confidence: bool, *_: Any, random_state:
     return Labels(y, proba, proba.max(axis=1)) if with_confidence else Labels(y)
 
 
-def _texts(
-    teacher: Any,
-    questions: Any,
-    with_confidence: bool,
-    generation_kwargs: dict[str, Any],
-    *,
-    random_state: int,
-    batch: int,
-) -> Labels:
-    from ensemw2s._launch.rng import isolated_rng
-
-    with isolated_rng(_seed(random_state, batch)):
-        texts, finished = _write_answers(teacher, questions, generation_kwargs)
-    choices = getattr(questions, "choices", None)
-    chosen = texts if choices is None else [_option_meant(*pair) for pair in zip(texts, choices, strict=True)]
-    y = np.empty(len(questions), dtype=object)
-    y[:] = [text if option is None else option for text, option in zip(texts, chosen, strict=True)]
-    reasons = _reasons(teacher, texts)
-    confidence = None
-    if with_confidence:
+def _texts(teacher: Any, questions: Any, written: Written, with_confidence: bool) -> Labels:
+    texts, options, reasons = (written.of_chosen(name) for name in ("texts", "answers", "reasons"))
+    y = texts.copy()
+    if questions.choices is not None:  # a text stands for the option that it means
+        meant = np.array([option is not None for option in options], dtype=bool)
+        y[meant] = options[meant]
+    confidence = written.share if written.texts.shape[1] > 1 else None
+    if confidence is None and with_confidence:
         confidence = np.zeros(len(y))
-        rows = [row for row, reason in enumerate(reasons) if not reason]
+        rows = [row for row, reason in enumerate(reasons) if reason in ("", NO_OPTION, NO_EXTRACT)]
         if rows:
             nll = teacher.answer_nll([questions.prompts[row] for row in rows], y[rows], normalize="token")
             confidence[rows] = np.exp(-nll)
-    reasons = [
-        reason or ("" if option is not None else NO_OPTION) for reason, option in zip(reasons, chosen, strict=True)
-    ]
-    return Labels(y, None, confidence, finished, reasons)
+    return Labels(y, None, confidence, written.of_chosen("finished"), reasons.tolist())
 
 
-def _option_meant(text: str, options: Sequence[str]) -> str | None:
-    """The one option that a text is, but for case, blanks and the punctuation around it; None if it is none."""
-    if text in options:
-        return text
-    same = [option for option in options if _bare(option) == _bare(text) != ""]
-    return same[0] if len(same) == 1 else None
+def _agreement(teacher: Any, X: Any, y: np.ndarray) -> np.ndarray:
+    """Share of the members with a vote that give the answer."""
+    said = teacher.predict_under(np.eye(len(teacher.estimator_weights_))[members_with_a_vote(teacher)], X)
+    share: np.ndarray = np.mean([np.asarray(row) == y for row in said], axis=0)
+    return share
 
 
-def _bare(text: str) -> str:
-    words = unicodedata.normalize("NFKC", text).casefold().split()
-    return " ".join(words).strip(_PUNCTUATION)
+def members_with_a_vote(teacher: Any) -> np.ndarray:
+    """Places of the members of a fitted `VotingEnsemble` that decide with others, (T',)."""
+    votes = np.asarray(teacher.estimator_weights_)
+    # The votes of an ensemble are positive: a pool has next to nothing for an expert that it does not ask.
+    return np.flatnonzero(votes > 1e-6 * votes.max())
 
 
-def _write_answers(teacher: Any, questions: Any, generation_kwargs: dict[str, Any]) -> tuple[list[str], np.ndarray]:
-    """One text for each question, and whether it was ended; of a teacher that does not say so, all are."""
-    # The class that defines `generate` must define `_write`, too: a `generate` that overrides it is called itself.
-    kinds = type(teacher).__mro__
-    if "_write" in vars(next((kind for kind in kinds if "generate" in vars(kind)), object)):  # not overridden since
-        written = teacher._write(questions, generation_kwargs)
-        if all(len(answers) == 1 for answers in written):
-            return [answer.text for [answer] in written], np.array([answer.finished for [answer] in written])
-        texts: list[Any] = [[answer.text for answer in answers] for answers in written]
-    else:
-        texts = list(teacher.generate(questions, **generation_kwargs))
-    if not all(isinstance(text, str) for text in texts):
-        raise TypeError(
-            f"teacher.generate must give one text for each question. Got {shorten(texts[0])} for the first; leave "
-            f"num_return_sequences out of generation_kwargs."
-        )
-    return texts, np.ones(len(texts), dtype=bool)
-
-
-def _reasons(teacher: Any, texts: Sequence[str]) -> list[str]:
-    """Why a text is no answer; "" where it is one."""
-    held = teacher._hold_end(texts) if hasattr(teacher, "_hold_end") else [False] * len(texts)
-    reasons = {True: "The teacher's answer spells a token that ends answers.", False: ""}
-    return [
-        "The teacher's answer is blank." if is_blank(text) else reasons[bad]
-        for text, bad in zip(texts, held, strict=True)
-    ]
-
-
-_ANSWERS: dict[str, Callable[..., Labels]] = {"classes": _classes, "options": _options, "texts": _texts}
-
-
-def _seed(random_state: int, batch: int) -> int:
-    return int(np.random.SeedSequence(random_state, spawn_key=(batch,)).generate_state(1)[0])
+_CHOSEN: dict[str, Callable[[Any, Any, bool, int], Labels]] = {"classes": _classes, "options": _options}
 
 
 def _located(error: Exception, start: int, stop: int) -> Exception:

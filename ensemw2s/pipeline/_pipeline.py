@@ -178,7 +178,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             require_answers(easy.X)
         hard = self._usable(classify, X_hard, None, choices_hard, "_hard")
         if getattr(labeler.label, "__func__", None) is PseudoLabeler.label:  # no label of the labeler's own
-            labeler.check_untrained(weak, has_choices=getattr(hard.X, "choices", None) is not None)
+            labeler.check_untrained(weak, has_choices=getattr(hard.X, "choices", None) is not None, student=student)
         # True answers decide nothing about the rows that are labelled.
         solved = None if y_hard is None else self._usable(classify, X_hard, y_hard, choices_hard, "_hard", known=hard)
         easy = self._drop_long(easy, "X", weak, trained=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -11,20 +12,28 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
-from sklearn.utils.validation import _num_samples
+from sklearn.utils.validation import _num_samples, has_fit_parameter
 
 from ensemw2s._inputs.classifier_rows import checked_for, usable_examples
 from ensemw2s._inputs.questions import usable_questions
 from ensemw2s._inputs.usable_rows import UsableRows, Writer, length_checks
 from ensemw2s._validation import CheckedTexts, as_texts, check_integer, check_option, check_real, is_blank, shorten
 from ensemw2s._validation.row_filter import RowFilter, without_texts
+from ensemw2s.contracts import OptionLearner
 from ensemw2s.datasets import QADataset, of_checked_columns
 from ensemw2s.ensemble import BaseTokenGenerator
-from ensemw2s.pipeline._labelling import NO_OPTION, Labels, label_shard
+from ensemw2s.pipeline._labelling import Labels, label_shard, members_with_a_vote
+from ensemw2s.pipeline._voting import VoteRule
+from ensemw2s.pipeline._written_answers import NO_EXTRACT, NO_OPTION, writing_settings
 from ensemw2s.storage import Registered, Steps
 from ensemw2s.tokens import tokenized_once
 
 logger = logging.getLogger("ensemw2s")
+
+_NO_WEIGHTS = (
+    "student must have sample_weight in fit for weights='confidence'. Got a {}, which has none; leave weights out, or "
+    "pass another student."
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,8 +49,9 @@ class PseudoLabels:
     proba : ndarray of shape (n, K) or None
         Probabilities of the options or classes, where there are any.
     confidence : ndarray of shape (n,) or None
-        Probability of the chosen option or class; for free text, and only where a threshold asks for it, the geometric
-        mean of its tokens' probabilities, of teachers with several tokenizers the mean of these under their votes.
+        Probability of the chosen option or class. For free text the share of the votes, where several answers are
+        sampled; of one, and only where a threshold or weights ask for it, the geometric mean of its tokens'
+        probabilities, of teachers with several tokenizers the mean of these under their votes.
     kept : ndarray of shape (n,), bool
         Rows that go to the student.
     soft : bool
@@ -53,6 +63,10 @@ class PseudoLabels:
         arrays has an entry; and of those to which it wrote no answer, such as a blank one, which are not kept.
     finished : ndarray of shape (n,), bool, or None
         Of free text, whether the teacher ended its answer. The others were cut off at ``max_new_tokens``.
+    agreement : ndarray of shape (n,) or None
+        Share of the teacher's members that give the label, where it was asked for.
+    sample_weight : ndarray of shape (n,) or None
+        Weight of each row in the student's training; all alike if None.
 
     Examples
     --------
@@ -77,6 +91,8 @@ class PseudoLabels:
     classes: np.ndarray | None = None
     skipped_rows: tuple[tuple[int, str], ...] = ()
     finished: np.ndarray | None = None
+    agreement: np.ndarray | None = None
+    sample_weight: np.ndarray | None = None
 
     def __repr__(self) -> str:
         parts = [f"n={len(self.y)}", f"kept {int(self.kept.sum())}"]
@@ -85,6 +101,10 @@ class PseudoLabels:
             parts.append(f"{len(self.classes)} classes")
         if self.confidence is not None and len(self.confidence):
             parts.append(f"confidence {self.confidence.min():.3f} to {self.confidence.max():.3f}")
+        if self.agreement is not None and len(self.agreement):
+            parts.append(f"agreement {self.agreement.min():.3f} to {self.agreement.max():.3f}")
+        if self.sample_weight is not None:
+            parts.append("weighted")
         if self.finished is not None and not self.finished.all():
             parts.append(f"{int((~self.finished).sum())} unfinished")
         if self.skipped_rows:
@@ -119,23 +139,30 @@ class PseudoLabels:
             raise ValueError(fault)
         rows = np.flatnonzero(self.kept)
         X = _take(self.X, rows)
+        weight = None if self.sample_weight is None else self.sample_weight[rows] / self.sample_weight[rows].mean()
+        weights = {} if weight is None else {"sample_weight": weight}
         if self.finished is not None:
-            return _fit_on_texts(student, X, self.y[rows])
+            return _fit_on_texts(student, X, self.y[rows], weight)
         if not self.soft or self.proba is None:
-            return student.fit(checked_for(student, X), self.y[rows])
+            return student.fit(checked_for(student, X), self.y[rows], **weights)
         proba = self.proba[rows]
         if is_classifier(student):
-            return self._with_classes(student).fit(checked_for(student, X), proba)
+            return self._with_classes(student).fit(checked_for(student, X), proba, **weights)
         question, option = np.nonzero(proba > 0)
         answers = [X.choices[q][k] for q, k in zip(question, option, strict=True)]
         # With its options, for a student that uses them: what is chosen from them need not be written.
         asked = X[question] if isinstance(student, Writer) else [X.prompts[q] for q in question]
+        proba = proba if weight is None else proba * weight[:, None]
         return student.fit(asked, answers, sample_weight=proba[question, option])
 
     def _fault(self, student: Any) -> str:
         """Why a student cannot be trained on these labels; "" if it can."""
         if not self.kept.any():
             return self._why_none_is_kept()
+        if self.sample_weight is not None and not has_fit_parameter(student, "sample_weight"):
+            return _NO_WEIGHTS.format(type(student).__name__)
+        if self.sample_weight is not None and not self.sample_weight[self.kept].sum() > 0:
+            return "sample_weight must be positive for some pseudo-label that is kept. Got 0 for all of them."
         y = self.y[self.kept]
         if (not self.soft or self.proba is None) and is_classifier(student) and len(np.unique(y)) == 1:
             return (
@@ -148,15 +175,23 @@ class PseudoLabels:
         blank = np.array([isinstance(answer, str) and is_blank(answer) for answer in self.y], dtype=bool)
         cut = ~blank & ~(np.ones(len(self.y), dtype=bool) if self.finished is None else self.finished)
         n_other = sum(reason == NO_OPTION for _, reason in self.skipped_rows)
+        n_without = sum(reason == NO_EXTRACT for _, reason in self.skipped_rows)
         n_blank, n_cut = int(blank.sum()), int(cut.sum())
-        n_unsure = max(len(self.y) - n_blank - n_cut - n_other, 0)  # what is cut off may be none of the options, too
+        n_unsure = max(
+            len(self.y) - n_blank - n_cut - n_other - n_without, 0
+        )  # what is cut off may be none of the options, too
         found = [f"{n_blank} answers are blank"] if n_blank else []
         found += [f"{n_cut} are cut off at max_new_tokens"] if n_cut else []
         found += [f"{n_other} are none of the options"] if n_other else []
+        found += [f"{n_without} hold no answer that extract finds"] if n_without else []
         remedies = ["train the teacher longer, or pass choices"] if n_blank or n_cut else []
         remedies += ["let it choose, with method='options'"] if n_other else []
         remedies += ["raise max_new_tokens in generation_kwargs, or pass keep_unfinished=True"] if n_cut else []
-        if n_unsure and self.confidence is not None:
+        remedies += ["pass an extract that finds the answers"] if n_without else []
+        if n_unsure and self.agreement is not None:
+            found.append(f"{n_unsure} are left out for want of agreement or confidence")
+            remedies.append("lower agreement or threshold of PseudoLabeler")
+        elif n_unsure and self.confidence is not None:
             found.append(f"the confidence of {n_unsure} is below the threshold")
             remedies.append("lower the threshold of PseudoLabeler")
         elif n_unsure:
@@ -187,6 +222,30 @@ class PseudoLabeler(Registered, BaseEstimator):
         Whether the student sees the teacher's choice or its probabilities; soft labels need options or classes.
     threshold : float in [0, 1], optional
         Rows with a lower confidence are left out.
+    agreement : int or float in (0, 1], optional
+        Rows are left out whose label is given by fewer of the teacher's members: an integer counts members, at most
+        all of them, a float is their share, 1.0 for all. Members without a vote are not asked, the others once more.
+        With options or classes, and for a teacher that is a `VotingEnsemble`.
+    filter : callable, optional
+        Gets the `PseudoLabels` as they are so far, and returns an (n,) bool array of the rows that may be kept.
+    weights : {"confidence"}, optional
+        What the rows weigh in the student's training: alike if None, or by the teacher's confidence.
+    n_samples : int, default=1
+        Answers of free text that are sampled for each question, from Eq. 1 unless `generation_kwargs` say otherwise.
+        One of them is the label, its confidence the share of the votes for its answer.
+    vote : {"majority", "best", "weighted"}, optional
+        How it is chosen: the answer that most samples give (self-consistency), the text that `rerank` scores highest
+        (best of n), or the answer with the largest sum of the softmax of these scores over the samples. "best" if
+        None and there is a `rerank`, else "majority". Of the texts that give the answer, or of tied answers, that with
+        the highest score is taken, then the likeliest by token, then the first. Texts that give no answer, or were cut
+        off unless `keep_unfinished`, are votes for none.
+    rerank : OptionLearner, optional
+        A fitted verifier, such as `HFVerifier`, whose ``option_scores`` rank the sampled texts of a question.
+    extract : callable, str or re.Pattern, optional
+        Finds the answer within a text, which samples vote on: a function from the text to the answer, or None where
+        there is none; or a regular expression, of which the last match counts, or group 1 of it. The student is trained
+        on the whole text. A row without an answer is not kept, and listed in ``skipped_rows``. The whole text is the
+        answer if None.
     generation_kwargs : dict, optional
         For free text, passed to ``generate``; greedy by default, ``{"do_sample": True, "top_k": 0}`` draws
         from Eq. 1.
@@ -233,6 +292,13 @@ class PseudoLabeler(Registered, BaseEstimator):
         method: str = "auto",
         labels: str = "hard",
         threshold: float | None = None,
+        agreement: float | None = None,
+        filter: Callable[[PseudoLabels], Any] | None = None,
+        weights: str | None = None,
+        n_samples: int = 1,
+        vote: str | None = None,
+        rerank: OptionLearner | None = None,
+        extract: Any = None,
         generation_kwargs: dict[str, Any] | None = None,
         keep_unfinished: bool = False,
         on_bad_row: str = "raise",
@@ -244,6 +310,13 @@ class PseudoLabeler(Registered, BaseEstimator):
         self.method = method
         self.labels = labels
         self.threshold = threshold
+        self.agreement = agreement
+        self.filter = filter
+        self.weights = weights
+        self.n_samples = n_samples
+        self.vote = vote
+        self.rerank = rerank
+        self.extract = extract
         self.generation_kwargs = generation_kwargs
         self.keep_unfinished = keep_unfinished
         self.on_bad_row = on_bad_row
@@ -288,16 +361,16 @@ class PseudoLabeler(Registered, BaseEstimator):
         self._require_methods(teacher, kind, "teacher")
         if kind == "classes":
             usable = usable_examples(X, on_bad_row=self.on_bad_row, lengths=length_checks(teacher))
-            return self._finish(usable, self._answer(kind, teacher, usable.X, steps), classes=teacher.classes_)
+            return self._finish(teacher, usable, self._answer(kind, teacher, usable.X, steps))
         if kind == "options":
             lengths = length_checks(teacher)
         else:
-            settings = self.generation_kwargs or {}
+            settings = writing_settings(self.generation_kwargs, self._rule())
             lengths = [partial(teacher._room_check, **settings)] if isinstance(teacher, BaseTokenGenerator) else []
         usable = usable_questions(X, choices=choices, on_bad_row=self.on_bad_row, lengths=lengths)
-        return self._finish(usable, self._answer(kind, teacher, usable.X, steps))
+        return self._finish(teacher, usable, self._answer(kind, teacher, usable.X, steps))
 
-    def check_untrained(self, teacher: Any, *, has_choices: bool) -> None:
+    def check_untrained(self, teacher: Any, *, has_choices: bool, student: Any = None) -> None:
         """Raise what `label` would raise of any questions, once the teacher was trained.
 
         Parameters
@@ -306,6 +379,8 @@ class PseudoLabeler(Registered, BaseEstimator):
             Not fitted.
         has_choices : bool
             Whether the questions have options.
+        student : estimator, optional
+            That will be trained on the labels.
 
         Raises
         ------
@@ -313,8 +388,26 @@ class PseudoLabeler(Registered, BaseEstimator):
             If a parameter does not fit the teacher or the questions.
         """
         self._require_methods(teacher, self._kind(teacher, has_choices), "weak", trained=False)
+        if self.weights is not None and student is not None and not has_fit_parameter(student, "sample_weight"):
+            raise TypeError(_NO_WEIGHTS.format(type(student).__name__))
 
     def _kind(self, teacher: Any, has_choices: bool) -> str:
+        kind = self._kind_of(teacher, has_choices)
+        several = {"n_samples": self.n_samples != 1, "extract": self.extract is not None}
+        for name in (name for name, given in several.items() if given and kind != "texts"):
+            raise ValueError(
+                f"{name} must be left out where the teacher chooses among {kind}: it is about texts that are written. "
+                f"Got {name}={shorten(getattr(self, name))}; leave it out"
+                + (", or pass method='generate'." if kind == "options" else ".")
+            )
+        if kind == "texts" and self.agreement is not None:
+            raise ValueError(
+                f"agreement must be None for free text, of which members seldom write the same. Got "
+                f"{self.agreement!r}; pass n_samples and a threshold, the share of the samples that give the answer."
+            )
+        return kind
+
+    def _kind_of(self, teacher: Any, has_choices: bool) -> str:
         if is_classifier(teacher):
             return "classes"
         by_options = self.method == "options" or (self.method == "auto" and has_choices)
@@ -330,13 +423,16 @@ class PseudoLabeler(Registered, BaseEstimator):
     def _require_methods(self, teacher: Any, kind: str, name: str, *, trained: bool = True) -> None:
         """Refuse a teacher that lacks what it will be asked; some have a method only when they are trained."""
         reason = "labels='soft'" if self.labels == "soft" else f"threshold={self.threshold!r}"
-        sure = self.labels == "soft" or self.threshold is not None
+        reason = reason if self.weights is None else f"weights={self.weights!r}"
+        sure = self._needs_confidence()
         needed = {
             "classes": [("predict_proba", reason, "leave it out")] if sure else [],
             "options": [("predict_proba", "questions with options", "pass method='generate' to the labeler")],
             "texts": [("generate", "free text", "pass questions with options")]
-            + ([("answer_nll", reason, "leave it out")] if sure else []),
+            + ([("answer_nll", reason, "leave it out")] if sure and self.n_samples == 1 else []),
         }[kind]
+        if self.agreement is not None:
+            needed.append(("predict_under", f"agreement={self.agreement!r}", "leave it out"))
         for method, wanted, remedy in needed:
             if not hasattr(teacher, method) and (trained or not hasattr(type(teacher), method)):
                 raise TypeError(
@@ -351,6 +447,13 @@ class PseudoLabeler(Registered, BaseEstimator):
         check_option(self.on_bad_row, "on_bad_row", ("raise", "skip"))
         if self.threshold is not None and not 0 <= check_real(self.threshold, "threshold") <= 1:
             raise ValueError(f"threshold must lie in [0, 1]. Got {self.threshold!r} instead.")
+        self._check_agreement()
+        if self.weights is not None:
+            check_option(self.weights, "weights", ("confidence",))
+        if self.filter is not None and not callable(self.filter):
+            raise TypeError(f"filter must be a callable or None. Got {shorten(self.filter)} instead.")
+        self._rule().check()
+        writing_settings(self.generation_kwargs, self._rule())
         if not isinstance(self.keep_unfinished, bool | np.bool_):
             raise TypeError(f"keep_unfinished must be True or False. Got {shorten(self.keep_unfinished)} instead.")
         check_integer(self.batch_size, "batch_size", minimum=1)
@@ -358,6 +461,22 @@ class PseudoLabeler(Registered, BaseEstimator):
         is_count = isinstance(self.n_jobs, int | np.integer) and not isinstance(self.n_jobs, bool)
         if self.n_jobs is not None and (not is_count or self.n_jobs == 0):
             raise ValueError(f"n_jobs must be None or an integer other than 0. Got {shorten(self.n_jobs)} instead.")
+
+    def _check_agreement(self) -> None:
+        if self.agreement is None:
+            return
+        counts = isinstance(self.agreement, int | np.integer) and not isinstance(self.agreement, bool)
+        if not (self.agreement >= 1 if counts else 0 < check_real(self.agreement, "agreement") <= 1):
+            raise ValueError(
+                f"agreement must be a number of members, at least 1, or a share in (0, 1], 1.0 for all. Got "
+                f"{self.agreement!r} instead."
+            )
+
+    def _rule(self) -> VoteRule:
+        return VoteRule(self.n_samples, self.vote, self.rerank, self.extract)
+
+    def _needs_confidence(self) -> bool:
+        return self.labels == "soft" or self.threshold is not None or self.weights is not None
 
     def _answer(self, kind: str, teacher: Any, X: Any, steps: Steps | None) -> Labels:
         """The teacher's answers to all questions, from one worker or several."""
@@ -373,11 +492,14 @@ class PseudoLabeler(Registered, BaseEstimator):
             "teacher": teacher,
             "generation_kwargs": self.generation_kwargs or {},
             # Probabilities of classes and likelihoods of texts are computed only where they are used.
-            "with_confidence": self.labels == "soft" or self.threshold is not None,
+            "with_confidence": self._needs_confidence() or (self.filter is not None and kind == "classes"),
             "batch_size": self.batch_size,
             "random_state": self.random_state,
             "verbose": self.verbose,
             "steps": steps,
+            "rule": self._rule(),
+            "keep_unfinished": bool(self.keep_unfinished),
+            "with_agreement": self.agreement is not None,
         }
         if n_shards == 1:
             return label_shard(X, 0, **settings)
@@ -387,7 +509,7 @@ class PseudoLabeler(Registered, BaseEstimator):
             Parallel(n_jobs=n_shards)(delayed(label_shard)(_take(X, rows), int(rows[0]), **settings) for rows in shards)
         )
 
-    def _finish(self, usable: UsableRows, labels: Labels, classes: np.ndarray | None = None) -> PseudoLabels:
+    def _finish(self, teacher: Any, usable: UsableRows, labels: Labels) -> PseudoLabels:
         kept = np.ones(len(labels.y), dtype=bool)
         skipped = list(usable.skipped)
         if labels.reasons is not None:
@@ -396,9 +518,10 @@ class PseudoLabeler(Registered, BaseEstimator):
             n_blank = sum(is_blank(answer) for answer in labels.y)
             if n_blank:
                 logger.warning("%d of %d pseudo-answers are blank and left out.", n_blank, len(kept))
-            n_other = labels.reasons.count(NO_OPTION)
-            if n_other:
-                logger.warning("%d of %d pseudo-answers are none of the options and left out.", n_other, len(kept))
+            for reason, what in ((NO_OPTION, "are none of the options and"), (NO_EXTRACT, "hold no answer and are")):
+                n_other = labels.reasons.count(reason)
+                if n_other:
+                    logger.warning("%d of %d pseudo-answers %s left out.", n_other, len(kept), what)
         if labels.finished is not None and not self.keep_unfinished:
             n_cut = int((kept & ~labels.finished).sum())
             if n_cut:
@@ -411,13 +534,32 @@ class PseudoLabeler(Registered, BaseEstimator):
             logger.warning("%d rows cannot be labelled and are left out, see skipped_rows.", len(usable.skipped))
         if self.threshold is not None and labels.confidence is not None:
             kept = kept & (labels.confidence >= self.threshold)
-        return PseudoLabels(
+        if labels.agreement is not None and self.agreement is not None:
+            n_members = len(members_with_a_vote(teacher))
+            counts = isinstance(self.agreement, int | np.integer)
+            least = min(self.agreement, n_members) if counts else self.agreement * n_members
+            kept = kept & (labels.agreement * n_members >= least - 1e-9)
+        found = PseudoLabels(
             usable.X, labels.y, labels.proba, labels.confidence, kept,
-            soft=self.labels == "soft", classes=classes, skipped_rows=tuple(sorted(skipped)), finished=labels.finished,
+            soft=self.labels == "soft", skipped_rows=tuple(sorted(skipped)), finished=labels.finished,
+            classes=teacher.classes_ if is_classifier(teacher) else None, agreement=labels.agreement,
+            sample_weight=None if self.weights is None else labels.confidence,
         )  # fmt: skip
+        return found if self.filter is None else _filtered(found, self.filter)
 
 
-def _fit_on_texts(student: Any, X: Any, y: Any) -> Any:
+def _filtered(labels: PseudoLabels, choose: Callable[[PseudoLabels], Any]) -> PseudoLabels:
+    """The labels, of which a function of the user's leaves out some."""
+    chosen = np.asarray(choose(labels))
+    if chosen.shape != labels.kept.shape or chosen.dtype != bool:
+        raise ValueError(
+            f"filter must return an array of {len(labels.kept)} truth values, one for each row. Got "
+            f"{shorten(chosen)}, of shape {chosen.shape} and type {chosen.dtype}."
+        )
+    return dataclasses.replace(labels, kept=labels.kept & chosen)
+
+
+def _fit_on_texts(student: Any, X: Any, y: Any, weight: np.ndarray | None) -> Any:
     """Train on what a teacher wrote; what only another tokenizer can write is nothing that the user could mend."""
     if isinstance(student, Writer):
         check, rows = student._writing_check(), RowFilter(len(y), "skip")
@@ -429,7 +571,8 @@ def _fit_on_texts(student: Any, X: Any, y: Any) -> Any:
                 len(rows.skipped), len(y), without_texts(rows.skipped)[0][1],
             )  # fmt: skip
         X, y = _take(X, rows.kept), CheckedTexts(y[rows.kept])
-    return student.fit(X, y)
+        weight = None if weight is None else weight[rows.kept]
+    return student.fit(X, y) if weight is None else student.fit(X, y, sample_weight=weight)
 
 
 def _take(X: Any, rows: np.ndarray) -> Any:

@@ -131,7 +131,7 @@ def _encode_labeler(labeler: Any, writer: Writer) -> Any:
     if labeler is None:
         return None
     if type(labeler) is PseudoLabeler:
-        return writer.encode(labeler.get_params(), "labeler")
+        return writer.encode(labeler.get_params(deep=False), "labeler")
     if not isinstance(labeler, Registered):
         raise TypeError(
             f"labeler cannot be saved. Got {shorten(labeler)}; let its class derive from PseudoLabeler or from "

@@ -43,6 +43,9 @@ _CAME_LATER = {
     "pick": repr("cycle"),
     "votes": repr("alpha"),
     "zero_shot": repr(False),
+    # of one class: others always had parameters of these names
+    "PseudoLabeler.n_samples": repr(1),
+    **{f"PseudoLabeler.{name}": repr(None) for name in ("agreement", "filter", "weights", "vote", "rerank", "extract")},
 }
 
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "transformers", "peft", "accelerate")
@@ -248,7 +251,8 @@ def idle_parameters(parameters: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _is_as_before(kind: type, parameter: str, value: object) -> bool:
     """Whether a parameter that came later says what was done before."""
-    return repr(value) in (_CAME_LATER.get(parameter), _CAME_LATER.get(f"{kind.__name__}.{parameter}"))
+    of_class = (_CAME_LATER.get(f"{base.__name__}.{parameter}") for base in kind.__mro__)
+    return repr(value) in (_CAME_LATER.get(parameter), *of_class)
 
 
 def without_reports(training_args: object) -> Any:
