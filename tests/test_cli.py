@@ -221,7 +221,7 @@ def test_a_pool_has_no_estimate_and_takes_none_from_the_others(world):
     ("arguments", "message"),
     [
         (["sweep", "--dataset", "sciq"], "--pair WEAK STRONG must be given"),
-        (["sweep", "--pair", "a", "b"], "--dataset NAME must be given"),
+        (["sweep", "--pair", "a", "b"], "--dataset NAME or --data FILE must be given"),
         (["sweep", "--pair", "a", "b", "--dataset", "mnist"], "dataset must be one of 'sciq'"),
         (["table", "9", "--pair", "a", "b"], "number of a table must be one of 1, 2, 3"),
         (["table", "two", "--pair", "a", "b"], "number of a table must be one of 1, 2, 3"),

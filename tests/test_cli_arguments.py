@@ -7,9 +7,10 @@ import os
 
 import pytest
 
-from ensemw2s import FineTunedGenerator, HFCausalLM, HFVerifier, OpinionPool, ablations, paper, run_sweep
+from ensemw2s import FineTunedGenerator, HFCausalLM, HFVerifier, OpinionPool, QADataset, ablations, paper, run_sweep
 from ensemw2s._cli._arguments import make_request
 from ensemw2s._cli._parser import build_parser
+from ensemw2s.experiments._tasks import make_task
 
 PAIR = ["--pair", "small=org/a", "org/b", "--dataset", "quartz"]
 
@@ -187,3 +188,42 @@ def test_a_file_that_is_none_is_refused_and_not_waited_for(tmp_path, place):
 def test_what_is_wrong_in_a_file_is_named(config, text, message):
     with pytest.raises(ValueError, match=message):
         request(*config(text))
+
+
+TABLE = "ask,right,wrong\nLiquid metal?,mercury,tin\nRed gem?,ruby,opal\n"
+
+
+def test_a_file_of_questions_is_read_by_its_columns(tmp_path, config):
+    path = tmp_path / "metals.csv"
+    path.write_text(TABLE)
+    flags = ["--data", str(path), "--prompt", "ask", "--answer", "right", "--choices", "right", "wrong"]
+    wanted = QADataset.from_csv(path, prompt="ask", answer="right", choices=["right", "wrong"])
+    found = request("--pair", "a", "b", *flags, preset={"dataset": "sciq"}).arguments  # a table's data set gives way
+    assert found["dataset"] == wanted
+    assert set(found) <= set(inspect.signature(run_sweep).parameters)
+    text = f"{{pairs: [[a, b]], data: {path}, prompt: ask, answer: right, choices: [right, wrong]}}"
+    assert request(*config(text)).arguments["dataset"] == wanted
+
+
+def test_results_of_a_file_are_known_by_its_questions(tmp_path):
+    plans = []
+    for name, text in (("one", TABLE), ("copy", TABLE), ("other", TABLE.replace("ruby", "jade"))):
+        (tmp_path / f"{name}.csv").write_text(text)
+        flags = ["--prompt", "ask", "--answer", "right", "--choices", "right", "wrong"]
+        found = request("--pair", "a", "b", "--data", str(tmp_path / f"{name}.csv"), *flags).arguments["dataset"]
+        plans.append(make_task("generation", found).questions._ensemw2s_fingerprint())
+    assert plans[0] == plans[1] != plans[2]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--dataset", "sciq", "--data", "x.csv"], "--data FILE and --dataset NAME must not be given together"),
+        (["--dataset", "sciq", "--prompt", "ask"], "--prompt names a column of --data FILE. Got no file"),
+        (["--data", "x.parquet"], "data must be a file that ends in .csv"),
+        (["--data", "missing.csv"], "No such file"),
+    ],
+)
+def test_a_file_that_cannot_be_taken_is_refused(flags, message):
+    with pytest.raises((ValueError, OSError), match=message):
+        request("--pair", "a", "b", *flags)

@@ -321,7 +321,7 @@ def test_broken_line_is_refused_with_its_number(tmp_path) -> None:
 
 
 def test_line_that_is_no_object_is_refused(tmp_path) -> None:
-    with pytest.raises(ValueError, match=r"line 1 must be a JSON object. Got '\[1\]'"):
+    with pytest.raises(ValueError, match=r"line 1 must be a JSON object. Got \[1\]"):
         load_arc("train", data_dir=write(tmp_path, "arc_easy", "train", [[1]], ".jsonl"))
 
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gzip
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -353,3 +356,75 @@ def test_from_dataset_missing_options_are_named(bad) -> None:
     table = Dataset.from_dict({"prompt": ["p", "q"], "choices": [bad, good], "label": ["A", "A"]})
     with pytest.raises((TypeError, ValueError), match=r"choices\[0\] must"):
         QADataset.from_dataset(table)
+
+
+# files
+
+COLUMNS = {"prompt": "Frage", "choices": ["a", "b", "c"], "label": "gold"}
+TABLE = 'Frage,a,b,c,gold\n"Liquid metal, at 20\u00b0?",tin,mercury,lead,b\n"A\nline break?",NA,,None,c\n'
+
+
+@pytest.mark.parametrize(("suffix", "delimiter"), [(".csv", ","), (".tsv", "\t"), (".csv.gz", ",")])
+def test_csv_cells_are_what_stands_there(tmp_path, suffix: str, delimiter: str) -> None:
+    path = tmp_path / f"metals{suffix}"
+    text = ("\ufeff" + TABLE).replace(",", delimiter).replace(f"metal{delimiter} at", "metal, at").encode()
+    path.write_bytes(gzip.compress(text) if suffix.endswith("gz") else text)
+    qa = QADataset.from_csv(path, **COLUMNS)
+    assert qa.prompts == ("Liquid metal, at 20\u00b0?", "A\nline break?")
+    assert [sorted(options) for options in qa.choices] == [["lead", "mercury", "tin"], ["NA", "None"]]
+    assert qa.answers == ("mercury", "None")
+    assert qa.name == "metals"
+
+
+def test_csv_is_read_as_pandas_writes_it(tmp_path) -> None:
+    frame = QA.to_pandas()
+    frame["choices"] = frame["choices"].map(json.dumps)
+    frame.to_csv(tmp_path / "qa.csv", index=False)
+    assert QADataset.from_csv(tmp_path / "qa.csv") == QA
+
+
+@pytest.mark.parametrize("lines", [True, False])
+def test_json_is_read_as_pandas_writes_it(tmp_path, lines: bool) -> None:
+    path = tmp_path / ("qa.jsonl" if lines else "qa.json")
+    QA.to_pandas().to_json(path, orient="records", lines=lines)
+    assert QADataset.from_json(path) == QA
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1 must name each column once"),
+        ("Frage,a,a,b,gold\n", "line 1 must name each column once"),
+        ("Frage,a,b,c,gold\n", "must hold at least one question; it is empty"),
+        (TABLE + "x,y\n", "line 5 must have 5 cells, as line 1 has. Got 2"),
+        (TABLE + '"x,y', "line 5 must be CSV; unexpected end of data"),
+        (TABLE + " ,p,q,r,a\n", r"line 5, column Frage: prompts must not .* prompts\[2\]"),
+        (TABLE + "Which?,p,q,r,d\n", r"line 5, column gold: label\[2\] must"),
+        (TABLE + "Which?,p,q,q,a\n", r"line 5, column a, b, c: choices\[2\] must hold different options"),
+        (TABLE.replace("gold", "best"), "label must name a column of the table"),
+    ],
+)
+def test_what_is_wrong_in_a_csv_file_is_said_with_its_place(tmp_path, text: str, message: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    with pytest.raises((TypeError, ValueError), match=rf"{path}:? ?{message}"):
+        QADataset.from_csv(path, **COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"prompt": "a?"}\n\n{"prompt": ', "line 3 must be a JSON object; Expecting value"),
+        (
+            '{"prompt": "a?", "answer": "b"}\n\n{"prompt": "c?"}',
+            r"line 3, column answer: answers must .*answers\[1\] = None",
+        ),
+        ('[{"prompt": "a?"}, {"prompt": 3}]', r"entry 1, column prompt: prompts must hold texts"),
+        ("[]", "must hold at least one question"),
+    ],
+)
+def test_what_is_wrong_in_a_json_file_is_said_with_its_place(tmp_path, text: str, message: str) -> None:
+    path = tmp_path / "table.json"
+    path.write_text(text)
+    with pytest.raises((TypeError, ValueError), match=rf"{path} {message}"):
+        QADataset.from_json(path)

@@ -13,6 +13,7 @@ from typing import Any
 from ensemw2s._cli._models import read_model
 from ensemw2s._cli._yaml import LARGEST_YAML, load_yaml
 from ensemw2s._validation import check_integer, check_option, shorten
+from ensemw2s.datasets import load_file
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.experiments import ablations, run_sweep
 from ensemw2s.pipeline import PseudoLabeler
@@ -21,7 +22,8 @@ from ensemw2s.storage import read_file
 BACKENDS = ("loky", "threading", "ray", "dask")
 _PARAMS = ("weak_params", "student_params", "booster_params")
 _SWEEP = tuple(name for name in inspect.signature(run_sweep).parameters if name != "verbose")
-_OWN = ("ablations", "labels", "backend", "threads")  # what the command line adds to them
+_COLUMNS = ("prompt", "answer", "choices", "label")  # of the file that is named by "data"
+_OWN = ("ablations", "labels", "data", *_COLUMNS, "backend", "threads")  # what the command line adds to them
 
 
 @dataclass
@@ -103,7 +105,7 @@ def _merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     for name in _PARAMS:
         if name in below and name in above:
             merged[name] = {**(below[name] or {}), **(above[name] or {})}
-    for one, other in (("variants", "ablations"), ("labeler", "labels")):
+    for one, other in (("variants", "ablations"), ("labeler", "labels"), ("dataset", "data")):
         # Two ways to say one thing: the later word counts.
         for mine, theirs in ((one, other), (other, one)):
             if mine in above and theirs not in above:
@@ -114,8 +116,9 @@ def _merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 def _finished(merged: dict[str, Any]) -> Request:
     if not merged.get("pairs"):
         raise ValueError("--pair WEAK STRONG must be given, or pairs in --config.")
+    _take_file(merged)
     if "dataset" not in merged:
-        raise ValueError("--dataset NAME must be given, or dataset in --config.")
+        raise ValueError("--dataset NAME or --data FILE must be given, or one of them in --config.")
     merged["pairs"] = [_pair(pair, row) for row, pair in enumerate(merged["pairs"])]
     if merged.get("rater") is not None:
         merged["rater"] = read_model(merged["rater"], "rater")
@@ -139,6 +142,23 @@ def _finished(merged: dict[str, Any]) -> Request:
     if n_jobs is not None and check_integer(n_jobs, "n_jobs", minimum=-(10**6)) == 0:
         raise ValueError("n_jobs must be a number of processes, or -1 for all cores. Got 0 instead.")
     return Request(merged, n_jobs, backend, threads)
+
+
+def _take_file(merged: dict[str, Any]) -> None:
+    """Put the questions of a file in the place of a data set's name; results are then known by the questions."""
+    columns = {name: merged.pop(name) for name in _COLUMNS if merged.get(name) is not None}
+    if "data" not in merged:
+        if columns:
+            raise ValueError(f"--{next(iter(columns))} names a column of --data FILE. Got no file.")
+        return
+    path = merged.pop("data")
+    if "dataset" in merged:
+        raise ValueError(f"--data FILE and --dataset NAME must not be given together. Got {path} and another.")
+    if not isinstance(path, str):
+        raise ValueError(f"data must be the name of a file. Got {shorten(path)} instead.")
+    if isinstance(columns.get("choices"), str):
+        columns["choices"] = [columns["choices"]]
+    merged["dataset"] = load_file(path, **columns)
 
 
 def _pair(pair: object, row: int) -> tuple[Any, Any]:

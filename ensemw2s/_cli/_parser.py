@@ -43,8 +43,9 @@ examples:
 }
 
 _CONFIG = """\
---config names a YAML file whose keys are the arguments of ensemw2s.run_sweep, and ablations, labels, backend and
-threads. Flags override it; of weak_params, student_params and booster_params single entries. Example:
+--config names a YAML file whose keys are the arguments of ensemw2s.run_sweep, ablations, labels, backend, threads, and
+data with prompt, answer, choices and label. Flags override it; of weak_params, student_params and booster_params
+single entries. Example:
 
   pairs: [[small=EleutherAI/pythia-70m, EleutherAI/pythia-410m]]
   dataset: quartz
@@ -116,6 +117,11 @@ def _add_experiment(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add("--task", metavar="TASK", help="generation or classification")
     add("--dataset", metavar="NAME", help="sciq, arc-easy, arc-challenge, quartz, gsm8k, make_qa or make_arithmetic")
+    add("--data", metavar="FILE", help="questions of your own: .csv, .tsv, .json or .jsonl, in the place of --dataset")
+    add("--prompt", metavar="COLUMN", help="of FILE, with the questions (default: prompt, or question)")
+    add("--answer", metavar="COLUMN", help="of FILE, with the answers (default: answer)")
+    add("--choices", nargs="+", metavar="COLUMN", help="of FILE, one for each option, or one with lists of options")
+    add("--label", metavar="COLUMN", help="of FILE, with the number, letter or name of the right option")
     add("--data-dir", metavar="DIR", help="folder with the dataset's files; else they come from the hub")
     add("--splits", nargs="+", metavar="SPLIT", help="random, easy-hard")
     add("--seeds", nargs="+", type=int, metavar="N", help="how many seeds; with several numbers the seeds themselves")

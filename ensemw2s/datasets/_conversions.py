@@ -1,16 +1,20 @@
-"""A `QADataset` from lists, Hugging Face data sets and pandas frames, and back."""
+"""A `QADataset` from lists, files, Hugging Face data sets and pandas frames, and back."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ensemw2s._validation import check_integer
+from ensemw2s.datasets._files import Rows, read_csv, read_json
 from ensemw2s.datasets._tables import (
     Table,
     columns_from_dataset,
+    columns_from_file,
     columns_from_list,
     columns_from_pandas,
+    place_in_file,
     to_dataset,
     to_pandas,
 )
@@ -60,6 +64,97 @@ class TableConversions:
         ('mercury',)
         """
         return _made(cls, columns_from_list(rows), name, random_state)
+
+    @classmethod
+    def from_csv(
+        cls: type[_T],
+        path: str | os.PathLike[str],
+        *,
+        prompt: str | None = None,
+        answer: str | None = None,
+        choices: str | Sequence[str] | None = None,
+        label: str | None = None,
+        id: str | None = None,
+        difficulty: str | None = None,
+        name: str | None = None,
+        random_state: int = 0,
+        delimiter: str | None = None,
+    ) -> _T:
+        """Return a data set from the columns of a CSV file with a header.
+
+        Parameters
+        ----------
+        path : path
+            UTF-8; with the ending ``.gz`` it is unpacked. Cells are taken as they stand there: "NA" is a text.
+        prompt, answer, choices, label, id, difficulty, name, random_state
+            As in `from_dataset`; `choices` is a list of columns, or one column whose cells are JSON lists.
+            ``name=None`` takes the name of the file.
+        delimiter : str or None, default=None
+            Between two cells. None takes the tab for files that end in ``.tsv``, and the comma for others.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        TypeError, ValueError
+            As in `from_dataset`, with file, line and column; and if the file is empty or no CSV.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> from ensemw2s import QADataset
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "metals.csv"
+        >>> _ = path.write_text("ask,right,wrong\\nLiquid metal?,mercury,tin\\n")
+        >>> QADataset.from_csv(path, prompt="ask", answer="right", choices=["right", "wrong"]).answers
+        ('mercury',)
+        """
+        names = {"prompt": prompt, "answer": answer, "choices": choices, "label": label}
+        names |= {"id": id, "difficulty": difficulty}
+        return _from_file(cls, path, read_csv(path, delimiter), names, name, random_state)
+
+    @classmethod
+    def from_json(
+        cls: type[_T],
+        path: str | os.PathLike[str],
+        *,
+        prompt: str | None = None,
+        answer: str | None = None,
+        choices: str | Sequence[str] | None = None,
+        label: str | None = None,
+        id: str | None = None,
+        difficulty: str | None = None,
+        name: str | None = None,
+        random_state: int = 0,
+    ) -> _T:
+        """Return a data set from a file with one JSON object a line, or with an array of objects.
+
+        Parameters
+        ----------
+        path : path
+            UTF-8; with the ending ``.gz`` it is unpacked.
+        prompt, answer, choices, label, id, difficulty, name, random_state
+            As in `from_dataset`. ``name=None`` takes the name of the file.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        TypeError, ValueError
+            As in `from_dataset`, with file, line and field; and if the file is empty or no JSON.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> from ensemw2s import QADataset
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "sums.jsonl"
+        >>> _ = path.write_text('{"question": "3 + 4?", "answer": "7"}\\n{"question": "2 + 2?", "answer": "4"}\\n')
+        >>> QADataset.from_json(path)
+        QADataset('sums', n=2, no options, answers: yes)
+          first: '3 + 4?' -> '7'
+        """
+        names = {"prompt": prompt, "answer": answer, "choices": choices, "label": label}
+        names |= {"id": id, "difficulty": difficulty}
+        return _from_file(cls, path, read_json(path), names, name, random_state)
 
     @classmethod
     def from_dataset(
@@ -196,6 +291,19 @@ class TableConversions:
         'mercury'
         """
         return to_pandas(self._columns)
+
+
+def _from_file(
+    kind: Any, path: str | os.PathLike[str], rows: Rows, names: Mapping[str, Any], name: str | None, random_state: int
+) -> Any:
+    """The data set, or an error that says where in the file the fault is."""
+    check_integer(random_state, "random_state", minimum=0)
+    title = os.path.basename(path).split(".")[0] if name is None else name
+    try:
+        return _made(kind, columns_from_file(rows, names), title, random_state)
+    except (TypeError, ValueError) as error:
+        message = str(error)
+        raise type(error)(f"{os.fspath(path)}{place_in_file(message, rows, names)}: {message}") from error
 
 
 def _made(kind: Any, table: Table, name: str | None, random_state: int) -> Any:

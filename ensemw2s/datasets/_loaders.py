@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import logging
 import os
 import re
@@ -15,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ensemw2s._validation import check_integer, check_option, shorten
+from ensemw2s.datasets._files import read_json
 from ensemw2s.datasets._qa import QADataset
 
 logger = logging.getLogger("ensemw2s")
@@ -288,27 +287,7 @@ def _read_folder(folder: Path, split: str) -> list[dict[str, Any]]:
             f"split {split!r} must be a file {split}.jsonl.gz or {split}.jsonl in {folder}; {there}. "
             f"Take another split, or leave data_dir and {_ENVIRONMENT} unset to load from the hub."
         )
-    rows = []
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"{path} line {number} must be a JSON object; {error}. Fetch the file again."
-                ) from error
-            if not isinstance(row, dict):
-                raise ValueError(
-                    f"{path} line {number} must be a JSON object. Got {line.strip()[:60]!r} instead. "
-                    f"Fetch the file again."
-                )
-            rows.append(row)
-    if not rows:
-        raise ValueError(f"{path} must hold at least one question; it is empty. Fetch the file again.")
-    return rows
+    return read_json(path).rows
 
 
 def _field(row: Mapping[str, Any], name: str, where: str) -> Any:

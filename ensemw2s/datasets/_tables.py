@@ -1,12 +1,15 @@
-"""Tables (lists of dicts, `datasets.Dataset`, pandas frames) to and from the columns of a `QADataset`."""
+"""Tables (lists of dicts, files, `datasets.Dataset`, pandas frames) to and from the columns of a `QADataset`."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ensemw2s._validation import is_blank
+from ensemw2s._validation import is_blank, shorten
 from ensemw2s._validation.class_labels import is_missing
+from ensemw2s.datasets._files import Rows
 from ensemw2s.datasets._gold import gold_positions
 
 if TYPE_CHECKING:
@@ -95,6 +98,59 @@ def columns_from_pandas(frame: pandas.DataFrame, names: Mapping[str, str | Seque
             f"frame must be a pandas.DataFrame. Got {type(frame).__name__} instead; use from_list or from_dataset."
         )
     return _columns(list(frame.columns), lambda column: _cells(frame, column), names)
+
+
+def columns_from_file(rows: Rows, names: Mapping[str, str | Sequence[str] | None]) -> Table:
+    """Read the rows of a file; what a row lacks is None there.
+
+    Raises
+    ------
+    TypeError, ValueError
+        With the place in the file where a cell is wrong.
+    """
+    available = list(dict.fromkeys(key for row in rows.rows for key in row))
+    kinds = {names["difficulty"] or "difficulty": _number_in_cell}  # cells of a CSV file are texts
+    if names["choices"] is None or isinstance(names["choices"], str):
+        kinds[names["choices"] or "choices"] = _list_in_cell
+
+    def read(column: str) -> list[Any]:
+        cells = [row.get(column) for row in rows.rows]
+        kind = kinds.get(column)
+        return cells if kind is None else [kind(cell, row) for row, cell in enumerate(cells)]
+
+    return _columns(available, read, names)
+
+
+def place_in_file(message: str, rows: Rows, names: Mapping[str, str | Sequence[str] | None]) -> str:
+    """Line and column of the cell that an error names as ``parameter[row]``, or nothing."""
+    found = re.search(r"\b(\w+)\[(\d+)\]", message)
+    keys = {parameter: key for key, parameter in _PARAMETERS.items()} | {key: key for key in _PARAMETERS}
+    if found is None or found[1] not in keys or int(found[2]) >= len(rows.places):
+        return ""
+    key = keys[found[1]]
+    column = names[key] or (key if key in rows.rows[0] else _ALIASES.get(key, key))
+    return f" {rows.places[int(found[2])]}, column {column if isinstance(column, str) else ', '.join(column)}"
+
+
+def _list_in_cell(cell: Any, row: int) -> Any:
+    if not isinstance(cell, str):
+        return cell
+    try:
+        return json.loads(cell)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"choices[{row}] must be a JSON list of options. Got {shorten(cell)} instead; write it as "
+            '["tin", "mercury"], or give each option a column, and choices the list of them.'
+        ) from error
+
+
+def _number_in_cell(cell: Any, row: int) -> Any:
+    try:
+        return float(cell) if isinstance(cell, str) else cell
+    except ValueError as error:
+        raise ValueError(
+            f"difficulty[{row}] must be a number. Got {shorten(cell)} instead; correct that row."
+        ) from error
 
 
 def _cells(frame: pandas.DataFrame, column: str) -> list[Any]:
