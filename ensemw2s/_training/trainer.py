@@ -166,6 +166,10 @@ def token_nll(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return cross_entropy(logits, labels, reduction="none")
 
 
+def _start_nll(n_steps: int) -> TokenLoss:
+    return lambda logits, ids, step: token_nll(logits, ids)
+
+
 class TokenTrainer(WeightedTrainer):
     """Trainer for weighted answer tokens; a subclass reads the rows.
 
@@ -178,8 +182,8 @@ class TokenTrainer(WeightedTrainer):
 
     def __init__(self, *args: Any, loss: StudentTokenLoss | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.student_loss = loss
-        self.token_loss: TokenLoss | None = None if loss else lambda logits, ids, _: token_nll(logits, ids)
+        self.start_loss = _start_nll if loss is None else loss.start_tokens
+        self.token_loss: TokenLoss | None = None
 
     @abstractmethod
     def answer_logits(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -187,8 +191,8 @@ class TokenTrainer(WeightedTrainer):
 
     def weighted_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         logits, cells = self.answer_logits(model, inputs), label_cells(inputs["labels"])
-        if self.token_loss is None and self.student_loss is not None:  # the number of steps is known now
-            self.token_loss = self.student_loss.start_tokens(self.state.max_steps)
+        if self.token_loss is None:  # the number of steps is known now
+            self.token_loss = self.start_loss(self.state.max_steps)
         losses = self.token_loss(logits, inputs["labels"].flatten()[cells], self.state.global_step)  # (R,)
         return (losses * inputs["token_weight"].flatten()[cells]).sum(), logits
 

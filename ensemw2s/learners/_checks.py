@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -152,8 +153,7 @@ def _check_quantization(learner: Any, config: Any) -> None:
             "model_kwargs['quantization_config'] needs the package bitsandbytes, which is not installed. Run pip "
             "install bitsandbytes, or leave the base as it is."
         )
-    import bitsandbytes
-
+    bitsandbytes = import_module("bitsandbytes")
     kind = learner._device().partition(":")[0]
     if kind not in bitsandbytes.supported_torch_devices:
         raise ValueError(
