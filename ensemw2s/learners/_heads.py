@@ -39,6 +39,8 @@ class HeadLearner(Protocol):
     dtype: str | torch.dtype
     verbose: bool
 
+    def _loading_kwargs(self) -> dict[str, Any]: ...
+
 
 class Head(Protocol):
     """Everything that differs between the two: loading, tokens in, logits out."""
