@@ -40,10 +40,12 @@ from ensemw2s import (
     TokenAdaBoostGenerator,
     W2SPipeline,
     byte_tokenizer,
+    exact_match,
     expected_calibration_error,
     make_qa,
     token_f1,
 )
+from ensemw2s._launch.rng import isolated_rng
 
 DATA = QADataset(X, Y, CHOICES).shuffle(random_state=0)
 EASY, HARD, TEST = DATA[:12], DATA[12:24], DATA[24:]
@@ -291,6 +293,26 @@ def test_details_of_options_and_of_texts(fitted):
     texts = fitted.evaluate(TEST.prompts, TEST.answers, details=True).details()
     assert ("student", "agreement") in texts.index
     assert "ece" not in texts.index.get_level_values("measure")
+
+
+def test_several_samples_are_those_of_generate_under_the_seed(fitted):
+    settings = {"n_samples": 3, "generation_kwargs": {"temperature": 2.0}, "metric": "exact_match", "random_state": 5}
+    report = fitted.evaluate(TEST.prompts, TEST.answers, **settings)
+    with isolated_rng(5):
+        drawn = fitted.weak_.generate(
+            TEST.prompts, do_sample=True, top_k=0, temperature=2.0, num_return_sequences=3
+        )  # fmt: skip
+    right = np.array([exact_match(texts, [gold] * 3) for texts, gold in zip(drawn, TEST.answers, strict=True)])
+    assert_array_equal(report.samples["ensemble"], right)
+    found = report.details().loc["ensemble", "value"]
+    assert found["pass@1"] == pytest.approx(right.mean())
+    assert found["pass@3"] == pytest.approx(right.any(axis=1).mean())
+    assert {"pass@1", "pass@2", "pass@3", "majority@3"} <= set(found.index)
+    assert set(report.samples) == {"ensemble", "baseline", "student", "oracle"}
+    with pytest.raises(ValueError, match=r"n_samples are of written answers. Got 3, and options to choose from"):
+        fitted.evaluate(TEST, n_samples=3)
+    with pytest.raises(ValueError, match="leave out num_return_sequences"):
+        fitted.evaluate(TEST.prompts, TEST.answers, n_samples=3, generation_kwargs={"num_return_sequences": 2})
 
 
 @pytest.mark.parametrize(("student", "oracle"), [(3, None), (None, 3), (3, 4)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,11 @@ from ensemw2s._inputs.questions import check_questions, require_answers, usable_
 from ensemw2s._inputs.usable_rows import UsableRows, length_checks
 from ensemw2s._launch.modes import own_modes
 from ensemw2s._progress import progress_bar
-from ensemw2s._validation import CheckedTexts, check_bool, is_overridden, shorten
+from ensemw2s._validation import CheckedTexts, check_bool, check_integer, is_overridden, shorten
 from ensemw2s.contracts import check_voting, has_members
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble import OpinionPool, as_booster, as_student, given_seed, leaves_seed_open, with_seed
-from ensemw2s.metrics import Extract, Metric, MetricLike, as_metric, chance_level, credit, number_answers
+from ensemw2s.metrics import Extract, Metric, MetricLike, as_metric, chance_level, credit, majority_at_k, number_answers
 from ensemw2s.mixture import staged_votes
 from ensemw2s.pipeline._pseudo import PseudoLabeler, PseudoLabels
 from ensemw2s.pipeline._report import W2SReport
@@ -304,6 +304,9 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         metric: MetricLike = None,
         extract: Extract = None,
         details: bool = False,
+        n_samples: int | None = None,
+        generation_kwargs: Mapping[str, Any] | None = None,
+        random_state: int = 0,
     ) -> W2SReport:
         """Compare all models on one test set.
 
@@ -327,6 +330,13 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             Finds the answer in a written text, as there.
         details : bool, default=False
             Ask all models once more, for what `W2SReport.details` says of their answers and probabilities.
+        n_samples : int, optional
+            Also draw so many answers a question from the ensemble and each student, for pass@k and the majority's
+            answer in `W2SReport.details`; of written answers alone.
+        generation_kwargs : dict, optional
+            Of `generate` for these draws, beside ``do_sample=True, top_k=0``, which is Eq. 1, such as ``temperature``.
+        random_state : int, default=0
+            Seed of the draws.
 
         Returns
         -------
@@ -345,6 +355,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         check_bool(details, "details")
         measured = as_metric(metric, extract, kind=kind)
         measured.check(gold)
+        drawing = _check_drawing(n_samples, generation_kwargs, random_state, kind)
         if measured.compare is not None:  # what guessing would earn by it is not known
             chance = float("nan")
         students = {"baseline": self.baseline_, "student": self.student_, "oracle": self.oracle_}
@@ -357,6 +368,8 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
                     if hasattr(model, "token_error"):
                         token_errors[name] = model.token_error(X)
             more = self._ask_more(students, X, gold, kind, measured) if details else {}
+            if drawing:
+                more |= self._draw_samples(students, X, gold, measured, drawing, random_state)
         return W2SReport(
             **weak,
             **more,
@@ -444,6 +457,25 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         }
         return found
 
+    def _draw_samples(
+        self, students: dict[str, Any], X: Any, gold: np.ndarray, metric: Metric, drawing: dict[str, Any], seed: int
+    ) -> dict[str, Any]:
+        """What each of several answers a question earns, (n, S), and what the most frequent one does, (n,)."""
+        from ensemw2s._launch.rng import isolated_rng
+
+        teacher = "ensemble" if has_members(self.weak_) else "weak"
+        earned, majority, n = {}, {}, drawing["num_return_sequences"]
+        for name, model in {teacher: self.weak_, **students}.items():
+            if model is None:
+                continue
+            with isolated_rng(seed):
+                texts = model.generate(X, **drawing)
+            rows = [[row] if isinstance(row, str) else row for row in texts]
+            flat = metric([text for row in rows for text in row], np.repeat(gold, n))
+            earned[name] = flat.reshape(len(rows), n)
+            majority[name] = majority_at_k([metric.keys(row) for row in rows], earned[name])
+        return {"samples": earned, "majority": majority}
+
     def _score_weak(self, X: Any, gold: np.ndarray, metric: Metric) -> dict[str, Any]:
         """What a `W2SReport` says of the weak side: as a whole, by number of members, and of each member alone."""
         weak = self.weak_
@@ -484,6 +516,22 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             "member_correct": [right_rows[row] for row in alone],
             **(weak._described_members() if isinstance(weak, OpinionPool) else {}),
         }
+
+
+def _check_drawing(n_samples: Any, generation_kwargs: Any, seed: Any, kind: str) -> dict[str, Any]:
+    """The keywords of ``generate`` that draw several answers a question; none where none are asked for."""
+    if n_samples is None:
+        if generation_kwargs is not None:
+            raise ValueError("generation_kwargs are of drawn answers. Got them without n_samples; pass it, too.")
+        return {}
+    n = check_integer(n_samples, "n_samples", minimum=1)
+    check_integer(seed, "random_state", minimum=0)
+    if kind != "texts":
+        raise ValueError(f"n_samples are of written answers. Got {n}, and {kind} to choose from; leave it out.")
+    given = dict(generation_kwargs or {})
+    if "num_return_sequences" in given:
+        raise ValueError("generation_kwargs must leave out num_return_sequences, which n_samples says.")
+    return {"do_sample": True, "top_k": 0, **given, "num_return_sequences": n}
 
 
 def _in_order(proba: np.ndarray, model: Any, classes: list[Any]) -> np.ndarray:

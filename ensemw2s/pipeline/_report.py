@@ -21,6 +21,7 @@ from ensemw2s.metrics import (
     mean_over_pairs,
     paired_bootstrap_interval,
     pairwise_disagreement,
+    pass_at_k,
     resampled_interval,
 )
 
@@ -76,6 +77,10 @@ class W2SReport:
         Each model's probabilities of options or classes, if it was asked.
     labels : array-like of shape (n,), int
         Columns of the right ones in `proba`; -1 where none is right.
+    samples : dict of str to array-like of shape (n, S)
+        What each of S drawn answers a question earns, by model, if some were drawn.
+    majority : dict of str to array-like of shape (n,)
+        What the most frequent one of them earns.
 
     Raises
     ------
@@ -113,6 +118,8 @@ class W2SReport:
     predicted: dict[str, Any] = field(default_factory=dict)
     proba: dict[str, np.ndarray] = field(default_factory=dict)
     labels: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    samples: dict[str, np.ndarray] = field(default_factory=dict)
+    majority: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.correct:
@@ -254,8 +261,9 @@ class W2SReport:
             "agreement", the share of items that they answer as their teacher does (Burns et al., 2023), and
             "error_where_teacher_right" and "error_where_teacher_wrong", one minus what items earn them, weighted by
             what they earn the teacher, or fail to. Of all models: "ece", see `expected_calibration_error`, "brier", and
-            with two options or classes "roc_auc". Agreement and what follows from probabilities is there after
-            ``evaluate(..., details=True)``.
+            with two options or classes "roc_auc"; of drawn answers "pass@k" for k = 1, 2, 4, ... and S, a draw being
+            right that earns 1, and "majority@S", see `pass_at_k` and `majority_at_k`. Agreement and what follows from
+            probabilities is there after ``evaluate(..., details=True)``, draws after ``evaluate(..., n_samples=S)``.
 
         References
         ----------
@@ -274,7 +282,7 @@ class W2SReport:
         rows = [
             {"model": name, "measure": measure, "value": value, "low": low, "high": high}
             for name in _TITLES
-            for measure, value, low, high in (*self._of_student(name), *self._of_proba(name))
+            for measure, value, low, high in (*self._of_student(name), *self._of_proba(name), *self._of_samples(name))
         ]
         frame = pd.DataFrame(rows, columns=["model", "measure", "value", "low", "high"])
         return frame.set_index(["model", "measure"])
@@ -298,6 +306,15 @@ class W2SReport:
         yield "brier", *self._mean_with_interval(brier_scores(proba, labels))
         if proba.shape[1] == 2:
             yield "roc_auc", *self._with_interval(_auc(proba[:, 1], labels == 1))
+
+    def _of_samples(self, name: str) -> Iterator[tuple[str, float, float, float]]:
+        if name not in self.samples:
+            return
+        right = (np.asarray(self.samples[name]) == 1.0).sum(axis=1)
+        n = np.shape(self.samples[name])[1]
+        for k in sorted({n, *(2**power for power in range(n.bit_length()) if 2**power <= n)}):
+            yield f"pass@{k}", *self._mean_with_interval(pass_at_k(n, right, k))
+        yield f"majority@{n}", *self._mean_with_interval(np.asarray(self.majority[name], dtype=np.float64))
 
     def _mean_with_interval(self, values: np.ndarray) -> tuple[float, float, float]:
         low, high = bootstrap_interval(values, confidence_level=self.confidence_level, random_state=0)
