@@ -14,6 +14,7 @@ from ensemw2s.kernels import _registry
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [
+    "../README",
     "index",
     "guide/easy_to_hard",
     "guide/token_boosting",
