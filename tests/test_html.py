@@ -18,16 +18,19 @@ from tiny_models import ANSWERS, PROMPTS, tiny_learner
 
 from ensemw2s import (
     BigramLearner,
+    DifficultyRatings,
     FineTunedGenerator,
     HFCausalLM,
     LLMAdaBoostClassifier,
     PseudoLabeler,
     PseudoLabels,
     QADataset,
+    SweepResult,
     TokenAdaBoostGenerator,
     W2SPipeline,
     W2SReport,
     make_qa,
+    run_sweep,
 )
 from ensemw2s._html.pieces import Markup, count, facts, panel, strip, table
 
@@ -441,6 +444,43 @@ def test_pseudo_labels_name_classes_and_rows_left_out():
     assert repr(labels) == "PseudoLabels(n=2, kept 1, soft, 2 classes, 1 skipped)"
     nobody = PseudoLabels([], y[:0], None, np.empty(0), np.empty(0, dtype=bool), soft=False)
     assert repr(nobody) == "PseudoLabels(n=0, kept 0, hard)"
+
+
+def test_pseudo_labels_are_a_table_of_the_first(pipeline):
+    labels = pipeline.pseudo_labels_
+    sure = [f"{number:.3f}" for number in labels.confidence[:5]]
+    expected = [[str(k), HARD.prompts[k], labels.y[k], sure[k], "yes" if labels.kept[k] else "no"] for k in range(5)]
+    assert rows_of(labels) == [["row", "question", "label", "confidence", "kept"], *expected]
+    assert f"n=16, kept {labels.kept.sum()}, hard" in Page(panels(labels)).text
+    assert "… and 11 more" in Page(panels(labels)).text
+    numbers = PseudoLabels(np.array([[0.5], [2.0]]), np.array(["a", EVIL]), None, None, np.array([True, False]),
+                           soft=False, skipped_rows=((2, EVIL),))  # fmt: skip
+    assert rows_of(numbers)[1:] == [["0", "[0.5]", "a", "yes"], ["1", "[2.]", EVIL, "no"]]
+    assert facts_of(numbers, 1) == {"rows left out": f"1, the first is row 2: {EVIL}"}
+    nobody = PseudoLabels([], np.empty(0, dtype=object), None, np.empty(0), np.empty(0, dtype=bool), soft=False)
+    assert rows_of(nobody) == [["row", "question", "label", "confidence", "kept"]]
+
+
+# Ratings and sweeps
+
+
+def test_ratings_are_counted_by_tenths():
+    marks = [f"{k:064x}" for k in range(4)]
+    rated = DifficultyRatings([0.0, 0.05, 0.55, 1.0], [0, 0, 1, 1], [1] * 4, "token_error", marks)
+    counts = {row[0]: row[1] for row in rows_of(rated)[1:]}
+    assert counts == {f"{k / 10:.1f} to {(k + 1) / 10:.1f}": {0: "2", 5: "1", 9: "1"}.get(k, "0") for k in range(10)}
+    assert "mean .400, range .000 to 1.000" in Page(panels(rated)).text
+    assert re.findall(r'width:([\d.]+)%"></i>', panels(rated))[0] == "50.0"
+
+
+def test_a_sweep_has_the_cells_of_its_table():
+    models = (EVIL.replace("/", ""), BigramLearner()), ("strong", BigramLearner(smoothing=0.1))
+    found = run_sweep([models], dataset=make_qa(60, random_state=0), splits=["random"], seeds=2, n_estimators=1,
+                      booster_params={"prior": "uniform"})  # fmt: skip
+    head, _, row, _, remark = found.to_markdown().splitlines()
+    assert rows_of(found) == [line.strip("| ").split(" | ") for line in (head, row)]
+    assert remark in Page(panels(found)).text
+    assert "No unit is finished." in Page(panels(SweepResult([]))).text
 
 
 # The pieces

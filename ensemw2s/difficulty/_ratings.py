@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
+from ensemw2s._html.pieces import lines, panel, share_bar, table
 from ensemw2s._validation import check_in_unit_interval, check_same_length, check_vector, shorten
 from ensemw2s.datasets import QADataset
 from ensemw2s.exceptions import CheckpointError
@@ -20,6 +21,7 @@ from ensemw2s.storage import MALFORMED, check_record, commit_record, read_json
 METRICS = ("token_error", "one_minus_proba")
 _KIND, _VERSION = "DifficultyRatings", 2
 _OLD_FORMAT = "ensemw2s.DifficultyRatings"  # version 1, without a checksum
+_N_BINS = 10  # of the ratings, as a notebook shows them
 _FIELDS = ("ratings", "folds", "n_scores", "metric", "fingerprints")
 
 
@@ -104,6 +106,16 @@ class DifficultyRatings:
             f"DifficultyRatings(n={len(self)}, metric={self.metric!r}, mean {mean}, range {low} to {high}, "
             f"folds: {len(np.unique(self.folds))}, scores a question: {scores})"
         )
+
+    def _repr_html_(self) -> str:
+        edges = np.linspace(0.0, 1.0, _N_BINS + 1)
+        counts, _ = np.histogram(self.ratings, edges)
+        rows = [
+            (f"{low:.1f} to {high:.1f}", int(number), share_bar(number / len(self)))
+            for low, high, number in zip(edges, edges[1:], counts, strict=False)
+        ]
+        shown = table(("rating, larger is harder", "questions", "share"), rows, numeric=["questions"])
+        return panel("DifficultyRatings", lines([repr(self).removeprefix("DifficultyRatings(")[:-1]]), shown)
 
     def for_questions(self, X: object) -> NDArray[np.float64]:
         """Ratings of questions in any order, be they some of those rated.

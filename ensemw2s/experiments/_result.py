@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ensemw2s._html.pieces import lines, panel, table
+from ensemw2s._markdown import table_lines
 from ensemw2s.experiments._grouping import CELL, Record, group_seeds, merge_records, metric_of, varying_columns
 from ensemw2s.experiments._record import load_record, unpack_bits, unpack_credit
 from ensemw2s.experiments._store import ResultStore
 from ensemw2s.experiments._tables import (
+    SweepTable,
     compare,
     member_credit,
     model_rows,
@@ -266,6 +269,18 @@ class SweepResult:
         """
         if not self.records:
             return "No unit is finished."
+        columns, rows, remark = self._table()
+        return "\n".join([*table_lines(columns, rows), "", remark])
+
+    def _repr_html_(self) -> str:
+        title = f"SweepResult of {len(self)} unit{'' if len(self) == 1 else 's'}"
+        if not self.records:
+            return panel(title, lines(["No unit is finished."]))
+        columns, rows, remark = self._table()
+        texts = {"weak → strong", "split", "variant", *varying_columns(self.records)}
+        return panel(title, table(columns, rows, numeric=set(columns) - texts), lines([remark]))
+
+    def _table(self) -> SweepTable:
         return sweep_table(self.summary(), self.comparison(), self.confidence_level, self.records)
 
     def _require_records(self, name: str) -> None:

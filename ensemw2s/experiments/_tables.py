@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ensemw2s._markdown import table_lines
 from ensemw2s.experiments._grouping import CELL, Record, metric_of
 from ensemw2s.experiments._record import accuracy, brief_settings, unpack_credit
 from ensemw2s.experiments._spec import READOUT_VOTES
@@ -207,7 +206,15 @@ def _scores(records: list[Record], model: str) -> list[np.ndarray]:
     return [unpack_credit(record["correct"][model]) for record in records]
 
 
-def sweep_table(summary: Any, comparison: Any, confidence_level: float, records: list[Record]) -> str:
+class SweepTable(NamedTuple):
+    """Titles, cells, and what is needed to read them."""
+
+    columns: list[str]
+    rows: list[list[str]]
+    remark: str
+
+
+def sweep_table(summary: Any, comparison: Any, confidence_level: float, records: list[Record]) -> SweepTable:
     """A row per pair, split and variant.
 
     Parameters
@@ -243,7 +250,7 @@ def sweep_table(summary: Any, comparison: Any, confidence_level: float, records:
         f"{name}, mean ± standard error over seeds; {interval_remark(comparison['n_seeds'], confidence_level)} "
         f"{pgr_remark}"
     )
-    return "\n".join([*table_lines(head, rows), "", " ".join([remark, *collapse_remark(records)])])
+    return SweepTable(head, rows, " ".join([remark, *collapse_remark(records)]))
 
 
 def collapse_remark(records: list[Record]) -> list[str]:

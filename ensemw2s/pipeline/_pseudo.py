@@ -14,6 +14,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.validation import _num_samples, has_fit_parameter
 
+from ensemw2s._html.fitted import skipped
+from ensemw2s._html.pieces import facts, lines, panel, shortened, table
 from ensemw2s._inputs.classifier_rows import checked_for, usable_examples
 from ensemw2s._inputs.questions import usable_questions
 from ensemw2s._inputs.usable_rows import UsableRows, Writer, length_checks
@@ -34,6 +36,7 @@ _NO_WEIGHTS = (
     "student must have sample_weight in fit for weights='confidence'. Got a {}, which has none; leave weights out, or "
     "pass another student."
 )
+_N_HTML_ROWS = 5
 
 
 @dataclass(frozen=True, repr=False)
@@ -95,6 +98,9 @@ class PseudoLabels:
     sample_weight: np.ndarray | None = None
 
     def __repr__(self) -> str:
+        return f"PseudoLabels({self._summary()})"
+
+    def _summary(self) -> str:
         parts = [f"n={len(self.y)}", f"kept {int(self.kept.sum())}"]
         parts.append("soft" if self.soft and self.proba is not None else "hard")
         if self.classes is not None:
@@ -109,7 +115,23 @@ class PseudoLabels:
             parts.append(f"{int((~self.finished).sum())} unfinished")
         if self.skipped_rows:
             parts.append(f"{len(self.skipped_rows)} skipped")
-        return f"PseudoLabels({', '.join(parts)})"
+        return ", ".join(parts)
+
+    def _repr_html_(self) -> str:
+        columns = ["row", "question", "label", "confidence", "kept"]
+        if self.confidence is None:
+            columns.remove("confidence")
+        n_shown = min(len(self.y), _N_HTML_ROWS)
+        questions = _take(self.X, np.arange(n_shown)) if n_shown else []
+        rows = []
+        for row, question in enumerate(questions.prompts if isinstance(questions, QADataset) else questions):
+            cells = [row, shortened(str(question), 200), shortened(str(self.y[row]), 80)]
+            cells += [] if self.confidence is None else [f"{self.confidence[row]:.3f}"]
+            rows.append([*cells, "yes" if self.kept[row] else "no"])
+        parts = [lines([self._summary()]), table(columns, rows, numeric=["confidence"])]
+        if len(self.y) > n_shown:
+            parts.append(lines([f"… and {len(self.y) - n_shown} more"]))
+        return panel("PseudoLabels", *parts, facts([("rows left out", skipped(self.skipped_rows))]))
 
     def fit(self, student: Any) -> Any:
         r"""Train a student on the kept rows.
