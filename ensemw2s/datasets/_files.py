@@ -77,7 +77,7 @@ def read_json(path: str | os.PathLike[str]) -> Rows:
 def _opened(path: Path) -> TextIO:
     opener = gzip.open if path.suffix == ".gz" else open
     # Spreadsheets begin a file of UTF-8 with a mark that belongs to no column.
-    return opener(path, "rt", encoding="utf-8-sig", newline="")  # type: ignore[return-value]
+    return opener(path, "rt", encoding="utf-8-sig", newline="")
 
 
 def _parsed(text: str, path: Path, place: str) -> Any:
