@@ -197,8 +197,8 @@ class BaseTokenGenerator(BaseEnsemble):
         Examples
         --------
         >>> from ensemw2s import BigramLearner, FineTunedGenerator
-        >>> generator = FineTunedGenerator(BigramLearner()).fit(["3 + 4?"], ["so 7"])
-        >>> generator.score(["3 + 4?"], ["7"]), generator.score(["3 + 4?"], ["7"], metric="number")
+        >>> generator = FineTunedGenerator(BigramLearner()).fit(["3 + 4?"], ["7"])
+        >>> generator.score(["3 + 4?"], ["7.0"]), generator.score(["3 + 4?"], ["7.0"], metric="number")
         (0.0, 1.0)
         """
         check_is_fitted(self, "estimators_")
