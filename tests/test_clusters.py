@@ -29,6 +29,7 @@ from ensemw2s import (
     make_qa,
     run_sweep,
 )
+from ensemw2s._cli._backends import parallel_backend, ray_workers
 
 pytestmark = pytest.mark.slow
 
@@ -236,3 +237,17 @@ def test_each_ray_worker_sees_a_gpu_of_its_own(ray_backend):
             joblib.delayed(os.getenv)("CUDA_VISIBLE_DEVICES") for _ in range(4)
         )
     assert set(seen) == {"0", "1"}
+
+
+@pytest.mark.parametrize(("n_jobs", "at_a_time", "share"), [(None, 2, 1.0), (-1, 2, 1.0), (1, 1, 1.0), (3, 3, 0.5)])
+def test_the_command_line_gives_ray_workers_gpus(ray_backend, n_jobs, at_a_time, share):
+    with parallel_backend(ray_backend, n_jobs, None) as found:
+        settings = joblib.parallel.get_active_backend()[0]
+        if n_jobs is None:
+            seen = joblib.Parallel(n_jobs=found, batch_size=1)(
+                joblib.delayed(os.getenv)("CUDA_VISIBLE_DEVICES") for _ in range(4)
+            )
+            assert set(seen) == {"0", "1"}
+    assert found == at_a_time
+    assert ray_workers(n_jobs)[1] == {"ray_remote_args": {"num_gpus": share}}
+    assert type(settings).__name__ == "RayBackend"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -220,12 +221,39 @@ def test_lengths_are_not_asked_of_a_list_as_estimator():
         TokenAdaBoostGenerator([by_words(), by_bytes()])._check_lengths(QADataset(X, Y))
 
 
+class HalfALearner:
+    """Trains as a learner has to, and is never asked for a logit."""
+
+    def fit(self, tokens, *, token_weight):
+        return self
+
+    def get_params(self, deep=True):
+        return {}
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"estimator": HalfALearner()}, {"estimators": [BigramLearner(), HalfALearner()]}]
+)
+def test_a_learner_that_is_refused_is_told_what_it_lacks(parameters):
+    with pytest.raises(TypeError, match=r"docs/howto_weak_learner\.md") as caught:
+        TokenAdaBoostGenerator(**parameters).fit(X, Y)
+    text = str(caught.value)
+    assert "initialize() is missing" in text
+    assert "token_logits(input_ids, attention_mask) is missing" in text
+    assert "fit must take" not in text  # which it has
+    assert (
+        (Path(__file__).parents[1] / "docs/howto_weak_learner.md")
+        .read_text()
+        .startswith("# Bring your own weak learner")
+    )
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         (None, "estimator must be a token learner or a model id. Got None instead.$"),
         ([by_words()], r"(?s)estimator must be.*boost a list with TokenAdaBoostGenerator\(estimators=...\)"),
-        (BigramLearner, "Got <class .*BigramLearner'> instead"),
+        (BigramLearner, r"Got <class .*BigramLearner'> instead, .* pass an instance, BigramLearner\(\)"),
     ],
 )
 def test_a_single_learner_is_checked_before_training(given, message):

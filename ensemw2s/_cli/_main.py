@@ -135,8 +135,8 @@ def _rate(options: Namespace, number: int | str, plan: SweepPlan, request: Reque
     from ensemw2s import paper
     from ensemw2s._cli._backends import parallel_backend
 
-    with parallel_backend(request.backend, request.n_jobs, request.threads):
-        ratings = plan.difficulty_ratings(n_jobs=request.n_jobs, verbose=True)
+    with parallel_backend(request.backend, request.n_jobs, request.threads) as n_jobs:
+        ratings = plan.difficulty_ratings(n_jobs=n_jobs, verbose=True)
     name = plan.settings.task.questions.name or "own questions"
     low, median, high = (f"{value:.3f}" for value in (ratings.min(), sorted(ratings)[len(ratings) // 2], ratings.max()))
     sys.stdout.write(
@@ -153,8 +153,9 @@ def _sweep(plan: SweepPlan, request: Request, kept: bool) -> tuple[SweepResult |
     from ensemw2s._cli._progress import RunProgress
 
     try:
-        with parallel_backend(request.backend, request.n_jobs, request.threads), RunProgress(plan, sys.stderr):
-            return plan.run(n_jobs=request.n_jobs), DONE
+        backend = parallel_backend(request.backend, request.n_jobs, request.threads)
+        with backend as n_jobs, RunProgress(plan, sys.stderr):
+            return plan.run(n_jobs=n_jobs), DONE
     except SweepError as error:
         for failure in error.failures:
             sys.stderr.write(f"failed: {failure}\n")

@@ -155,7 +155,8 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
     add("--n-jobs", type=int, metavar="N", help="units at a time (-1: one per core)")
     add(
         "--backend", choices=["loky", "threading", "ray", "dask"],
-        help="joblib's backend; ray and dask use the cluster of RAY_ADDRESS or DASK_SCHEDULER_ADDRESS, or a local one",
+        help="joblib's backend; ray and dask use the cluster of RAY_ADDRESS or DASK_SCHEDULER_ADDRESS, or a local one; "
+        "where there are GPUs each worker of ray has its own",
     )  # fmt: skip
     add("--threads", type=int, metavar="N", help="threads of torch in each process")
     add("--dry-run", action="store_true", help="list the units and what they will cost, and run nothing")

@@ -11,5 +11,6 @@ from ensemw2s.contracts._token_learner import (
     check_weak_learner,
     checked_logits,
     checked_step,
+    missing_of_token_learner,
 )
 from ensemw2s.contracts._voting import VotingEnsemble, check_voting, has_members

@@ -132,6 +132,9 @@ def checked_scores(scores: Any, learner: object, n_choices: NDArray[np.int64]) -
 def check_option_learner(learner: object) -> None:
     """Check that an object is a complete `OptionLearner`, by training it on a toy task.
 
+    The task is twelve questions, "plum 0?" and "fig 0?" to "fig 5?", with the options red and blue, those of odd
+    numbers with green besides; red is right where the number is divisible by three, else blue.
+
     Parameters
     ----------
     learner : OptionLearner

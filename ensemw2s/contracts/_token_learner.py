@@ -180,6 +180,10 @@ def answer_logits(learner: Any, batch: TokenBatch) -> torch.Tensor:
 def check_weak_learner(learner: object) -> None:
     """Check that an object is a complete `TokenLearner`, by training it on a toy task.
 
+    The task is three questions with answers, in the learner's own template: "a b" → "d", "c d e f" → "a b" and
+    "a c" → "b". Its tokenizer must be able to write them, a vocabulary of words needs these six letters. Clones of the
+    learner, whose open seeds become 0, are trained on all of them and on the first alone.
+
     Parameters
     ----------
     learner : TokenLearner
@@ -205,14 +209,22 @@ def check_weak_learner(learner: object) -> None:
     - fit must take the keyword token_weight, an array of shape (n_tokens,)
     - get_params() is missing: derive from sklearn.base.BaseEstimator, so that clone works
     """
+    refuse_incomplete(learner, "weak learner", missing_of_token_learner(learner) or _behaviour_problems(learner))
+
+
+def missing_of_token_learner(learner: object) -> list[str]:
+    """What an object lacks to be a `TokenLearner`, said in words; nothing is called."""
     methods = {
         "initialize": "initialize() is missing: it must load the untrained model and return self",
         "token_logits": "token_logits(input_ids, attention_mask) is missing: it must return logits of shape (B, L, V)",
     }
-    missing = missing_members(
+    return missing_members(
         learner, methods, fit="fit(tokens, *, token_weight)", weight="token_weight, an array of shape (n_tokens,)"
     )
-    refuse_incomplete(learner, "weak learner", missing or _behaviour_problems(learner))
+
+
+# Prompts of several lengths, so that there is padding, and an answer of two words; the docstring above names them.
+_TOY = (["a b", "c d e f", "a c"], ["d", "a b", "b"])
 
 
 def _behaviour_problems(learner: object) -> list[str]:
@@ -225,7 +237,7 @@ def _behaviour_problems(learner: object) -> list[str]:
         problems.append("initialize() must return self")
     if getattr(untrained, "tokenizer_", None) is None:
         return [*problems, "initialize() must set tokenizer_"]
-    tokens = TokenDataset.for_learner(untrained, ["a b", "c d e f", "a c"], ["d", "a b", "b"])
+    tokens = TokenDataset.for_learner(untrained, *_TOY)
     batch = tokens.batch(np.arange(len(tokens)), pad_token_id=padding_id(untrained))
     before = _logits(untrained, batch)
     n_tokens = getattr(untrained, "n_embeddings_", None) or n_ids(untrained.tokenizer_)

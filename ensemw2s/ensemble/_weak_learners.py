@@ -8,8 +8,11 @@ from typing import Any, cast
 from sklearn.base import clone
 
 from ensemw2s._validation import as_id, shorten
-from ensemw2s.contracts import WeakLearner
+from ensemw2s.contracts import WeakLearner, missing_of_token_learner
 from ensemw2s.kernels import get_backend
+
+_OF_A_LEARNER = ("initialize", "token_logits")
+_GUIDE = "The guide 'Bring your own weak learner', docs/howto_weak_learner.md, has one that runs as it stands"
 
 
 def as_token_learner(given: WeakLearner | str) -> WeakLearner:
@@ -52,7 +55,8 @@ def check_one_or_several(estimator: Any, estimators: Any) -> None:
     for place, given in enumerate(estimators):
         if not (_is_learner(given) or _is_scorer(given)):
             raise TypeError(
-                f"estimators must hold token learners or model ids. Got estimators[{place}] = {shorten(given)} instead."
+                f"estimators must hold token learners or model ids. Got estimators[{place}] = {shorten(given)} instead"
+                f"{_what_is_missing(given)}."
             )
 
 
@@ -99,4 +103,14 @@ def _remedy(given: Any, or_several: bool) -> str:
         return "; an OptionLearner is fitted by itself, or joined with others by OpinionPool"
     if hasattr(given, "predict_proba") and not hasattr(given, "generate"):
         return "; boost a classifier with LLMAdaBoostClassifier"
-    return ""
+    return _what_is_missing(given)
+
+
+def _what_is_missing(given: Any) -> str:
+    """What an object that was meant as a learner lacks, and where it is told how to write one."""
+    if isinstance(given, type):
+        return f", which is a class; pass an instance, {given.__name__}()"
+    if not any(callable(getattr(given, name, None)) for name in ("fit", *_OF_A_LEARNER)):
+        return ""  # it was meant as something else
+    missing = "; ".join(missing_of_token_learner(given))
+    return f". {missing}. {_GUIDE}"
