@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.stats
 from sklearn.base import BaseEstimator
 
 from ensemw2s import (
@@ -544,12 +545,18 @@ class Results:
         pairs = [(np.array(run[one][part]), np.array(run[other][part])) for run in runs]
         if not pairs or not all(len(a) for a, _ in pairs):
             return ""
+        differences, items = [a - b for a, b in pairs], [np.array(run["items"][part]) for run in runs]
         if len(pairs) == 1:
             low, high = paired_bootstrap_interval(*pairs[0], random_state=0)
+        elif len({rows[0] // 10**8 for rows in items}) > 1:
+            low, high = interval_over_datasets(differences, items)
         else:
-            items = [run["items"][part] for run in runs]
-            low, high = interval_over_seeds([a - b for a, b in pairs], items=items, random_state=0)
-        mean = np.mean([(a - b).mean() for a, b in pairs])
+            low, high = interval_over_seeds(differences, items=items, random_state=0)
+        numbers = [rows[0] // 10**8 for rows in items]
+        mean = np.mean([
+            np.mean([d.mean() for d, number in zip(differences, numbers, strict=True) if number == n])
+            for n in set(numbers)
+        ])  # fmt: skip
         return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
 
     def accuracy(self, name: str, part: str = "test") -> str:
@@ -577,6 +584,30 @@ class Results:
             return "no gap that is sure"
         low, high = np.quantile(drawn, [0.025, 0.975])
         return f"{ratio(columns):.2f} [{low:.2f}, {high:.2f}]"
+
+
+def interval_over_datasets(differences: Sequence[np.ndarray], items: Sequence[np.ndarray]) -> tuple[float, float]:
+    """95 % interval of the mean of the data sets' means: what the data sets differ by is no error of it.
+
+    As `interval_over_seeds`: a t interval from the spread of seeds within a data set, never narrower than that over
+    items, each counted once though several seeds ask it.
+    """
+    numbers = np.array([rows[0] // 10**8 for rows in items])
+    means = np.array([difference.mean() for difference in differences])
+    datasets, freedom = np.unique(numbers), len(means) - len(np.unique(numbers))
+    of_seeds = of_items = 0.0  # sums of variances
+    within = sum(((means[numbers == n] - means[numbers == n].mean()) ** 2).sum() for n in datasets) / max(freedom, 1)
+    for n in datasets:
+        rows = np.flatnonzero(numbers == n)
+        all_differences = np.concatenate([differences[row] for row in rows])
+        _, asked = np.unique(np.concatenate([items[row] for row in rows]), return_inverse=True)
+        by_item = np.bincount(asked, all_differences - all_differences.mean())
+        of_seeds += within / len(rows) / len(datasets) ** 2
+        of_items += (by_item**2).sum() / len(all_differences) ** 2 / len(datasets) ** 2
+    t = scipy.stats.t.ppf(0.975, freedom) if freedom else 0.0
+    half = max(t * of_seeds**0.5, 1.96 * of_items**0.5)
+    centre = np.mean([means[numbers == n].mean() for n in datasets])
+    return float(centre - half), float(centre + half)
 
 
 def read(folder: Path, number: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ensemw2s import make_corpus, make_qa, word_tokenizer
@@ -80,3 +81,17 @@ def test_credit_and_the_order_of_near_duplicates(study):
         "When is it?",
     ]
     assert study.together(prompts).tolist() == [0, 2, 1, 3]
+
+
+def test_what_data_sets_differ_by_is_no_error_of_their_mean(study):
+    """Two data sets of two seeds: .3 and .5, and .0 and .2; a seed deviates by .1, t of 2 degrees is 4.303."""
+    differences = [np.full(1000, mean) for mean in (0.3, 0.5, 0.0, 0.2)]
+    items = [number * 10**8 + np.arange(1000) + 1000 * seed for number in (0, 1) for seed in (0, 1)]
+    low, high = study.interval_over_datasets(differences, items)
+    # Within data sets the variance is (4 * .1 ** 2) / 2, and that of the mean of four seeds a quarter of it.
+    assert (low, high) == pytest.approx((0.25 - 4.302653 * 0.005**0.5, 0.25 + 4.302653 * 0.005**0.5))
+
+    one_seed = [np.array([1.0, 0.0] * 50), np.array([1.0, -1.0] * 50)]
+    low, high = study.interval_over_datasets(one_seed, [np.arange(100), 10**8 + np.arange(100)])
+    # No spread of seeds is known; over items the means' variances are .25 / 100 and 1 / 100.
+    assert (low, high) == pytest.approx((0.25 - 1.96 * 0.0125**0.5 / 2, 0.25 + 1.96 * 0.0125**0.5 / 2))
