@@ -35,6 +35,7 @@ def main() -> None:
         run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CHEAP_TESTS, cwd=unpacked)
         python = empty_environment(scratch / "env", wheel)
         run(python, "-I", ROOT / ".ci" / "smoke.py", cwd=scratch)
+        check_readme(python, scratch)
         check_types(python, scratch)
         (ROOT / "dist").mkdir(exist_ok=True)
         for file in (sdist, wheel):
@@ -133,6 +134,16 @@ def closure(requirements: list[Requirement], extras: frozenset[str] = frozenset(
             found[needed.name] = distribution(needed.name)
             waiting += [(Requirement(text), wanted) for text in found[needed.name].requires or ()]
     return list(found.values())
+
+
+def check_readme(python: Path, scratch: Path) -> None:
+    """The README's first lines of code print what stands below them, with nothing but the wheel."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    code, printed = re.search(r"^```python\n(.*?)^```\s+^```text\n(.*?)^```", readme, re.DOTALL | re.MULTILINE).groups()
+    (scratch / "readme.py").write_text(code, encoding="utf-8")
+    said = run(python, "-I", scratch / "readme.py", cwd=scratch)
+    if said != printed:
+        sys.exit(f"The README's first example prints\n{said}\nand not\n{printed}")
 
 
 def check_types(python: Path, scratch: Path) -> None:
