@@ -24,6 +24,7 @@ def describe() -> dict[str, Any]:
         "packages": {package: version(package) for package in PACKAGES},
         "machine": platform.machine(),
         "processor": _processor(),
+        "caches": _caches(),
         "threads": 1,  # see `benchmarks._measure`
     }
 
@@ -34,6 +35,15 @@ def _processor() -> str:
     lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
+
+
+def _caches() -> dict[str, str]:
+    """Sizes by level, of one core or shared, as Linux tells them: fast paths depend on what fits."""
+    found = {}
+    for cache in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        level, kind, size = ((cache / name).read_text(encoding="utf-8").strip() for name in ("level", "type", "size"))
+        found[f"L{level} {kind.lower()}"] = size
+    return found
 
 
 def _revision() -> str | None:

@@ -62,9 +62,31 @@ class Row:
         sign, limit, _ = _TARGET.fullmatch(self.target).groups()  # type: ignore[union-attr]
         return bool(self.ratio_median <= float(limit) if sign == "≤" else self.ratio_median >= float(limit))
 
+    @property
+    def margin(self) -> float:
+        """By what part of the target the median is better; negative where it is missed."""
+        sign, limit, _ = _TARGET.fullmatch(self.target).groups()  # type: ignore[union-attr]
+        better = float(limit) - self.ratio_median if sign == "≤" else self.ratio_median - float(limit)
+        return better / float(limit)
+
+    @property
+    def of_the_machine(self) -> bool:
+        """Whether the number is a time, which no alternative on the same machine corrects: another one may miss it."""
+        return _TARGET.fullmatch(self.target)[3] == " s"  # type: ignore[index]
+
+    def with_more(self, again: Row) -> Row:
+        """This row with another's measurements beside its own; the other's alone where only totals were kept."""
+        mine, theirs = self.details, again.details
+        if not ("ours" in mine and "theirs" in mine):
+            return again
+        ours, others = ([*mine[side], *theirs[side]] for side in ("ours", "theirs"))
+        equal = None if self.equal is None or again.equal is None else self.equal and again.equal
+        rest = {name: value for name, value in theirs.items() if name not in ("ours", "theirs")}
+        return compare(self.case, self.alternative, ours, others, self.target, equal=equal, **rest)
+
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
-        return {**asdict(self), "holds": self.holds}
+        return {**asdict(self), "holds": self.holds, "of_the_machine": self.of_the_machine}
 
 
 def compare(
@@ -144,13 +166,20 @@ def interleave(
 
 
 def as_table(rows: Sequence[Row]) -> str:
-    """Rows in Markdown."""
+    """Rows in Markdown; a star is a time of this machine, and no ratio of two times on it."""
     words = {True: "yes", False: "**no**", None: "-"}
     cells = [
-        (row.case, row.alternative, f"{row.ratio_min:.3g}", f"{row.ratio_median:.3g}", row.target, words[row.holds],
-         words[row.equal])
+        (
+            row.case + " *" * row.of_the_machine,
+            row.alternative,
+            f"{row.ratio_min:.3g}",
+            f"{row.ratio_median:.3g}",
+            row.target,
+            words[row.holds],
+            words[row.equal],
+        )
         for row in rows
-    ]  # fmt: skip
+    ]
     return "\n".join(table_lines(["case", "against", "least", "median", "target", "holds", "equal outputs"], cells))
 
 

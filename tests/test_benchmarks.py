@@ -62,6 +62,15 @@ def test_a_target_is_held_by_the_median(target, median, holds):
     assert Row("case", "-", 0.0, median, target).holds is holds
 
 
+def test_measurements_of_two_runs_are_joined():
+    first = compare("decoding", "one model", [3.0, 3.0], [1.0, 2.0], "≤ 1.7", equal=True)
+    again = compare("decoding", "one model", [1.0, 1.0, 1.0], [1.0, 2.0, 2.0], "≤ 1.7", equal=True)
+    joined = first.with_more(again)
+    assert (joined.ratio_min, joined.ratio_median, joined.equal) == (0.5, 1.0, True)
+    assert joined.details["ours"] == [3.0, 3.0, 1.0, 1.0, 1.0]
+    assert joined.margin == pytest.approx(0.7 / 1.7)
+
+
 def test_a_target_without_a_sign_is_refused():
     with pytest.raises(ValueError, match=r"target must look like '≤ 1\.7'.*Got '4x'"):
         Row("case", "-", 1.0, 1.0, "4x")
@@ -70,7 +79,7 @@ def test_a_target_without_a_sign_is_refused():
 def test_the_table_says_whether_targets_hold_and_outputs_are_equal():
     rows = [Row("a", "-", 1.0, 1.23456, "≤ 2 s"), Row("b", "c", 1.0, 2.0, "≥ 4x", equal=False)]
     assert as_table(rows).splitlines()[2:] == [
-        "| a | - | 1 | 1.23 | ≤ 2 s | yes | - |",
+        "| a * | - | 1 | 1.23 | ≤ 2 s | yes | - |",
         "| b | c | 1 | 2 | ≥ 4x | **no** | **no** |",
     ]
 
@@ -90,12 +99,14 @@ def test_a_failing_script_does_not_stop_the_others(tmp_path):
     )  # fmt: skip
     assert done.returncode == 1
     assert "broken failed: ModuleNotFoundError: No module named 'no_such_package'" in done.stderr
-    assert "| fine | - | 1 | 2 | ≤ 2 s | yes | - |" in done.stdout
+    # Two repeats gave 2, which is at its target, and so it was measured again with four, which miss it.
+    assert "| fine * | - | 1 | 4 | ≤ 2 s | **no** | - |" in done.stdout
+    assert "missed: fine, against -: 4, target ≤ 2 s" in done.stderr
     report = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert report["failures"] == {"broken": "ModuleNotFoundError: No module named 'no_such_package'"}
-    assert [(row["case"], row["ratio_median"], row["holds"]) for row in report["rows"]] == [("fine", 2, True)]
+    assert [(row["case"], row["ratio_median"], row["holds"]) for row in report["rows"]] == [("fine", 4, False)]
     assert report["packages"]["torch"] == version("torch")
-    assert {"date", "revision", "processor", "threads", "repeats"} <= set(report)
+    assert {"date", "revision", "processor", "caches", "threads", "repeats"} <= set(report)
 
 
 # --- every script, small ----------------------------------------------------------------------------------------------
