@@ -131,3 +131,12 @@ def test_the_learner_of_the_pages_sees_what_has_come_and_nothing_later(next_word
     for length in range(1, ids.shape[1]):
         alone = booster.estimators_[0].token_logits(ids[:, :length], np.ones((1, length)))
         np.testing.assert_allclose(alone[0, -1], logits[0, length - 1], rtol=1e-6)
+
+
+@pytest.mark.usefixtures("next_word")
+def test_the_chains_of_the_example_run(capsys):
+    scores = runpy.run_path(str(EXAMPLES / "chains.py"))["main"](60)
+    printed = capsys.readouterr().out.splitlines()
+    assert [line[:35].rstrip() for line in printed] == list(scores)
+    assert [float(line[35:]) for line in printed] == [round(score, 3) for score in scores.values()]
+    assert len(scores) == 5

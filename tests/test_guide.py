@@ -25,6 +25,7 @@ PAGES = [
     "guide/metrics",
     "howto_own_data",
     "howto_student_loss",
+    "howto_chains",
     "howto_notebook",
     "howto_rounds",
     "howto_integrations",

@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.ensemble import AdaBoostClassifier, RandomForestClassifier, VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
 from sklearn.model_selection import GridSearchCV
@@ -32,6 +33,7 @@ from transformers import PreTrainedTokenizerBase
 import ensemw2s._validation as validation
 from ensemw2s import (
     BigramLearner,
+    CheckpointError,
     FineTunedGenerator,
     LLMAdaBoostClassifier,
     PseudoLabeler,
@@ -729,3 +731,57 @@ def test_fit_of_classifiers_looks_at_each_text_once(looks):
     checked, _ = looks
     assert {sentence: checked[sentence] for sentence in SENTENCES} == dict.fromkeys(SENTENCES, 1)
     assert type(pipeline.pseudo_labels_.X) is list
+
+
+# Chains
+
+
+def test_a_fitted_student_teaches_the_next_one(fitted, tmp_path):
+    middle = fitted.student_
+    nxt = BigramLearner(TOKENIZER, smoothing=0.5)
+    chain = W2SPipeline(FrozenEstimator(fitted), nxt).fit(X_hard=HARD)
+    assert chain.weak_ is middle
+    # By hand: what the middle model chooses is what the next one is trained on.
+    chosen = middle.predict(HARD)
+    by_hand = FineTunedGenerator(clone(nxt)).fit(HARD.drop_answers().prompts, chosen)
+    assert_array_equal(chain.pseudo_labels_.y, chosen)
+    assert_array_equal(chain.predict(TEST), by_hand.predict(TEST))
+    again = W2SPipeline(FrozenEstimator(middle), nxt).fit(EASY, None, HARD)  # easy questions are not looked at
+    assert_array_equal(again.predict(TEST), chain.predict(TEST))
+    chain.save_pretrained(tmp_path / "chain")
+    loaded = W2SPipeline.from_pretrained(tmp_path / "chain")
+    assert isinstance(loaded.weak, FrozenEstimator)
+    assert_array_equal(loaded.fit(X_hard=HARD).predict(TEST), chain.predict(TEST))
+
+
+def test_a_folder_belongs_to_one_fitted_teacher(fitted, tmp_path):
+    def run(teacher):
+        pipeline = W2SPipeline(FrozenEstimator(teacher), BigramLearner(TOKENIZER), checkpoint_dir=tmp_path / "run")
+        return pipeline.fit(X_hard=HARD)
+
+    first, made = run(fitted), {path: path.stat().st_mtime_ns for path in tmp_path.rglob("manifest.json")}
+    assert_array_equal(run(fitted).predict(TEST), first.predict(TEST))
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("manifest.json")} == made
+    with pytest.raises(CheckpointError, match="teacher"):
+        run(FineTunedGenerator(BigramLearner(TOKENIZER)).fit(TEST))
+
+
+def test_a_frozen_classifier_teaches():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2))
+    teacher = LogisticRegression().fit(X[:20], X[:20, 0] > 0)
+    chain = W2SPipeline(FrozenEstimator(teacher), GaussianNB()).fit(X_hard=X[20:])
+    by_hand = GaussianNB().fit(X[20:], teacher.predict(X[20:]))
+    assert_array_equal(chain.student_.predict_proba(X), by_hand.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("teacher", "error", "message"),
+    [
+        (BigramLearner(), NotFittedError, "not fitted"),
+        (BigramLearner(TOKENIZER).initialize(), TypeError, r"a learner; fit FineTunedGenerator\(BigramLearner"),
+    ],
+)
+def test_what_cannot_teach_as_it_is_is_named(teacher, error, message):
+    with pytest.raises(error, match=message):
+        W2SPipeline(FrozenEstimator(teacher), BigramLearner()).fit(X_hard=HARD)

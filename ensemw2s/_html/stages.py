@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from sklearn.frozen import FrozenEstimator
+
 from ensemw2s._html.fitted import FittedHTML, learner_name, skipped
 from ensemw2s._html.pieces import Markup, facts, panel, table
 
 
 class PipelineHTML(FittedHTML):
     """A pipeline that shows its stages; after Ctrl-C those that are there."""
+
+    weak: Any
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "student_")
@@ -19,9 +23,14 @@ class PipelineHTML(FittedHTML):
         if weak is None:
             return ""
         labels, first_labels = getattr(self, "pseudo_labels_", None), getattr(self, "baseline_labels_", None)
+        frozen = isinstance(self.weak, FrozenEstimator)
         stages = [
-            ("weak_", weak, "true answers of the easy questions"),
-            ("student_", getattr(self, "student_", None), _source(labels, "the weak ensemble")),
+            ("weak_", weak, "fitted before" if frozen else "true answers of the easy questions"),
+            (
+                "student_",
+                getattr(self, "student_", None),
+                _source(labels, "the teacher" if frozen else "the weak ensemble"),
+            ),
             ("baseline_", getattr(self, "baseline_", None), _source(first_labels, "the ensemble's first member")),
             ("oracle_", getattr(self, "oracle_", None), "true answers of the hard questions"),
         ]

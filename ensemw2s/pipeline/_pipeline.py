@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -27,7 +28,7 @@ from ensemw2s.metrics import Extract, Metric, MetricLike, as_metric, chance_leve
 from ensemw2s.mixture import staged_votes
 from ensemw2s.pipeline._pseudo import PseudoLabeler, PseudoLabels
 from ensemw2s.pipeline._report import W2SReport
-from ensemw2s.pipeline._saved import SavedPipeline
+from ensemw2s.pipeline._saved import SavedPipeline, fitted_digest
 from ensemw2s.pipeline._stages import Stages, check_folders, interrupted_with, open_stages
 from ensemw2s.storage import row_digests
 from ensemw2s.tokens import tokenized_once
@@ -56,7 +57,8 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
     weak : estimator, TokenLearner or str
         Booster, or any estimator; a `TokenLearner` or model id is boosted by a `TokenAdaBoostGenerator`. One that is no
         `VotingEnsemble`, such as a random forest, has no first member: it is judged as a whole, and no baseline is
-        trained.
+        trained. scikit-learn's ``FrozenEstimator(fitted)`` around a fitted estimator or pipeline teaches as it is, a
+        pipeline by its student: such as the next link of a chain, weak → middle → strong.
     student : estimator, TokenLearner or str
         A `TokenLearner` or model id is fine-tuned by a `FineTunedGenerator`. Where it leaves its ``random_state``
         None, as a model id does, student, baseline and oracle share a seed: that of the other of student and `oracle`
@@ -101,6 +103,13 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
     >>> report = pipeline.evaluate(test)
     >>> sorted(report.correct)
     ['baseline', 'ensemble', 'oracle', 'student', 'uniform', 'weak']
+
+    The student teaches the next one:
+
+    >>> from sklearn.frozen import FrozenEstimator
+    >>> chain = W2SPipeline(FrozenEstimator(pipeline), BigramLearner()).fit(X_hard=hard)
+    >>> chain.weak_ is pipeline.student_
+    True
     """
 
     def __init__(
@@ -129,7 +138,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
     @tokenized_once()
     def fit(
         self,
-        X: Any,
+        X: Any = None,
         y: Any = None,
         X_hard: Any = None,
         y_hard: Any = None,
@@ -143,7 +152,8 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         Parameters
         ----------
         X : sequence or QADataset, shape (n,)
-            Easy questions.
+            Easy questions. Not looked at, and may be None, where `weak` is a ``FrozenEstimator``; nor are `y`,
+            `choices` and `sample_weight` then.
         y : sequence, optional
             Their answers or classes; those of the `QADataset` if None.
         X_hard : sequence or QADataset, shape (m,)
@@ -164,7 +174,8 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             raise ValueError("X_hard must hold the hard questions. Got None; pass them.")
         check_bool(self.baseline, "baseline")
         check_bool(self.verbose, "verbose")
-        weak, student = as_booster(self.weak), as_student(self.student)
+        frozen, student = isinstance(self.weak, FrozenEstimator), as_student(self.student)
+        weak = _fitted_teacher(self.weak) if frozen else as_booster(self.weak)
         oracle = student if self.oracle is None else as_student(self.oracle, "oracle")
         labeler = PseudoLabeler() if self.labeler is None else self.labeler
         _check_labeler(labeler)
@@ -173,15 +184,18 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         check_folders(self, {"weak": weak, "student": student, "oracle": oracle}, shares)
         classify, X_hard = is_classifier(weak), _without_answers(X_hard)
         # All columns are checked before the first model is loaded.
-        easy = self._usable(classify, X, y, choices)
-        if not classify:
-            require_answers(easy.X)
+        if frozen:  # nothing is trained on easy questions
+            easy, sample_weight = UsableRows([], None, np.empty(0, dtype=np.int64), []), None
+        else:
+            easy = self._usable(classify, X, y, choices)
+            if not classify:
+                require_answers(easy.X)
         hard = self._usable(classify, X_hard, None, choices_hard, "_hard")
         if getattr(labeler.label, "__func__", None) is PseudoLabeler.label:  # no label of the labeler's own
             labeler.check_untrained(weak, has_choices=getattr(hard.X, "choices", None) is not None, student=student)
         # True answers decide nothing about the rows that are labelled.
         solved = None if y_hard is None else self._usable(classify, X_hard, y_hard, choices_hard, "_hard", known=hard)
-        easy = self._drop_long(easy, "X", weak, trained=True)
+        easy = easy if frozen else self._drop_long(easy, "X", weak, trained=True)
         hard = self._drop_long(hard, "X_hard", weak, student)
         solved = None if solved is None else self._drop_long(solved, "X_hard", oracle, trained=True)
         X, y, X_hard = easy.X, easy.y, hard.X
@@ -206,11 +220,12 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             if leaves_seed_open(student) or leaves_seed_open(oracle):
                 drawn = given_seed(student, oracle)
                 drawn = int(check_random_state(None).randint(2**31 - 1)) if drawn is None else drawn
+            fitted = None if not frozen or self.checkpoint_dir is None else fitted_digest(weak)
             drawn = stages.begin(
-                {"weak": weak, "student": student, "oracle": oracle},
-                {"labeler": labeler, "baseline": self.baseline},
+                {**({} if frozen else {"weak": weak}), "student": student, "oracle": oracle},
+                {"labeler": labeler, "baseline": self.baseline, **({} if fitted is None else {"teacher": fitted})},
                 lambda: {
-                    **easy.in_place(_row_digests(X=X, y=y, **weights)),
+                    **({} if frozen else easy.in_place(_row_digests(X=X, y=y, **weights))),
                     **hard.in_place(_row_digests(X_hard=X_hard)),
                     **({} if solved is None else solved.in_place(_row_digests(y_hard=solved.labels))),
                 },
@@ -218,8 +233,12 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             )
             if drawn is not None:  # models with seeds of their own would differ by chance, too
                 student, oracle = with_seed(student, drawn), with_seed(oracle, drawn)
-            with stages.shown("training the weak ensemble"):
-                self._fit_weak(clone(weak), lambda model: model.fit(checked_for(model, X), y, **weights), stages)
+            if frozen:
+                self.weak_ = weak
+                stages.bar.update()
+            else:
+                with stages.shown("training the weak ensemble"):
+                    self._fit_weak(clone(weak), lambda model: model.fit(checked_for(model, X), y, **weights), stages)
             with stages.shown("labelling the hard questions"):
                 self.pseudo_labels_: PseudoLabels = stages.labels("labels", labeler, self.weak_, X_hard)
             self.baseline_ = self.baseline_labels_ = self.oracle_ = None
@@ -383,7 +402,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        weak = as_booster(self.weak)
+        weak = self.weak if isinstance(self.weak, FrozenEstimator) else as_booster(self.weak)
         if hasattr(weak, "__sklearn_tags__"):  # it is the weak side that reads X
             tags.input_tags = input_tags(weak)
         return tags
@@ -541,6 +560,19 @@ def _in_order(proba: np.ndarray, model: Any, classes: list[Any]) -> np.ndarray:
         if label in classes:
             ordered[:, classes.index(label)] = proba[:, column]
     return ordered
+
+
+def _fitted_teacher(frozen: FrozenEstimator) -> Any:
+    """What a FrozenEstimator holds; of a pipeline its student."""
+    teacher = frozen.estimator
+    check_is_fitted(frozen)
+    teacher = teacher.student_ if isinstance(teacher, W2SPipeline) else teacher
+    if hasattr(teacher, "token_logits"):
+        raise TypeError(
+            f"weak must be a fitted estimator, where it is frozen, such as the student_ of a pipeline. Got a "
+            f"{type(teacher).__name__}, a learner; fit FineTunedGenerator({type(teacher).__name__}(...)) and pass it."
+        )
+    return teacher
 
 
 def _train_student(stages: Stages, name: str, labels: PseudoLabels, student: Any) -> Any:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import joblib
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._validation import shorten
@@ -20,7 +23,9 @@ from ensemw2s.storage import (
     decode,
     encode,
     find_class,
+    hash_file,
     read_scikit_learn,
+    temporary_folder,
     write_json,
 )
 
@@ -35,6 +40,7 @@ class SavedPipeline(Pretrained):
 
     baseline: bool
     oracle: Any
+    weak: Any
     weak_: Any
     student_: Any
     pseudo_labels_: Any
@@ -57,6 +63,7 @@ class SavedPipeline(Pretrained):
                 _write_model(model, writer.within(name, f"{name}_"), name)
         return {
             "parts": parts,
+            "frozen": isinstance(self.weak, FrozenEstimator),
             "labeler": _encode_labeler(labeler, writer),
             "baseline": bool(self.baseline),
             "oracle": self.oracle is not None,
@@ -80,8 +87,10 @@ class SavedPipeline(Pretrained):
         models = {
             name: _read_model(reader, name, parts[name], _base_of(bases, name, content["oracle"])) for name in _PARTS
         }
+        frozen = content.get("frozen", False)  # an earlier version knew of none
         pipeline = cls(
-            weak=clone(models["weak"]), student=clone(models["student"]), baseline=content["baseline"],
+            weak=FrozenEstimator(models["weak"]) if frozen else clone(models["weak"]),
+            student=clone(models["student"]), baseline=content["baseline"],
             labeler=_decode_labeler(content["labeler"], reader),
             oracle=clone(models["oracle"]) if content["oracle"] and models["oracle"] is not None else None,
             **reader.decode_all(content["parameters"]),
@@ -97,6 +106,16 @@ class SavedPipeline(Pretrained):
         if isinstance(self.weak_, Pretrained):
             yield "## The weak ensemble"
             yield from self.weak_._card_lines()
+
+
+def fitted_digest(model: Any) -> str:
+    """A hash of a fitted estimator with all that training has made of it."""
+    if not isinstance(model, Pretrained):
+        return str(joblib.hash(model))
+    with temporary_folder("teacher") as place:
+        folder = Path(place) / "teacher"
+        model.save_pretrained(folder)
+        return hash_file(folder / "manifest.json")
 
 
 def _write_model(model: Any, writer: Writer, name: str) -> None:
