@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from ensemw2s import W2SReport
+from ensemw2s import CheckpointError, W2SReport
 
 
 def row(n_right, n=100):
@@ -181,3 +183,17 @@ def test_a_report_on_different_items_is_refused(correct, staged, message):
 def test_a_report_on_different_numbers_of_members_is_refused():
     with pytest.raises(ValueError, match=r"errors must have one entry per member, as many as votes has, 2\. Got 1"):
         W2SReport({"weak": row(5)}, votes=np.ones(2), errors=np.ones(1))
+
+
+def test_a_report_comes_back_from_its_file_to_the_bit(tmp_path):
+    path = tmp_path / "report.json"
+    answers = np.array(["red", "blue"] * 50, dtype=object)
+    found = report(token_errors={"weak": 1 / 3}, chance=float("nan"), predicted={"weak": answers})
+    found.save(path)
+    loaded = W2SReport.load(path)
+    for field in dataclasses.fields(W2SReport):
+        np.testing.assert_equal(getattr(loaded, field.name), getattr(found, field.name))
+    assert (repr(loaded), loaded.predicted["weak"].dtype) == (repr(found), object)
+    path.write_text(path.read_text().replace('"n_estimators"', '"interrupted"'))
+    with pytest.raises(CheckpointError, match="is damaged: its checksum differs"):
+        W2SReport.load(path)

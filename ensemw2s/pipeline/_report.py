@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from ensemw2s._html.pieces import lines, panel, strip, table
 from ensemw2s._markdown import table_lines
 from ensemw2s._validation import check_in_unit_interval, check_vector
+from ensemw2s.exceptions import CheckpointError
 from ensemw2s.metrics import (
     ACCURACY,
     bootstrap_interval,
@@ -24,10 +26,12 @@ from ensemw2s.metrics import (
     pass_at_k,
     resampled_interval,
 )
+from ensemw2s.storage import MALFORMED, check_record, commit_record, decode, encode, read_json
 
 if TYPE_CHECKING:
     import pandas
 
+_KIND, _VERSION = "W2SReport", 1  # of the file of `save`
 _TITLES = {
     "weak": "weak (first member)",
     "ensemble": "weak ensemble",
@@ -157,6 +161,57 @@ class W2SReport:
         object.__setattr__(self, "staged", staged)
         object.__setattr__(self, "member_correct", alone)
         object.__setattr__(self, "member_answers", answers)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as JSON with a checksum.
+
+        Parameters
+        ----------
+        path : path
+            File to write; an existing one is replaced, and stays whole if writing fails.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; it names the file.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from ensemw2s import W2SReport
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     W2SReport({"weak": [1, 0], "student": [1, 1]}).save(f"{folder}/report.json")
+        ...     W2SReport.load(f"{folder}/report.json").student_score
+        1.0
+        """
+        content = {each.name: encode(getattr(self, each.name), each.name) for each in fields(self)}
+        commit_record(path, content, kind=_KIND, version=_VERSION)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> W2SReport:
+        """Read what `save` wrote, to the bit.
+
+        Parameters
+        ----------
+        path : path
+            File to read.
+
+        Returns
+        -------
+        W2SReport
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, or holds something else; it is named.
+        FileNotFoundError
+            If there is no such file.
+        """
+        content = check_record(*read_json(path), path, kind=_KIND, version=_VERSION)
+        try:
+            return cls(**{name: decode(value) for name, value in content.items()})
+        except MALFORMED as error:
+            raise CheckpointError(f"{path} is no report that this version of ensemw2s can read ({error}).") from error
 
     @property
     def n(self) -> int:
