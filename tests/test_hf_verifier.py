@@ -138,20 +138,53 @@ def test_loss_and_gradient_are_those_of_a_loop_over_questions():
     rng = np.random.default_rng(0)
     sizes = np.array([2, 4, 3])
     starts, features = np.cumsum(sizes) - sizes, rng.normal(size=(9, 5))
-    gold, weight, coef = starts + np.array([1, 3, 0]), np.array([0.2, 0.5, 0.3]), rng.normal(size=5)
+    weight, coef = np.array([0.2, 0.5, 0.3]), rng.normal(size=5)
+    target = np.array([0.25, 0.75, 0.0, 0.1, 0.3, 0.6, 1.0, 0.0, 0.0])
 
     def by_loop(v):
         total = 0.1 * sum(entry * entry for entry in v)
-        for start, size, right, q in zip(starts, sizes, gold, weight, strict=True):
+        for start, size, q in zip(starts, sizes, weight, strict=True):
             scores = [float(features[row] @ v) for row in range(start, start + size)]
-            total += q * (np.log(sum(np.exp(score) for score in scores)) - float(features[right] @ v))
+            wanted = sum(t * score for t, score in zip(target[start : start + size], scores, strict=True))
+            total += q * (np.log(sum(np.exp(score) for score in scores)) - wanted)
         return total
 
-    loss, gradient = option_loss(coef, features, starts, gold, weight, 0.1)
+    loss, gradient = option_loss(coef, features, starts, target, weight, 0.1)
     assert loss == pytest.approx(by_loop(coef), abs=1e-12)
     np.testing.assert_allclose(gradient, approx_fprime(coef, by_loop, 1e-7), atol=1e-5)
-    best = fit_option_softmax(features, starts, gold, 7 * weight, penalty=0.1)
+    best = fit_option_softmax(features, starts, target, 7 * weight, penalty=0.1)
     np.testing.assert_allclose(approx_fprime(best, by_loop, 1e-7), 0.0, atol=1e-5)
+
+
+def soft_rows(share):
+    """PAIRS with a row for each option, as `PseudoLabels.fit` makes them; `share` is the right option's."""
+    rows = np.repeat(np.arange(len(PAIRS)), 2)
+    asked = QADataset([PAIRS.prompts[row] for row in rows], choices=[PAIRS.choices[row] for row in rows],
+                      labels=np.tile([0, 1], len(PAIRS)))  # fmt: skip
+    return asked, np.where(np.asarray(asked.labels) == np.repeat(PAIRS.labels, 2), share, 1 - share)
+
+
+@pytest.mark.parametrize("features", ["frozen", "adapted"])
+def test_soft_labels_of_one_option_are_hard_labels(features):
+    """The penalty, the order of questions and the number of steps are those of one row a question."""
+    hard = verifier(features=features, random_state=0).fit(PAIRS)
+    asked, weight = soft_rows(1.0)
+    soft = verifier(features=features, random_state=0).fit(asked, sample_weight=weight)
+    np.testing.assert_array_equal(soft.coef_, hard.coef_)
+    np.testing.assert_array_equal(soft.decision_function(PAIRS), hard.decision_function(PAIRS))
+
+
+def test_soft_labels_of_two_options_are_a_logistic_regression_of_both():
+    """Each pair once for either answer, weighted; scikit-learn's penalty knows only the sum of the weights."""
+    asked, weight = soft_rows(0.7)
+    fitted = verifier(layers=1, C=0.3).fit(asked, sample_weight=weight)
+    features = plain_states(untrained_model(tiny_llama).double(), PAIRS, (1,), ("last",))
+    scale = features.std(axis=0)
+    differences = np.repeat((features[::2] - features[1::2]) / scale, 2, axis=0)
+    expected = LogisticRegression(C=0.3, fit_intercept=False, tol=1e-10, max_iter=10_000).fit(
+        differences, np.asarray(asked.labels) == 0, sample_weight=weight
+    )
+    np.testing.assert_allclose(fitted.coef_ * scale, expected.coef_[0], atol=2e-4)
 
 
 @pytest.mark.slow

@@ -9,11 +9,12 @@ Floats = NDArray[np.float64]
 
 
 def option_loss(
-    coef: Floats, features: Floats, starts: NDArray[np.int64], gold: NDArray[np.int64], weight: Floats, penalty: float
+    coef: Floats, features: Floats, starts: NDArray[np.int64], target: Floats, weight: Floats, penalty: float
 ) -> tuple[float, Floats]:
     r"""Loss of linear scores, and its gradient.
 
-    .. math:: \sum_i q_i \Big(\log \sum_k e^{v \cdot z_{ik}} - v \cdot z_{i,gold}\Big) + \lambda \lVert v \rVert^2
+    .. math:: \sum_i q_i \Big(\log \sum_k e^{v \cdot z_{ik}} - \sum_k t_{ik} \, v \cdot z_{ik}\Big)
+        + \lambda \lVert v \rVert^2
 
     Parameters
     ----------
@@ -23,8 +24,8 @@ def option_loss(
         :math:`z`, one row per option, the options of a question one after the other.
     starts : ndarray of shape (n,)
         Row of each question's first option.
-    gold : ndarray of shape (n,)
-        Row of each question's right option.
+    target : ndarray of shape (R,)
+        :math:`t`, which sums to 1 over the options of a question: 1 for the right one, or a probability of each.
     weight : ndarray of shape (n,)
         :math:`q`.
     penalty : float
@@ -40,16 +41,15 @@ def option_loss(
     highest = np.maximum.reduceat(scores, starts)
     exponential = np.exp(scores - np.repeat(highest, sizes))
     total = np.add.reduceat(exponential, starts)
-    loss = weight @ (highest + np.log(total) - scores[gold]) + penalty * (coef @ coef)
-    pull = exponential * np.repeat(weight / total, sizes)  # what each option's score is pushed down by
-    pull[gold] -= weight
+    loss = weight @ (highest + np.log(total) - np.add.reduceat(target * scores, starts)) + penalty * (coef @ coef)
+    pull = exponential * np.repeat(weight / total, sizes) - target * np.repeat(weight, sizes)
     return float(loss), pull @ features + 2 * penalty * coef
 
 
 def fit_option_softmax(
     features: Floats,
     starts: NDArray[np.int64],
-    gold: NDArray[np.int64],
+    target: Floats,
     weight: Floats,
     *,
     penalty: float,
@@ -59,7 +59,7 @@ def fit_option_softmax(
 
     Parameters
     ----------
-    features, starts, gold, penalty
+    features, starts, target, penalty
         As in `option_loss`.
     weight : ndarray of shape (n,)
         Not negative; scaled to sum 1.
@@ -75,7 +75,7 @@ def fit_option_softmax(
     found = minimize(
         option_loss,
         np.full(features.shape[1], float(nonnegative)),  # not on the bound, where a step may be cut to nothing
-        args=(features, starts, gold, weight / weight.sum(), penalty),
+        args=(features, starts, target, weight / weight.sum(), penalty),
         jac=True,
         method="L-BFGS-B",
         bounds=[(0.0, None)] * features.shape[1] if nonnegative else None,

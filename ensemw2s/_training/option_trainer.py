@@ -18,14 +18,14 @@ _HEAD_SCALE = 4.0
 
 
 class _Collator:
-    def __init__(self, questions: Sequence[EncodedQuestion], labels: np.ndarray, weight: np.ndarray) -> None:
-        self.questions, self.labels, self.weight = questions, labels, weight
+    def __init__(self, questions: Sequence[EncodedQuestion], targets: Sequence[np.ndarray], weight: np.ndarray) -> None:
+        self.questions, self.targets, self.weight = questions, targets, weight
 
     def __call__(self, rows: list[int]) -> dict[str, Any]:
         chosen, is_real = fill_rows(rows)
         return {
             "questions": [self.questions[row] for row in chosen],
-            "labels": torch.from_numpy(self.labels[chosen]),
+            "targets": torch.from_numpy(np.concatenate([self.targets[row] for row in chosen])).float(),
             "weight": torch.from_numpy(np.where(is_real, self.weight[chosen], 0.0)).float(),
         }
 
@@ -36,11 +36,12 @@ class _OptionTrainer(WeightedTrainer):
         self.parts = parts
 
     def weighted_loss(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        questions, labels, weight = inputs["questions"], inputs["labels"], inputs["weight"]
+        questions, weight = inputs["questions"], inputs["weight"]
         states = option_states(model, questions, self.parts)  # (n_options, F)
         scores = _HEAD_SCALE * model.option_head(states.float())[:, 0]
-        several = scores.split([len(options) for _, options in questions])
-        losses = torch.stack([row.logsumexp(0) - row[label] for row, label in zip(several, labels, strict=True)])
+        sizes = [len(options) for _, options in questions]
+        several = zip(scores.split(sizes), inputs["targets"].split(sizes), strict=True)
+        losses = torch.stack([row.logsumexp(0) - row @ target for row, target in several])
         return (losses * weight).sum(), scores
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
@@ -51,7 +52,7 @@ class _OptionTrainer(WeightedTrainer):
 def train_options(
     model: Any,
     questions: Sequence[EncodedQuestion],
-    labels: np.ndarray,
+    targets: Sequence[np.ndarray],
     weight: np.ndarray,
     parts: Sequence[FeaturePart],
     **settings: Any,
@@ -64,8 +65,8 @@ def train_options(
         With a fresh adapter, which is trained in place, and a linear score of hidden states beside it.
     questions : sequence of EncodedQuestion
         What is trained on.
-    labels : ndarray of shape (n,)
-        Places of the right options.
+    targets : sequence of ndarray
+        Of each question the probabilities that its options should have; 1 and zeros where one is right.
     weight : ndarray of shape (n,)
         Of the questions; those without weight are left out of the epoch.
     parts : sequence of FeaturePart
@@ -93,7 +94,7 @@ def train_options(
     model.add_module("option_head", head)
     try:
         history = run_training(
-            _OptionTrainer, model, rows, _Collator(questions, labels, weight * (len(weight) / weight.sum())),
+            _OptionTrainer, model, rows, _Collator(questions, targets, weight * (len(weight) / weight.sum())),
             lengths=np.array([len(prompt) + sum(map(len, options)) for prompt, options in questions])[rows],
             total_weight=float(len(weight)), parts=parts, **settings,
         )  # fmt: skip

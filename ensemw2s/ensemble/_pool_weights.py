@@ -70,7 +70,9 @@ def fit_logarithmic(scaled: Floats, exists: Bools, labels: NDArray[np.int64], we
     n_choices = exists.sum(axis=1)
     starts = np.cumsum(n_choices) - n_choices
     rows = np.moveaxis(scaled, 0, -1)[exists]  # (n_options, G)
-    return fit_option_softmax(rows, starts, starts + labels, weight, penalty=PENALTY, nonnegative=True)
+    target = np.zeros(len(rows))
+    target[starts + labels] = 1.0
+    return fit_option_softmax(rows, starts, target, weight, penalty=PENALTY, nonnegative=True)
 
 
 def fit_linear(scores: Floats, exists: Bools, labels: NDArray[np.int64], weight: Floats) -> Floats:

@@ -233,6 +233,10 @@ class HFVerifier(CausalBase):
     ) -> HFVerifier:
         """Train on questions with their options and right answers.
 
+        Soft labels are given as a generator gets them, with a row for each option that a question may be answered by,
+        one after the other, weighted by its probability. Such neighbours count as one question, are read once, and what
+        is minimised is the cross-entropy with their distribution; `PseudoLabels.fit` does it so.
+
         Parameters
         ----------
         X : sequence of str or QADataset, shape (n,)
@@ -240,7 +244,7 @@ class HFVerifier(CausalBase):
         y : sequence of str, optional
             Answers, each one of its question's options; those of the `QADataset` if None.
         sample_weight : array-like of shape (n,), optional
-            Weights of the questions, not negative; only ratios matter.
+            Weights of the rows, not negative; only ratios matter.
         choices : sequence of sequences of str, optional
             Options; those of the `QADataset` if None.
         question_weight : array-like of shape (n,), optional
@@ -269,16 +273,18 @@ class HFVerifier(CausalBase):
         require_choices(questions)
         given = sample_weight if question_weight is None else question_weight
         weight = check_sample_weight(usable.take(given, "sample_weight"), len(questions))
+        first, target, weight = _one_row_a_question(questions, weight)
+        questions = questions[first]
         n_blocks = self._prepare()
-        encoded = self._encode(questions, usable.kept)
+        encoded = self._encode(questions, usable.kept[first])
         self.layers_ = _layer_numbers(_LAYERS[self.features] if self.layers is None else self.layers, n_blocks)
         self.adapter_: dict[str, torch.Tensor] | None = None
         seed = current_launch(self._device()).from_first(int(check_random_state(self.random_state).randint(2**31 - 1)))
         with self._unfitted_unless_done():
             if self.features == "frozen":
-                self._fit_frozen(questions, encoded, weight)
+                self._fit_frozen(np.asarray(questions.n_choices), encoded, target, weight)
             else:
-                self._fit_adapted(questions, encoded, weight, seed)
+                self._fit_adapted(encoded, np.split(target, np.cumsum(questions.n_choices)[:-1]), weight, seed)
         self.skipped_rows_ = usable.skipped
         return self
 
@@ -538,9 +544,10 @@ class HFVerifier(CausalBase):
             raise of_kind(error, "too long")
         return np.array(cut, dtype=np.int64), options
 
-    def _fit_frozen(self, questions: QADataset, encoded: list[EncodedQuestion], weight: np.ndarray) -> None:
+    def _fit_frozen(
+        self, n_choices: np.ndarray, encoded: list[EncodedQuestion], target: np.ndarray, weight: np.ndarray
+    ) -> None:
         features = self._features(encoded).astype(np.float64)
-        n_choices = np.asarray(questions.n_choices)
         starts = np.cumsum(n_choices) - n_choices
         of_option = np.repeat(weight / n_choices, n_choices)  # a question counts alike, however many options it has
         mean = of_option @ features / of_option.sum()
@@ -549,20 +556,20 @@ class HFVerifier(CausalBase):
         scale[scale == 0.0] = 1.0
         features /= scale
         n_weighted = np.count_nonzero(weight)
-        coef = fit_option_softmax(
-            features, starts, starts + questions.labels, weight, penalty=0.5 / (self.C * n_weighted)
-        )
+        coef = fit_option_softmax(features, starts, target, weight, penalty=0.5 / (self.C * n_weighted))
         self.coef_ = coef / scale
         self.intercept_ = -float(mean @ self.coef_)
         self.history_: list[dict[str, float]] = []
 
-    def _fit_adapted(self, questions: QADataset, encoded: list[EncodedQuestion], weight: np.ndarray, seed: int) -> None:
+    def _fit_adapted(
+        self, encoded: list[EncodedQuestion], targets: list[np.ndarray], weight: np.ndarray, seed: int
+    ) -> None:
         from ensemw2s._training.option_trainer import train_options
 
         host = self._host()
         with host.training(seed, self._adapter_config()) as model:
             self.coef_, self.history_ = train_options(
-                model, encoded, np.asarray(questions.labels), weight, self._parts(),
+                model, encoded, targets, weight, self._parts(),
                 lr=self.lr, epochs=self.epochs, batch_size=self.batch_size, seed=seed,
                 use_cpu=self._device() == "cpu", verbose=self.verbose, training_args=self.training_args or {},
                 callbacks=list(self.callbacks),
@@ -599,6 +606,42 @@ class HFVerifier(CausalBase):
         n_features = len(self.coef_)
         head = f"a linear score of {n_features} features"
         return f"{head}, frozen" if self.adapter_ is None else f"{super()._trained()} and {head}"
+
+
+def _one_row_a_question(questions: QADataset, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Join rows that ask one question again for another of its options, as soft labels do.
+
+    Joined are neighbours only, and never two with one answer: a question that is there twice, which a bootstrap sample
+    or a careless data set makes, is two questions, as in every other learner.
+
+    Returns
+    -------
+    first : ndarray of shape (n_questions,)
+        Row that each question begins at.
+    target : ndarray of shape (n_options,)
+        Share that each option has in the weight of its question, one question after the other.
+    weight : ndarray of shape (n_questions,)
+        Sums.
+    """
+    choices, labels = require_choices(questions), np.asarray(questions.labels)
+    first: list[int] = []
+    seen: set[int] = set()
+    for row, label in enumerate(labels.tolist()):
+        again = row > 0 and questions.prompts[row] == questions.prompts[row - 1] and choices[row] == choices[row - 1]
+        if not again or label in seen:
+            first.append(row)
+            seen = set()
+        seen.add(label)
+    begins = np.array(first, dtype=np.int64)
+    total = np.add.reduceat(weight, begins)
+    n_choices = np.asarray(questions.n_choices)[begins]
+    n_rows = np.diff(np.append(begins, len(labels)))
+    whole = np.repeat(total, n_rows)
+    # A question without weight keeps some target, which nothing is made of.
+    share = np.divide(weight, whole, out=np.repeat(1.0 / n_rows, n_rows), where=whole > 0)
+    target = np.zeros(n_choices.sum())
+    target[np.repeat(np.cumsum(n_choices) - n_choices, n_rows) + labels] = share
+    return begins, target, total
 
 
 def _layer_numbers(layers: Any, n_blocks: int | None) -> tuple[int, ...]:

@@ -138,8 +138,9 @@ class PseudoLabels:
 
         Soft labels reach a classifier as an (n, K) array; its parameter ``classes``, where it has one that is None, is
         set to the teacher's classes. A generator is trained on every option, weighted by its
-        probability: :math:`\sum_k p_k \ell_k`, the cross-entropy on the options' probabilities. Free text that the
-        student's own tokenizer cannot write is left out, which the log says.
+        probability: :math:`\sum_k p_k \ell_k`, the cross-entropy on the options' probabilities; an `HFVerifier` makes
+        one question of these rows again. Free text that the student's own tokenizer cannot write is left out, which the
+        log says.
 
         Parameters
         ----------
