@@ -214,6 +214,7 @@ def test_the_repository_holds_what_a_folder_would_and_a_card(hub, tmp_path):
     for expected in (
         "library_name: ensemw2s", "pipeline_tag: text-generation", "- weak-to-strong", "# thing",
         "model = TokenAdaBoostGenerator.from_pretrained('someone/thing')", "2 members; boosting ended with",
+        "pip install ensemw2s", "| `n_estimators` | `2` |", "| `estimator__prompt_template` | `", "arXiv:2410.04571",
         f"| 1 | {model.estimator_errors_[0]:.4f} | {model.prior_errors_[0]:.4f} | {model.estimator_weights_[0]:.4f} |",
     ):  # fmt: skip
         assert expected in card

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensemw2s._markdown import table_lines
 from ensemw2s._version import __version__
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage._commit import commit_folder
@@ -22,6 +23,15 @@ from ensemw2s.storage._writer import Writer
 if TYPE_CHECKING:
     import torch
 
+# As in CITATION.cff, which is no part of the package.
+_CITATION = """\
+@article{agrawal2024ensemw2s,
+  title = {EnsemW2S: Can an Ensemble of LLMs be Leveraged to Obtain a Stronger LLM?},
+  author = {Agrawal, Aakriti and Ding, Mucong and Che, Zora and Deng, Chenghao and Satheesh, Anirudh
+            and Langford, John and Huang, Furong},
+  journal = {arXiv preprint arXiv:2410.04571},
+  year = {2024},
+}"""
 _OF_THIS_MACHINE = ("checkpoint_dir", "on_locked")
 
 
@@ -251,15 +261,31 @@ class Pretrained(Registered):
         text = [
             f"# {repo_id.rpartition('/')[2]}",
             f"A fitted `{kind}` of ensemw2s {__version__}: weak-to-strong generalization with boosted language models.",
+            "```console\npip install ensemw2s\n```",
             f"```python\n{opened}\n```",
             "Every file is verified before it is read, and none holds code.",
             *self._card_lines(),
+            *_settings(self.get_params(deep=True) if hasattr(self, "get_params") else {}),
         ]
         included = [base["included"] for base in bases if base.get("included")]
         if included:
             text.append(f"The base model is included, in `{'`, `'.join(sorted(included))}`.")
+        text.append(f"## Citation\n\n```bibtex\n{_CITATION}\n```")
         task = "text-classification" if classifies else "text-generation"
         return model_card(kind, "\n\n".join(text) + "\n", task=task, bases=bases)
+
+
+def _settings(parameters: JsonObject) -> Iterator[str]:
+    """A table of numbers, switches and templates; other texts may be names of this machine's folders."""
+    rows = [
+        (f"`{name}`", f"`{value!r}`")
+        for name, value in parameters.items()
+        if isinstance(value, bool | int | float)
+        or (name.rpartition("__")[2] == "prompt_template" and isinstance(value, str))
+    ]
+    if rows:
+        yield "## Settings"
+        yield "\n".join(table_lines(["parameter", "value"], rows))
 
 
 def _module_of(kind: type) -> str:
