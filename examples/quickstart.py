@@ -4,7 +4,8 @@ Two small models read the same plain text about animals: a weak one of about 20 
 about 600 thousand. The weak one is boosted, token by token, on easy questions with answers ("lightest first : cat ant
 fox"); the ensemble answers hard questions, which list more animals; the strong one is fine-tuned on these answers. The
 table at the end compares it with a student of a single weak model (baseline) and with one that saw the true answers
-(oracle), on hard questions that nobody has seen.
+(oracle), on hard questions that nobody has seen. Below it stands another teacher, a pool of two kinds of expert on the
+same weak base: a generator, which writes answers, and a verifier, which judges options.
 
     python examples/quickstart.py                      # one seed
     python examples/quickstart.py --seeds 0 1 2 3 4    # the five seeds of docs/results.md
@@ -20,15 +21,21 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from _small_models import pretrain
 
 from ensemw2s import (
+    FineTunedGenerator,
     HFCausalLM,
+    HFVerifier,
+    OpinionPool,
+    PseudoLabeler,
     TokenAdaBoostGenerator,
     W2SPipeline,
     W2SReport,
     make_corpus,
     make_qa,
+    paired_bootstrap_interval,
     word_tokenizer,
 )
 
@@ -44,10 +51,10 @@ def main() -> None:
     for seed in args.seeds:
         started = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="ensemw2s-quickstart-") as folder:
-            report = run(Path(folder), seed, args)
+            report, pooled = run(Path(folder), seed, args)
         seconds = time.perf_counter() - started
-        print(f"\nseed {seed}, {seconds:.0f} seconds\n\n{report!r}\n", flush=True)
-        results.append(as_json(report, seed, seconds))
+        print(f"\nseed {seed}, {seconds:.0f} seconds\n\n{report!r}\n\n{pool_rows(report, pooled)}\n", flush=True)
+        results.append(as_json(report, pooled, seed, seconds))
         if args.out is not None:
             args.out.write_text(json.dumps(results, indent=1), encoding="utf-8")
 
@@ -63,8 +70,8 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run(folder: Path, seed: int, args: argparse.Namespace) -> W2SReport:
-    """Pre-train both models, boost, label, teach, and compare."""
+def run(folder: Path, seed: int, args: argparse.Namespace) -> tuple[W2SReport, dict[str, np.ndarray]]:
+    """Pre-train both models, boost, label, teach, and compare; the same with a pool of two kinds of expert."""
     easy = make_qa(N_EASY, difficulty=(3, 5), random_state=seed)
     hard_and_test = make_qa(N_HARD + N_TEST, difficulty=(6, 7), random_state=100 + seed)  # no question is in both
     hard, test = hard_and_test[:N_HARD], hard_and_test[N_HARD:]
@@ -87,8 +94,9 @@ def run(folder: Path, seed: int, args: argparse.Namespace) -> W2SReport:
         "training_args": {"warmup_steps": 10},
         "random_state": seed,
     }
+    generator = HFCausalLM(weak_model, lr=3e-3, epochs=8, **settings)
     weak = TokenAdaBoostGenerator(
-        HFCausalLM(weak_model, lr=3e-3, epochs=8, **settings),
+        generator,
         n_estimators=args.n_estimators,
         sampling=args.sampling,
         prior=args.prior,
@@ -98,7 +106,31 @@ def run(folder: Path, seed: int, args: argparse.Namespace) -> W2SReport:
     pipeline = W2SPipeline(weak, student)
     pipeline.fit(easy, None, hard.drop_answers(), hard.answers)
     show_some(pipeline, hard)
-    return pipeline.evaluate(test)
+    report = pipeline.evaluate(test)
+
+    print("another teacher: a generator and a verifier of the same weak model, pooled", flush=True)
+    adapter = {**settings, "peft_config": "default", "batch_size": 16}
+    verifier = HFVerifier(weak_model, features="adapted", lr=3e-3, epochs=3, **adapter)
+    pool = OpinionPool([generator, verifier], random_state=seed).fit(easy)
+    taught = PseudoLabeler(random_state=seed).label(pool, hard).fit(FineTunedGenerator(student))
+    fitted = {**dict(zip(("generator", "verifier"), pool.experts_, strict=True)), "pool": pool, "student": taught}
+    return report, {name: each.credit(test) for name, each in fitted.items()}
+
+
+def pool_rows(report: W2SReport, pooled: dict[str, np.ndarray]) -> str:
+    """Accuracies of the pool, its experts and its student, and what the pool has more, or less, than others."""
+    pairs = {
+        "pool - its generator": (pooled["pool"], pooled["generator"]),
+        "pool - weak ensemble": (pooled["pool"], report.correct["ensemble"]),
+        "student of the pool - student of the ensemble": (pooled["student"], report.correct["student"]),
+    }
+    titles = {"generator": "pool: generator alone", "verifier": "pool: verifier alone", "pool": "pool of both",
+              "student": "student of the pool"}  # fmt: skip
+    lines = [f"{title:<36} {pooled[name].mean():12.3f}" for name, title in titles.items()]
+    for title, (one, other) in pairs.items():
+        low, high = paired_bootstrap_interval(one, other, random_state=0)
+        lines.append(f"{title}: {(one - other).mean():+.3f} [{low:+.3f}, {high:+.3f}], paired.")
+    return "\n".join(lines)
 
 
 def show_some(pipeline: W2SPipeline, hard: Any, n: int = 5) -> None:
@@ -108,12 +140,13 @@ def show_some(pipeline: W2SPipeline, hard: Any, n: int = 5) -> None:
         print(f"  {question}\n    {'right' if pseudo == true else 'wrong'}: {pseudo}")
 
 
-def as_json(report: W2SReport, seed: int, seconds: float) -> dict[str, Any]:
+def as_json(report: W2SReport, pooled: dict[str, np.ndarray], seed: int, seconds: float) -> dict[str, Any]:
     """The numbers behind one table."""
     return {
         "seed": seed,
         "seconds": round(seconds),
         "scores": {name: report.score(name) for name in report.correct},
+        "pool": {name: float(credit.mean()) for name, credit in pooled.items()},
         "staged_scores": report.staged_scores,
         "token_errors": {name: float(error) for name, error in report.token_errors.items()},
         "student_minus_baseline": report.difference("student", "baseline"),
