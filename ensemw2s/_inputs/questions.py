@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
 from ensemw2s._inputs.usable_rows import LengthCheck, UsableRows
-from ensemw2s._validation import CheckedTexts, as_column, check_same_length, check_text, check_weight
+from ensemw2s._validation import CheckedTexts, as_column, check_same_length, check_text, check_weight, shorten
 from ensemw2s._validation.row_filter import RowCheck, RowFilter
 from ensemw2s.datasets import QADataset, check_options, gold_option, of_checked_columns
 from ensemw2s.tokens import (
@@ -86,6 +86,21 @@ def usable_questions(
     if len(rows.kept) < len(questions):
         questions = questions[rows.kept]
     return UsableRows(questions, None, rows.kept, rows.skipped).drop_long(lengths, on_bad_row, names[0])
+
+
+def as_pair(eval_set: Any) -> tuple[Any, Any]:
+    """X and y of what is evaluated on: a pair, or a `QADataset` with its answers.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    """
+    if isinstance(eval_set, QADataset):
+        return eval_set, None
+    if not isinstance(eval_set, tuple | list) or len(eval_set) != 2:
+        raise TypeError(f"eval_set must be a tuple (X, y) or a QADataset. Got {shorten(eval_set)} instead.")
+    return eval_set[0], eval_set[1]
 
 
 def check_questions(X: object, y: object = None, choices: Sequence | None = None) -> QADataset:

@@ -16,6 +16,7 @@ from ensemw2s._forward.activated import CuedBatch, activated_answers, cut_at_cue
 from ensemw2s._forward.prompts import PromptReader
 from ensemw2s._training.trainer import (
     TokenTrainer,
+    evaluation_of,
     fill_rows,
     label_cells,
     normalized_weight,
@@ -80,6 +81,8 @@ def train_activated(
     prompts: PromptReader,
     cue_ids: Sequence[int],
     pad_token_id: int,
+    evaluated: TokenDataset | None = None,
+    eval_batch_size: int = 64,
     **settings: Any,
 ) -> list[dict[str, float]]:
     """`train_weighted` for an adapter that acts from the cue on.
@@ -88,7 +91,7 @@ def train_activated(
     ----------
     model : peft.PeftModel
         Its adapter is trained in place.
-    tokens, token_weight, pad_token_id, **settings
+    tokens, token_weight, pad_token_id, evaluated, eval_batch_size, **settings
         As in `train_weighted`.
     prompts : PromptReader
         Of the model's base.
@@ -118,10 +121,15 @@ def train_activated(
     _check_layers(model)
     prompts.check(model)
     rows, weight = normalized_weight(tokens, token_weight)
+    evaluation = evaluation_of(
+        evaluated, eval_batch_size, lambda held, weight: _Collator(held, weight, pad_token_id, cue_ids),
+        lambda held: held.answer_lengths,
+    )  # fmt: skip
     return run_training(
         _ActivatedTrainer, model, rows, _Collator(tokens, weight, pad_token_id, cue_ids),
         # Prompts cost next to nothing: rows whose answers are of like length share a batch.
-        lengths=tokens.answer_lengths[rows], total_weight=float(len(weight)), prompts=prompts, **settings,
+        lengths=tokens.answer_lengths[rows], total_weight=float(len(weight)), prompts=prompts, evaluation=evaluation,
+        **settings,
     )  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from ensemw2s._training.evaluation import FIELDS as EVALUATION_FIELDS
+from ensemw2s._training.evaluation import check_evaluation_args
 from ensemw2s._training.reports import check_reports
 from ensemw2s._validation import check_bool, check_integer, check_real, shorten
 
@@ -27,10 +29,11 @@ ACTING = frozenset((
     "report_to", "output_dir", "run_name", "project",
     "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id",
     "dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers", "dataloader_prefetch_factor",
-    "dataloader_multiprocessing_context",
+    "dataloader_multiprocessing_context", *EVALUATION_FIELDS,
 ))  # fmt: skip
 
-_EVALUATION = "nothing is evaluated during a training; call score of what was fitted, or pass callbacks"
+_EVALUATION = "the loss on the rows of eval_set or validation_fraction is what is evaluated; the lower the better"
+_FULL_EVAL = "an evaluation computes as the training does"
 _CHECKPOINTS = "Trainer writes no checkpoints here; pass checkpoint_dir to the booster or pipeline"
 _HUB = "call push_to_hub of what was fitted"
 _LAUNCH = "start the script with accelerate launch, see examples/fsdp.yaml"
@@ -74,12 +77,11 @@ REFUSED = {
     "ddp_bucket_cap_mb": _NO_DDP,
     "ddp_broadcast_buffers": _NO_DDP,
     "ddp_static_graph": _NO_DDP,
-    "bf16_full_eval": f"{_EVALUATION}; pass dtype to the learner",
-    "fp16_full_eval": f"{_EVALUATION}; pass dtype to the learner",
+    "bf16_full_eval": f"{_FULL_EVAL}; pass dtype to the learner",
+    "fp16_full_eval": f"{_FULL_EVAL}; pass dtype to the learner",
     **dict.fromkeys((
-        "eval_strategy", "eval_steps", "eval_delay", "prediction_loss_only", "eval_on_start", "eval_do_concat_batches",
-        "eval_use_gather_object", "eval_accumulation_steps", "include_for_metrics", "batch_eval_metrics",
-        "load_best_model_at_end", "metric_for_best_model", "greater_is_better",
+        "prediction_loss_only", "eval_do_concat_batches", "eval_use_gather_object", "eval_accumulation_steps",
+        "include_for_metrics", "batch_eval_metrics", "metric_for_best_model", "greater_is_better",
     ), _EVALUATION),
     **dict.fromkeys((
         "save_only_model", "save_strategy", "save_steps", "save_on_each_node", "save_total_limit",
@@ -151,6 +153,7 @@ def check_training_args(training_args: Any, *, on_cpu: bool, adapt: str) -> None
     _check_numbers(given)
     _check_choices(given)
     _check_combinations(given)
+    check_evaluation_args(given)
     for name in ("fp16", "tf32"):
         if on_cpu and given.get(name):
             raise ValueError(f"{_spell(name)} must be False on a CPU, which has no such mode. Got True instead.")
@@ -278,8 +281,8 @@ def _check_combinations(given: Mapping[str, Any]) -> None:
     schedule = given.get("lr_scheduler_type")
     if schedule in _NEED_EVALUATION:
         raise ValueError(
-            f"{_spell('lr_scheduler_type')} must be a schedule that needs no evaluation, since nothing is evaluated "
-            f"during a training. Got {shorten(schedule)} instead."
+            f"{_spell('lr_scheduler_type')} must be a schedule that needs no evaluation: it follows the steps. "
+            f"Got {shorten(schedule)} instead."
         )
     for name in ("torch_compile_backend", "torch_compile_mode"):
         if given.get("torch_compile") is False and given.get(name):

@@ -24,7 +24,7 @@ class TrainingBar(TrainerCallback):
 
     def __init__(self, bars: ExitStack, *, visible: bool) -> None:
         self._bars, self._visible = bars, visible
-        self._loss = ""
+        self._losses: dict[str, float] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Open the bar; the number of steps is known now."""
@@ -41,10 +41,13 @@ class TrainingBar(TrainerCallback):
         self._bar.update(state.global_step - self._bar.n)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        """Show the loss, that of an epoch unless the user logs more often."""
-        if logs and "loss" in logs:
-            self._loss = f", loss {float(logs['loss']):.4g}"
+        """Show the losses, those of an epoch unless the user logs or evaluates more often."""
+        for name, said in (("loss", "loss"), ("eval_loss", "evaluation loss")):
+            if logs and name in logs:
+                self._losses[said] = float(logs[name])
+        if logs and {"loss", "eval_loss"} & logs.keys():
             self._bar.set_postfix_str(self._place(state, math.ceil(state.epoch)))
 
     def _place(self, state: Any, epoch: int) -> str:
-        return f"epoch {epoch}/{state.num_train_epochs}{self._loss}"
+        losses = "".join(f", {name} {loss:.4g}" for name, loss in self._losses.items())
+        return f"epoch {epoch}/{state.num_train_epochs}{losses}"

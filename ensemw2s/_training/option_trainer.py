@@ -10,6 +10,7 @@ import torch
 
 from ensemw2s._forward.hidden_features import EncodedQuestion, FeaturePart, option_states
 from ensemw2s._forward.trees import longest_tree
+from ensemw2s._training.evaluation import Evaluation
 from ensemw2s._training.trainer import WeightedTrainer, fill_rows, run_training
 
 # Adam's steps do not depend on how large a gradient is: a score of this many times the head's output learns as fast as
@@ -55,6 +56,8 @@ def train_options(
     targets: Sequence[np.ndarray],
     weight: np.ndarray,
     parts: Sequence[FeaturePart],
+    *,
+    evaluated: tuple[Sequence[EncodedQuestion], Sequence[np.ndarray]] | None = None,
     **settings: Any,
 ) -> tuple[np.ndarray, list[dict[str, float]]]:
     """Minimise the weighted cross-entropy of the softmax over the options of a question.
@@ -71,6 +74,8 @@ def train_options(
         Of the questions; those without weight are left out of the epoch.
     parts : sequence of FeaturePart
         The hidden states.
+    evaluated : tuple of sequence of EncodedQuestion and sequence of ndarray, optional
+        Questions that are evaluated on, all alike, and their targets.
     **settings
         As in `run_training`.
 
@@ -89,15 +94,23 @@ def train_options(
     rows = np.flatnonzero(weight > 0)
     n_states = model.get_base_model().config.get_text_config().hidden_size
     longest_tree(model)  # tried out now, while no dropout is on
+    evaluation = None
+    if evaluated is not None:
+        n = len(evaluated[1])
+        evaluation = Evaluation(_Collator(*evaluated, np.ones(n)), _lengths(evaluated[0]), n, settings["batch_size"])
     head = torch.nn.Linear(n_states * len(parts), 1, bias=False).to(model.device)
     torch.nn.init.zeros_(head.weight)
     model.add_module("option_head", head)
     try:
         history = run_training(
             _OptionTrainer, model, rows, _Collator(questions, targets, weight * (len(weight) / weight.sum())),
-            lengths=np.array([len(prompt) + sum(map(len, options)) for prompt, options in questions])[rows],
-            total_weight=float(len(weight)), parts=parts, **settings,
+            lengths=_lengths(questions)[rows], total_weight=float(len(weight)), parts=parts, evaluation=evaluation,
+            **settings,
         )  # fmt: skip
     finally:
         del model.option_head  # other members share the base
     return _HEAD_SCALE * head.weight.detach()[0].double().cpu().numpy(), history
+
+
+def _lengths(questions: Sequence[EncodedQuestion]) -> np.ndarray:
+    return np.array([len(prompt) + sum(map(len, options)) for prompt, options in questions])

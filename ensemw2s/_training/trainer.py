@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset, Sampler
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from ensemw2s._forward.output_head import logits_at
@@ -20,6 +21,7 @@ from ensemw2s._forward.ways_to_read import WayToRead, read_alone, way_to_read
 from ensemw2s._launch.processes import Launch, current_launch, local_part
 from ensemw2s._training.arguments import refuse_idle
 from ensemw2s._training.bar import TrainingBar
+from ensemw2s._training.evaluation import BestState, Evaluation
 from ensemw2s._training.interrupts import Interrupts
 from ensemw2s._training.reports import reporting
 from ensemw2s._training.switches import own_switches
@@ -98,9 +100,11 @@ class WeightedTrainer(Trainer, ABC):
         total_weight: float,
         launch: Launch,
         interrupts: Interrupts,
+        evaluation: Evaluation | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.evaluation, self.best = evaluation, BestState()
         self.lengths, self.total_weight, self.launch, self.interrupts = lengths, total_weight, launch, interrupts
         self.mean_step_weight = total_weight  # of all rows that an optimiser step sees
         # The loss below is normalised already; Trainer divides it by the number of accumulated batches.
@@ -109,6 +113,48 @@ class WeightedTrainer(Trainer, ABC):
     @abstractmethod
     def weighted_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Weighted sum of a batch's losses, and its logits."""
+
+    def evaluated_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Weighted sum of a batch's losses, as an evaluation counts them: the cross-entropy.
+
+        It does not depend on the step or on what else is minimised, so that any two evaluations can be compared.
+        """
+        return self.weighted_loss(model, inputs)[0]
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Trainer's, for a mean over the rows by their weights instead of a mean over batches.
+
+        Without a data loader, whose start would draw from torch's generator: a training that is evaluated goes through
+        the same numbers as one that is not. Each process reads all rows, as shards of a base require.
+        """
+        found, interrupts = self.evaluation, self.interrupts
+        if found is None:
+            raise ValueError("A training must have rows to evaluate on. Got none; pass eval_set to fit.")
+        if callable(getattr(self.optimizer, "eval", None)):
+            self.optimizer.eval()  # as below; `training_step` switches it back
+        was_training = self.model.training
+        self.model.eval()
+        total, order = 0.0, np.argsort(-found.lengths, kind="stable")
+        try:
+            # Not inference mode, whose tensors a cache could hand to a training step.
+            with torch.no_grad(), self.compute_loss_context_manager():
+                for start in range(0, len(order), found.batch_size):
+                    interrupts.check()
+                    batch = found.collator(order[start : start + found.batch_size].tolist())
+                    total += float(self.evaluated_loss(self.model, self._prepare_inputs(batch)))
+        finally:
+            self.model.train(was_training)
+        metrics = {"eval_loss": self.launch.from_first(total / found.total_weight)}
+        if not math.isfinite(metrics["eval_loss"]):
+            raise WeakLearnerError(
+                f"The evaluation loss is {metrics['eval_loss']} at step {self.state.global_step}; "
+                f"lower lr, or train in dtype='float32'."
+            )
+        if self.args.load_best_model_at_end:
+            self.best.offer(metrics["eval_loss"], self.model.named_parameters())
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
     def get_train_dataloader(self) -> DataLoader:
         """Trainer's batches, whose number says how much weight a step sees."""
@@ -196,6 +242,12 @@ class TokenTrainer(WeightedTrainer):
         losses = self.token_loss(logits, inputs["labels"].flatten()[cells], self.state.global_step)  # (R,)
         return (losses * inputs["token_weight"].flatten()[cells]).sum(), logits
 
+    def evaluated_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Weighted sum of the negative log-likelihood."""
+        logits, cells = self.answer_logits(model, inputs), label_cells(inputs["labels"])
+        losses = token_nll(logits, inputs["labels"].flatten()[cells])
+        return (losses * inputs["token_weight"].flatten()[cells]).sum()
+
 
 class _RowTrainer(TokenTrainer):
     def __init__(self, *args: Any, forward: Callable[..., torch.Tensor], **kwargs: Any) -> None:
@@ -263,7 +315,14 @@ def batch_tensors(batch: TokenBatch, device: Any) -> list[torch.Tensor]:
 
 
 def train_weighted(
-    model: Any, tokens: TokenDataset, token_weight: np.ndarray, *, pad_token_id: int, **settings: Any
+    model: Any,
+    tokens: TokenDataset,
+    token_weight: np.ndarray,
+    *,
+    pad_token_id: int,
+    evaluated: TokenDataset | None = None,
+    eval_batch_size: int = 64,
+    **settings: Any,
 ) -> list[dict[str, float]]:
     r"""Minimise :math:`\sum_j w_j \ell_j / \sum_j w_j` over the answer tokens.
 
@@ -279,6 +338,8 @@ def train_weighted(
         Weight of each answer token.
     pad_token_id : int
         What fills the padding.
+    evaluated : TokenDataset, optional
+        What is evaluated on, in batches of `eval_batch_size` rows; each answer token counts alike.
     **settings
         As in `run_training`.
 
@@ -293,11 +354,29 @@ def train_weighted(
         If the loss is not finite, or the model is not causal.
     """
     rows, weight = normalized_weight(tokens, token_weight)
+    evaluation = evaluation_of(
+        evaluated,
+        eval_batch_size,
+        lambda held, weight: _Collator(held, weight, pad_token_id),
+        lambda held: held.lengths,
+    )
     return run_training(
         _RowTrainer, model, rows, _Collator(tokens, weight, pad_token_id),
         lengths=tokens.lengths[rows], total_weight=float(len(weight)),
-        forward=forward_by(way_to_read(model)), **settings,
+        forward=forward_by(way_to_read(model)), evaluation=evaluation, **settings,
     )  # fmt: skip
+
+
+def evaluation_of(
+    tokens: TokenDataset | None,
+    batch_size: int,
+    collate: Callable[[TokenDataset, np.ndarray], Any],
+    lengths: Callable[[TokenDataset], np.ndarray],
+) -> Evaluation | None:
+    """An evaluation by answer tokens that count alike, whatever weights are trained by; None of None."""
+    if tokens is None:
+        return None
+    return Evaluation(collate(tokens, np.ones(tokens.n_tokens)), lengths(tokens), float(tokens.n_tokens), batch_size)
 
 
 def normalized_weight(tokens: TokenDataset, token_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -321,6 +400,7 @@ def run_training(
     verbose: bool,
     training_args: dict[str, Any],
     callbacks: list[Any],
+    evaluation: Evaluation | None = None,
     **trainer_kwargs: Any,
 ) -> list[dict[str, float]]:
     """Train on rows that `collator` turns into batches, and return Trainer's log.
@@ -341,6 +421,8 @@ def run_training(
         Sum of all weights.
     lr, epochs, batch_size, seed, use_cpu, verbose, training_args, callbacks
         Settings of `transformers.TrainingArguments`. A batch is shared out among the processes of a launch.
+    evaluation : Evaluation, optional
+        What is evaluated on, after each epoch unless ``eval_strategy`` says otherwise.
     **trainer_kwargs
         Passed to `trainer_class`.
     """
@@ -363,25 +445,35 @@ def run_training(
             "report_to": "none",
             "disable_tqdm": True,  # Trainer's bar would neither go below another nor fit into a log
             "dataloader_pin_memory": not use_cpu,
+            **({} if evaluation is None else {"eval_strategy": "epoch"}),
             **training_args,
             **report_settings,
         }
+        # Trainer would take the best weights from a checkpoint of its own, and asks for one after each evaluation.
+        loads_best = settings.pop("load_best_model_at_end", False)
         with (
             Interrupts() as interrupts, launch.own_training(model), own_switches(), _own_model(model),
             ExitStack() as bars,
         ):  # fmt: skip
             arguments = TrainingArguments(**settings)
             refuse_idle(training_args, arguments, model)
+            if evaluation is not None:
+                arguments.load_best_model_at_end = bool(loads_best)
+                arguments.metric_for_best_model, arguments.greater_is_better = "eval_loss", False
             trainer = trainer_class(
                 model=model,
                 args=arguments,
                 train_dataset=_Rows(rows),
                 data_collator=collator,
-                callbacks=[*callbacks, TrainingBar(bars, visible=verbose and launch.rank == 0)],
+                eval_dataset=None if evaluation is None else _Rows(np.arange(len(evaluation.lengths))),
+                # This one's count of evaluations without progress would go on from the last training.
+                callbacks=[copy.copy(each) if isinstance(each, EarlyStoppingCallback) else each for each in callbacks]
+                + [TrainingBar(bars, visible=verbose and launch.rank == 0)],
                 lengths=lengths.tolist(),
                 total_weight=total_weight,
                 launch=launch,
                 interrupts=interrupts,
+                evaluation=evaluation,
                 **trainer_kwargs,
             )
             # disable_tqdm makes Trainer add it; it prints every entry of the log.
@@ -392,6 +484,7 @@ def run_training(
             # Schedule-free optimisers train other weights than those that they end with.
             if callable(getattr(trainer.optimizer, "eval", None)):
                 trainer.optimizer.eval()
+            trainer.best.restore(model.named_parameters())
         _check_finite(model, launch)
         return list(trainer.state.log_history)
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.utils.validation import has_fit_parameter
 
 from ensemw2s._loading.models import load_generation_config
 from ensemw2s._validation import as_id, check_bool, check_integer, check_option, check_positive, check_seed
 from ensemw2s.ensemble._held_out import check_held_out
-from ensemw2s.learners import BigramLearner, HFCausalLM, HFClassifier
+from ensemw2s.learners import BigramLearner, HFCausalLM, HFClassifier, HFVerifier
 from ensemw2s.storage import class_name, describe, describe_model, idle_parameters, parameter_names, without_reports
 from ensemw2s.tokens import describe_tokenizer
 
@@ -20,7 +21,9 @@ _WITHOUT_EFFECT = ("backend", "checkpoint_dir", "on_locked", "n_jobs", "verbose"
 # What says where base and tokenizer are: these may move, as long as they stay what they are.
 _PLACES = ("model", "revision", "gguf_file", "tokenizer")
 # Parameters that came when checkpoints had been written, with what was done before: these are still gone on with.
-_CAME_LATER = {"errors": repr("train"), "votes": repr("alpha"), "zero_shot": repr(False)}
+_CAME_LATER = {
+    "errors": repr("train"), "votes": repr("alpha"), "zero_shot": repr(False), "validation_fraction": repr(None),
+}  # fmt: skip
 
 
 def check_loop_parameters(booster: Any) -> None:
@@ -33,6 +36,29 @@ def check_loop_parameters(booster: Any) -> None:
     check_option(booster.on_failure, "on_failure", ("raise", "keep"))
     check_seed(booster.random_state, "random_state")
     check_held_out(booster)
+    several = booster.get_params(deep=False).get("estimators") or ()
+    for learner in (*booster.get_params(deep=True).values(), *several):
+        if isinstance(learner, HFCausalLM | HFClassifier | HFVerifier) and learner.validation_fraction is not None:
+            # Each round would hold out other rows, on which its error is counted all the same.
+            raise ValueError(
+                f"validation_fraction of a weak learner must be None in a booster. Got "
+                f"{learner.validation_fraction!r} of {type(learner).__name__}; pass eval_set to the booster's fit."
+            )
+
+
+def given_eval_set(eval_set: Any) -> dict[str, Any]:
+    """`eval_set` as a keyword of a learner's ``fit``; none of None, which learners need not take."""
+    return {} if eval_set is None else {"eval_set": eval_set}
+
+
+def check_takes_eval_set(learners: Sequence[Any], eval_set: Any) -> None:
+    """Raise where `eval_set` is given and a learner's ``fit`` has no such keyword."""
+    for learner in learners if eval_set is not None else ():
+        if not has_fit_parameter(learner, "eval_set"):
+            raise TypeError(
+                f"eval_set must be None where a learner's fit does not take it. Got one, and a "
+                f"{type(learner).__name__}; HFCausalLM, HFClassifier and HFVerifier do."
+            )
 
 
 def seed_parameters(estimator: Any) -> list[str]:

@@ -11,6 +11,7 @@ from ensemw2s._inputs.questions import check_can_be_written, check_sample_weight
 from ensemw2s._validation import check_bool
 from ensemw2s.contracts import TokenLearner
 from ensemw2s.ensemble._generator import BaseTokenGenerator
+from ensemw2s.ensemble._settings import check_takes_eval_set, given_eval_set
 from ensemw2s.tokens import tokenized_once
 
 
@@ -72,7 +73,13 @@ class FineTunedGenerator(BaseTokenGenerator):
         self.zero_shot = zero_shot
 
     def fit(
-        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence[Sequence[str]] | None = None
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        choices: Sequence[Sequence[str]] | None = None,
+        eval_set: Any = None,
     ) -> FineTunedGenerator:
         """Train the learner.
 
@@ -86,6 +93,8 @@ class FineTunedGenerator(BaseTokenGenerator):
             Weight of each answer.
         choices : sequence of sequences of str, optional
             Options; checked, but not used in training.
+        eval_set : QADataset or tuple (X, y), optional
+            Questions with answers that the learner evaluates on while it trains, see `HFCausalLM.fit`.
 
         Returns
         -------
@@ -102,9 +111,10 @@ class FineTunedGenerator(BaseTokenGenerator):
             learner = cast(TokenLearner, self._untrained()[0])  # `check_one` takes no other
             tokens = tokenize_answers(learner, usable.X)
             check_can_be_written(learner, usable.X)
+            check_takes_eval_set([learner], eval_set)
             try:
                 if not self.zero_shot:
-                    learner.fit(tokens, token_weight=tokens.spread(weight * len(weight)))
+                    learner.fit(tokens, token_weight=tokens.spread(weight * len(weight)), **given_eval_set(eval_set))
             except KeyboardInterrupt as interrupt:
                 interrupt.args = (f"{interrupt} The FineTunedGenerator is as it was before fit.".strip(),)
                 raise

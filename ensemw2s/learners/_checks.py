@@ -15,6 +15,7 @@ from ensemw2s._adapters.config import check_adapter_config
 from ensemw2s._inputs.classifier_rows import check_labels
 from ensemw2s._launch.processes import current_launch
 from ensemw2s._training.arguments import check_training_args
+from ensemw2s._training.evaluation import check_validation_fraction
 from ensemw2s._validation import (
     as_id,
     check_bool,
@@ -68,6 +69,7 @@ def check_parameters(learner: Any, *, truncations: tuple[str, ...] = ("error", "
         if check_integer(getattr(learner, name), name, minimum=1) > sys.maxsize:
             raise ValueError(f"{name} must be at most {sys.maxsize}. Got {shorten(getattr(learner, name))} instead.")
     check_bool(learner.verbose, "verbose")
+    check_validation_fraction(learner.validation_fraction)
     if learner.max_length is not None:
         check_integer(learner.max_length, "max_length", minimum=2)
     check_option(learner.truncation, "truncation", truncations)

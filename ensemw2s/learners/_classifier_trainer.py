@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ensemw2s._launch.processes import current_launch
+from ensemw2s._training.evaluation import Evaluation
 from ensemw2s._training.trainer import WeightedTrainer, fill_rows, run_training
 from ensemw2s.learners._heads import Head
 from ensemw2s.learners.losses import StudentLoss
@@ -45,6 +46,12 @@ class _ClassifierTrainer(WeightedTrainer):
         losses = self.running_loss(logits, targets, self.state.global_step)  # (B,)
         return (losses * weight).sum(), logits
 
+    def evaluated_loss(self, model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Weighted sum of the cross-entropy."""
+        targets, weight = inputs.pop("targets"), inputs.pop("row_weight")
+        logits = self.head.logits(model, inputs).float()
+        return (torch.nn.functional.cross_entropy(logits, targets, reduction="none") * weight).sum()
+
 
 def train_classifier(
     model: PreTrainedModel,
@@ -54,6 +61,8 @@ def train_classifier(
     row_weight: np.ndarray,
     *,
     loss: StudentLoss,
+    evaluated: tuple[list[list[int]], np.ndarray] | None = None,
+    eval_batch_size: int = 64,
     **settings: Any,
 ) -> list[dict[str, float]]:
     r"""Minimise :math:`\sum_i w_i \ell_i / \sum_i w_i` over the rows.
@@ -74,6 +83,8 @@ def train_classifier(
         Weight of each row, not negative.
     loss : StudentLoss
         What is minimised.
+    evaluated : tuple of list of list of int and ndarray, optional
+        Tokens and targets of rows that are evaluated on, all alike, in batches of `eval_batch_size`.
     **settings
         As in `run_training`.
 
@@ -88,10 +99,15 @@ def train_classifier(
         If the loss is not finite.
     """
     rows = np.flatnonzero(row_weight > 0)
+    evaluation = None
+    if evaluated is not None:
+        n = len(evaluated[0])
+        lengths = np.array([len(row) for row in evaluated[0]])
+        evaluation = Evaluation(_Collator(head, *evaluated, np.ones(n)), lengths, n, eval_batch_size)
     return run_training(
         _ClassifierTrainer, model, rows, _Collator(head, ids, targets, row_weight),
         lengths=np.array([len(ids[row]) for row in rows]), total_weight=float(row_weight.sum()),
-        head=head, loss=loss, **settings,
+        head=head, loss=loss, evaluation=evaluation, **settings,
     )  # fmt: skip
 
 

@@ -11,11 +11,13 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ensemw2s._inputs.questions import as_pair, check_questions, require_answers
 from ensemw2s._launch.modes import own_modes
 from ensemw2s._launch.processes import current_launch
 from ensemw2s._launch.rng import isolated_rng
 from ensemw2s._loading.generation_ends import generation_ends
 from ensemw2s._loading.models import load_tokenizer
+from ensemw2s._training.evaluation import check_evaluation, hold_out
 from ensemw2s._validation import check_option, shorten
 from ensemw2s.learners._causal_forward import CausalForward
 from ensemw2s.learners._checks import check_fit_input, check_parameters, check_tokens
@@ -98,6 +100,8 @@ class HFCausalLM(CausalForward):
         and so on.
     callbacks : sequence of transformers.TrainerCallback, default=()
         Passed to Trainer.
+    validation_fraction : float in (0, 1), optional
+        Share of the different questions that `fit` holds out, to evaluate on while it trains.
     gguf_file, revision : str, optional
         Passed to ``from_pretrained``.
     model_kwargs : dict, optional
@@ -129,7 +133,7 @@ class HFCausalLM(CausalForward):
         Tokens that the template puts before every question, up to the last cue in them, such as those of examples; with
         ``adapt="answer"`` only.
     history_ : list of dict
-        Trainer's log of the last fit.
+        Trainer's log of the last fit; ``eval_loss`` is the loss of an evaluation.
 
     Examples
     --------
@@ -164,6 +168,7 @@ class HFCausalLM(CausalForward):
         prompt_template: PromptTemplate = DEFAULT_PROMPT_TEMPLATE,
         training_args: dict[str, Any] | None = None,
         callbacks: Sequence[Any] = (),
+        validation_fraction: float | None = None,
         gguf_file: str | None = None,
         revision: str | None = None,
         model_kwargs: dict[str, Any] | None = None,
@@ -186,6 +191,7 @@ class HFCausalLM(CausalForward):
         self.prompt_template = prompt_template
         self.training_args = training_args
         self.callbacks = callbacks
+        self.validation_fraction = validation_fraction
         self.gguf_file = gguf_file
         self.revision = revision
         self.model_kwargs = model_kwargs
@@ -275,8 +281,13 @@ class HFCausalLM(CausalForward):
         return self
 
     @own_modes()
-    def fit(self, tokens: TokenDataset, *, token_weight: np.ndarray) -> HFCausalLM:
+    def fit(self, tokens: TokenDataset, *, token_weight: np.ndarray, eval_set: Any = None) -> HFCausalLM:
         """Train from the untrained model on weighted answer tokens.
+
+        With `eval_set` or `validation_fraction` the negative log-likelihood of an answer token, without weights, is
+        evaluated after each epoch, or as ``eval_strategy`` and ``eval_steps`` of `training_args` say. It stands in
+        ``history_`` as ``eval_loss``; ``EarlyStoppingCallback`` ends a training by it, and
+        ``load_best_model_at_end`` goes back to the weights of its lowest value.
 
         Parameters
         ----------
@@ -284,6 +295,8 @@ class HFCausalLM(CausalForward):
             Tokenised for this learner, see `TokenDataset.for_learner`.
         token_weight : ndarray of shape (n_tokens,)
             Weight of each answer token, not negative; only ratios matter.
+        eval_set : TokenDataset, QADataset or tuple (X, y), optional
+            Questions with answers that are evaluated on, and not trained on.
 
         Returns
         -------
@@ -300,21 +313,30 @@ class HFCausalLM(CausalForward):
             If the loss becomes NaN or infinite, or the model is not causal.
         """
         weight = check_fit_input(tokens, token_weight)
+        check_parameters(self)
+        check_evaluation(self, eval_set)
         self.initialize()
-        check_tokens(tokens, n_vocabulary=self._n_tokens(), max_length=self.max_length_, cue_ids=self._cue)
+        evaluated = None if eval_set is None else self._as_tokens(eval_set)
+        for each in (tokens,) if evaluated is None else (tokens, evaluated):
+            check_tokens(each, n_vocabulary=self._n_tokens(), max_length=self.max_length_, cue_ids=self._cue)
         launch = current_launch(self._device())
         launch.check_same(tokens.prompt_ids, tokens.prompt_indptr, tokens.labels, tokens.indptr, weight)
         seed = launch.from_first(int(check_random_state(self.random_state).randint(2**31 - 1)))
+        if self.validation_fraction is not None:
+            questions = [tokens.row_ids(row)[0].tobytes() for row in range(len(tokens))]
+            kept, held_out = hold_out(tokens.sum_rows(weight), questions, self.validation_fraction, seed)
+            weight = weight[np.isin(tokens.row_of_token, kept)]
+            tokens, evaluated = tokens.take(kept), tokens.take(held_out)
         with self._unfitted_unless_done():
             if self.peft_config is not None:
                 host = self._host()
                 with host.training(seed, self._adapter_config()) as model:
-                    self._train(model, tokens, weight, seed)
+                    self._train(model, tokens, weight, seed, evaluated)
                     self.adapter_ = host.state()
             else:
                 # The generators first, as where a thread samples from this model: two orders would wait for each other.
                 with isolated_rng(seed), self.lend_model() as model:
-                    self._train(model, tokens, weight, seed)
+                    self._train(model, tokens, weight, seed, evaluated)
                     model.eval()
         return self
 
@@ -362,7 +384,15 @@ class HFCausalLM(CausalForward):
             frame = frame_of(self.prompt_template, self.tokenizer_)
             self.cue_head_ids_ = encode_cue_head(frame, self._cue)
 
-    def _train(self, model: Any, tokens: TokenDataset, weight: np.ndarray, seed: int) -> None:
+    def _as_tokens(self, eval_set: Any) -> TokenDataset:
+        if isinstance(eval_set, TokenDataset):
+            return eval_set
+        questions = check_questions(*as_pair(eval_set))
+        return TokenDataset.for_learner(self, questions.prompts, require_answers(questions))
+
+    def _train(
+        self, model: Any, tokens: TokenDataset, weight: np.ndarray, seed: int, evaluated: TokenDataset | None
+    ) -> None:
         from ensemw2s._training.trainer import train_weighted
 
         train: Any = train_weighted
@@ -376,7 +406,8 @@ class HFCausalLM(CausalForward):
                 model, tokens, weight, **activated,
                 pad_token_id=padding_id(self), lr=self.lr, epochs=self.epochs, batch_size=self.batch_size,
                 seed=seed, use_cpu=self._device() == "cpu", verbose=self.verbose,
-                training_args=self.training_args or {}, callbacks=list(self.callbacks),
+                training_args=self.training_args or {}, callbacks=list(self.callbacks), evaluated=evaluated,
+                eval_batch_size=self.eval_batch_size,
             )  # fmt: skip
 
     def _token_loss(self) -> Any:

@@ -18,10 +18,12 @@ from ensemw2s._adapters.head_weights import HeadHost, reinitialize
 from ensemw2s._adapters.host import AdapterHost, default_lora
 from ensemw2s._adapters.model_cache import shared_host
 from ensemw2s._inputs.classifier_rows import text_tags
+from ensemw2s._inputs.questions import as_pair
 from ensemw2s._launch.modes import own_modes
 from ensemw2s._launch.processes import current_launch
 from ensemw2s._launch.rng import isolated_rng
 from ensemw2s._loading.models import folder_stamp, load_config, load_model, load_tokenizer
+from ensemw2s._training.evaluation import check_evaluation, hold_out
 from ensemw2s._validation import (
     RandomState,
     as_id,
@@ -102,6 +104,8 @@ class HFClassifier(ClassifierMixin, HFLearner):
         and so on.
     callbacks : sequence of transformers.TrainerCallback, default=()
         Passed to Trainer.
+    validation_fraction : float in (0, 1), optional
+        Share of the different texts that `fit` holds out, to evaluate on while it trains.
     revision : str, optional
         Passed to ``from_pretrained``; only with a hub id.
     model_kwargs : dict, optional
@@ -161,6 +165,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         truncation: str = "error",
         training_args: dict[str, Any] | None = None,
         callbacks: Sequence[Any] = (),
+        validation_fraction: float | None = None,
         revision: str | None = None,
         model_kwargs: dict[str, Any] | None = None,
         dtype: str | torch.dtype = "float32",
@@ -184,6 +189,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         self.truncation = truncation
         self.training_args = training_args
         self.callbacks = callbacks
+        self.validation_fraction = validation_fraction
         self.revision = revision
         self.model_kwargs = model_kwargs
         self.dtype = dtype
@@ -192,8 +198,13 @@ class HFClassifier(ClassifierMixin, HFLearner):
         self.verbose = verbose
 
     @own_modes()
-    def fit(self, X: Sequence[str], y: ArrayLike, sample_weight: ArrayLike | None = None) -> HFClassifier:
+    def fit(
+        self, X: Sequence[str], y: ArrayLike, sample_weight: ArrayLike | None = None, *, eval_set: Any = None
+    ) -> HFClassifier:
         """Train from the untrained model.
+
+        With `eval_set` or `validation_fraction` the cross-entropy of a row, without weights and whatever `loss` is, is
+        evaluated after each epoch, as `HFCausalLM.fit` does; it stands in ``history_`` as ``eval_loss``.
 
         Parameters
         ----------
@@ -203,6 +214,8 @@ class HFClassifier(ClassifierMixin, HFLearner):
             Classes; or soft labels, the probability of each class, whose rows sum to 1.
         sample_weight : array-like of shape (n,), optional
             Weights of the rows, not negative; only ratios matter.
+        eval_set : tuple (X, y), optional
+            Texts with labels that are evaluated on, and not trained on.
 
         Returns
         -------
@@ -218,12 +231,19 @@ class HFClassifier(ClassifierMixin, HFLearner):
             If the loss becomes NaN or infinite.
         """
         self._check_parameters()
+        check_evaluation(self, eval_set)
         texts = as_texts(X, "X")
         classes, targets = class_targets(y, self.classes, len(texts))
         check_same_length(texts, targets, "X", "y")
         weight = np.ones(len(texts))
         if sample_weight is not None:
             weight = check_weight(sample_weight, "sample_weight", length=len(texts), per="row")
+        evaluated = None
+        if eval_set is not None:
+            eval_X, eval_y = as_pair(eval_set)
+            held_out = as_texts(eval_X, "eval_set[0]")
+            evaluated = held_out, class_targets(eval_y, classes.tolist(), len(held_out))[1]
+            check_same_length(*evaluated, "eval_set[0]", "eval_set[1]")
         self.__dict__.pop("history_", None)  # until training ends it is not fitted, whatever it was before
         self.classes_ = classes
         # Looked up anew, as parameters may have changed; held meanwhile, so that an unchanged base is not loaded twice.
@@ -234,6 +254,10 @@ class HFClassifier(ClassifierMixin, HFLearner):
         launch = current_launch(self._device())
         launch.check_same(np.frombuffer("\0".join(texts).encode(), dtype=np.uint8), targets, weight)
         seed = launch.from_first(int(check_random_state(self.random_state).randint(2**31 - 1)))
+        if self.validation_fraction is not None:
+            kept, out = hold_out(weight, texts, self.validation_fraction, seed)
+            evaluated = [texts[row] for row in out], targets[out]
+            texts, targets, weight = [texts[row] for row in kept], targets[kept], weight[kept]
         self.adapter_: dict[str, torch.Tensor] | None = None
         self.model_: PreTrainedModel | None = None
         with self._unfitted_unless_done():
@@ -242,12 +266,12 @@ class HFClassifier(ClassifierMixin, HFLearner):
                 reinitialize(model, untrained, seed)
                 self.model_ = launch.place(model, device=self._device())
                 with isolated_rng(seed), self.lend_model() as model:  # in this order, as where a thread samples
-                    self._train(model, texts, targets, weight, seed)
+                    self._train(model, texts, targets, weight, seed, evaluated)
                     model.eval()
             else:
                 host = self._host()
                 with host.training(seed, self._adapter_config()) as model:
-                    self._train(model, texts, targets, weight, seed)
+                    self._train(model, texts, targets, weight, seed, evaluated)
                     self.adapter_ = host.state()
         del previous
         return self
@@ -376,7 +400,13 @@ class HFClassifier(ClassifierMixin, HFLearner):
         return logits
 
     def _train(
-        self, model: PreTrainedModel, texts: list[str], targets: np.ndarray, weight: np.ndarray, seed: int
+        self,
+        model: PreTrainedModel,
+        texts: list[str],
+        targets: np.ndarray,
+        weight: np.ndarray,
+        seed: int,
+        evaluated: tuple[list[str], np.ndarray] | None,
     ) -> None:
         from ensemw2s.learners._classifier_trainer import train_classifier
 
@@ -388,7 +418,8 @@ class HFClassifier(ClassifierMixin, HFLearner):
                 model, self._head, ids, targets, weight,
                 loss=self._make_loss(), lr=self.lr, epochs=self.epochs, batch_size=self.batch_size, seed=seed,
                 use_cpu=self._device() == "cpu", verbose=self.verbose, training_args=self.training_args or {},
-                callbacks=list(self.callbacks),
+                callbacks=list(self.callbacks), eval_batch_size=self.eval_batch_size,
+                evaluated=None if evaluated is None else (self._encode(evaluated[0]), evaluated[1]),
             )  # fmt: skip
 
     def _encode(self, texts: list[str]) -> list[list[int]]:

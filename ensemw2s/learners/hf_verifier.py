@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._inputs.classifier_rows import text_tags
 from ensemw2s._inputs.questions import (
+    as_pair,
     check_questions,
     check_sample_weight,
     require_answers,
@@ -23,6 +24,7 @@ from ensemw2s._inputs.usable_rows import LengthCheck
 from ensemw2s._launch.modes import own_modes
 from ensemw2s._launch.processes import current_launch
 from ensemw2s._loading.models import load_tokenizer
+from ensemw2s._training.evaluation import check_evaluation, hold_out
 from ensemw2s._training.option_softmax import fit_option_softmax
 from ensemw2s._validation import CheckedTexts, check_option, check_positive, of_kind, shorten
 from ensemw2s.datasets import QADataset
@@ -106,6 +108,9 @@ class HFVerifier(CausalBase):
         Further `transformers.TrainingArguments`, with an adapter; see `HFCausalLM`.
     callbacks : sequence of transformers.TrainerCallback, default=()
         Passed to Trainer.
+    validation_fraction : float in (0, 1), optional
+        Share of the different questions that `fit` holds out, to evaluate on while it trains.
+        With an adapter only: frozen features are fitted to convergence.
     gguf_file, revision : str, optional
         Passed to ``from_pretrained``.
     model_kwargs : dict, optional
@@ -186,6 +191,7 @@ class HFVerifier(CausalBase):
         prompt_template: PromptTemplate = DEFAULT_PROMPT_TEMPLATE,
         training_args: dict[str, Any] | None = None,
         callbacks: Sequence[Any] = (),
+        validation_fraction: float | None = None,
         gguf_file: str | None = None,
         revision: str | None = None,
         model_kwargs: dict[str, Any] | None = None,
@@ -211,6 +217,7 @@ class HFVerifier(CausalBase):
         self.prompt_template = prompt_template
         self.training_args = training_args
         self.callbacks = callbacks
+        self.validation_fraction = validation_fraction
         self.gguf_file = gguf_file
         self.revision = revision
         self.model_kwargs = model_kwargs
@@ -230,12 +237,16 @@ class HFVerifier(CausalBase):
         *,
         choices: Sequence[Sequence[str]] | None = None,
         question_weight: Any = None,
+        eval_set: Any = None,
     ) -> HFVerifier:
         """Train on questions with their options and right answers.
 
         Soft labels are given as a generator gets them, with a row for each option that a question may be answered by,
         one after the other, weighted by its probability. Such neighbours count as one question, are read once, and what
         is minimised is the cross-entropy with their distribution; `PseudoLabels.fit` does it so.
+
+        With `eval_set` or `validation_fraction` the cross-entropy of a question, without weights, is evaluated after
+        each epoch of an adapter, as `HFCausalLM.fit` does; it stands in ``history_`` as ``eval_loss``.
 
         Parameters
         ----------
@@ -249,6 +260,8 @@ class HFVerifier(CausalBase):
             Options; those of the `QADataset` if None.
         question_weight : array-like of shape (n,), optional
             `sample_weight` by the name that `OptionLearner` has for it.
+        eval_set : QADataset, optional
+            Questions with options and answers that are evaluated on, and not trained on; with an adapter only.
 
         Returns
         -------
@@ -263,6 +276,12 @@ class HFVerifier(CausalBase):
             If hidden states or the loss become NaN or infinite.
         """
         self._check_parameters()
+        if self.features == "frozen" and eval_set is not None:
+            raise ValueError(
+                "eval_set must be None with features='frozen', which are fitted to convergence: no step is the best. "
+                "Got a data set; pass features='adapted', or call score of what was fitted."
+            )
+        check_evaluation(self, eval_set)
         if sample_weight is not None and question_weight is not None:
             raise ValueError("question_weight must be None where sample_weight is given. Got both; pass one of them.")
         usable = usable_questions(
@@ -273,10 +292,18 @@ class HFVerifier(CausalBase):
         require_choices(questions)
         given = sample_weight if question_weight is None else question_weight
         weight = check_sample_weight(usable.take(given, "sample_weight"), len(questions))
+        evaluated = None if eval_set is None else check_questions(*as_pair(eval_set))
+        if evaluated is not None:
+            require_answers(evaluated)
+            require_choices(evaluated)
         first, target, weight = _one_row_a_question(questions, weight)
         questions = questions[first]
         n_blocks = self._prepare()
         encoded = self._encode(questions, usable.kept[first])
+        held_out = None
+        if evaluated is not None:
+            sizes = np.asarray(evaluated.n_choices)
+            held_out = self._encode(evaluated), [np.eye(n)[k] for n, k in zip(sizes, evaluated.labels, strict=True)]
         self.layers_ = _layer_numbers(_LAYERS[self.features] if self.layers is None else self.layers, n_blocks)
         self.adapter_: dict[str, torch.Tensor] | None = None
         seed = current_launch(self._device()).from_first(int(check_random_state(self.random_state).randint(2**31 - 1)))
@@ -284,7 +311,8 @@ class HFVerifier(CausalBase):
             if self.features == "frozen":
                 self._fit_frozen(np.asarray(questions.n_choices), encoded, target, weight)
             else:
-                self._fit_adapted(encoded, np.split(target, np.cumsum(questions.n_choices)[:-1]), weight, seed)
+                targets = np.split(target, np.cumsum(questions.n_choices)[:-1])
+                self._fit_adapted(encoded, targets, weight, seed, held_out)
         self.skipped_rows_ = usable.skipped
         return self
 
@@ -472,6 +500,11 @@ class HFVerifier(CausalBase):
                 "HFVerifier must be used where no base is sharded (FSDP): it reads hidden states within the model. Got "
                 "a launch that shards; start it without, on one device or several."
             )
+        if self.features == "frozen" and self.validation_fraction is not None:
+            raise ValueError(
+                f"validation_fraction must be None with features='frozen', which are fitted to convergence. Got "
+                f"{self.validation_fraction!r} instead; pass features='adapted', or leave it out."
+            )
         check_option(self.on_bad_row, "on_bad_row", ("raise", "skip"))
         check_positive(self.C, "C", least=1e-30, most=1e30)
         self._poolings()
@@ -562,14 +595,25 @@ class HFVerifier(CausalBase):
         self.history_: list[dict[str, float]] = []
 
     def _fit_adapted(
-        self, encoded: list[EncodedQuestion], targets: list[np.ndarray], weight: np.ndarray, seed: int
+        self,
+        encoded: list[EncodedQuestion],
+        targets: list[np.ndarray],
+        weight: np.ndarray,
+        seed: int,
+        evaluated: tuple[list[EncodedQuestion], list[np.ndarray]] | None,
     ) -> None:
         from ensemw2s._training.option_trainer import train_options
 
+        if self.validation_fraction is not None:
+            prompts = [prompt.tobytes() for prompt, _ in encoded]
+            kept, out = hold_out(weight, prompts, self.validation_fraction, seed)
+            evaluated = [encoded[row] for row in out], [targets[row] for row in out]
+            encoded, targets = [encoded[row] for row in kept], [targets[row] for row in kept]
+            weight = weight[kept]
         host = self._host()
         with host.training(seed, self._adapter_config()) as model:
             self.coef_, self.history_ = train_options(
-                model, encoded, targets, weight, self._parts(),
+                model, encoded, targets, weight, self._parts(), evaluated=evaluated,
                 lr=self.lr, epochs=self.epochs, batch_size=self.batch_size, seed=seed,
                 use_cpu=self._device() == "cpu", verbose=self.verbose, training_args=self.training_args or {},
                 callbacks=list(self.callbacks),

@@ -45,6 +45,7 @@ _CAME_LATER = {
     "zero_shot": repr(False),
     # of one class: others always had parameters of these names
     "PseudoLabeler.n_samples": repr(1),
+    **{f"{name}.validation_fraction": repr(None) for name in ("HFCausalLM", "HFClassifier", "HFVerifier")},
     **{f"PseudoLabeler.{name}": repr(None) for name in ("agreement", "filter", "weights", "vote", "rerank", "extract")},
 }
 
