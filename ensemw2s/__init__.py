@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from ensemw2s.boosting import weighted_error as weighted_error
     from ensemw2s.boosting import window_error as window_error
     from ensemw2s.contracts import OptionLearner as OptionLearner
+    from ensemw2s.contracts import TextExpert as TextExpert
     from ensemw2s.contracts import TokenLearner as TokenLearner
     from ensemw2s.contracts import VotingEnsemble as VotingEnsemble
     from ensemw2s.contracts import check_option_learner as check_option_learner
+    from ensemw2s.contracts import check_text_expert as check_text_expert
     from ensemw2s.contracts import check_weak_learner as check_weak_learner
     from ensemw2s.costs import LearnerCost as LearnerCost
     from ensemw2s.costs import ModelCost as ModelCost
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from ensemw2s.exceptions import BackendUnavailableError as BackendUnavailableError
     from ensemw2s.exceptions import CheckpointError as CheckpointError
     from ensemw2s.exceptions import EarlyStopWarning as EarlyStopWarning
+    from ensemw2s.exceptions import ExpertRequestError as ExpertRequestError
     from ensemw2s.exceptions import SweepError as SweepError
     from ensemw2s.exceptions import WeakLearnerError as WeakLearnerError
     from ensemw2s.experiments import SweepPlan as SweepPlan
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
     from ensemw2s.kernels import get_backend as get_backend
     from ensemw2s.kernels import register_backend as register_backend
     from ensemw2s.learners import BigramLearner as BigramLearner
+    from ensemw2s.learners import CompletionsExpert as CompletionsExpert
     from ensemw2s.learners import CrossEntropyLoss as CrossEntropyLoss
     from ensemw2s.learners import HFCausalLM as HFCausalLM
     from ensemw2s.learners import HFClassifier as HFClassifier
@@ -70,6 +74,7 @@ if TYPE_CHECKING:
     from ensemw2s.learners import LogConfLoss as LogConfLoss
     from ensemw2s.learners import PretrainedMixin as PretrainedMixin
     from ensemw2s.learners import ProductLoss as ProductLoss
+    from ensemw2s.learners import TextOptionLearner as TextOptionLearner
     from ensemw2s.learners import clear_model_cache as clear_model_cache
     from ensemw2s.metrics import bootstrap_interval as bootstrap_interval
     from ensemw2s.metrics import chance_level as chance_level
@@ -116,6 +121,7 @@ _PUBLIC: dict[str, str] = {
     "BackendUnavailableError": "exceptions",
     "CheckpointError": "exceptions",
     "EarlyStopWarning": "exceptions",
+    "ExpertRequestError": "exceptions",
     "SweepError": "exceptions",
     "WeakLearnerError": "exceptions",
     # the equations
@@ -184,13 +190,17 @@ _PUBLIC: dict[str, str] = {
     "question_groups": "splits",
     # learners
     "BigramLearner": "learners",
+    "CompletionsExpert": "learners",
     "HFCausalLM": "learners",
     "HFClassifier": "learners",
     "HFVerifier": "learners",
     "OptionLearner": "contracts",
     "PretrainedMixin": "learners",  # with it all learners are defined, and can be read
+    "TextExpert": "contracts",
+    "TextOptionLearner": "learners",
     "TokenLearner": "contracts",
     "check_option_learner": "contracts",
+    "check_text_expert": "contracts",
     "check_weak_learner": "contracts",
     "clear_model_cache": "learners",
     # losses of a student

@@ -52,6 +52,34 @@ class EarlyStopWarning(UserWarning):
     """
 
 
+class ExpertRequestError(RuntimeError):
+    """A server did not answer a `CompletionsExpert`, or not as it should.
+
+    Parameters
+    ----------
+    message : str
+        What happened, and what to do.
+    row : int, optional
+        Number of the question.
+    status : int, optional
+        HTTP status; None where there was no answer.
+
+    Examples
+    --------
+    >>> from ensemw2s import ExpertRequestError
+    >>> str(ExpertRequestError("The server timed out.", row=3))
+    'Row 3: The server timed out.'
+    """
+
+    def __init__(self, message: str, row: int | None = None, status: int | None = None) -> None:
+        super().__init__(message)
+        self.row = row
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"{'' if self.row is None else f'Row {self.row}: '}{super().__str__()}"
+
+
 class SweepError(RuntimeError):
     """Some units of a sweep failed, or a worker died; what was finished is kept.
 

@@ -11,10 +11,11 @@ from sklearn.base import clone, is_classifier
 from ensemw2s._html.fitted import learner_name
 from ensemw2s._inputs.questions import require_choices
 from ensemw2s._validation import as_id, shorten
-from ensemw2s.contracts import checked_scores
+from ensemw2s.contracts import checked_scores, only_texts
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._generator import BaseTokenGenerator
 from ensemw2s.ensemble._saving import read_fitted, write_fitted
+from ensemw2s.ensemble._weak_learners import as_option_learner
 from ensemw2s.ensemble.fine_tuned import FineTunedGenerator
 from ensemw2s.exceptions import WeakLearnerError
 from ensemw2s.storage import Journal
@@ -36,15 +37,18 @@ def check_expert(expert: Any, name: str) -> None:
     if isinstance(as_id(expert), str):
         return
     scores = any(hasattr(expert, method) for method in ("option_scores", "token_logits", "predict_proba"))
-    if isinstance(expert, type) or not scores or is_classifier(expert):
+    if isinstance(expert, type) or not (scores or only_texts(expert)) or is_classifier(expert):
         raise TypeError(
-            f"{name} must be a generator, a verifier, another OptionLearner, a TokenLearner or a model id. Got "
-            f"{shorten(expert)} instead; a classifier of texts has no questions with options to choose from."
+            f"{name} must be a generator, a verifier, another OptionLearner, a TextExpert, a TokenLearner "
+            f"or a model id. Got {shorten(expert)} instead; a classifier of texts has no questions with options "
+            f"to choose from."
         )
 
 
 def as_expert(expert: Any) -> Any:
-    """An unfitted clone; learners and model ids are fine-tuned."""
+    """An unfitted clone; learners and model ids are fine-tuned, what only returns texts is asked as it is."""
+    if only_texts(expert):
+        return as_option_learner(expert)
     is_learner = isinstance(as_id(expert), str) or hasattr(expert, "token_logits")
     return FineTunedGenerator(expert) if is_learner else clone(expert)
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 from sklearn.base import clone
 
 from ensemw2s._validation import as_id, shorten
-from ensemw2s.contracts import WeakLearner, missing_of_token_learner
+from ensemw2s.contracts import OptionLearner, TextExpert, WeakLearner, missing_of_token_learner, only_texts
 from ensemw2s.kernels import get_backend
 
 _OF_A_LEARNER = ("initialize", "token_logits")
@@ -21,8 +21,17 @@ def as_token_learner(given: WeakLearner | str) -> WeakLearner:
         from ensemw2s.learners import HFCausalLM
 
         return HFCausalLM(cast(str, given))
+    if only_texts(given):
+        return as_option_learner(given)
     learner: WeakLearner = clone(given)
     return learner
+
+
+def as_option_learner(expert: TextExpert) -> OptionLearner:
+    """A clone of an expert that only returns texts, choosing among options."""
+    from ensemw2s.learners import TextOptionLearner
+
+    return TextOptionLearner(clone(expert))
 
 
 def check_one(estimator: Any, *, or_several: bool = False) -> None:
@@ -91,7 +100,7 @@ def _is_learner(given: Any) -> bool:
 
 
 def _is_scorer(given: Any) -> bool:
-    return hasattr(given, "option_scores") and not isinstance(given, type)
+    return (hasattr(given, "option_scores") and not isinstance(given, type)) or only_texts(given)
 
 
 def _remedy(given: Any, or_several: bool) -> str:

@@ -32,6 +32,7 @@ from ensemw2s._validation import (
     check_weight,
     shorten,
 )
+from ensemw2s.contracts import only_texts
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._checkpoint import check_checkpoint
 from ensemw2s.ensemble._ensemble import named_votes
@@ -84,7 +85,8 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
     experts : list of estimators, learners and model ids
         `FineTunedGenerator`, boosters, `HFVerifier`, any `OptionLearner`, or an estimator with ``fit(questions, None)``
         and ``predict_proba(questions)`` for a `QADataset`. A `TokenLearner` or model id is fine-tuned by a
-        `FineTunedGenerator`. Put first the one that the pool is to be compared with, see `W2SPipeline`. An expert in
+        `FineTunedGenerator`; a `TextExpert` is asked as it is. Put first the one that the pool is to be compared
+        with, see `W2SPipeline`. An expert in
         scikit-learn's ``FrozenEstimator`` is not trained; ``FineTunedGenerator(model, zero_shot=True)`` is a model as
         it comes.
     pool : {"logarithmic", "linear"}, default="logarithmic"
@@ -592,9 +594,10 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
     def _untrained(self, seed: Any = None) -> list[Any]:
         """Clones of the experts, seeded if `seed` is not None; or, if they are fitted, themselves."""
         if self.prefit:
-            for expert in self.experts:
+            experts = [as_expert(expert) if only_texts(expert) else expert for expert in self.experts]
+            for expert in experts:
                 check_is_fitted(expert)
-            return list(self.experts)
+            return experts
         experts = [as_expert(expert) for expert in self.experts]
         if seed is None:
             return experts

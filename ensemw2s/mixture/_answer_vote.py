@@ -60,7 +60,7 @@ class AnswerVote:
 
     where :math:`s_g(o)` is the option's negative log-likelihood under voice `g`, normalised as `normalize` says.
     Without options each voice proposes an answer, and the proposals are the options. An `OptionLearner` is a voice of
-    its own, whose scores take the place of log-likelihoods, and proposes none.
+    its own, whose scores take the place of log-likelihoods; it proposes an answer if it is a `TextExpert`, too.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ class AnswerVote:
             mixed[speaks] = np.logaddexp(mixed[speaks], log_share + values)
         return -mixed
 
-    def _writers(self, votes: ArrayLike) -> list[tuple[TokenMixture, np.ndarray, np.ndarray]]:
+    def _writers(self, votes: ArrayLike) -> list[tuple[TokenMixture | OptionVoice, np.ndarray, np.ndarray]]:
         """The voices that can propose an answer, with their members' votes and their shares."""
         turns = [(voice, own, share) for voice, own, share, _ in self._turns(votes) if voice.writes]
         if not turns:

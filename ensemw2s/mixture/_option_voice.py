@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ensemw2s.contracts import OptionLearner, TokenLearner, checked_scores
+from ensemw2s.contracts import OptionLearner, TextExpert, TokenLearner, checked_scores, written_texts
+from ensemw2s.mixture._decoding import Written
 
 
 @dataclass(frozen=True, eq=False)
 class OptionVoice:
-    """An `OptionLearner` where a vote on whole answers is held; it writes none itself.
+    """An `OptionLearner` where a vote on whole answers is held; it proposes answers if it returns texts.
 
     Attributes
     ----------
@@ -22,7 +24,15 @@ class OptionVoice:
     """
 
     member: OptionLearner
-    writes = False
+
+    @property
+    def writes(self) -> bool:
+        """Whether it proposes answers of its own."""
+        return isinstance(self.member, TextExpert)
+
+    def write(self, votes: ArrayLike, prompts: Sequence[str], settings: dict[str, Any]) -> list[list[Written]]:
+        """What a `TextExpert` answers; how it writes is its own matter, and no keyword of ``generate`` reaches it."""
+        return [[Written(text, True)] for text in written_texts(cast(TextExpert, self.member), prompts)]
 
     @property
     def readers(self) -> list[TokenLearner]:
