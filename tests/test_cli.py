@@ -174,7 +174,10 @@ def test_the_estimate_is_that_of_the_cost_model(world):
     prompt = sum(len(f"Question: {text}\nAnswer:".encode()) for text in questions.prompts) / n
     answer = sum(len(f" {text}".encode()) + 1 for text in questions.answers) / n
     workload = Workload(8, 10, 6, prompt, answer, n_estimators=2, n_folds=0)
-    assert cost.flops == pytest.approx(sum(stage.flops for stage in stage_costs(learner, learner, workload)))
+    stages = stage_costs(learner, learner, workload)
+    assert cost.flops == pytest.approx(sum(stage.flops for stage in stages))
+    # Of the students each is in memory by itself.
+    assert cost.memory == max(stage.memory for stage in stages if stage.stage not in ("student: baseline", "oracle"))
     assert cost.seconds > 0
 
 

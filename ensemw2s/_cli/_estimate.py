@@ -33,6 +33,8 @@ class RunCost:
         Operations, and time on this machine; 0 if finished, nan without an estimate.
     reason : str
         Why there is no estimate.
+    memory : float
+        Bytes held at once by the largest stage, without those of the interpreter and its libraries.
     """
 
     name: str
@@ -40,6 +42,7 @@ class RunCost:
     flops: float = 0.0
     seconds: float = 0.0
     reason: str = ""
+    memory: float = 0.0
 
 
 def estimate_runs(plan: SweepPlan) -> list[RunCost]:
@@ -69,10 +72,11 @@ def estimate_runs(plan: SweepPlan) -> list[RunCost]:
             costs.append(RunCost(run.name, True))
             continue
         work, reason = estimator.new_work(run)
-        flops, seconds = (sum(column) for column in zip((0.0, 0.0), *work, strict=True))
+        flops, seconds = (sum(column) for column in zip((0.0, 0.0), *(each[:2] for each in work), strict=True))
         if reason:
             flops = seconds = float("nan")
-        costs.append(RunCost(run.name, False, flops, seconds, reason))
+        memory = max((each[2] for each in work), default=0.0)
+        costs.append(RunCost(run.name, False, flops, seconds, reason, memory))
     return costs
 
 
@@ -80,11 +84,11 @@ def dry_run_table(costs: Sequence[RunCost]) -> str:
     """A row per run, and the sum below."""
     rows = []
     for cost in costs:
-        cells = [_operations(cost.flops), _duration(cost.seconds)]
+        cells = [_operations(cost.flops), _duration(cost.seconds), f"{cost.memory / 2**30:.2g} GiB"]
         if cost.finished:
-            cells = ["–", "–"]
+            cells = ["–"] * len(cells)
         elif cost.reason:
-            cells = ["no estimate", "no estimate"]
+            cells = ["no estimate"] * len(cells)
         rows.append([cost.name, "yes" if cost.finished else "no", *cells])
     missing = [cost for cost in costs if not cost.finished]
     known = [cost for cost in missing if not cost.reason]
@@ -97,7 +101,9 @@ def dry_run_table(costs: Sequence[RunCost]) -> str:
             f"more jobs at a time share them. What units share is counted with the first."
         )
     remarks += [f"No estimate: {reason}." for reason in dict.fromkeys(cost.reason for cost in missing if cost.reason)]
-    return "\n".join([*table_lines(["unit", "finished", "operations", "time here"], rows), "", " ".join(remarks)])
+    return "\n".join(
+        [*table_lines(["unit", "finished", "operations", "time here", "memory"], rows), "", " ".join(remarks)]
+    )
 
 
 class _Estimator:
@@ -111,16 +117,16 @@ class _Estimator:
         self.known: dict[str, tuple[LearnerCost, Workload, float, float]] = {}
         self.done: set[tuple[str, ...]] = set()
 
-    def new_work(self, run: Run) -> tuple[list[tuple[float, float]], str]:
-        """Operations and seconds of the stages that no run before has run, or why they cannot be told."""
-        work: list[tuple[float, float]] = []
+    def new_work(self, run: Run) -> tuple[list[tuple[float, float, float]], str]:
+        """Operations, seconds and bytes of the stages that no run before has run, or why they cannot be told."""
+        work: list[tuple[float, float, float]] = []
         new: set[tuple[str, ...]] = set()
         try:
             for key, model, stages in self._stages(run):
                 if key not in self.done | new:
                     new.add(key)
                     *_, rate, bandwidth = self._sizes(model)
-                    work += [(stage.flops, stage.seconds(rate, bandwidth)) for stage in stages]
+                    work += [(stage.flops, stage.seconds(rate, bandwidth), stage.memory) for stage in stages]
         except TypeError as error:
             return [], f"{error}"
         except (OSError, ValueError) as error:
