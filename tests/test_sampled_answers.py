@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator
+from tiny_models import tiny_llama
 
 from ensemw2s import (
     BigramLearner,
     FineTunedGenerator,
+    HFVerifier,
     PretrainedMixin,
     PseudoLabeler,
     QADataset,
     TokenAdaBoostGenerator,
     W2SPipeline,
+    byte_tokenizer,
     sample_answers,
     word_tokenizer,
 )
@@ -152,6 +155,22 @@ def test_a_verifier_ranks_the_whole_texts():
     verifier.scores["c. 5"] = 0.6
     assert PseudoLabeler(vote="weighted", **settings).label(Writer(TEXTS), list(TEXTS)).y[0] == "b. 4"
     assert sample_answers(Writer(TEXTS), list(TEXTS), **settings).answers.tolist() == ["5", None]
+
+
+def test_a_trained_verifier_finds_the_right_sample():
+    """Colours are drawn with no regard to the question; a verifier that has learnt "blue" is right picks it out."""
+    learner = BigramLearner(word_tokenizer(["sky 0 1 2 3 red blue"]), prompt_template="{prompt}")
+    prompts = [f"sky {n}" for n in range(4)]
+    teacher = FineTunedGenerator(learner).fit(prompts * 4, ["red", "red", "blue", "red"] * 3 + ["blue", "red"] * 2)
+    asked = QADataset(prompts * 3, choices=[["red", "blue"]] * 12, labels=[1] * 12)
+    verifier = HFVerifier(tiny_llama, tokenizer=byte_tokenizer(), C=1.0, random_state=0).fit(asked)
+    drawn = sample_answers(teacher, prompts, n_samples=8, rerank=verifier)
+    labels = PseudoLabeler(n_samples=8, rerank=verifier).label(teacher, prompts)
+    offered = ["blue" in samples for samples in drawn.samples]
+    assert any(offered)
+    assert any("red" in samples for samples in drawn.samples)
+    assert [text == "blue" for text in drawn.texts] == offered
+    assert labels.y.tolist() == drawn.texts.tolist()
 
 
 def test_beside_options_the_samples_vote_on_what_they_mean():
