@@ -42,7 +42,7 @@ def check_loop_parameters(booster: Any) -> None:
             # Each round would hold out other rows, on which its error is counted all the same.
             raise ValueError(
                 f"validation_fraction of a weak learner must be None in a booster. Got "
-                f"{learner.validation_fraction!r} of {type(learner).__name__}; pass eval_set to the booster's fit."
+                f"{learner.validation_fraction!r} of {type(learner).__name__}; leave it out."
             )
 
 
