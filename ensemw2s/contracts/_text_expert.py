@@ -88,7 +88,8 @@ def only_texts(expert: object) -> TypeGuard[TextExpert]:
 
 def written_texts(expert: TextExpert, prompts: Sequence[str]) -> list[str]:
     """What ``generate`` of an expert returns: as many texts as there are prompts, or a WeakLearnerError."""
-    found, expected = expert.generate(prompts), f"{type(expert).__name__}.generate must return one text for each prompt"
+    found: Any = expert.generate(prompts)  # whatever a class of somebody else's returns
+    expected = f"{type(expert).__name__}.generate must return one text for each prompt"
     if isinstance(found, str) or not isinstance(found, Sequence | np.ndarray) or len(found) != len(prompts):
         raise WeakLearnerError(f"{expected}, {len(prompts)} in all. Got {shorten(found)} instead.")
     for row, text in enumerate(found):

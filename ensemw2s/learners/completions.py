@@ -148,7 +148,7 @@ class CompletionsExpert(PretrainedMixin, BaseEstimator):
             whole = head + separator + known[row]
             # Not max_tokens=0, which some servers take for "no limit"; what is behind the answer is left out.
             body = {"prompt": whole, "max_tokens": 1, "echo": True, "logprobs": 1}
-            found = self._choice(row, texts[row], body, key).get("logprobs")
+            found: Any = self._choice(row, texts[row], body, key).get("logprobs")
             try:
                 tokens, values = list(found["tokens"]), list(found["token_logprobs"])
                 # By the tokens' texts: servers leave special tokens out of offsets. The last token is new, if any is.
