@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from tiny_classifiers import OPINIONS, SENTENCES, WORDS, tiny_bert
 from tiny_models import ANSWERS, CHOICES, PROMPTS, TEMPLATE, plain_model, tiny_learner, tiny_llama, tokens_for
 from transformers import EarlyStoppingCallback, TrainerCallback
@@ -152,3 +153,15 @@ def test_a_booster_refuses_a_learner_that_would_hold_out_rows_of_which_errors_ar
     learner = tiny_learner(_never_called, validation_fraction=0.5)
     with pytest.raises(ValueError, match="validation_fraction of a weak learner must be None"):
         TokenAdaBoostGenerator(learner).fit(PROMPTS, ANSWERS)
+
+
+def test_each_round_evaluates_on_questions_on_which_no_error_is_counted():
+    learner = tiny_learner(epochs=8)
+    booster = TokenAdaBoostGenerator(learner, n_estimators=2, prior="uniform", sampling="weight", random_state=0)
+    plain = clone(booster).fit(PROMPTS, ANSWERS)
+    with pytest.raises(ValueError, match=r"eval_set must hold other questions than X.* Got question 0"):
+        booster.fit(PROMPTS, ANSWERS, eval_set=(PROMPTS[:1], ANSWERS[:1]))
+    booster.fit(PROMPTS, ANSWERS, eval_set=HELD_OUT)
+    assert np.array_equal(booster.estimator_errors_, plain.estimator_errors_)
+    for member in booster.estimators_:
+        assert eval_losses(member)[-1] == pytest.approx(loop_nll(member, *HELD_OUT), rel=1e-5)

@@ -42,7 +42,8 @@ def check_loop_parameters(booster: Any) -> None:
             # Each round would hold out other rows, on which its error is counted all the same.
             raise ValueError(
                 f"validation_fraction of a weak learner must be None in a booster. Got "
-                f"{learner.validation_fraction!r} of {type(learner).__name__}; leave it out."
+                f"{learner.validation_fraction!r} of {type(learner).__name__}; leave it out, "
+                f"or pass eval_set to TokenAdaBoostGenerator.fit."
             )
 
 

@@ -19,7 +19,7 @@ from ensemw2s.ensemble._boosting_loop import Trained
 from ensemw2s.ensemble._checkpoint import Checkpoint
 from ensemw2s.ensemble._held_out import Rows
 from ensemw2s.ensemble._pool_weights import fit_shares
-from ensemw2s.ensemble._settings import set_seeds
+from ensemw2s.ensemble._settings import given_eval_set, set_seeds
 from ensemw2s.ensemble._units import BoostingUnit
 from ensemw2s.ensemble._weak_learners import as_token_learner
 from ensemw2s.exceptions import WeakLearnerError
@@ -48,6 +48,8 @@ class TokenProblem:
         Weights of the usable rows, as they were given.
     rows : Rows
         What is held out.
+    eval_set : object, optional
+        What each learner evaluates on while it trains.
 
     Attributes
     ----------
@@ -74,7 +76,9 @@ class TokenProblem:
         usable: UsableRows,
         sample_weight: Any,
         rows: Rows,
+        eval_set: Any = None,
     ) -> None:
+        self._evaluation = given_eval_set(eval_set)
         self._booster, self._untrained, self.units, self._all_units = booster, untrained, units, units
         self._usable, self._sample_weight, self._rows = usable, sample_weight, rows
 
@@ -119,7 +123,7 @@ class TokenProblem:
             if draw is None:  # one for all: they are to differ in what they are
                 draw = draw_tokens(weight, sampling=self._booster.sampling, random_state=rng)
             try:
-                learner = unit.fit(learner, draw)
+                learner = unit.fit(learner, draw, **self._evaluation)
                 trained = self._judged(learner, draw, pick)
             except WeakLearnerError as failure:
                 failures.append(failure)
@@ -151,7 +155,7 @@ class TokenProblem:
                     f"all of the weight."
                 )
             # Of the same seed as the member; it is dropped when it has judged what it has not seen.
-            other = unit.take(others).fit(clone(learner), drawn)
+            other = unit.take(others).fit(clone(learner), drawn, **self._evaluation)
             if self._rows.fits_errors:
                 errors[unit.places(fold)] = unit.take(fold).errors(other)
             if self._rows.fits_votes:

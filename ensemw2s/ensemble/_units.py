@@ -66,8 +66,8 @@ class BoostingUnit(Protocol):
         """Places of the units of some answers among all, in the order of `take`."""
         ...
 
-    def fit(self, learner: Any, draw: np.ndarray) -> Any:
-        """Train a learner on what was drawn, (n_units,), and return it."""
+    def fit(self, learner: Any, draw: np.ndarray, **evaluation: Any) -> Any:
+        """Train a learner on what was drawn, (n_units,), and return it; it may be given an ``eval_set``."""
         ...
 
 
@@ -210,8 +210,8 @@ class _OfTokens(ABC):
     def untrained_errors(self, learner: Any) -> np.ndarray:
         return self.errors(learner)
 
-    def fit(self, learner: Any, draw: np.ndarray) -> Any:
-        return learner.fit(self.tokens, token_weight=self.spread(draw))
+    def fit(self, learner: Any, draw: np.ndarray, **evaluation: Any) -> Any:
+        return learner.fit(self.tokens, token_weight=self.spread(draw), **evaluation)
 
 
 class _TokenUnit(_OfTokens):
@@ -324,10 +324,12 @@ class _ScoreUnit:
     def spread(self, weight: np.ndarray) -> np.ndarray:
         return weight
 
-    def fit(self, learner: Any, draw: np.ndarray) -> Any:
+    def fit(self, learner: Any, draw: np.ndarray, **evaluation: Any) -> Any:
         # Of mean 1, so that a penalty keeps its meaning.
         return learner.fit(
-            self.questions, question_weight=np.asarray(draw, dtype=np.float64) * (len(draw) / draw.sum())
+            self.questions,
+            question_weight=np.asarray(draw, dtype=np.float64) * (len(draw) / draw.sum()),
+            **evaluation,
         )
 
 

@@ -9,7 +9,14 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ensemw2s._inputs.questions import check_can_be_written, check_sample_weight, require_answers, require_choices
+from ensemw2s._inputs.questions import (
+    as_pair,
+    check_can_be_written,
+    check_questions,
+    check_sample_weight,
+    require_answers,
+    require_choices,
+)
 from ensemw2s._inputs.usable_rows import UsableRows
 from ensemw2s._validation import check_option
 from ensemw2s.boosting import SAMPLINGS
@@ -21,7 +28,7 @@ from ensemw2s.ensemble._generator import BaseTokenGenerator
 from ensemw2s.ensemble._held_out import ERRORS, Errors, Rows, Votes
 from ensemw2s.ensemble._length_checks import fit_check
 from ensemw2s.ensemble._rounds import Rounds
-from ensemw2s.ensemble._settings import check_loop_parameters
+from ensemw2s.ensemble._settings import check_loop_parameters, check_takes_eval_set
 from ensemw2s.ensemble._token_problem import PICKS, PRIORS, TokenProblem
 from ensemw2s.ensemble._units import check_unit, make_units, needs_options, spread_together
 from ensemw2s.ensemble._weak_learners import check_one_or_several
@@ -250,7 +257,13 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         self.verbose = verbose
 
     def fit(
-        self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence[Sequence[str]] | None = None
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        choices: Sequence[Sequence[str]] | None = None,
+        eval_set: Any = None,
     ) -> TokenAdaBoostGenerator:
         """Boost.
 
@@ -264,6 +277,9 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
             Initial weight of each answer, shared by its tokens.
         choices : sequence of sequences of str, optional
             Options; needed by ``unit="option"``.
+        eval_set : QADataset or tuple (X, y), optional
+            Other questions with answers, on which the learner of each round evaluates while it trains, without the
+            weights of the round; see `HFCausalLM.fit`. No error of a round is counted on them.
 
         Returns
         -------
@@ -274,6 +290,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         with tokenized_once():
             usable, row_weight = self._check_input(X, y, sample_weight, choices)
             untrained = self._untrained()
+            self._check_eval_set(untrained, eval_set, usable.X.prompts)
             units = make_units(self.unit, untrained, usable.X, normalize=self.normalize, window=self.window)
             for learner in {id(unit): learner for unit, learner in zip(units, untrained, strict=True)}.values():
                 if reads_tokens(learner):
@@ -283,7 +300,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
             keys = zip(usable.X.prompts, usable.X.choices or usable.X.prompts, strict=True)
             rows = Rows(self, len(usable.X), row_weight, keys, "questions")
             given = usable.take(sample_weight, "sample_weight")
-            problem = TokenProblem(self, untrained, units, usable, given, rows)
+            problem = TokenProblem(self, untrained, units, usable, given, rows, eval_set)
             rounds = Rounds(units[0].initial_weight(row_weight))
 
             def finish() -> None:
@@ -298,6 +315,22 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
 
             fit_rounds(self, problem, rounds, finish)
         return self
+
+    def _check_eval_set(self, untrained: Sequence[Any], eval_set: Any, prompts: Sequence[str]) -> None:
+        if eval_set is None:
+            return
+        check_takes_eval_set(untrained, eval_set)
+        if self.checkpoint_dir is not None:  # which does not say by what questions the rounds were evaluated
+            raise ValueError("checkpoint_dir must be None where eval_set is given. Got both; pass one of them.")
+        evaluated = check_questions(*as_pair(eval_set))
+        require_answers(evaluated)
+        known = set(prompts)
+        for row, prompt in enumerate(evaluated.prompts):
+            if prompt in known:
+                raise ValueError(
+                    f"eval_set must hold other questions than X, on which errors are counted. Got question {row} in "
+                    f"both; drop it from one of them."
+                )
 
     def staged_token_weight(
         self, X: Any, y: Any = None, sample_weight: Any = None, *, choices: Sequence[Sequence[str]] | None = None
