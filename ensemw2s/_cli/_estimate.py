@@ -72,7 +72,7 @@ def estimate_runs(plan: SweepPlan) -> list[RunCost]:
             costs.append(RunCost(run.name, True))
             continue
         work, reason = estimator.new_work(run)
-        flops, seconds = (sum(column) for column in zip((0.0, 0.0), *(each[:2] for each in work), strict=True))
+        flops, seconds = (sum((each[column] for each in work), 0.0) for column in (0, 1))
         if reason:
             flops = seconds = float("nan")
         memory = max((each[2] for each in work), default=0.0)

@@ -129,7 +129,7 @@ def hold_out(
     if fraction is None:
         return rows, rows[:0]
     numbers: dict[Hashable, int] = {}
-    group = np.array([numbers.setdefault(keys[row], len(numbers)) for row in rows])
+    group = np.array([numbers.setdefault(keys[row], len(numbers)) for row in rows.tolist()])
     if len(numbers) < 2:
         raise ValueError(
             f"validation_fraction must be None where there are not two different rows with a weight, one to train on "

@@ -238,7 +238,7 @@ class HFClassifier(ClassifierMixin, HFLearner):
         weight = np.ones(len(texts))
         if sample_weight is not None:
             weight = check_weight(sample_weight, "sample_weight", length=len(texts), per="row")
-        evaluated = None
+        evaluated: tuple[list[str], np.ndarray] | None = None
         if eval_set is not None:
             eval_X, eval_y = as_pair(eval_set)
             held_out = as_texts(eval_X, "eval_set[0]")
@@ -254,10 +254,11 @@ class HFClassifier(ClassifierMixin, HFLearner):
         launch = current_launch(self._device())
         launch.check_same(np.frombuffer("\0".join(texts).encode(), dtype=np.uint8), targets, weight)
         seed = launch.from_first(int(check_random_state(self.random_state).randint(2**31 - 1)))
+        trained: list[str] = texts
         if self.validation_fraction is not None:
             kept, out = hold_out(weight, texts, self.validation_fraction, seed)
             evaluated = [texts[row] for row in out], targets[out]
-            texts, targets, weight = [texts[row] for row in kept], targets[kept], weight[kept]
+            trained, targets, weight = [texts[row] for row in kept], targets[kept], weight[kept]
         self.adapter_: dict[str, torch.Tensor] | None = None
         self.model_: PreTrainedModel | None = None
         with self._unfitted_unless_done():
@@ -266,12 +267,12 @@ class HFClassifier(ClassifierMixin, HFLearner):
                 reinitialize(model, untrained, seed)
                 self.model_ = launch.place(model, device=self._device())
                 with isolated_rng(seed), self.lend_model() as model:  # in this order, as where a thread samples
-                    self._train(model, texts, targets, weight, seed, evaluated)
+                    self._train(model, trained, targets, weight, seed, evaluated)
                     model.eval()
             else:
                 host = self._host()
                 with host.training(seed, self._adapter_config()) as model:
-                    self._train(model, texts, targets, weight, seed, evaluated)
+                    self._train(model, trained, targets, weight, seed, evaluated)
                     self.adapter_ = host.state()
         del previous
         return self

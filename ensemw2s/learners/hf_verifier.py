@@ -302,8 +302,8 @@ class HFVerifier(CausalBase):
         encoded = self._encode(questions, usable.kept[first])
         held_out = None
         if evaluated is not None:
-            sizes = np.asarray(evaluated.n_choices)
-            held_out = self._encode(evaluated), [np.eye(n)[k] for n, k in zip(sizes, evaluated.labels, strict=True)]
+            gold = zip(require_choices(evaluated), np.asarray(evaluated.labels).tolist(), strict=True)
+            held_out = self._encode(evaluated), [np.eye(len(options))[label] for options, label in gold]
         self.layers_ = _layer_numbers(_LAYERS[self.features] if self.layers is None else self.layers, n_blocks)
         self.adapter_: dict[str, torch.Tensor] | None = None
         seed = current_launch(self._device()).from_first(int(check_random_state(self.random_state).randint(2**31 - 1)))
