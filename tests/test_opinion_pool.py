@@ -389,16 +389,41 @@ def test_trainings_are_committed_one_by_one(tmp_path, monkeypatch):
 
 def test_experts_that_know_nothing_get_even_weights_and_a_warning():
     easy = QADataset([f"Q{row}" for row in range(20)], choices=[["a", "bb"]] * 20, labels=[0] * 20)
-    with pytest.warns(UserWarning, match="No expert tells the right options"):
+    with pytest.warns(UserWarning, match="No expert tells the right options") as warned:
         fitted = pool_of(ByLength(), ByLength(noise=0.1)).fit(easy)
+    assert warned[0].filename == __file__
     assert np.array_equal(fitted.weights_, [0.5, 0.5])
 
 
-def test_rows_that_do_not_fit_an_expert_are_named_or_skipped():
+def test_what_is_out_of_order_is_said_before_any_expert_is_trained(monkeypatch):
+    easy = questions(20)
+    held_out = pool_of(ByLength(), ByHeart()).fit(easy).held_out_rows_
+    of_others = np.ones(20)
+    of_others[held_out] = 0.0
+    long = QADataset([*easy.prompts, "long " * 30], choices=[*easy.choices, ["a", "bb"]], labels=[*easy.labels, 1])
+    monkeypatch.setattr(ByLength, "fit", lambda *args, **kwargs: pytest.fail("something was trained"))
+    frozen = FrozenEstimator(ByHeart())
+    for experts, data, weight, error, message in (
+        ([ByLength(), verifier()], long, None, ValueError, "^Row 20 is 15. tokens long"),
+        ([ByLength(), verifier(C=-1.0)], easy, None, ValueError, "C must be > 0"),
+        ([ByLength(), ByHeart()], easy, of_others, ValueError, "positive for some questions that are held out"),
+        ([ByLength(), ByHeart()], easy, 1.0 - of_others, ValueError, "positive for some questions that are to train"),
+        ([ByLength(), frozen], easy, None, NotFittedError, r"experts\[1\] must be fitted .*as a FrozenEstimator"),
+    ):
+        with pytest.raises(error, match=message):
+            pool_of(*experts).fit(data, sample_weight=weight)
+    with pytest.raises(NotFittedError, match=r"experts\[0\] must be fitted with prefit=True"):
+        pool_of(ByLength(), prefit=True).fit(easy)
+
+
+def test_small_weights_that_are_given_stay():
+    fitted = pool_of(ByLength(), ByHeart(), weights=[1e-8, 3e-8], pool="linear").fit(questions(20))
+    assert fitted.weights_.tolist() == [1e-8, 3e-8]
+
+
+def test_rows_that_do_not_fit_an_expert_are_skipped():
     easy = questions(20)
     rows = QADataset([*easy.prompts, "long " * 30], choices=[*easy.choices, ["a", "bb"]], labels=[*easy.labels, 1])
-    with pytest.raises(ValueError, match="tokens long"):
-        pool_of(ByLength(), verifier()).fit(rows)
     fitted = pool_of(ByLength(), verifier(), on_bad_row="skip").fit(rows)
     assert [row for row, _ in fitted.skipped_rows_] == [20]
     with pytest.raises(ValueError, match="Row 0 is 15"):

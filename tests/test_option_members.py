@@ -116,6 +116,14 @@ def test_a_verifier_has_a_say_in_what_a_generator_proposes():
         alone.generate(["Q1"])
 
 
+def test_rows_that_a_verifier_cannot_read_are_named_before_any_training(monkeypatch):
+    monkeypatch.setattr(ByWord, "fit", lambda *args, **kwargs: pytest.fail("something was trained"))
+    rows = QADataset([*EASY.prompts, "long " * 30], choices=[*EASY.choices, ["blue", "red"]], labels=[*EASY.labels, 1])
+    booster = TokenAdaBoostGenerator(estimators=[ByWord(), verifier()], n_estimators=2, unit="option", reweight=False)
+    with pytest.raises(ValueError, match="^Row 20 is 15. tokens long"):
+        booster.fit(rows)
+
+
 def test_a_pipeline_is_taught_by_boosted_verifiers():
     weak = TokenAdaBoostGenerator(verifier(), n_estimators=2, unit="option", reweight=False, random_state=0)
     pipeline = W2SPipeline(weak, verifier()).fit(EASY, None, TEST.drop_answers(), TEST.answers)

@@ -233,6 +233,8 @@ def test_samples_teach_in_a_pipeline_that_goes_on_where_it_was_stopped(tmp_path)
         ({"n_samples": 2, "vote": "majority", "rerank": scorer()}, "leave it out, or pass vote='weighted'"),
         ({"n_samples": 2, "rerank": Scorer({})}, "rerank must be fitted.*FrozenEstimator"),
         ({"n_samples": 2, "rerank": BigramLearner()}, "rerank must be a verifier with option_scores"),
+        ({"n_samples": 2, "generation_kwargs": 3}, "generation_kwargs must be a dict"),
+        ({"n_samples": 2, "keep_unfinished": "no"}, "keep_unfinished must be True or False"),
         ({"n_samples": 2, "extract": "("}, "extract must be a regular expression"),
         ({"n_samples": 2, "generation_kwargs": {"do_sample": False}}, "must leave do_sample out"),
         ({"n_samples": 2, "generation_kwargs": {"num_return_sequences": 3}}, "must leave num_return_sequences out"),
@@ -255,3 +257,8 @@ def test_where_options_are_chosen_nothing_is_sampled(parameters):
         ValueError, match=r"must be left out where the teacher chooses among options.*method='generate'"
     ):
         pipeline.fit(QADataset(["y ?"], ["a"], [["a", "b"]]), None, hard)
+
+
+def test_who_writes_nothing_is_refused():
+    with pytest.raises(TypeError, match="generator must have generate for free text"):
+        sample_answers(scorer(), ["x ?"])

@@ -23,7 +23,7 @@ def fit_check(learners: Sequence[WeakLearner]) -> LengthCheck:
             if reads_tokens(learner):
                 _check_fit_into(learner, questions, numbers)
             else:
-                _check_scorable(learner, questions, numbers)
+                check_scorable(learner, questions, numbers)
 
     return check
 
@@ -37,7 +37,7 @@ def training_check(learners: Sequence[WeakLearner]) -> LengthCheck:
                 tokenize_answers(learner, questions, numbers)
                 check_can_be_written(learner, questions, numbers)
             else:
-                _check_scorable(learner, questions, numbers)
+                check_scorable(learner, questions, numbers)
 
     return check
 
@@ -62,7 +62,7 @@ def room_check(learners: Sequence[TokenLearner], n_new: int) -> LengthCheck:
     return check
 
 
-def _check_scorable(learner: Any, questions: QADataset, numbers: np.ndarray) -> None:
+def check_scorable(learner: Any, questions: QADataset, numbers: np.ndarray) -> None:
     """What an `OptionLearner` says of its own accord; one need not have limits."""
     if isinstance(learner, LengthLimited):
         learner._length_check()(questions, numbers)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -61,6 +63,10 @@ from ensemw2s.storage import Journal, PretrainedMixin, class_name, describe, ope
 from ensemw2s.tokens import tokenized_once
 
 _POOLS, _WEIGHTS = ("logarithmic", "linear"), ("held-out", "even")
+_NO_WEIGHT = (
+    "sample_weight must be positive for some questions that are {}. Got 0 for {}; pass more questions with a weight, "
+    "or another random_state."
+)
 
 
 class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator):
@@ -220,7 +226,11 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         """
         self.check_parameters()
         untrained = self._untrained()
-        checks = length_checks(*untrained, trained=True) if self.on_bad_row == "skip" else []
+        checks = [
+            check
+            for expert in untrained
+            for check in length_checks(expert, trained=not (self.prefit or isinstance(expert, FrozenEstimator)))
+        ]
         usable = usable_questions(X, y, choices, on_bad_row=self.on_bad_row, lengths=checks)
         questions: QADataset = usable.X
         require_answers(questions)
@@ -237,7 +247,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
         given = None if sample_weight is None else weight * len(weight)
         with open_journal(None if self.prefit else self.checkpoint_dir, on_locked=self.on_locked) as steps:
             seed = self._begin(steps, untrained, usable, sample_weight)
-            folds = self._folds(questions, check_random_state(seed))
+            folds = self._folds(questions, weight, check_random_state(seed))
             self.experts_, scores = self._train_and_score(self._untrained(seed), questions, given, folds, steps)
         held_out = np.sort(np.concatenate(folds))
         self.skipped_rows_ = usable.skipped
@@ -588,16 +598,15 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
             raise TypeError(f"experts must be a list of at least one expert. Got {shorten(self.experts)} instead.")
         for place, expert in enumerate(self.experts):
             check_expert(expert, f"experts[{place}]")
+            if self.prefit or isinstance(expert, FrozenEstimator):
+                _check_fitted(expert, f"experts[{place}]")
         if not isinstance(self.weights, str):
             check_weight(self.weights, "weights", length=len(self.experts), per="expert")
 
     def _untrained(self, seed: Any = None) -> list[Any]:
         """Clones of the experts, seeded if `seed` is not None; or, if they are fitted, themselves."""
         if self.prefit:
-            experts = [as_expert(expert) if only_texts(expert) else expert for expert in self.experts]
-            for expert in experts:
-                check_is_fitted(expert)
-            return experts
+            return [as_expert(expert) if only_texts(expert) else expert for expert in self.experts]
         experts = [as_expert(expert) for expert in self.experts]
         if seed is None:
             return experts
@@ -607,19 +616,22 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
             expert.set_params(**{name: own for name in seed_parameters(expert) if values[name] is None})
         return experts
 
-    def _folds(self, questions: QADataset, random: np.random.RandomState) -> list[np.ndarray]:
+    def _folds(self, questions: QADataset, weight: np.ndarray, random: np.random.RandomState) -> list[np.ndarray]:
         """Rows that are held out together; equal questions, such as those of soft labels, are never parted."""
         if self.prefit:
             return [np.arange(len(questions))]
         group = equal_groups(zip(questions.prompts, require_choices(questions), strict=True))
         check_groups(int(group.max()) + 1, self.cv, "questions", "fitted experts with prefit=True")
-        return held_out_parts(group, random, cv=self.cv, validation_fraction=self.validation_fraction)
+        parts = held_out_parts(group, random, cv=self.cv, validation_fraction=self.validation_fraction)
+        if not weight[np.concatenate(parts)].any():
+            raise ValueError(_NO_WEIGHT.format("held out", "all of them"))
+        if not all(np.delete(weight, part).any() for part in parts):
+            raise ValueError(_NO_WEIGHT.format("to train on", "all that are not held out"))
+        return parts
 
     def _weigh(self, scores: np.ndarray, questions: QADataset, weight: np.ndarray) -> None:
         """Set weights and scales by the experts' scores (G, n, K) of the held-out questions."""
         exists, labels = _existing(questions), np.asarray(questions.labels)
-        if not weight.sum() > 0:
-            raise ValueError("sample_weight must be positive for some held-out question. Got 0 for all of them.")
         scores = centred(scores[..., : exists.shape[1]], exists)
         self.scales_ = score_scales(scores, exists, weight)
         scores = self._scaled(scores)
@@ -633,7 +645,10 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
             fitted = even * fit_logarithmic(np.mean(scores, axis=0)[None], exists, labels, weight)
         else:
             fitted = fit_logarithmic(scores, exists, labels, weight)
-        self.weights_ = fitted = even_where_none(fitted, "expert", "options of the held-out questions", stacklevel=4)
+        if isinstance(self.weights, str):  # given ones may be small: of a linear pool only their ratios matter
+            # Behind `fit` is the block in which texts are tokenised once.
+            fitted = even_where_none(fitted, "expert", "options of the held-out questions", stacklevel=5)
+        self.weights_ = fitted
         nll = -pooled_log_proba(scores, exists, fitted[None], logarithmic=logarithmic)[0]
         self.held_out_log_loss_ = float(np.average(nll[np.arange(len(labels)), labels], weights=weight))
         said = np.where(exists, scores, -np.inf).argmax(axis=-1)
@@ -667,6 +682,16 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
 def _existing(questions: QADataset) -> np.ndarray:
     n_choices = np.asarray(questions.n_choices)
     return np.arange(int(n_choices.max())) < n_choices[:, None]
+
+
+def _check_fitted(expert: Any, name: str) -> None:
+    try:
+        check_is_fitted(expert)
+    except (NotFittedError, TypeError) as error:
+        raise type(error)(
+            f"{name} must be fitted with prefit=True, or as a FrozenEstimator. Got {shorten(expert)}, which is not; "
+            f"fit it, and where sklearn.base.clone would undo that, as in a pipeline, pass FrozenEstimator(expert)."
+        ) from error
 
 
 def _all_of(checks: Sequence[LengthCheck]) -> LengthCheck:

@@ -26,7 +26,7 @@ from ensemw2s.ensemble._boosting_loop import fit_rounds, no_better
 from ensemw2s.ensemble._checkpoint import check_checkpoint
 from ensemw2s.ensemble._generator import BaseTokenGenerator
 from ensemw2s.ensemble._held_out import ERRORS, Errors, Rows, Votes
-from ensemw2s.ensemble._length_checks import fit_check
+from ensemw2s.ensemble._length_checks import check_scorable, fit_check
 from ensemw2s.ensemble._rounds import Rounds
 from ensemw2s.ensemble._settings import check_loop_parameters, check_takes_eval_set
 from ensemw2s.ensemble._token_problem import PICKS, PRIORS, TokenProblem
@@ -292,9 +292,12 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
             untrained = self._untrained()
             self._check_eval_set(untrained, eval_set, usable.X.prompts)
             units = make_units(self.unit, untrained, usable.X, normalize=self.normalize, window=self.window)
-            for learner in {id(unit): learner for unit, learner in zip(units, untrained, strict=True)}.values():
-                if reads_tokens(learner):
-                    check_can_be_written(learner, usable.X)
+            pairs = list(zip(units, untrained, strict=True))
+            for learner in {id(unit): learner for unit, learner in pairs if reads_tokens(learner)}.values():
+                check_can_be_written(learner, usable.X)
+            for learner in untrained:
+                if not reads_tokens(learner):  # those that do have been asked by the making of units
+                    check_scorable(learner, usable.X, usable.kept)
             if self.votes == "held-out" and usable.X.choices is not None:  # these will be scored when all is trained
                 fit_check(untrained)(usable.X, usable.kept)
             keys = zip(usable.X.prompts, usable.X.choices or usable.X.prompts, strict=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ensemw2s._inputs.questions import usable_questions
-from ensemw2s._validation import check_integer, is_blank, shorten
+from ensemw2s._validation import check_bool, check_integer, is_blank, shorten
 from ensemw2s.contracts import OptionLearner
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble import BaseTokenGenerator
@@ -164,6 +164,12 @@ def sample_answers(
     settings = writing_settings(generation_kwargs, rule)
     check_integer(batch_size, "batch_size", minimum=1)
     check_integer(random_state, "random_state", minimum=0)
+    check_bool(keep_unfinished, "keep_unfinished")
+    if not hasattr(generator, "generate"):
+        raise TypeError(
+            f"generator must have generate for free text. Got a {type(generator).__name__}, which has none; pass "
+            f"another."
+        )
     questions = usable_questions(X.drop_answers() if isinstance(X, QADataset) else X).X
     parts = []
     for number, start in enumerate(range(0, len(questions), batch_size)):
@@ -189,6 +195,8 @@ def writing_settings(generation_kwargs: Mapping[str, Any] | None, rule: VoteRule
     ValueError
         If they leave nothing to choose from.
     """
+    if generation_kwargs is not None and not isinstance(generation_kwargs, Mapping):
+        raise TypeError(f"generation_kwargs must be a dict or None. Got {shorten(generation_kwargs)} instead.")
     given = dict(generation_kwargs or {})
     if rule.n_samples == 1:
         return given
