@@ -120,7 +120,7 @@ def test_rows_that_a_verifier_cannot_read_are_named_before_any_training(monkeypa
     monkeypatch.setattr(ByWord, "fit", lambda *args, **kwargs: pytest.fail("something was trained"))
     rows = QADataset([*EASY.prompts, "long " * 30], choices=[*EASY.choices, ["blue", "red"]], labels=[*EASY.labels, 1])
     booster = TokenAdaBoostGenerator(estimators=[ByWord(), verifier()], n_estimators=2, unit="option", reweight=False)
-    with pytest.raises(ValueError, match="^Row 20 is 15. tokens long"):
+    with pytest.raises(ValueError, match=r"^Row 20 is 15. tokens long"):
         booster.fit(rows)
 
 

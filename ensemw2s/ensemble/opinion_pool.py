@@ -598,7 +598,7 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
             raise TypeError(f"experts must be a list of at least one expert. Got {shorten(self.experts)} instead.")
         for place, expert in enumerate(self.experts):
             check_expert(expert, f"experts[{place}]")
-            if self.prefit or isinstance(expert, FrozenEstimator):
+            if (self.prefit or isinstance(expert, FrozenEstimator)) and not only_texts(expert):
                 _check_fitted(expert, f"experts[{place}]")
         if not isinstance(self.weights, str):
             check_weight(self.weights, "weights", length=len(self.experts), per="expert")
