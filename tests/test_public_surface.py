@@ -135,6 +135,24 @@ def public_saving() -> set[str]:
     return {name.partition(".")[2] for name in public_members("PretrainedMixin")}
 
 
+def test_errors_about_arguments_name_no_class_that_the_user_has_not_typed():
+    private = set()
+    for kind in filter(inspect.isclass, map(resolve, DOCSTRINGS)):
+        methods = [inspect.unwrap(inspect.getattr_static(kind, name)) for name in dir(kind) if name[0] != "_"]
+        for method in filter(inspect.isfunction, [*methods, kind.__init__]):
+            owner = method.__qualname__.rpartition(".")[0]
+            if method.__module__.startswith("ensemw2s") and owner and not {owner, f"paper.{owner}"} & set(PUBLIC):
+                private.add(method.__qualname__)
+    assert not private
+
+
+def test_a_missing_argument_is_said_of_the_public_class():
+    with pytest.raises(TypeError, match=r"^QADataset\.from_pandas\(\) missing"):
+        ensemw2s.QADataset.from_pandas()
+    with pytest.raises(TypeError, match=r"^predict\(\) missing"):
+        ensemw2s.FineTunedGenerator.predict()
+
+
 @pytest.mark.parametrize("name", ensemw2s._PUBLIC)
 def test_public_name_is_the_name_of_the_thing(name):
     assert getattr(ensemw2s, name).__name__ == name

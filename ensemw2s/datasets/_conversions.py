@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ensemw2s._validation import check_integer
+from ensemw2s._validation.method_names import methods_of
 from ensemw2s.datasets._files import Rows, read_csv, read_json
 from ensemw2s.datasets._tables import (
     Table,
@@ -29,6 +30,7 @@ _T = TypeVar("_T", bound="TableConversions")
 _MANY = 10
 
 
+@methods_of("QADataset")
 class TableConversions:
     """The ways between a `QADataset`, whose columns are the arguments here, and other kinds of tables."""
 

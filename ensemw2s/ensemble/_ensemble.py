@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemw2s._html.members import EnsembleHTML
 from ensemw2s._validation import check_option
+from ensemw2s._validation.method_names import methods_of
 from ensemw2s.ensemble._saving import SavedEnsemble
 from ensemw2s.mixture import normalized_votes
 
@@ -26,6 +27,7 @@ def named_votes(votes: Any, n_members: int) -> Any:
     return np.ones(n_members)
 
 
+@methods_of()
 class BaseEnsemble(EnsembleHTML, SavedEnsemble, MetaEstimatorMixin, BaseEstimator):
     """Members under votes; `fit` sets ``estimators_`` and ``estimator_weights_``."""
 

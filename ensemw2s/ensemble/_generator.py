@@ -20,6 +20,7 @@ from ensemw2s._inputs.questions import (
 )
 from ensemw2s._inputs.usable_rows import LengthCheck, UsableRows
 from ensemw2s._validation import CheckedTexts, check_option
+from ensemw2s._validation.method_names import methods_of
 from ensemw2s.contracts import WeakLearner
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._ensemble import BaseEnsemble
@@ -61,6 +62,7 @@ def has_common_tokens(generator: BaseTokenGenerator) -> bool:
     return True
 
 
+@methods_of()
 class BaseTokenGenerator(BaseEnsemble):
     """Fitted language models that answer together; `fit` makes them, and is all that a subclass adds.
 

@@ -16,12 +16,14 @@ from ensemw2s._inputs.classifier_rows import check_rows, input_tags
 from ensemw2s._inputs.usable_rows import LengthCheck, LengthLimited
 from ensemw2s._validation import as_id, check_option
 from ensemw2s._validation.class_labels import label_check, label_column
+from ensemw2s._validation.method_names import methods_of
 from ensemw2s.ensemble._ensemble import BaseEnsemble
 from ensemw2s.ensemble._votes import VOTINGS, Voting, running_mean
 from ensemw2s.metrics import class_credit
 from ensemw2s.mixture import normalized_votes
 
 
+@methods_of("LLMAdaBoostClassifier")
 class BaseVotingClassifier(ClassifierMixin, BaseEnsemble):
     """Prediction half of a classifier ensemble; `fit` sets ``estimators_``, ``estimator_weights_``, ``classes_``.
 

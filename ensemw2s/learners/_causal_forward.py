@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from numpy.typing import ArrayLike
 
 from ensemw2s._launch.processes import current_launch, n_processes
+from ensemw2s._validation.method_names import methods_of
 from ensemw2s.contracts import PrefixCache
 from ensemw2s.learners._causal_base import CausalBase
 from ensemw2s.tokens import TokenBatch, positions_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ensemw2s.kernels import KernelBackend
 
 
+@methods_of("HFCausalLM")
 class CausalForward(CausalBase):
     """The forward passes of a learner whose weights, adapters and cue a subclass sets."""
 

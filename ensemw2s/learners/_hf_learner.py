@@ -18,6 +18,7 @@ from ensemw2s._launch.modes import own_modes
 from ensemw2s._loading.factories import factory_token, known_factory
 from ensemw2s._loading.models import TokenizerSource
 from ensemw2s._validation import shorten
+from ensemw2s._validation.method_names import methods_of
 from ensemw2s.exceptions import CheckpointError, WeakLearnerError
 from ensemw2s.learners._saved_hf_learner import SavedHFLearner
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _LOCKS: WeakKeyDictionary[PreTrainedModel, ThreadLock] = WeakKeyDictionary()
 
 
+@methods_of()
 class HFLearner(ModelHTML, SavedHFLearner, BaseEstimator):
     """Base of `HFCausalLM` and `HFClassifier`, which have the parameters ``model``, ``tokenizer``, ``device``, …
 

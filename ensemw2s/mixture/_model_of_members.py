@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
 
+from ensemw2s._validation.method_names import methods_of
 from ensemw2s.contracts import LendsModel, TokenLearner
 from ensemw2s.mixture._arguments import OF_ONE_MODEL, check_past, refuse_keywords
 
@@ -39,6 +40,7 @@ _CASTS = "its members compute in the dtype they were fitted in, its logits are f
 _REFUSED.update(dict.fromkeys(("half", "bfloat16", "double"), _CASTS))
 
 
+@methods_of("MixtureForCausalLM")
 class ModelOfMembers(PreTrainedModel, GenerationMixin):
     """The part of a Hugging Face model that has nothing to do with what it computes; subclasses set ``members``."""
 
@@ -221,7 +223,7 @@ def _refusing(name: str, reason: str) -> Callable[..., NoReturn]:
     def refuse(self: object, *args: object, **kwargs: object) -> NoReturn:
         raise NotImplementedError(f"{type(self).__name__} has no {name}: {reason}.")
 
-    refuse.__name__ = name
+    refuse.__name__, refuse.__qualname__ = name, f"MixtureForCausalLM.{name}"
     refuse.__doc__ = f"""Not offered: {reason}.
 
     Parameters

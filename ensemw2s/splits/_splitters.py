@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemw2s._validation import RandomState, as_generator, check_integer, check_same_length, check_vector, row_count
+from ensemw2s._validation.method_names import methods_of
 from ensemw2s.splits._near_duplicates import NEAR_DUPLICATES, fingerprints, question_groups
 from ensemw2s.splits._packing import pack
 from ensemw2s.splits._sizes import check_met, part_sizes
 
 
+@methods_of()
 class _ThreePartSplit:
     """Parameters and groups of both splitters."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s._markdown import table_lines
+from ensemw2s._validation.method_names import methods_of
 from ensemw2s._version import __version__
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.storage._commit import commit_folder
@@ -35,6 +36,7 @@ _CITATION = """\
 _OF_THIS_MACHINE = ("checkpoint_dir", "on_locked")
 
 
+@methods_of()
 class Pretrained(Registered):
     """An estimator that is one JSON record and the files of its learners, by itself or as a part of another."""
 
