@@ -107,8 +107,12 @@ def test_cross_validation_scores_options_of_a_dataset():
     assert cross_val_score(booster(), QUESTIONS, cv=FOLDS).tolist() == by_hand(own_score)
 
 
-def test_cross_validation_of_lists_scores_tokens():
-    scores = cross_val_score(booster(), X, Y, cv=FOLDS)
+def token_accuracy(fitted: Any, questions: Any, answers: Any) -> float:
+    return 1.0 - fitted.token_error(questions, answers)
+
+
+def test_cross_validation_of_lists_by_a_score_over_tokens():
+    scores = cross_val_score(booster(), X, Y, cv=FOLDS, scoring=token_accuracy)
     assert scores.tolist() == by_hand(lambda fitted, part: 1.0 - fitted.token_error(part))
 
 
@@ -138,7 +142,8 @@ def test_cross_val_predict_puts_chosen_options_in_their_places():
 @pytest.mark.parametrize("questions", [QUESTIONS, X], ids=["dataset", "list"])
 def test_grid_search_over_rounds_and_a_parameter_of_the_learner(questions):
     grid = {"n_estimators": [1, 2], "estimator__smoothing": [0.1, 100.0]}
-    search = GridSearchCV(booster(), grid, cv=FOLDS).fit(questions, Y)
+    scoring = None if questions is QUESTIONS else token_accuracy
+    search = GridSearchCV(booster(), grid, cv=FOLDS, scoring=scoring).fit(questions, Y)
     assert len(search.cv_results_["params"]) == 4
     for place, parameters in enumerate(search.cv_results_["params"]):
         score = own_score if questions is QUESTIONS else (lambda fitted, part: 1.0 - fitted.token_error(part))

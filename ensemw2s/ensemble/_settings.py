@@ -36,6 +36,10 @@ def check_loop_parameters(booster: Any) -> None:
     check_option(booster.on_failure, "on_failure", ("raise", "keep"))
     check_seed(booster.random_state, "random_state")
     check_held_out(booster)
+
+
+def check_own_validation(booster: Any) -> None:
+    """Raise a ValueError where a weak learner, which is known to be one, holds out rows of its own."""
     several = booster.get_params(deep=False).get("estimators") or ()
     for learner in (*booster.get_params(deep=True).values(), *several):
         if isinstance(learner, HFCausalLM | HFClassifier | HFVerifier) and learner.validation_fraction is not None:

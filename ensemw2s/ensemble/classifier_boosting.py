@@ -16,7 +16,7 @@ from ensemw2s.ensemble._checkpoint import check_checkpoint
 from ensemw2s.ensemble._held_out import Errors, Rows, Votes
 from ensemw2s.ensemble._rounds import Rounds
 from ensemw2s.ensemble._row_problem import ROW_SAMPLINGS, RowProblem, weight_keyword
-from ensemw2s.ensemble._settings import check_loop_parameters
+from ensemw2s.ensemble._settings import check_loop_parameters, check_own_validation
 from ensemw2s.ensemble._votes import VOTINGS
 from ensemw2s.ensemble._voting import BaseVotingClassifier
 from ensemw2s.storage import row_digests
@@ -275,6 +275,7 @@ class LLMAdaBoostClassifier(BaseVotingClassifier):
                 f"estimator must be a scikit-learn classifier or a model id. Got {shorten(learner)} instead; derive a "
                 f"learner of your own from ClassifierMixin and BaseEstimator."
             )
+        check_own_validation(self)
         if VOTINGS[self.voting].needs_proba and not hasattr(learner, "predict_proba"):
             raise ValueError(
                 f"estimator must have predict_proba for voting={self.voting!r}. {type(learner).__name__} has none; "

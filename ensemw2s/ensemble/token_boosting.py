@@ -28,7 +28,7 @@ from ensemw2s.ensemble._generator import BaseTokenGenerator
 from ensemw2s.ensemble._held_out import ERRORS, Errors, Rows, Votes
 from ensemw2s.ensemble._length_checks import check_scorable, fit_check
 from ensemw2s.ensemble._rounds import Rounds
-from ensemw2s.ensemble._settings import check_loop_parameters, check_takes_eval_set
+from ensemw2s.ensemble._settings import check_loop_parameters, check_own_validation, check_takes_eval_set
 from ensemw2s.ensemble._token_problem import PICKS, PRIORS, TokenProblem
 from ensemw2s.ensemble._units import check_unit, make_units, needs_options, spread_together
 from ensemw2s.ensemble._weak_learners import check_one_or_several
@@ -295,9 +295,9 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
             pairs = list(zip(units, untrained, strict=True))
             for learner in {id(unit): learner for unit, learner in pairs if reads_tokens(learner)}.values():
                 check_can_be_written(learner, usable.X)
-            for learner in untrained:
-                if not reads_tokens(learner):  # those that do have been asked by the making of units
-                    check_scorable(learner, usable.X, usable.kept)
+            for scorer in untrained:
+                if not reads_tokens(scorer):  # those that do have been asked by the making of units
+                    check_scorable(scorer, usable.X, usable.kept)
             if self.votes == "held-out" and usable.X.choices is not None:  # these will be scored when all is trained
                 fit_check(untrained)(usable.X, usable.kept)
             keys = zip(usable.X.prompts, usable.X.choices or usable.X.prompts, strict=True)
@@ -426,6 +426,7 @@ class TokenAdaBoostGenerator(BaseTokenGenerator):
         check_option(self.sampling, "sampling", SAMPLINGS)
         check_option(self.prior, "prior", PRIORS)
         check_unit(self.unit, self.window)
+        check_own_validation(self)
         self._check_answering()
         if self.votes == "held-out" and self.combine != "probabilities":
             raise ValueError(
