@@ -100,6 +100,7 @@ if TYPE_CHECKING:
     from ensemw2s.pipeline import SampledAnswers as SampledAnswers
     from ensemw2s.pipeline import W2SPipeline as W2SPipeline
     from ensemw2s.pipeline import W2SReport as W2SReport
+    from ensemw2s.pipeline import W2SReports as W2SReports
     from ensemw2s.pipeline import sample_answers as sample_answers
     from ensemw2s.plots import DifficultyDisplay as DifficultyDisplay
     from ensemw2s.plots import ErrorCorrelationDisplay as ErrorCorrelationDisplay
@@ -221,6 +222,7 @@ _PUBLIC: dict[str, str] = {
     "SampledAnswers": "pipeline",
     # report
     "W2SReport": "pipeline",
+    "W2SReports": "pipeline",
     # pipeline
     "W2SPipeline": "pipeline",
     "sample_answers": "pipeline",

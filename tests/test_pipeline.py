@@ -174,6 +174,45 @@ def test_the_report_equals_the_models_own_predictions(fitted):
     assert_array_equal(report.votes, ensemble.estimator_weights_)
 
 
+def test_named_test_sets_are_each_judged_as_alone_in_one_table(fitted):
+    written = (list(TEST.prompts[:5]), list(TEST.answers[:5]))  # without options: another metric
+    reports = fitted.evaluate({"near": TEST, "far": EASY[:7], "texts": written}, confidence_level=0.9)
+    alone = {"near": fitted.evaluate(TEST), "far": fitted.evaluate(EASY[:7]), "texts": fitted.evaluate(*written)}
+    assert list(reports) == list(alone)
+    for name, report in alone.items():
+        assert reports[name].confidence_level == 0.9
+        assert reports[name].correct.keys() == report.correct.keys()
+        for model, row in report.correct.items():
+            assert_array_equal(reports[name].correct[model], row)
+    frame = reports.to_frame()
+    title = "student of the ensemble (W2S)"
+    assert frame.loc[("far", title), "accuracy"] == np.mean(fitted.student_.predict(EASY[:7]) == EASY[:7].answers)
+    assert frame.loc[("texts", title), "exact_text"] == alone["texts"].student_score
+    header, _, *rows = reports.to_markdown().splitlines()
+    assert header == "| model | near, accuracy | far, accuracy | texts, exact text |"
+    low, high = reports["far"].interval("student")
+    [row] = [row for row in rows if row.startswith(f"| {title}")]
+    assert row.split("|")[3].strip() == f"{alone['far'].student_score:.3f} [{low:.3f}, {high:.3f}]"
+    assert all(text in reports._repr_html_() for text in ("near, accuracy", title))
+
+
+@pytest.mark.parametrize(
+    ("tests", "others", "message"),
+    [
+        ({"near": TEST, "far": HARD.drop_answers()}, {}, r"^X\['far'\]: .*answers"),
+        ({"far": (TEST,)}, {}, r"X\['far'\]: a tuple must be \(X, y\) or \(X, y, choices\)\. Got 1"),
+        ({"": TEST}, {}, r"X must name each test set by a text"),
+        ({}, {}, r"X must name each test set by a text"),
+        ({"near": TEST}, {"y": TEST.answers}, r"y and choices must be None where X names test sets"),
+        ({"near": TEST, "far": (TEST.prompts, TEST.answers)}, {"n_samples": 2}, r"n_samples are of written answers"),
+    ],
+)
+def test_named_test_sets_are_checked_before_a_model_is_asked(fitted, tests, others, message, monkeypatch):
+    monkeypatch.setattr(W2SPipeline, "_report", lambda *_: pytest.fail("a model was asked"))
+    with pytest.raises(ValueError, match=message):
+        fitted.evaluate(tests, **others)
+
+
 def test_columns_may_be_passed_apart(fitted):
     apart = W2SPipeline(weak(), BigramLearner(TOKENIZER)).fit(
         list(EASY.prompts), list(EASY.answers), list(HARD.prompts), list(HARD.answers),

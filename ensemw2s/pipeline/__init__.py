@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ensemw2s.pipeline._report import W2SReport
+from ensemw2s.pipeline._test_sets import W2SReports
 
 if TYPE_CHECKING:
     from ensemw2s.pipeline._pipeline import W2SPipeline as W2SPipeline

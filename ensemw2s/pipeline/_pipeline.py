@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone, is_classifier
@@ -30,6 +30,7 @@ from ensemw2s.pipeline._pseudo import PseudoLabeler, PseudoLabels
 from ensemw2s.pipeline._report import W2SReport
 from ensemw2s.pipeline._saved import SavedPipeline, fitted_digest
 from ensemw2s.pipeline._stages import Stages, check_folders, interrupted_with, open_stages
+from ensemw2s.pipeline._test_sets import W2SReports
 from ensemw2s.storage import row_digests
 from ensemw2s.tokens import tokenized_once
 
@@ -313,6 +314,34 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             usable_examples(X, y)
         return self.student_.score(X, y, **kwargs)
 
+    @overload
+    def evaluate(
+        self,
+        X: Mapping[str, Any],
+        *,
+        confidence_level: float = ...,
+        metric: MetricLike = ...,
+        extract: Extract = ...,
+        details: bool = ...,
+        n_samples: int | None = ...,
+        generation_kwargs: Mapping[str, Any] | None = ...,
+        random_state: int = ...,
+    ) -> W2SReports: ...
+    @overload
+    def evaluate(
+        self,
+        X: Any,
+        y: Any = ...,
+        *,
+        choices: Sequence | None = ...,
+        confidence_level: float = ...,
+        metric: MetricLike = ...,
+        extract: Extract = ...,
+        details: bool = ...,
+        n_samples: int | None = ...,
+        generation_kwargs: Mapping[str, Any] | None = ...,
+        random_state: int = ...,
+    ) -> W2SReport: ...
     def evaluate(
         self,
         X: Any,
@@ -326,16 +355,16 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         n_samples: int | None = None,
         generation_kwargs: Mapping[str, Any] | None = None,
         random_state: int = 0,
-    ) -> W2SReport:
-        """Compare all models on one test set.
+    ) -> W2SReport | W2SReports:
+        """Compare all models on one test set, or on several, such as one of another distribution.
 
         A question whose right answer is tied with others for the likeliest counts 1/m for m tied ones, for classifiers
         too, whose ``predict`` and ``score`` follow scikit-learn and take the first.
 
         Parameters
         ----------
-        X : sequence or QADataset, shape (n,)
-            Test questions.
+        X : sequence or QADataset, shape (n,), or dict of str to test set
+            Test questions; or test sets by name, each a `QADataset` or a tuple ``(X, y)`` or ``(X, y, choices)``.
         y : sequence, optional
             Their answers or classes; those of the `QADataset` if None.
         choices : sequence of sequences of str, optional
@@ -359,24 +388,72 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
 
         Returns
         -------
-        W2SReport
+        W2SReport, or W2SReports
+            `W2SReports`, a dict of them with one table, where `X` is a dict.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a test set cannot be used; all of them are checked before a model is asked.
+
+        Examples
+        --------
+        >>> from ensemw2s import BigramLearner, FineTunedGenerator, W2SPipeline, make_qa
+        >>> easy, hard, near, far = (make_qa(40, random_state=seed) for seed in range(4))
+        >>> pipeline = W2SPipeline(FineTunedGenerator(BigramLearner()), BigramLearner()).fit(easy, None, hard)
+        >>> reports = pipeline.evaluate({"near": near, "far": far})
+        >>> {name: report.n for name, report in reports.items()}
+        {'near': 40, 'far': 40}
         """
         check_is_fitted(self, "student_")
-        if is_classifier(self.weak_):
-            if y is None:
-                raise ValueError("y must hold the true classes. Got None; pass them.")
-            usable_examples(X, y)
-            gold, chance, kind = np.asarray(y), 1.0 / len(self.weak_.classes_), "classes"
-        else:
-            X = check_questions(X, y, choices)
-            gold = np.asarray(require_answers(X), dtype=object)
-            chance, kind = (float("nan"), "texts") if X.choices is None else (chance_level(X.n_choices), "options")
         check_bool(details, "details")
-        measured = as_metric(metric, extract, kind=kind)
-        measured.check(gold)
-        drawing = _check_drawing(n_samples, generation_kwargs, random_state, kind)
+        named = X if isinstance(X, Mapping) else {"": (X, y, choices)}
+        if named is X:
+            if y is not None or choices is not None:
+                raise ValueError(
+                    "y and choices must be None where X names test sets. Got one of them; pass X={name: (X, y)}, or "
+                    "(X, y, choices)."
+                )
+            if not named or not all(isinstance(name, str) and name.strip() for name in named):
+                raise ValueError(f"X must name each test set by a text. Got the names {shorten(list(named))} instead.")
+        # All test sets are checked before a model is asked of the first.
+        tests = {name: self._checked_test(name, columns, metric, extract) for name, columns in named.items()}
+        drawing = [_check_drawing(n_samples, generation_kwargs, random_state, test.kind) for test in tests.values()]
+        reports = {
+            name: self._report(test, confidence_level, details, drawn, random_state)
+            for (name, test), drawn in zip(tests.items(), drawing, strict=True)
+        }
+        return W2SReports(reports) if named is X else reports[""]
+
+    def _checked_test(self, name: str, columns: Any, metric: MetricLike, extract: Extract) -> _TestSet:
+        """One test set: rows, or a tuple of rows, answers and options; an error says its name."""
+        try:
+            if isinstance(columns, tuple) and len(columns) not in (2, 3):
+                raise ValueError(f"a tuple must be (X, y) or (X, y, choices). Got {len(columns)} entries instead.")
+            X, y, choices = (*columns, None)[:3] if isinstance(columns, tuple) else (columns, None, None)
+            if is_classifier(self.weak_):
+                if y is None:
+                    raise ValueError("y must hold the true classes. Got None; pass them.")
+                usable_examples(X, y)
+                gold, chance, kind = np.asarray(y), 1.0 / len(self.weak_.classes_), "classes"
+            else:
+                X = check_questions(X, y, choices)
+                gold = np.asarray(require_answers(X), dtype=object)
+                chance, kind = (float("nan"), "texts") if X.choices is None else (chance_level(X.n_choices), "options")
+            measured = as_metric(metric, extract, kind=kind)
+            measured.check(gold)
+        except (TypeError, ValueError) as error:
+            if not name:
+                raise
+            raise (TypeError if isinstance(error, TypeError) else ValueError)(f"X[{name!r}]: {error}") from error
         if measured.compare is not None:  # what guessing would earn by it is not known
             chance = float("nan")
+        return _TestSet(X, gold, chance, kind, measured)
+
+    def _report(
+        self, test: _TestSet, confidence_level: float, details: bool, drawing: dict[str, Any], seed: int
+    ) -> W2SReport:
+        X, gold, chance, kind, measured = test
         students = {"baseline": self.baseline_, "student": self.student_, "oracle": self.oracle_}
         with tokenized_once():
             weak = self._score_weak(X, gold, measured)
@@ -388,7 +465,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
                         token_errors[name] = model.token_error(X)
             more = self._ask_more(students, X, gold, kind, measured) if details else {}
             if drawing:
-                more |= self._draw_samples(students, X, gold, measured, drawing, random_state)
+                more |= self._draw_samples(students, X, gold, measured, drawing, seed)
         return W2SReport(
             **weak,
             **more,
@@ -535,6 +612,17 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             "member_correct": [right_rows[row] for row in alone],
             **(weak._described_members() if isinstance(weak, OpinionPool) else {}),
         }
+
+
+class _TestSet(NamedTuple):
+    """A test set that can be asked."""
+
+    X: Any
+    gold: np.ndarray
+    chance: float
+    kind: str
+    """What is chosen or written: "classes", "options" or "texts"."""
+    metric: Metric
 
 
 def _check_drawing(n_samples: Any, generation_kwargs: Any, seed: Any, kind: str) -> dict[str, Any]:
