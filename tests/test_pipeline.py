@@ -10,8 +10,10 @@ from collections import Counter
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.ensemble import AdaBoostClassifier, RandomForestClassifier, VotingClassifier
 from sklearn.exceptions import NotFittedError
@@ -130,6 +132,94 @@ def test_baseline_and_student_see_the_same_kind_of_label(labels, seen):
     assert len(kinds) == 2
     assert kinds[0] == kinds[1]
     assert kinds[0][1] == (labels == "hard")
+
+
+def test_students_and_oracle_learn_the_easy_questions_before_the_hard_ones(seen):
+    data = (EASY, None, HARD.drop_answers(), HARD.answers)
+    pipeline = W2SPipeline(weak(), Recorder(), oracle=Recorder("oracle"), include_easy=True).fit(*data)
+    first = pipeline.weak_.with_votes(pipeline.weak_.estimator_weights_[:1])
+    (_, _, student, weight), (_, _, baseline, _), (name, _, oracle, _) = seen
+    assert list(student) == [*EASY.answers, *pipeline.weak_.predict(HARD)]
+    assert list(baseline) == [*EASY.answers, *first.predict(HARD)]
+    assert (name, list(oracle), weight) == ("oracle", [*EASY.answers, *HARD.answers], None)
+    for _, questions, *_ in seen:
+        assert questions.prompts == EASY.prompts + HARD.prompts
+        assert questions.choices == EASY.choices + HARD.choices
+        assert questions.answers is None
+    assert len(pipeline.pseudo_labels_.y) == len(HARD)
+    assert "for 12 of 12 hard questions, and true answers of the easy ones" in pipeline._repr_html_()
+
+
+def test_easy_questions_are_certain_among_soft_labels():
+    easy, hard = EASY[:5], QADataset(HARD.prompts, choices=[options[:2] for options in HARD.choices])
+    given = np.arange(1.0, 6.0)
+    labeler = PseudoLabeler(labels="soft", weights="confidence")
+    pipeline = W2SPipeline(weak(), BigramLearner(TOKENIZER), labeler=labeler, baseline=False, include_easy=True)
+    student = pipeline.fit(easy, None, hard, sample_weight=given).student_
+    rows = [(prompt, answer, weight / 3.0) for prompt, answer, weight in
+            zip(easy.prompts, easy.answers, given, strict=True)]  # fmt: skip
+    for prompt, options, proba in zip(hard.prompts, hard.choices, pipeline.weak_.predict_proba(hard), strict=True):
+        rows += [(prompt, option, p * max(proba)) for option, p in zip(options, proba, strict=True)]
+    prompts, answers, weight = zip(*rows, strict=True)
+    by_hand = FineTunedGenerator(BigramLearner(TOKENIZER)).fit(prompts, answers, sample_weight=weight)
+    assert_allclose(student.predict_proba(TEST), by_hand.predict_proba(TEST), rtol=1e-6)
+    alone = pipeline.pseudo_labels_.fit(FineTunedGenerator(BigramLearner(TOKENIZER)))
+    assert not np.allclose(alone.predict_proba(TEST), by_hand.predict_proba(TEST), rtol=1e-2)
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_array, pd.DataFrame])
+def test_a_classifier_learns_easy_rows_too(form):
+    (X_easy, y_easy), (X_hard, _) = numbers(40), numbers(30, seed=1)
+    given = np.linspace(1.0, 3.0, 40)
+    pipeline = W2SPipeline(
+        LogisticRegression(), DecisionTreeClassifier(max_depth=3, random_state=0), include_easy=True, baseline=False
+    ).fit(form(X_easy), y_easy, form(X_hard), sample_weight=given)
+    y_hard = LogisticRegression().fit(X_easy, y_easy, sample_weight=given).predict(X_hard)
+    by_hand = DecisionTreeClassifier(max_depth=3, random_state=0).fit(
+        np.vstack([X_easy, X_hard]), np.concatenate([y_easy, y_hard]),
+        sample_weight=np.concatenate([given / given.mean(), np.ones(30)]),
+    )  # fmt: skip
+    X_test = numbers(50, seed=2)[0]
+    assert_allclose(pipeline.student_.predict_proba(form(X_test)), by_hand.predict_proba(X_test))
+
+
+def test_a_folder_remembers_whether_easy_questions_were_included(tmp_path):
+    data = (EASY, None, HARD, HARD.answers)
+    settings = {"include_easy": True, "checkpoint_dir": tmp_path / "run"}
+    fitted = W2SPipeline(weak(), BigramLearner(TOKENIZER), **settings).fit(*data)
+    shutil.rmtree(tmp_path / "run" / "oracle")
+    again = clone(fitted).fit(*data)
+    assert_array_equal(again.oracle_.predict_proba(TEST), fitted.oracle_.predict_proba(TEST))
+    with pytest.raises(CheckpointError, match="include_easy"):
+        clone(fitted).set_params(include_easy=False).fit(*data)
+    frozen = FrozenEstimator(fitted.weak_)
+    taught = W2SPipeline(frozen, BigramLearner(TOKENIZER), include_easy=True).fit(*data)  # by a teacher fitted before
+    assert_array_equal(taught.student_.predict_proba(TEST), fitted.student_.predict_proba(TEST))
+
+
+@pytest.mark.parametrize(
+    ("teacher", "easy", "weight", "error", "message"),
+    [
+        (
+            weak(),
+            QADataset(EASY.prompts, EASY.answers),
+            None,
+            ValueError,
+            r"must both have options.*none for X; pass ch",
+        ),
+        (weak(), EASY, np.ones(11), ValueError, r"sample_weight must have shape \(12,\)"),
+        (weak(), EASY, np.ones(12), TypeError, r"student must have sample_weight in fit.*Got a Weightless"),
+        (FrozenEstimator(weak().fit(EASY)), None, None, ValueError, r"X must hold the easy questions for include_easy"),
+    ],
+)
+def test_what_cannot_be_learned_together_is_named_before_any_training(teacher, easy, weight, error, message, seen):
+    class Weightless(Recorder):
+        def fit(self, X, y=None):
+            return super().fit(X, y)
+
+    with pytest.raises(error, match=message):
+        W2SPipeline(teacher, Weightless(), include_easy=True).fit(easy, None, HARD, sample_weight=weight)
+    assert not seen
 
 
 def test_without_baseline_none_is_trained(seen):

@@ -14,6 +14,7 @@ class PipelineHTML(FittedHTML):
     """A pipeline that shows its stages; after Ctrl-C those that are there."""
 
     weak: Any
+    include_easy: bool
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "student_")
@@ -34,7 +35,12 @@ class PipelineHTML(FittedHTML):
             ("baseline_", getattr(self, "baseline_", None), _source(first_labels, "the ensemble's first member")),
             ("oracle_", getattr(self, "oracle_", None), "true answers of the hard questions"),
         ]
-        rows = [(name, _model(model), source) for name, model, source in stages if model is not None]
+        also = ", and true answers of the easy ones" if self.include_easy else ""
+        rows = [
+            (name, _model(model), source + also * (name != "weak_"))
+            for name, model, source in stages
+            if model is not None
+        ]
         left_out = [(f"rows left out of {name}", skipped(rows)) for name, rows in self._skipped().items()]
         parts: list[Markup] = [table(("stage", "model", "learned from"), rows), facts(left_out)]
         ended = "Stages" if hasattr(self, "student_") else "Stages that had ended; there is no student yet"

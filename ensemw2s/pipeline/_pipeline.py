@@ -6,13 +6,14 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, overload
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from ensemw2s._html.stages import PipelineHTML
 from ensemw2s._inputs.classifier_rows import checked_again, checked_for, input_tags, usable_examples
@@ -20,7 +21,7 @@ from ensemw2s._inputs.questions import check_questions, require_answers, usable_
 from ensemw2s._inputs.usable_rows import UsableRows, length_checks
 from ensemw2s._launch.modes import own_modes
 from ensemw2s._progress import progress_bar
-from ensemw2s._validation import CheckedTexts, check_bool, check_integer, is_overridden, shorten
+from ensemw2s._validation import CheckedTexts, check_bool, check_integer, check_weight, is_overridden, shorten
 from ensemw2s.contracts import check_voting, has_members
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble import OpinionPool, as_booster, as_student, given_seed, leaves_seed_open, with_seed
@@ -72,6 +73,10 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
     baseline : bool, default=True
         Whether the baseline is trained, where `weak` has a first member. If no label of that can be used, a warning
         says so, and there is none.
+    include_easy : bool, default=False
+        Whether student, baseline and oracle learn the labelled easy questions, too, which come before the hard ones. A
+        true answer has probability 1 among soft labels; a hard question weighs as much as an easy one does on average,
+        or its confidence as much of that where the labeler has ``weights``. The paper leaves it at hard questions.
     on_bad_row : {"raise", "skip"}, default="raise"
         What `fit` does with rows that cannot be used, such as a blank answer or a question that is too long for a
         model: raise an error that names the first before any training starts, or leave them out. With ``"skip"`` the
@@ -121,6 +126,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         labeler: PseudoLabeler | None = None,
         oracle: Any = None,
         baseline: bool = True,
+        include_easy: bool = False,
         on_bad_row: str = "raise",
         checkpoint_dir: str | os.PathLike[str] | None = None,
         on_locked: str = "raise",
@@ -131,6 +137,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         self.labeler = labeler
         self.oracle = oracle
         self.baseline = baseline
+        self.include_easy = include_easy
         self.on_bad_row = on_bad_row
         self.checkpoint_dir = checkpoint_dir
         self.on_locked = on_locked
@@ -154,7 +161,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         ----------
         X : sequence or QADataset, shape (n,)
             Easy questions. Not looked at, and may be None, where `weak` is a ``FrozenEstimator``; nor are `y`,
-            `choices` and `sample_weight` then.
+            `choices` and `sample_weight` then, unless `include_easy` needs them.
         y : sequence, optional
             Their answers or classes; those of the `QADataset` if None.
         X_hard : sequence or QADataset, shape (m,)
@@ -170,10 +177,17 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         -------
         W2SPipeline
             The fitted pipeline itself.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If rows, weights or parameters cannot be used; such as, with `include_easy`, options of only some questions,
+            or weights for a student that takes none.
         """
         if X_hard is None:
             raise ValueError("X_hard must hold the hard questions. Got None; pass them.")
         check_bool(self.baseline, "baseline")
+        check_bool(self.include_easy, "include_easy")
         check_bool(self.verbose, "verbose")
         frozen, student = isinstance(self.weak, FrozenEstimator), as_student(self.student)
         weak = _fitted_teacher(self.weak) if frozen else as_booster(self.weak)
@@ -185,18 +199,25 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
         check_folders(self, {"weak": weak, "student": student, "oracle": oracle}, shares)
         classify, X_hard = is_classifier(weak), _without_answers(X_hard)
         # All columns are checked before the first model is loaded.
-        if frozen:  # nothing is trained on easy questions
+        reads_easy = self.include_easy or not frozen
+        if self.include_easy and X is None:
+            raise ValueError("X must hold the easy questions for include_easy=True. Got None; pass them.")
+        if not reads_easy:  # nothing is trained on them
             easy, sample_weight = UsableRows([], None, np.empty(0, dtype=np.int64), []), None
         else:
             easy = self._usable(classify, X, y, choices)
             if not classify:
                 require_answers(easy.X)
         hard = self._usable(classify, X_hard, None, choices_hard, "_hard")
+        if self.include_easy:
+            _check_together(easy, hard, classify, sample_weight, {"student": student, "oracle": oracle})
         if getattr(labeler.label, "__func__", None) is PseudoLabeler.label:  # no label of the labeler's own
             labeler.check_untrained(weak, has_choices=getattr(hard.X, "choices", None) is not None, student=student)
         # True answers decide nothing about the rows that are labelled.
         solved = None if y_hard is None else self._usable(classify, X_hard, y_hard, choices_hard, "_hard", known=hard)
-        easy = easy if frozen else self._drop_long(easy, "X", weak, trained=True)
+        taught = [] if not self.include_easy else [student] if solved is None else [student, oracle]
+        if reads_easy:
+            easy = self._drop_long(easy, "X", *([] if frozen else [weak]), *taught, trained=True)
         hard = self._drop_long(hard, "X_hard", weak, student)
         solved = None if solved is None else self._drop_long(solved, "X_hard", oracle, trained=True)
         X, y, X_hard = easy.X, easy.y, hard.X
@@ -207,6 +228,10 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
 
         sample_weight = easy.take(sample_weight, "sample_weight")
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        include = partial(PseudoLabels._behind, X=X, y=easy.labels, sample_weight=sample_weight)
+        students_labels: Callable[[PseudoLabels], PseudoLabels] = (
+            include if self.include_easy else lambda labels: labels
+        )
         for name in _FITTED:  # from here on it holds what this call has made
             self.__dict__.pop(name, None)
         n_stages = 3 + bool(self.baseline) + (solved is not None)
@@ -224,9 +249,15 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             fitted = None if not frozen or self.checkpoint_dir is None else fitted_digest(weak)
             drawn = stages.begin(
                 {**({} if frozen else {"weak": weak}), "student": student, "oracle": oracle},
-                {"labeler": labeler, "baseline": self.baseline, **({} if fitted is None else {"teacher": fitted})},
+                {
+                    "labeler": labeler,
+                    "baseline": self.baseline,
+                    # Left out at its default, so that a run begun without it goes on.
+                    **({"include_easy": True} if self.include_easy else {}),
+                    **({} if fitted is None else {"teacher": fitted}),
+                },
                 lambda: {
-                    **({} if frozen else easy.in_place(_row_digests(X=X, y=y, **weights))),
+                    **({} if not reads_easy else easy.in_place(_row_digests(X=X, y=y, **weights))),
                     **hard.in_place(_row_digests(X_hard=X_hard)),
                     **({} if solved is None else solved.in_place(_row_digests(y_hard=solved.labels))),
                 },
@@ -244,17 +275,22 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
                 self.pseudo_labels_: PseudoLabels = stages.labels("labels", labeler, self.weak_, X_hard)
             self.baseline_ = self.baseline_labels_ = self.oracle_ = None
             with stages.shown("training the student"):
-                self.student_ = _train_student(stages, "student", self.pseudo_labels_, student)
+                self.student_ = _train_student(stages, "student", students_labels(self.pseudo_labels_), student)
             if self.baseline:
                 with stages.shown("training the baseline student"):
-                    self._fit_baseline(student, labeler, X_hard, stages)
+                    self._fit_baseline(student, labeler, X_hard, stages, students_labels)
             if solved is not None:
                 X_solved = _without_answers(solved.X)
                 y_solved = solved.labels if classify else CheckedTexts(solved.labels)
+
+                def train_oracle(model: Any) -> Any:
+                    if self.include_easy:  # in the way that a student sees them
+                        kept = np.ones(len(y_solved), dtype=bool)
+                        return include(PseudoLabels(X_solved, np.asarray(y_solved), None, None, kept, False)).fit(model)
+                    return model.fit(checked_for(model, X_solved), y_solved)
+
                 with stages.shown("training the oracle"):
-                    self.oracle_ = stages.model(
-                        "oracle", clone(oracle), lambda model: model.fit(checked_for(model, X_solved), y_solved)
-                    )
+                    self.oracle_ = stages.model("oracle", clone(oracle), train_oracle)
         return self
 
     def predict(self, X: Any, **kwargs: Any) -> np.ndarray:
@@ -427,6 +463,7 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
 
     def _checked_test(self, name: str, columns: Any, metric: MetricLike, extract: Extract) -> _TestSet:
         """One test set: rows, or a tuple of rows, answers and options; an error says its name."""
+        X: Any
         try:
             if isinstance(columns, tuple) and len(columns) not in (2, 3):
                 raise ValueError(f"a tuple must be (X, y) or (X, y, choices). Got {len(columns)} entries instead.")
@@ -513,7 +550,14 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
                 self.weak_ = weak
             raise
 
-    def _fit_baseline(self, student: Any, labeler: Any, X_hard: Any, stages: Stages) -> None:
+    def _fit_baseline(
+        self,
+        student: Any,
+        labeler: Any,
+        X_hard: Any,
+        stages: Stages,
+        students_labels: Callable[[PseudoLabels], PseudoLabels],
+    ) -> None:
         if not has_members(self.weak_):
             logger.info("no baseline is trained: a %s has no first member", type(self.weak_).__name__)
             return
@@ -523,14 +567,15 @@ class W2SPipeline(PipelineHTML, SavedPipeline, BaseEstimator):
             self.baseline_labels_, self.baseline_ = self.pseudo_labels_, self.student_
             return
         self.baseline_labels_ = stages.labels("baseline-labels", labeler, self.weak_.with_votes(votes[:1]), X_hard)
-        fault = self.baseline_labels_._fault(student)
+        labels = students_labels(self.baseline_labels_)
+        fault = labels._fault(student)
         if fault:  # the student is there, and worth more than a comparison
             warnings.warn(
                 f"No baseline is trained: the labels of the ensemble's first member teach nothing. {fault}",
                 stacklevel=4,
             )
             return
-        self.baseline_ = _train_student(stages, "baseline", self.baseline_labels_, student)
+        self.baseline_ = _train_student(stages, "baseline", labels, student)
 
     def _ask_more(
         self, students: dict[str, Any], X: Any, gold: np.ndarray, kind: str, metric: Metric
@@ -665,6 +710,27 @@ def _fitted_teacher(frozen: FrozenEstimator) -> Any:
 
 def _train_student(stages: Stages, name: str, labels: PseudoLabels, student: Any) -> Any:
     return stages.model(name, labels._with_classes(clone(student)), labels.fit)
+
+
+def _check_together(
+    easy: UsableRows, hard: UsableRows, classify: bool, sample_weight: Any, students: Mapping[str, Any]
+) -> None:
+    """Raise where a student cannot be trained on easy and hard questions at once."""
+    if not classify and (easy.X.choices is None) != (hard.X.choices is None):
+        without = "X_hard" if hard.X.choices is None else "X"
+        raise ValueError(
+            f"X and X_hard must both have options, or neither, for include_easy=True. Got none for {without}; pass "
+            f"{'choices_hard' if without == 'X_hard' else 'choices'}, or leave out those of the other."
+        )
+    if sample_weight is None:
+        return
+    check_weight(sample_weight, "sample_weight", length=len(easy.kept) + len(easy.skipped), per="row")
+    for name, student in students.items():
+        if not has_fit_parameter(student, "sample_weight"):
+            raise TypeError(
+                f"{name} must have sample_weight in fit for sample_weight with include_easy=True. Got a "
+                f"{type(student).__name__}, which has none; leave sample_weight out, or pass another."
+            )
 
 
 def _without_answers(X: Any) -> Any:

@@ -178,6 +178,42 @@ class PseudoLabels:
         proba = proba if weight is None else proba * weight[:, None]
         return student.fit(asked, answers, sample_weight=proba[question, option])
 
+    def _behind(self, X: Any, y: Any, sample_weight: Any = None) -> PseudoLabels:
+        """These labels behind rows whose true labels are known; without a label that is kept, none of them either."""
+        if not self.kept.any():
+            return self
+        n = _num_samples(X)
+        answers = np.array(y, dtype=object) if isinstance(X, QADataset) else np.asarray(y)
+        proba = None
+        if self.soft and self.proba is not None:
+            tables = [self._certain(X, answers), self.proba]
+            width = max(table.shape[1] for table in tables)  # of the question with most options
+            proba = np.concatenate([np.pad(table, ((0, 0), (0, width - table.shape[1]))) for table in tables])
+        weight = None
+        if sample_weight is not None or self.sample_weight is not None:
+            ours = np.ones(len(self.y)) if self.sample_weight is None else self.sample_weight
+            theirs = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+            weight = np.concatenate([theirs / theirs.mean(), ours])
+        known = np.ones(n, dtype=bool)
+        return dataclasses.replace(
+            self, X=_joined(X, self.X), y=np.concatenate([answers, self.y]), proba=proba, confidence=None,
+            kept=np.concatenate([known, self.kept]), agreement=None, sample_weight=weight,
+            finished=None if self.finished is None else np.concatenate([known, self.finished]),
+        )  # fmt: skip
+
+    def _certain(self, X: Any, y: np.ndarray) -> np.ndarray:
+        """Probabilities that are 1 for the true option or class of each row."""
+        if self.classes is None:
+            return np.eye(int(X.labels.max()) + 1)[X.labels]
+        columns, classes = self.classes.tolist(), y.tolist()
+        unknown = sorted(set(classes) - set(columns))
+        if unknown:  # a teacher that was fitted before has not seen all
+            raise ValueError(
+                f"y must hold the teacher's classes, {shorten(columns)}, for include_easy=True with soft labels, which "
+                f"have a column for each. Got {shorten(unknown)} too; leave these rows out, or pass labels='hard'."
+            )
+        return np.eye(len(columns))[[columns.index(one) for one in classes]]
+
     def _fault(self, student: Any) -> str:
         """Why a student cannot be trained on these labels; "" if it can."""
         if not self.kept.any():
@@ -596,6 +632,23 @@ def _fit_on_texts(student: Any, X: Any, y: Any, weight: np.ndarray | None) -> An
         X, y = _take(X, rows.kept), CheckedTexts(y[rows.kept])
         weight = None if weight is None else weight[rows.kept]
     return student.fit(X, y) if weight is None else student.fit(X, y, sample_weight=weight)
+
+
+def _joined(first: Any, second: Any) -> Any:
+    """The rows of one after those of the other, in the type of the second."""
+    import pandas as pd
+    from scipy import sparse
+
+    if isinstance(first, QADataset) and isinstance(second, QADataset):
+        choices = None if first.choices is None or second.choices is None else [*first.choices, *second.choices]
+        return of_checked_columns([*first.prompts, *second.prompts], None, choices)
+    if isinstance(second, list):
+        return [*(first.prompts if isinstance(first, QADataset) else first), *second]
+    if sparse.issparse(second):
+        return sparse.vstack([first, second], format="csr")
+    if isinstance(second, pd.DataFrame | pd.Series):
+        return pd.concat([first, second], ignore_index=True)
+    return np.concatenate([np.asarray(first), np.asarray(second)])
 
 
 def _take(X: Any, rows: np.ndarray) -> Any:
