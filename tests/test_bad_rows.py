@@ -255,7 +255,7 @@ LONG_CALLS = {
 @pytest.mark.parametrize("call", LONG_CALLS)
 def test_a_question_that_is_too_long_is_named_by_its_own_number(call, monkeypatch):
     fitted()
-    monkeypatch.setattr("ensemw2s._training.trainer.train_weighted", trained)
+    monkeypatch.setattr("ensemw2s._training.token_trainer.train_weighted", trained)
     with pytest.raises(ValueError, match=r"(Row 2|X\[2\]) is \d+ tokens long"):
         LONG_CALLS[call](LONG)
 

@@ -14,14 +14,8 @@ from transformers.pytorch_utils import Conv1D
 
 from ensemw2s._forward.activated import CuedBatch, activated_answers, cut_at_cue
 from ensemw2s._forward.prompts import PromptReader
-from ensemw2s._training.trainer import (
-    TokenTrainer,
-    evaluation_of,
-    fill_rows,
-    label_cells,
-    normalized_weight,
-    run_training,
-)
+from ensemw2s._training.token_trainer import TokenTrainer, evaluation_of, label_cells, normalized_weight
+from ensemw2s._training.trainer import fill_rows, run_training
 from ensemw2s.tokens import TokenDataset
 
 

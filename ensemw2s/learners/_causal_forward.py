@@ -62,7 +62,7 @@ class CausalForward(CausalBase):
         """
         from ensemw2s._forward.activated import answers_of_batch
         from ensemw2s._forward.ways_to_read import way_to_read
-        from ensemw2s._training.trainer import batch_tensors, forward_by
+        from ensemw2s._training.token_trainer import batch_tensors, forward_by
 
         launch = current_launch(self._device())
         with launch.no_grad(), self.lend_model() as model:

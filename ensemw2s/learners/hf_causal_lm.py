@@ -393,7 +393,7 @@ class HFCausalLM(CausalForward):
     def _train(
         self, model: Any, tokens: TokenDataset, weight: np.ndarray, seed: int, evaluated: TokenDataset | None
     ) -> None:
-        from ensemw2s._training.trainer import train_weighted
+        from ensemw2s._training.token_trainer import train_weighted
 
         train: Any = train_weighted
         activated: dict[str, Any] = {"loss": self._token_loss()}
