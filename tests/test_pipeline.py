@@ -298,7 +298,7 @@ def test_named_test_sets_are_each_judged_as_alone_in_one_table(fitted):
     ],
 )
 def test_named_test_sets_are_checked_before_a_model_is_asked(fitted, tests, others, message, monkeypatch):
-    monkeypatch.setattr(W2SPipeline, "_report", lambda *_: pytest.fail("a model was asked"))
+    monkeypatch.setattr(type(fitted.weak_), "judge_under", lambda *_, **__: pytest.fail("a model was asked"))
     with pytest.raises(ValueError, match=message):
         fitted.evaluate(tests, **others)
 

@@ -10,7 +10,7 @@ from ensemw2s.pipeline._test_sets import W2SReports
 if TYPE_CHECKING:
     from ensemw2s.pipeline._pipeline import W2SPipeline as W2SPipeline
     from ensemw2s.pipeline._pseudo import PseudoLabeler as PseudoLabeler
-    from ensemw2s.pipeline._pseudo import PseudoLabels as PseudoLabels
+    from ensemw2s.pipeline._pseudo_labels import PseudoLabels as PseudoLabels
     from ensemw2s.pipeline._written_answers import SampledAnswers as SampledAnswers
     from ensemw2s.pipeline._written_answers import sample_answers as sample_answers
 
@@ -21,10 +21,14 @@ def __getattr__(name: str) -> Any:
         from ensemw2s.pipeline._pipeline import W2SPipeline
 
         return W2SPipeline
-    if name in ("PseudoLabeler", "PseudoLabels"):
-        from ensemw2s.pipeline import _pseudo
+    if name == "PseudoLabeler":
+        from ensemw2s.pipeline._pseudo import PseudoLabeler
 
-        return getattr(_pseudo, name)
+        return PseudoLabeler
+    if name == "PseudoLabels":
+        from ensemw2s.pipeline._pseudo_labels import PseudoLabels
+
+        return PseudoLabels
     if name in ("SampledAnswers", "sample_answers"):
         from ensemw2s.pipeline import _written_answers
 

@@ -19,7 +19,7 @@ from ensemw2s.storage import Journal, StoredFolder, describe, hash_file, open_jo
 if TYPE_CHECKING:
     import numpy as np
 
-    from ensemw2s.pipeline._pseudo import PseudoLabels
+    from ensemw2s.pipeline._pseudo_labels import PseudoLabels
 
 logger = logging.getLogger("ensemw2s")
 
@@ -196,7 +196,8 @@ class Stages:
         TypeError
             If the labeler gives something else, or labels that cannot be kept.
         """
-        from ensemw2s.pipeline._pseudo import PseudoLabeler, PseudoLabels
+        from ensemw2s.pipeline._pseudo import PseudoLabeler
+        from ensemw2s.pipeline._pseudo_labels import PseudoLabels
 
         asks_by_batch = getattr(labeler.label, "__func__", None) is PseudoLabeler.label
         X = checked_again(X) if asks_by_batch else X
@@ -224,7 +225,7 @@ class Stages:
 
 
 def _read_labels(stored: StoredFolder, X: Any) -> PseudoLabels:
-    from ensemw2s.pipeline._pseudo import PseudoLabels
+    from ensemw2s.pipeline._pseudo_labels import PseudoLabels
 
     try:
         return PseudoLabels(**unpack_labels(stored.json(_LABELS), X))
