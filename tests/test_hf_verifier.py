@@ -430,6 +430,7 @@ def test_answers_are_chosen_and_probabilities_padded():
         ({"layers": 1.5}, ValueError, r"layers must hold integers, or depths in \(0, 1\]"),
         ({"layers": []}, TypeError, "layers must be a number, a sequence of numbers, or None"),
         ({"pooling": "max"}, ValueError, "pooling must be one of 'last', 'mean'"),
+        ({"pooling": 3}, TypeError, "pooling must be one of 'last', 'mean', a sequence of them, or None. Got 3"),
         ({"C": 0}, ValueError, "C must be > 0"),
     ],
 )

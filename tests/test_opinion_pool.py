@@ -406,6 +406,8 @@ def test_what_is_out_of_order_is_said_before_any_expert_is_trained(monkeypatch):
     for experts, data, weight, error, message in (
         ([ByLength(), verifier()], long, None, ValueError, "^Row 20 is 15. tokens long"),
         ([ByLength(), verifier(C=-1.0)], easy, None, ValueError, "C must be > 0"),
+        ([ByLength(), verifier(layers=99)], easy, None, ValueError, "layers must hold numbers from"),
+        ([ByLength(), pool_of(ByHeart(), pool="x")], easy, None, ValueError, r"experts\[1\]: pool must be one of"),
         ([ByLength(), ByHeart()], easy, of_others, ValueError, "positive for some questions that are held out"),
         ([ByLength(), ByHeart()], easy, 1.0 - of_others, ValueError, "positive for some questions that are to train"),
         ([ByLength(), frozen], easy, None, NotFittedError, r"experts\[1\] must be fitted .*as a FrozenEstimator"),

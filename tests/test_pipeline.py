@@ -646,6 +646,19 @@ def test_half_a_voting_ensemble_is_refused_before_it_is_trained():
         W2SPipeline(Half(), LogisticRegression()).fit(X, y, X)
 
 
+def test_a_bare_option_learner_is_refused_before_anything_is_trained():
+    class Verifier(BaseEstimator):
+        def fit(self, questions, *, question_weight):
+            pytest.fail("it was trained")
+
+        def option_scores(self, prompts, choices):
+            return [np.zeros(len(options)) for options in choices]
+
+    for models, name in (((weak(), Verifier()), "student"), ((Verifier(), BigramLearner(TOKENIZER)), "weak")):
+        with pytest.raises(TypeError, match=rf"^{name} must be .*Verifier, an OptionLearner, .*pass OpinionPool"):
+            W2SPipeline(*models).fit(EASY, None, HARD.drop_answers())
+
+
 class KeepsTheFirst(PseudoLabeler):
     """Keeps the first rows alone, of which `n_rows` are labelled."""
 

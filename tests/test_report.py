@@ -173,11 +173,22 @@ def test_each_expert_has_a_row():
         ({"weak": [0.5, 2.0]}, [], r"numbers in \[0, 1\]. Got correct\['weak'\]\[1\] = 2\.0"),
         ({"weak": np.array([], dtype=bool)}, [], "at least one"),
         ({}, [], "at least one model"),
+        ({"weakk": np.ones(3)}, [], "correct must have keys among weak, .* Got 'weakk'"),
     ],
 )
 def test_a_report_on_different_items_is_refused(correct, staged, message):
     with pytest.raises(ValueError, match=message):
         W2SReport(correct, staged)
+
+
+@pytest.mark.parametrize("ask", ["score", "interval", "n_tied"])
+def test_a_model_that_is_no_model_is_refused(ask):
+    report = W2SReport({"weak": row(5), "student": row(5)})
+    assert np.isnan(report.score("oracle"))  # which was not trained
+    with pytest.raises(ValueError, match=r"models of this report are weak, .*student.* Got 'studnt'"):
+        getattr(report, ask)("studnt")
+    with pytest.raises(ValueError, match=r"models of this report are weak, student. Got 'oracle'"):
+        report.difference("student", "oracle")
 
 
 def test_a_report_on_different_numbers_of_members_is_refused():

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from ensemw2s.contracts._option_learner import OptionLearner, WeakLearner, check_option_learner, checked_scores
-from ensemw2s.contracts._optional import Branching, Cached, Cued, KeepsPrompts, LendsModel, Stackable, eval_batch_size
+from ensemw2s.contracts._optional import (
+    Branching,
+    Cached,
+    ChecksParameters,
+    Cued,
+    KeepsPrompts,
+    LendsModel,
+    Stackable,
+    eval_batch_size,
+)
 from ensemw2s.contracts._text_expert import (
     ScoresAnswers,
     TextExpert,

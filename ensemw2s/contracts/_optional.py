@@ -100,3 +100,12 @@ class LendsModel(Protocol):
 def eval_batch_size(learner: object) -> int:
     """Rows in a pass of a learner that is not trained; 64 where it has no such parameter."""
     return int(getattr(learner, "eval_batch_size", 64))
+
+
+@runtime_checkable
+class ChecksParameters(Protocol):
+    """Says, before anything is trained, whether its parameters are in range."""
+
+    def check_parameters(self) -> None:
+        """Raise a TypeError or ValueError that names a parameter which is not."""
+        ...

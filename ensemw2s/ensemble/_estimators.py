@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.utils.validation import has_fit_parameter
 
 from ensemw2s._validation import as_id, shorten
+from ensemw2s.contracts import OptionLearner
 from ensemw2s.ensemble._settings import seed_parameters
 from ensemw2s.ensemble._weak_learners import as_token_learner
 from ensemw2s.ensemble.fine_tuned import FineTunedGenerator
@@ -27,6 +29,7 @@ def as_booster(weak: Any) -> Any:
             f"weak must be an estimator, a learner or a model id. Got {shorten(weak)} instead; pass "
             f"TokenAdaBoostGenerator(estimators=...), which boosts a list."
         )
+    _refuse_bare(weak, "weak")
     return TokenAdaBoostGenerator(weak) if _is_learner(weak) else weak
 
 
@@ -43,6 +46,7 @@ def as_student(student: Any, name: str = "student") -> Any:
             f"{name} must be an estimator, a learner or a model id. Got {shorten(student)} instead; pass one of them, "
             f"or boost them together, TokenAdaBoostGenerator(estimators=...)."
         )
+    _refuse_bare(student, name)
     return FineTunedGenerator(student) if _is_learner(student) else student
 
 
@@ -87,6 +91,15 @@ def _with_learner(model: Any) -> Any:
 def _open_seeds(model: Any) -> list[str]:
     parameters = model.get_params(deep=True)
     return [name for name in seed_parameters(model) if parameters[name] is None]
+
+
+def _refuse_bare(model: Any, name: str) -> None:
+    """Raise where a model is an `OptionLearner` and nothing more: its ``fit`` takes no answers."""
+    if isinstance(model, OptionLearner) and not isinstance(model, type) and not has_fit_parameter(model, "y"):
+        raise TypeError(
+            f"{name} must be an estimator, a learner or a model id. Got a {type(model).__name__}, an OptionLearner, "
+            f"whose fit takes questions alone; pass OpinionPool([{type(model).__name__}(...)])."
+        )
 
 
 def _is_learner(model: Any) -> bool:

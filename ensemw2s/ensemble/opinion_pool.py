@@ -34,7 +34,7 @@ from ensemw2s._validation import (
     check_weight,
     shorten,
 )
-from ensemw2s.contracts import only_texts
+from ensemw2s.contracts import ChecksParameters, only_texts
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble._checkpoint import check_checkpoint
 from ensemw2s.ensemble._ensemble import named_votes
@@ -537,7 +537,10 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
                 f"votes must hold {n_experts} finite numbers in each vector, none negative and one positive. Got "
                 f"{shorten(votes)} instead."
             )
-        scaled: np.ndarray = rows * (self.weights_.sum() / sums)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled: np.ndarray = rows * (self.weights_.sum() / sums)
+        if not np.isfinite(scaled).all():
+            raise ValueError(f"votes must not all be next to 0 in a vector. Got {shorten(votes)}; multiply them.")
         return scaled
 
     def _described_members(self) -> dict[str, Any]:
@@ -598,6 +601,11 @@ class OpinionPool(PretrainedMixin, FittedHTML, MetaEstimatorMixin, BaseEstimator
             raise TypeError(f"experts must be a list of at least one expert. Got {shorten(self.experts)} instead.")
         for place, expert in enumerate(self.experts):
             check_expert(expert, f"experts[{place}]")
+            if not self.prefit and isinstance(expert, ChecksParameters):
+                try:
+                    expert.check_parameters()
+                except (TypeError, ValueError) as error:
+                    raise type(error)(f"experts[{place}]: {error}") from error
             if (self.prefit or isinstance(expert, FrozenEstimator)) and not only_texts(expert):
                 _check_fitted(expert, f"experts[{place}]")
         if not isinstance(self.weights, str):

@@ -465,7 +465,9 @@ class HFVerifier(CausalBase):
         if not hasattr(self, "coef_"):
             self._check_parameters()
             reader = type(self)(**self.get_params(deep=False))
-            reader._prepare()
+            n_blocks = reader._prepare()
+            if self.layers is not None:
+                _layer_numbers(self.layers, n_blocks)
 
         def check(questions: QADataset, numbers: np.ndarray) -> None:
             reader._encode(questions, numbers)
@@ -514,7 +516,12 @@ class HFVerifier(CausalBase):
     def _poolings(self) -> tuple[str, ...]:
         if self.pooling is None:
             return _POOLED[check_option(self.features, "features", _FEATURES)]
-        given = (self.pooling,) if isinstance(self.pooling, str) else tuple(self.pooling) or ("",)
+        if not isinstance(self.pooling, str | Sequence) or not len(self.pooling):
+            raise TypeError(
+                f"pooling must be one of {', '.join(map(repr, _POOLINGS))}, a sequence of them, or None. Got "
+                f"{shorten(self.pooling)} instead."
+            )
+        given = (self.pooling,) if isinstance(self.pooling, str) else tuple(self.pooling)
         return tuple(check_option(pooling, "pooling", _POOLINGS) for pooling in given)
 
     def _parts(self) -> list[FeaturePart]:

@@ -22,7 +22,7 @@ from ensemw2s._inputs.usable_rows import UsableRows, length_checks
 from ensemw2s._launch.modes import own_modes
 from ensemw2s._progress import progress_bar
 from ensemw2s._validation import CheckedTexts, check_bool, check_weight, shorten
-from ensemw2s.contracts import check_voting, has_members
+from ensemw2s.contracts import ChecksParameters, check_voting, has_members
 from ensemw2s.datasets import QADataset
 from ensemw2s.ensemble import as_booster, as_student, given_seed, leaves_seed_open, with_seed
 from ensemw2s.metrics import Extract, MetricLike
@@ -590,5 +590,5 @@ def _check_labeler(labeler: Any) -> None:
             f"labeler must be a PseudoLabeler, or an object with label(teacher, X) that returns PseudoLabels. Got "
             f"{shorten(labeler)} instead."
         )
-    if hasattr(labeler, "check_parameters"):
+    if isinstance(labeler, ChecksParameters):
         labeler.check_parameters()

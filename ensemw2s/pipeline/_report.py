@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from ensemw2s._html.pieces import lines, panel, strip, table
 from ensemw2s._markdown import table_lines
-from ensemw2s._validation import check_in_unit_interval, check_vector
+from ensemw2s._validation import check_in_unit_interval, check_vector, shorten
 from ensemw2s.exceptions import CheckpointError
 from ensemw2s.metrics import (
     ACCURACY,
@@ -128,6 +128,9 @@ class W2SReport:
     def __post_init__(self) -> None:
         if not self.correct:
             raise ValueError("correct must hold at least one model. Got none.")
+        unknown = [name for name in self.correct if name not in _TITLES]
+        if unknown:
+            raise ValueError(f"correct must have keys among {', '.join(_TITLES)}. Got {shorten(unknown[0])} instead.")
         first = next(iter(self.correct))
         n = np.size(self.correct[first])
         checked = {name: _check_credit(f"correct[{name!r}]", row, n, first) for name, row in self.correct.items()}
@@ -230,6 +233,7 @@ class W2SReport:
         -------
         float
         """
+        _check_name(name, _TITLES)
         return float(self.correct[name].mean()) if name in self.correct else float("nan")
 
     def n_tied(self, name: str) -> int:
@@ -245,7 +249,7 @@ class W2SReport:
         int
             Each of them counts 1/m for m tied answers.
         """
-        row = self.correct[name]
+        row = self._earned(name)
         return int(np.sum((row > 0) & (row < 1))) if self.metric == ACCURACY else 0
 
     @property
@@ -392,7 +396,7 @@ class W2SReport:
         low, high : float
         """
         return bootstrap_interval(
-            self.correct[name].astype(float), confidence_level=self.confidence_level, random_state=0
+            self._earned(name).astype(float), confidence_level=self.confidence_level, random_state=0
         )
 
     def difference(self, first: str, second: str) -> tuple[float, float, float]:
@@ -409,7 +413,7 @@ class W2SReport:
         -------
         difference, low, high : float
         """
-        a, b = self.correct[first].astype(float), self.correct[second].astype(float)
+        a, b = self._earned(first).astype(float), self._earned(second).astype(float)
         low, high = paired_bootstrap_interval(a, b, confidence_level=self.confidence_level, random_state=0)
         return float(a.mean() - b.mean()), low, high
 
@@ -500,6 +504,10 @@ class W2SReport:
         columns = ["model", "0 to 1" if chance is None else "0 to 1, chance dashed", *numbers]
         return panel("W2SReport", table(columns, rows, numeric=numbers), lines(self._remarks()))
 
+    def _earned(self, name: str) -> np.ndarray:
+        _check_name(name, self.correct)
+        return self.correct[name]
+
     def _row(self, title: str, correct: np.ndarray, name: str) -> dict[str, Any]:
         low, high = bootstrap_interval(correct.astype(float), confidence_level=self.confidence_level, random_state=0)
         return {
@@ -567,6 +575,11 @@ _MEASURES = {
         ),
     ),
 }
+
+
+def _check_name(name: object, known: Iterable[str]) -> None:
+    if name not in known:
+        raise ValueError(f"The models of this report are {', '.join(known)}. Got {shorten(name)} instead.")
 
 
 def _weighted_mean(values: np.ndarray, weight: np.ndarray) -> Callable[[np.ndarray], float]:
