@@ -99,7 +99,10 @@ def test_votes_worked_by_hand(answers, texts, vote, scores, chosen, share):
 
 
 def test_the_likelihood_is_asked_for_open_questions_only():
-    choose_samples([["4", "4", "5"], ["1", "2", "2"]], [["4", "4", "5"], ["1", "2", "2"]], "majority", None, never)
+    alike = [["4", "4", "4"], ["1", "2", "2"]]
+    with pytest.raises(AssertionError):  # two texts of the most frequent answer
+        choose_samples([["4", "4", "5"]], [["= 4", "4", "5"]], "majority", None, never)
+    assert choose_samples(alike, alike, "majority", None, never)[0].tolist() == [0, 1]
 
 
 def test_samples_are_drawn_from_the_mixture():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -577,7 +577,7 @@ _MEASURES = {
 }
 
 
-def _check_name(name: object, known: Iterable[str]) -> None:
+def _check_name(name: object, known: Collection[str]) -> None:
     if name not in known:
         raise ValueError(f"The models of this report are {', '.join(known)}. Got {shorten(name)} instead.")
 
